@@ -1,0 +1,48 @@
+"""Content-addressed bytes: a blob's name is its SHA-256, so equal pictures are stored once and a changed byte is found.
+
+`ingest-images` puts pictures here as PNG; every later stage gets them by the digest that `items.parquet` names.
+"""
+
+import re
+from pathlib import Path
+
+from storage.atomic import write_bytes
+from storage.digest import sha256_bytes
+from storage.errors import StorageError
+
+_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+class BlobStore:
+    """Blobs below the folder `root`, spread over 256 subfolders by the first byte of their digest."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(self, data: bytes) -> str:
+        """Store `data` durably and return its digest; bytes that are there already and intact are not written again."""
+        sha = sha256_bytes(data)
+        path = self._path(sha)
+        if not (path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data):
+            write_bytes(path, data)
+        return sha
+
+    def get(self, sha: str) -> bytes:
+        """Return the blob named `sha`; `StorageError` when it is missing or its bytes are not those that were put."""
+        path = self._path(sha)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise StorageError(f"blob {sha} is missing from {self.root}; run ingest-images again") from error
+        if sha256_bytes(data) != sha:
+            raise StorageError(f"blob {sha} was altered on disk; remove {path} and run ingest-images again")
+        return data
+
+    def has(self, sha: str) -> bool:
+        """Tell whether a blob of this name is there; `get` is what checks its bytes."""
+        return self._path(sha).is_file()
+
+    def _path(self, sha: str) -> Path:
+        if not _NAME.fullmatch(sha):
+            raise StorageError(f"{sha!r} is no blob name: 64 hex digits are wanted")
+        return self.root / sha[:2] / sha

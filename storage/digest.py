@@ -1,0 +1,44 @@
+"""SHA-256 digests of bytes, files and JSON values: the names by which everything on disk is known."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from storage.errors import StorageError
+
+_CHUNK_BYTES = 1 << 20
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Return the SHA-256 of `data` as 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hex digits; `StorageError` when it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return the one UTF-8 spelling of a JSON value: sorted keys, no spaces, no NaN.
+
+    Raises `StorageError` for what JSON cannot hold, because a digest of an approximation would not be a name.
+    """
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise StorageError(f"not a JSON value: {error}") from error
+    return text.encode()
+
+
+def digest_json(value: Any) -> str:
+    """Return the SHA-256 of a JSON value's canonical spelling as 64 hex digits."""
+    return sha256_bytes(canonical_json(value))

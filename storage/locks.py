@@ -1,0 +1,152 @@
+"""Leases: one holder at a time, across processes and machines that share a folder.
+
+`flows.stage` holds one while it makes a stage, so that copies started at once do the work once. A lease is a small JSON
+file that its holder rewrites every quarter of `ttl_s`. Whoever waits takes it over when the holder's process is gone
+(same machine) or when nothing was rewritten for `ttl_s` by the waiter's own clock, so clocks need not agree. Every look
+and every change happens under a kernel lock on a guard file beside it, which a dying process cannot leave behind.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from storage.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.1
+
+
+class Lease:
+    """A context manager that waits for the lease at `path` and holds it until the block ends.
+
+    `ttl_s` is how long a holder may be silent before others take over, `timeout_s` how long to wait (None: for ever).
+    Entering raises `StorageError` when the wait is over or the folder cannot be written.
+    """
+
+    def __init__(self, path: Path, ttl_s: float = 60.0, timeout_s: float | None = None) -> None:
+        self.path = path
+        self.ttl_s = ttl_s
+        self.timeout_s = timeout_s
+        self._token = secrets.token_hex(16)
+        self._beat = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
+        seen: tuple[Any, Any] | None = None
+        seen_at = time.monotonic()
+        while True:
+            with self._guard():
+                record = self._read()
+                mark = None if record is None else (record.get("token"), record.get("beat"))
+                if mark != seen:
+                    seen, seen_at = mark, time.monotonic()
+                if record is None or _is_gone(record) or time.monotonic() - seen_at > self.ttl_s:
+                    self._take(record)
+                    return self
+            if deadline is not None and time.monotonic() > deadline:
+                raise StorageError(f"waited {self.timeout_s:g} s for {self.path}; another process holds it")
+            time.sleep(min(_POLL_S, self.ttl_s / 4))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        with self._guard():
+            if self._is_mine():
+                self.path.unlink(missing_ok=True)
+
+    def confirm(self) -> None:
+        """Raise `StorageError` unless the lease is still ours; call it before anything that only the holder may do."""
+        with self._guard():
+            if not self._is_mine():
+                raise StorageError(f"{self.path} was taken over while this process was stopped; run again")
+
+    def _take(self, former: dict[str, Any] | None) -> None:
+        if former is not None:
+            logger.warning("lease_taken_over path=%s former_pid=%s", self.path, former.get("pid"))
+        self._write()
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._keep_alive, name=f"lease {self.path.name}", daemon=True)
+        self._thread.start()
+
+    def _keep_alive(self) -> None:
+        while not self._stop.wait(self.ttl_s / 4):
+            with self._guard():
+                if not self._is_mine():
+                    return
+                self._beat += 1
+                self._write()
+
+    def _is_mine(self) -> bool:
+        record = self._read()
+        return record is not None and record.get("token") == self._token
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            record = json.loads(self.path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    def _write(self) -> None:
+        record = {"token": self._token, "beat": self._beat, "pid": os.getpid(), "machine": _machine()}
+        temporary = self.path.with_name(f".{self.path.name}.{self._token}")
+        try:
+            temporary.write_text(json.dumps(record))
+            temporary.replace(self.path)
+        except OSError as error:
+            raise StorageError(f"cannot write the lease {self.path}: {error.strerror}") from error
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path.with_name(f"{self.path.name}.guard"), os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise StorageError(f"cannot write the lease {self.path}: {error.strerror}") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _machine() -> str:
+    """Name the machine, its boot and its process space: only where all three agree does a process id mean the same."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        space = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+    return f"{socket.gethostname()} {boot} {space}"
+
+
+def _is_gone(record: dict[str, Any]) -> bool:
+    """Tell whether the holder was a process of this machine that has ended."""
+    pid = record.get("pid")
+    if not isinstance(pid, int) or not record.get("machine") or record["machine"] != _machine():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,99 @@
+"""The only commit mark: a folder without an intact `manifest.json` does not exist, nor a file that it does not name.
+
+`flows.stage` writes one as the last act of a stage. It names what the stage was made from, with which parameters, and
+the SHA-256 and size of every file; the manifest's own SHA-256 stands in its last field.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from storage.atomic import write_bytes
+from storage.digest import digest_json, sha256_file
+from storage.errors import StorageError
+
+MANIFEST_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file as its manifest knows it: SHA-256 in hex, and the size in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one finished stage was made from and what it made; `created_utc` is ISO 8601 with microseconds."""
+
+    stage: str
+    key: str
+    inputs: dict[str, str]
+    config: dict[str, Any]
+    files: dict[str, FileEntry]
+    summary: dict[str, Any]
+    created_utc: str
+
+
+def describe_files(directory: Path) -> dict[str, FileEntry]:
+    """Return every file below `directory` by its relative path, but for the manifest itself and hidden temporaries."""
+    found = (path for path in sorted(directory.rglob("*")) if path.is_file() and not path.name.startswith("."))
+    named = ((path.relative_to(directory).as_posix(), path) for path in found)
+    return {name: FileEntry(sha256_file(path), path.stat().st_size) for name, path in named if name != MANIFEST_NAME}
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Commit `directory`: write its manifest in one step; `StorageError` when that fails or a field is no JSON."""
+    fields = asdict(manifest)
+    document = {**fields, "sha256": digest_json(fields)}
+    write_bytes(directory / MANIFEST_NAME, json.dumps(document, indent=1, ensure_ascii=False).encode())
+
+
+def read_manifest(directory: Path, verify: bool = True) -> Manifest:
+    """Return the manifest of a committed folder; with `verify`, hash every file that it names and compare.
+
+    Raises `StorageError` when the manifest is missing or altered, or a file is missing, altered or outside the folder.
+    """
+    path = directory / MANIFEST_NAME
+    try:
+        document = json.loads(path.read_bytes())
+        stated = document.pop("sha256")
+        intact = stated == digest_json(document)
+        manifest = _parse(document)
+    except FileNotFoundError as error:
+        raise StorageError(f"{directory} has no {MANIFEST_NAME}: it was never finished") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StorageError(f"{path} is no intact manifest; remove {directory} and run its stage again") from error
+    if not intact:
+        raise StorageError(f"{path} was altered; remove {directory} and run its stage again")
+    if verify:
+        _verify_files(directory, manifest.files)
+    return manifest
+
+
+def _parse(document: Mapping[str, Any]) -> Manifest:
+    files = {name: FileEntry(str(entry["sha256"]), int(entry["bytes"])) for name, entry in document["files"].items()}
+    return Manifest(
+        stage=str(document["stage"]),
+        key=str(document["key"]),
+        inputs=dict(document["inputs"]),
+        config=dict(document["config"]),
+        files=files,
+        summary=dict(document["summary"]),
+        created_utc=str(document["created_utc"]),
+    )
+
+
+def _verify_files(directory: Path, files: Mapping[str, FileEntry]) -> None:
+    for name, entry in files.items():
+        relative = PurePosixPath(name)
+        if relative.is_absolute() or ".." in relative.parts:
+            raise StorageError(f"the manifest of {directory} names {name!r}, which lies outside of it")
+        path = directory / relative
+        if not path.is_file():
+            raise StorageError(f"{path} is missing; remove {directory} and run its stage again")
+        if path.stat().st_size != entry.bytes or sha256_file(path) != entry.sha256:
+            raise StorageError(f"{path} was altered; remove {directory} and run its stage again")

@@ -1,0 +1,45 @@
+"""Parquet tables whose pages carry checksums, written whole and checked on every read.
+
+Without the checksums Parquet returns almost every flipped bit as data. They do not cover the footer: the manifest of a
+stage holds the SHA-256 of the whole file, and `read_manifest` compares it.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.atomic import write_bytes
+from storage.errors import StorageError
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write `table` as Parquet (zstd, page checksums) in one step; `StorageError` when it cannot."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    write_bytes(path, sink.getvalue())
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table, or only the named columns of it, verifying every page that is read.
+
+    Raises `StorageError` when the file is missing, damaged, or lacks one of `columns`.
+    """
+    wanted = None if columns is None else list(columns)
+    try:
+        table = pq.read_table(path, columns=wanted, page_checksum_verification=True, partitioning=None)
+    except FileNotFoundError as error:
+        raise StorageError(f"{path} is missing") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"{path} is no intact Parquet file ({_first_line(error)}); run its stage again") from error
+    missing = set(wanted or ()) - set(table.column_names)
+    if missing:
+        raise StorageError(f"{path} has no column {', '.join(sorted(missing))}; it was written by another version")
+    return table
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
