@@ -29,7 +29,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """
     wanted = None if columns is None else list(columns)
     try:
-        table = pq.read_table(path, columns=wanted, page_checksum_verification=True, partitioning=None)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read(columns=wanted)
     except FileNotFoundError as error:
         raise StorageError(f"{path} is missing") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

@@ -1,0 +1,89 @@
+"""One holder at a time; a dead or silent holder is taken over, a live one is waited for."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from storage.errors import StorageError
+from storage.locks import Lease
+
+
+def test_lease_is_gone_after_the_block(tmp_path: Path) -> None:
+    with Lease(tmp_path / "lease") as lease:
+        lease.confirm()
+        assert (tmp_path / "lease").is_file()
+    assert not (tmp_path / "lease").exists()
+
+
+def test_second_holder_waits_for_the_first(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with Lease(tmp_path / "lease", ttl_s=0.2):
+            order.append("second")
+
+    with Lease(tmp_path / "lease", ttl_s=0.2):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.7)  # longer than the time to live: the heartbeat is what keeps the lease
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_waiting_ends_at_the_timeout(tmp_path: Path) -> None:
+    with (
+        Lease(tmp_path / "lease"),
+        pytest.raises(StorageError, match="another process holds it"),
+        Lease(tmp_path / "lease", timeout_s=0.2),
+    ):
+        pass
+
+
+KILLED_HOLDER = """
+    import os, signal, sys
+    from pathlib import Path
+    from storage.locks import Lease
+    with Lease(Path(sys.argv[1]), ttl_s=3600):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_lease_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "lease"
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED_HOLDER), str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert path.is_file()
+    with Lease(path, ttl_s=3600, timeout_s=1) as lease:
+        lease.confirm()
+
+
+def test_silent_holder_of_another_machine_is_taken_over_after_its_time_to_live(tmp_path: Path) -> None:
+    path = tmp_path / "lease"
+    path.write_text(json.dumps({"token": "other", "beat": 3, "pid": os.getpid(), "machine": "elsewhere"}))
+    started = time.monotonic()
+    with Lease(path, ttl_s=0.4, timeout_s=5):
+        assert time.monotonic() - started >= 0.4
+
+
+def test_former_holder_learns_that_it_was_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "lease"
+    with Lease(path) as lease:
+        path.write_text(json.dumps({"token": "other", "beat": 0, "pid": os.getpid(), "machine": "elsewhere"}))
+        with pytest.raises(StorageError, match="taken over"):
+            lease.confirm()
+    assert json.loads(path.read_text())["token"] == "other"  # noqa: S105
+
+
+def test_unreadable_lease_file_counts_as_silent(tmp_path: Path) -> None:
+    (tmp_path / "lease").write_bytes(b"\x00half a record")
+    with Lease(tmp_path / "lease", ttl_s=0.2, timeout_s=5) as lease:
+        lease.confirm()
