@@ -1,0 +1,77 @@
+"""Where a run keeps its state: one folder, the workspace, that holds everything and can be removed as a whole.
+
+Every flow asks `Workspace.from_environment()` for its places; tests hand in a temporary folder instead. The environment
+in which Prefect runs is described here too, because its state lies in the same folder.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.blobs import BlobStore
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one workspace; `root` is absolute. Nothing is made until something is written."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> "Workspace":
+        """Return the workspace that `CLC_WORKSPACE` names, by default `workspace` below the current folder."""
+        return cls(Path(os.environ.get("CLC_WORKSPACE") or "workspace").absolute())
+
+    @property
+    def blobs(self) -> BlobStore:
+        """The pictures and patches, lossless, by the SHA-256 of their PNG bytes."""
+        return BlobStore(self.root / "blobs")
+
+    @property
+    def stages(self) -> Path:
+        """The folder of finished stages: `stages/STAGE/KEY/`."""
+        return self.root / "stages"
+
+    @property
+    def locks(self) -> Path:
+        """The folder of leases that keep copies of a stage from working twice."""
+        return self.root / "locks"
+
+    @property
+    def service(self) -> Path:
+        """The folder with `current.json`, which names the bundle in service."""
+        return self.root / "service"
+
+    @property
+    def prefect_home(self) -> Path:
+        """The folder that holds Prefect's own state."""
+        return self.root / "prefect"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """The address of the MLflow database; MLflow wants the path absolute."""
+        return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def services_file(self) -> Path:
+        """The file in which `flows.serve` says, while it runs, where its services listen."""
+        return self.root / "services.json"
+
+
+def prefect_environment(workspace: Workspace) -> Mapping[str, str]:
+    """Return the environment variables under which every Prefect process of this project runs.
+
+    State in the workspace, results as JSON (Prefect's default is pickle), no telemetry, and the log lines of our own
+    modules beside Prefect's. `PREFECT_API_URL` is set by whoever starts the server.
+    """
+    return {
+        "CLC_WORKSPACE": str(workspace.root),
+        "DO_NOT_TRACK": "true",
+        "PREFECT_HOME": str(workspace.prefect_home),
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "clc,flows,storage",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }

@@ -1,0 +1,132 @@
+"""A stage runs once: the same inputs, parameters and code give the same key, and a finished key is used again.
+
+Every flow wraps its work in `run_stage`. The contract: a stage is finished when its manifest is written, which is the
+last act; copies started at once do the work once; a crash leaves no manifest, and the next run begins afresh.
+"""
+
+import importlib.util
+import logging
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from clc.errors import InputError
+from flows.config import Workspace
+from storage.atomic import remove_leftovers, staging_directory
+from storage.digest import digest_json, sha256_bytes
+from storage.errors import StorageError
+from storage.locks import Lease
+from storage.manifest import MANIFEST_NAME, Manifest, describe_files, read_manifest, write_manifest
+
+logger = logging.getLogger(__name__)
+
+STAGES = ("ingest-images", "extract-features", "build-dictionary", "train-codec", "evaluate-codec")
+"""The stages in the order in which `retrain` runs them; a stage has the name of its flow."""
+
+_KEY = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A finished stage: its key (16 hex digits), its folder, its manifest, and whether this call found it finished."""
+
+    stage: str
+    key: str
+    directory: Path
+    manifest: Manifest
+    reused: bool
+
+
+def run_stage(
+    workspace: Workspace,
+    stage: str,
+    *,
+    inputs: Mapping[str, str],
+    config: Mapping[str, Any],
+    modules: Sequence[str],
+    body: Callable[[Path], dict[str, Any]],
+) -> StageResult:
+    """Run `body` unless this stage was finished before with the same inputs, config and code.
+
+    `inputs` names what the stage reads by key or digest; `config` holds its parameters (JSON values); `modules` are the
+    modules whose source text decides what it makes. `body` writes files into the folder it is given and returns a JSON
+    summary. Its exceptions go through, and leave nothing. `StorageError` when a finished stage was altered on disk.
+    """
+    key = stage_key(stage, inputs=inputs, config=config, modules=modules)
+    directory = workspace.stages / stage / key
+    finished = _finished(stage, key, directory)
+    if finished is not None:
+        return finished
+    with Lease(workspace.locks / f"{stage}-{key}") as lease:
+        finished = _finished(stage, key, directory)
+        if finished is not None:
+            return finished
+        _clear(directory)
+        logger.info("stage_started stage=%s key=%s", stage, key)
+        with staging_directory(directory) as staged:
+            summary = body(staged)
+            files = describe_files(staged)
+            lease.confirm()
+        manifest = Manifest(
+            stage, key, dict(inputs), dict(config), files, summary, datetime.now(UTC).isoformat(timespec="microseconds")
+        )
+        write_manifest(directory, manifest)
+    logger.info("stage_finished stage=%s key=%s directory=%s", stage, key, directory)
+    return StageResult(stage, key, directory, manifest, reused=False)
+
+
+def stage_key(stage: str, *, inputs: Mapping[str, str], config: Mapping[str, Any], modules: Sequence[str]) -> str:
+    """Return the key of a stage: 16 hex digits of the digest of its name, inputs, config and source text."""
+    code = {name: _source_digest(name) for name in modules}
+    return digest_json({"stage": stage, "inputs": dict(inputs), "config": dict(config), "code": code})[:16]
+
+
+def resolve(workspace: Workspace, stage: str, key: str = "latest") -> StageResult:
+    """Return a finished stage by key, or the newest one for "latest", after verifying its files.
+
+    Raises `InputError` that names the flow to run first when there is none, `StorageError` when it was altered.
+    """
+    if key != "latest" and not _KEY.fullmatch(key):
+        raise InputError(f"{key!r} is no key of {stage}: 16 hex digits or \"latest\" are wanted")
+    folder = workspace.stages / stage
+    keys = [path.parent.name for path in folder.glob(f"*/{MANIFEST_NAME}") if _KEY.fullmatch(path.parent.name)]
+    if key == "latest" and keys:
+        key = max(keys, key=lambda name: read_manifest(folder / name, verify=False).created_utc)
+    if key not in keys:
+        wanted = "" if key == "latest" else f" {key}"
+        raise InputError(f"there is no finished {stage}{wanted} in {workspace.root}; run the flow {stage} first")
+    return StageResult(stage, key, folder / key, read_manifest(folder / key), reused=True)
+
+
+def _finished(stage: str, key: str, directory: Path) -> StageResult | None:
+    if not (directory / MANIFEST_NAME).is_file():
+        return None
+    manifest = read_manifest(directory)
+    logger.info("stage_reused stage=%s key=%s directory=%s", stage, key, directory)
+    return StageResult(stage, key, directory, manifest, reused=True)
+
+
+def _clear(directory: Path) -> None:
+    """Remove what a killed run left; only the holder of the lease may."""
+    remove_leftovers(directory)
+    if directory.exists():
+        try:
+            shutil.rmtree(directory)
+        except OSError as error:
+            raise StorageError(f"cannot remove the unfinished {directory}: {error.strerror}") from error
+
+
+def _source_digest(module: str) -> str:
+    """Return the digest of a module's source text; of all modules below it when it is a package."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise InputError(f"no module {module!r}, whose source text is part of a stage's key")
+    origin = Path(spec.origin)
+    if spec.submodule_search_locations is None:
+        return sha256_bytes(origin.read_bytes())
+    folder = origin.parent
+    return digest_json({str(path.relative_to(folder)): sha256_bytes(path.read_bytes()) for path in folder.rglob("*.py")})
