@@ -1,0 +1,255 @@
+"""The container of a coded picture, version 1: `Stream` <-> bytes.
+
+All numbers are little-endian; varints are minimal (`clc.varints`).
+
+    =========  ==============  =================================================================================
+    bytes      field           content
+    =========  ==============  =================================================================================
+    4          magic           89 43 4C 43
+    1          version         1
+    1          profile         0
+    1 to 3     width           varint, px, 1 to 65,535
+    1 to 3     height          varint, px, 1 to 65,535; width x height is 64 Mi pixels at most
+    2          quality and M   bits 0 to 12: quality x 64, 0 to 6,400; bits 13 to 15: M, number of references, 0 to 5
+    8          bundle id       head of the sha256 of the manifest of the bundle that decodes the stream
+    0 to 8     references      M dictionary indexes of 12 bits, the first in the lowest bits; unused high bits are 0
+    1          alignment       0: the references are not aligned
+    1 to 4     payload length  varint, bytes
+    4          checksum        CRC-32 of every byte of the stream but these four
+    4          latents' CRC    CRC-32 of the symbols that the payload decodes to; the codec checks it
+    ..         payload         of `clc.rangecoder`
+    =========  ==============  =================================================================================
+
+So the header takes 37 bytes for a usual picture with three references, at most 40 with up to four, 42 with five. A
+stream holds nothing else: no unknown bits, no bytes behind the payload. Hence `pack(parse(data)) == data` for any data that
+`parse` accepts.
+
+`parse` checks in this order: magic, version, sizes against `clc.limits`, exact length, checksum, and then what the
+fields mean. It allocates nothing in proportion to a number that the stream claims.
+"""
+
+import zlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from clc.errors import CorruptStream, InputError, LimitError, TruncatedStream, UnknownVersion
+from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_REFERENCES, MAX_STREAM_BYTES, check_size
+from clc.varints import read_varint, write_varint
+
+MAGIC = b"\x89CLC"
+VERSION = 1
+PROFILE = 0
+MAX_QUALITY_Q6 = 100 << 6
+BUNDLE_ID_BYTES = 8
+
+_CRC_BYTES = 4
+_QUALITY_BITS = 13
+_REFERENCE_BITS = 12
+_NO_ALIGNMENT = 0
+_MAX_SIZE_VARINT_BYTES = 3
+_MAX_LENGTH_VARINT_BYTES = 4
+
+_FOREIGN_MAGICS = (  # position, bytes, name
+    (0, b"\x89PNG", "PNG picture"),
+    (0, b"\xff\xd8\xff", "JPEG picture"),
+    (0, b"GIF8", "GIF picture"),
+    (0, b"BM", "BMP picture"),
+    (0, b"II*\x00", "TIFF picture"),
+    (0, b"MM\x00*", "TIFF picture"),
+    (8, b"WEBP", "WebP picture"),
+    (4, b"ftypavif", "AVIF picture"),
+    (0, b"PK\x03\x04", "zip archive"),
+    (0, b"\x1f\x8b", "gzip file"),
+)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One coded picture.
+
+    Sizes in pixels; `quality_q6` is the quality x 64 (0..6400); `bundle_id` 8 bytes; `references` the indexes of the
+    dictionary entries in order, empty where none is used; `latents_crc32` the CRC-32 of the decoded symbols.
+    Raises `InputError` on construction where a field is out of range, `LimitError` over a cap.
+    """
+
+    profile: int
+    width: int
+    height: int
+    quality_q6: int
+    bundle_id: bytes
+    references: tuple[int, ...]
+    latents_crc32: int
+    payload: bytes
+
+    def __post_init__(self) -> None:
+        check_size(self.width, self.height)
+        if self.profile != PROFILE:
+            raise InputError(f"profile {self.profile} does not exist: {PROFILE} is the only one")
+        if not 0 <= self.quality_q6 <= MAX_QUALITY_Q6:
+            raise InputError(f"the quality x 64 must lie within 0..{MAX_QUALITY_Q6}, not {self.quality_q6}")
+        if len(self.bundle_id) != BUNDLE_ID_BYTES:
+            raise InputError(f"a bundle id has {BUNDLE_ID_BYTES} bytes, not {len(self.bundle_id)}")
+        if len(self.references) > MAX_REFERENCES:
+            raise LimitError(f"{len(self.references)} references, at most {MAX_REFERENCES} are allowed")
+        if not all(0 <= index < MAX_DICTIONARY_ENTRIES for index in self.references):
+            raise InputError(f"references must lie within 0..{MAX_DICTIONARY_ENTRIES - 1}: {self.references}")
+        if not 0 <= self.latents_crc32 < 1 << 32:
+            raise InputError(f"a CRC-32 has 32 bits: {self.latents_crc32}")
+
+
+def pack(stream: Stream) -> bytes:
+    """Return the bytes of `stream`; `LimitError` where they would be more than a reader accepts."""
+    quality_and_count = stream.quality_q6 | len(stream.references) << _QUALITY_BITS
+    head = b"".join(
+        (
+            MAGIC,
+            bytes((VERSION, stream.profile)),
+            write_varint(stream.width),
+            write_varint(stream.height),
+            quality_and_count.to_bytes(2, "little"),
+            stream.bundle_id,
+            _pack_references(stream.references),
+            bytes((_NO_ALIGNMENT,)),
+            write_varint(len(stream.payload)),
+        )
+    )
+    tail = stream.latents_crc32.to_bytes(_CRC_BYTES, "little") + stream.payload
+    if len(head) + _CRC_BYTES + len(tail) > MAX_STREAM_BYTES:
+        raise LimitError(f"the payload has {len(stream.payload)} bytes, a stream at most {MAX_STREAM_BYTES} in all")
+    return head + _checksum(head, tail).to_bytes(_CRC_BYTES, "little") + tail
+
+
+def parse(data: bytes) -> Stream:
+    """Return the stream that `data` holds; the inverse of `pack`.
+
+    Raises `UnknownVersion` where this is no stream of version 1, `TruncatedStream` where bytes are missing,
+    `LimitError` over a cap, and `CorruptStream` where anything else is wrong.
+    """
+    _check_magic_and_version(data)
+    if len(data) > MAX_STREAM_BYTES:
+        raise LimitError(f"the stream has {len(data)} bytes, at most {MAX_STREAM_BYTES} are allowed")
+    header = _read_header(data)
+    payload_at = header.checksum_at + 2 * _CRC_BYTES
+    missing = payload_at + header.payload_bytes - len(data)
+    if missing > 0:
+        raise TruncatedStream(f"{missing} of the stream's {len(data) + missing} bytes are missing: get the whole file")
+    if missing < 0:
+        raise CorruptStream(f"{-missing} bytes too many stand behind the payload: get the file again")
+    if header.checksum != _checksum(data[: header.checksum_at], data[header.checksum_at + _CRC_BYTES :]):
+        raise CorruptStream("the stream's checksum does not match its bytes: it was damaged, get the file again")
+    _check_meaning(header)
+    return Stream(
+        profile=header.profile,
+        width=header.width,
+        height=header.height,
+        quality_q6=header.quality_q6,
+        bundle_id=header.bundle_id,
+        references=_parse_references(header.packed_references, header.n_references),
+        latents_crc32=header.latents_crc32,
+        payload=data[payload_at:],
+    )
+
+
+class _Header(NamedTuple):
+    """The fields before the payload as they stand in the bytes; `checksum_at` is the position of the checksum."""
+
+    profile: int
+    width: int
+    height: int
+    quality_q6: int
+    n_references: int
+    bundle_id: bytes
+    packed_references: bytes
+    alignment: int
+    payload_bytes: int
+    checksum_at: int
+    checksum: int
+    latents_crc32: int
+
+
+def _read_header(data: bytes) -> _Header:
+    """Read the fields and check those that claim a size; the checksum and the meaning of the others come later."""
+    position = len(MAGIC) + 2
+    width, position = read_varint(data, position, _MAX_SIZE_VARINT_BYTES, "width")
+    height, position = read_varint(data, position, _MAX_SIZE_VARINT_BYTES, "height")
+    if width == 0 or height == 0:
+        raise CorruptStream(f"the stream claims a picture of {width}x{height} px: it is damaged")
+    check_size(width, height)
+    packed, position = _take(data, position, 2, "quality")
+    quality_and_count = int.from_bytes(packed, "little")
+    n_references = quality_and_count >> _QUALITY_BITS
+    if n_references > MAX_REFERENCES:
+        raise LimitError(f"the stream names {n_references} references, at most {MAX_REFERENCES} are allowed")
+    bundle_id, position = _take(data, position, BUNDLE_ID_BYTES, "bundle id")
+    packed_references, position = _take(data, position, _references_bytes(n_references), "references")
+    alignment, position = _take(data, position, 1, "alignment")
+    payload_bytes, position = read_varint(data, position, _MAX_LENGTH_VARINT_BYTES, "payload length")
+    checksum, _ = _take(data, position, _CRC_BYTES, "checksum")
+    latents_crc, _ = _take(data, position + _CRC_BYTES, _CRC_BYTES, "latents' CRC")
+    return _Header(
+        profile=data[len(MAGIC) + 1],
+        width=width,
+        height=height,
+        quality_q6=quality_and_count & (1 << _QUALITY_BITS) - 1,
+        n_references=n_references,
+        bundle_id=bundle_id,
+        packed_references=packed_references,
+        alignment=alignment[0],
+        payload_bytes=payload_bytes,
+        checksum_at=position,
+        checksum=int.from_bytes(checksum, "little"),
+        latents_crc32=int.from_bytes(latents_crc, "little"),
+    )
+
+
+def _check_magic_and_version(data: bytes) -> None:
+    if not data:
+        raise TruncatedStream("the stream is empty (0 bytes): get the file again")
+    if data[: len(MAGIC)] != MAGIC[: len(data)]:
+        kind = next((name for at, magic, name in _FOREIGN_MAGICS if data.startswith(magic, at)), None)
+        told = f"this is a {kind}" if kind else f"it starts with {data[:4].hex(' ')}"
+        raise UnknownVersion(f"not a .clc stream: {told}; give a file that `encode` wrote")
+    if len(data) < len(MAGIC) + 2:
+        raise TruncatedStream(f"the stream has only {len(data)} bytes: get the whole file again")
+    version, profile = data[len(MAGIC)], data[len(MAGIC) + 1]
+    if version != VERSION or profile != PROFILE:
+        raise UnknownVersion(
+            f"the stream is of version {version}, profile {profile}; this release reads version {VERSION}, "
+            f"profile {PROFILE}: install the release that wrote it"
+        )
+
+
+def _check_meaning(header: _Header) -> None:
+    """Refuse values that a correct checksum protects but that no encoder of this version writes."""
+    if header.quality_q6 > MAX_QUALITY_Q6:
+        raise CorruptStream(f"the stream claims a quality of {header.quality_q6 / 64}: from 0 to 100 exist")
+    if header.alignment != _NO_ALIGNMENT:
+        raise CorruptStream(f"the stream asks for alignment {header.alignment}, which version {VERSION} does not have")
+    unused_bits = 8 * len(header.packed_references) - _REFERENCE_BITS * header.n_references
+    if unused_bits and header.packed_references[-1] >> 8 - unused_bits:
+        raise CorruptStream("the unused bits behind the references are not zero")
+
+
+def _references_bytes(n_references: int) -> int:
+    return (_REFERENCE_BITS * n_references + 7) // 8
+
+
+def _pack_references(references: tuple[int, ...]) -> bytes:
+    packed = sum(index << _REFERENCE_BITS * i for i, index in enumerate(references))
+    return packed.to_bytes(_references_bytes(len(references)), "little")
+
+
+def _parse_references(packed: bytes, n_references: int) -> tuple[int, ...]:
+    bits = int.from_bytes(packed, "little")
+    return tuple(bits >> _REFERENCE_BITS * i & MAX_DICTIONARY_ENTRIES - 1 for i in range(n_references))
+
+
+def _checksum(head: bytes, tail: bytes) -> int:
+    return zlib.crc32(tail, zlib.crc32(head))
+
+
+def _take(data: bytes, position: int, n_bytes: int, field: str) -> tuple[bytes, int]:
+    """Return `n_bytes` of `data` from `position` and the position behind them."""
+    if position + n_bytes > len(data):
+        raise TruncatedStream(f"the stream ends inside the {field}, after {len(data)} bytes: get the whole file again")
+    return data[position : position + n_bytes], position + n_bytes

@@ -1,0 +1,46 @@
+"""Caps on what `clc` accepts, in one place, with their units in their names.
+
+Every reader of outside bytes (`clc.images`, `clc.bitstream`, `clc.rangecoder`) checks against these caps before it
+allocates memory in proportion to a claimed size. Raising a cap is a decision for this page, not for a caller.
+"""
+
+from clc.errors import InputError, LimitError
+
+MAX_SIDE_PX = 65_535
+"""Longest side of a picture."""
+
+MAX_PIXELS = 64 * 2**20
+"""Largest area of a picture: 64 Mi pixels, 192 MiB as RGB."""
+
+MAX_PICTURE_FILE_BYTES = 256 * 2**20
+"""Largest picture file that is read: more than an uncompressed RGB picture of `MAX_PIXELS`."""
+
+MAX_STREAM_BYTES = 256 * 2**20
+"""Largest `.clc` stream, header included."""
+
+MAX_REFERENCES = 5
+"""Dictionary entries that one stream may name (its field could count to 7)."""
+
+MAX_DICTIONARY_ENTRIES = 4_096
+"""Entries that a 12-bit index can name."""
+
+MAX_SYMBOL = 2**20 - 1
+"""Largest magnitude of a coded symbol."""
+
+MAX_SYMBOLS = 4 * MAX_PIXELS
+"""Symbols in one range-coded payload; the codecs here need between one and two a pixel."""
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse a picture of `width` x `height` pixels that is empty (`InputError`) or over a cap (`LimitError`)."""
+    if width < 1 or height < 1:
+        raise InputError(f"the picture is {width}x{height} px, but both sides must be at least 1 px")
+    if max(width, height) > MAX_SIDE_PX:
+        raise LimitError(
+            f"the picture is {width}x{height} px, but a side may have at most {MAX_SIDE_PX} px: scale or cut it first"
+        )
+    if width * height > MAX_PIXELS:
+        raise LimitError(
+            f"the picture is {width}x{height} px = {width * height / 2**20:.1f} Mi pixels, "
+            f"but at most {MAX_PIXELS // 2**20} Mi are allowed: scale or cut it first"
+        )
