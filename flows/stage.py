@@ -129,4 +129,5 @@ def _source_digest(module: str) -> str:
     if spec.submodule_search_locations is None:
         return sha256_bytes(origin.read_bytes())
     folder = origin.parent
-    return digest_json({str(path.relative_to(folder)): sha256_bytes(path.read_bytes()) for path in folder.rglob("*.py")})
+    sources = ((str(path.relative_to(folder)), path) for path in folder.rglob("*.py"))
+    return digest_json({name: sha256_bytes(path.read_bytes()) for name, path in sources})
