@@ -1,0 +1,114 @@
+"""Training pictures in memory, and random crops of them.
+
+Pictures are decoded once and kept as uint8; crops and flips are cheap, so that a training step never waits for data.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clc.errors import ClcError, InputError
+from clc.images import read_image
+
+logger = logging.getLogger(__name__)
+
+Picture = npt.NDArray[np.uint8]
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"})
+WEIGHT_CAP_PX = 1 << 20
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """uint8 (H, W, 3) pictures and, in the same order, the name of the photo that each one shows."""
+
+    pictures: Sequence[Picture]
+    photos: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def split(self, held_out: int, generator: np.random.Generator) -> tuple[PictureSet, PictureSet]:
+        """(training, held out): `held_out` pictures, chosen at random, are set apart."""
+        order = generator.permutation(len(self))
+        apart, kept = sorted(order[:held_out].tolist()), sorted(order[held_out:].tolist())
+        return self._subset(kept), self._subset(apart)
+
+    def _subset(self, indexes: list[int]) -> PictureSet:
+        return PictureSet([self.pictures[i] for i in indexes], [self.photos[i] for i in indexes])
+
+
+def read_folders(folders: Iterable[Path], longest_side_px: int = 1200) -> PictureSet:
+    """Every readable picture below the folders, in the order of their paths; larger ones are scaled down.
+
+    A picture that cannot be read is logged and left out; `InputError` if none is left.
+    """
+    pictures, photos = [], []
+    for folder in folders:
+        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+            try:
+                picture = read_image(path)
+            except ClcError as error:
+                logger.warning("picture left out name=%s reason=%s", path.name, error)
+                continue
+            pictures.append(_limit_side(picture, longest_side_px))
+            photos.append(f"{folder.name}/{path.name}")
+    if not pictures:
+        raise InputError("no readable picture in the training folders; name folders that hold PNG, JPEG or WebP files")
+    return PictureSet(pictures, photos)
+
+
+def _limit_side(picture: Picture, longest_side_px: int) -> Picture:
+    height, width = picture.shape[:2]
+    scale = longest_side_px / max(height, width)
+    if scale >= 1.0:
+        return picture
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+
+
+class CropSampler:
+    """Random square crops with flips and quarter turns; large pictures are drawn more often, up to one megapixel."""
+
+    def __init__(self, pictures: PictureSet) -> None:
+        areas = np.array([p.shape[0] * p.shape[1] for p in pictures.pictures], dtype=np.float64)
+        weights = np.minimum(areas, WEIGHT_CAP_PX)
+        self._probability = weights / weights.sum()
+        self._set = pictures
+
+    def sample(self, generator: np.random.Generator, count: int, crop_px: int) -> tuple[Tensor, list[str]]:
+        """uint8 (count, 3, crop_px, crop_px) and the photos they show; small pictures are mirrored up to the size."""
+        chosen = generator.choice(len(self._set), size=count, p=self._probability)
+        crops = [_random_crop(self._set.pictures[i], generator, crop_px) for i in chosen]
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2), [self._set.photos[i] for i in chosen]
+
+
+def _random_crop(picture: Picture, generator: np.random.Generator, crop_px: int) -> Picture:
+    short = [max(0, crop_px - side) for side in picture.shape[:2]]
+    if any(short):
+        picture = np.pad(picture, [(0, short[0]), (0, short[1]), (0, 0)], mode="symmetric")
+    top, left = (int(generator.integers(side - crop_px + 1)) for side in picture.shape[:2])
+    crop = picture[top : top + crop_px, left : left + crop_px]
+    crop = np.rot90(crop, int(generator.integers(4)))
+    return np.ascontiguousarray(crop[:, ::-1] if generator.integers(2) else crop)
+
+
+def centre_crops(pictures: PictureSet, crop_px: int) -> Tensor:
+    """uint8 (n, 3, crop_px, crop_px): the middle of every picture that is large enough."""
+    crops = []
+    for picture in pictures.pictures:
+        height, width = picture.shape[:2]
+        if min(height, width) >= crop_px:
+            top, left = (height - crop_px) // 2, (width - crop_px) // 2
+            crops.append(picture[top : top + crop_px, left : left + crop_px])
+    if not crops:
+        raise InputError(f"no held-out picture is {crop_px} px wide and high; training needs larger pictures")
+    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)

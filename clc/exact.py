@@ -1,0 +1,222 @@
+"""Integer arithmetic carried in floating point: layers whose result is the same bits on every machine.
+
+The entropy coder needs the same (mean, scale) pair on both sides, to the last bit. Ordinary convolutions do not give
+that: the order of a sum differs between processors, thread counts and versions, and every order rounds differently.
+Here every weight and every activation is an integer multiple of a power of two (a *grid*), and every possible partial
+sum stays below 2**53 of its unit, so that float64 represents all of them exactly and any order gives the same result.
+`clc.entropy` and `clc.matching` are built from nothing but these parts.
+
+Each part exists in two arithmetics behind one interface. With ``is_exact=False`` it is an ordinary float32 layer with
+parameters to train; with ``is_exact=True`` it holds integers and computes on the grid in float64. The network that uses
+the parts is the same code in both cases, which is the contract of this module.
+
+Ledger of grids (q10 means multiples of 2**-10):
+
+    activations, tokens         q10, |a| <= 32          16 bits
+    means of the latents        q6,  |mu| <= 4096       19 bits
+    weights                     int16 times 2**-shift, one shift (0..20) for each output channel
+    biases                      int32, q20
+    attention logits            q6;  attention weights  q15
+    partial sums                at most 2**53 units, proven for each output channel by `sum_bound_bits`
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clc.errors import InputError
+
+ACTIVATION_BITS = 10
+ACTIVATION_LIMIT = 32.0
+MEAN_BITS = 6
+MEAN_LIMIT = 4096.0
+BIAS_BITS = 20
+MAX_SHIFT = 20
+MANTISSA_BITS = 53
+LOGIT_BITS = 6
+ATTENTION_BITS = 15
+EXP_STEPS = 1024
+
+
+def snap(x: Tensor, bits: int = ACTIVATION_BITS, limit: float = ACTIVATION_LIMIT, *, is_exact: bool) -> Tensor:
+    """Clamps `x` to +-`limit` and, in exact arithmetic, rounds it to multiples of 2**-bits (ties upwards).
+
+    Shape and dtype are kept. Scaling by a power of two and `floor` are exact in IEEE arithmetic.
+    """
+    if is_exact:
+        scale = float(1 << bits)
+        x = torch.floor(x * scale + 0.5) / scale
+    return x.clamp(-limit, limit)
+
+
+def activate(x: Tensor, *, is_exact: bool) -> Tensor:
+    """Leaky rectifier with slope 1/8, a power of two: max(x, x/8)."""
+    return snap(torch.maximum(x, x * 0.125), is_exact=is_exact)
+
+
+def compand(x: Tensor, *, is_exact: bool) -> Tensor:
+    """Piecewise-linear stand-in for asinh: slope 1 up to 2, 1/4 up to 16, 1/32 beyond; odd; |x| <= 864 fits the grid.
+
+    Latents span four orders of magnitude, networks like inputs near one; powers of two as slopes keep it exact.
+    """
+    magnitude = x.abs()
+    bent = torch.minimum(torch.minimum(magnitude, magnitude * 0.25 + 1.5), magnitude * 0.03125 + 5.0)
+    return snap(torch.sign(x) * bent, is_exact=is_exact)
+
+
+class GridConv2d(nn.Module):
+    """A convolution with odd kernel, stride 1 and zero padding whose output lies on a grid.
+
+    Input (B, C_in, H, W) within +-`ACTIVATION_LIMIT` on the activation grid; output (B, C_out, H, W) clamped to
+    +-`limit` on the grid 2**-`bits`. `groups` is 1 or `in_channels` (depthwise).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        *,
+        groups: int = 1,
+        bits: int = ACTIVATION_BITS,
+        limit: float = ACTIVATION_LIMIT,
+        is_exact: bool = False,
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.groups, self.bits, self.limit, self.is_exact = kernel_size, groups, bits, limit, is_exact
+        shape = (out_channels, in_channels // groups, kernel_size, kernel_size)
+        if is_exact:
+            self.register_buffer("weight", torch.zeros(shape, dtype=torch.float64))
+            self.register_buffer("bias", torch.zeros(out_channels, dtype=torch.float64))
+        else:
+            spread = 1.0 / math.sqrt(shape[1] * kernel_size**2)
+            self.weight = nn.Parameter(torch.empty(shape).uniform_(-spread, spread))
+            self.bias = nn.Parameter(torch.zeros(out_channels))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Applies the layer; see the class for shapes and ranges."""
+        if not self.is_exact:
+            padding = self.kernel_size // 2
+            y = F.conv2d(x_BCHW, self.weight, self.bias, padding=padding, groups=self.groups)
+            return y.clamp(-self.limit, self.limit)
+        if self.groups > 1:
+            y = self._depthwise(x_BCHW)
+        else:
+            y = self._im2col(x_BCHW)
+        return snap(y + self.bias[:, None, None], self.bits, self.limit, is_exact=True)
+
+    def _im2col(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        padding = self.kernel_size // 2
+        columns = x.flatten(2) if self.kernel_size == 1 else F.unfold(x, self.kernel_size, padding=padding)
+        return (self.weight.flatten(1) @ columns).view(batch, -1, height, width)
+
+    def _depthwise(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        padded = F.pad(x, [self.kernel_size // 2] * 4)
+        y = torch.zeros_like(x)
+        for i in range(self.kernel_size):
+            for j in range(self.kernel_size):
+                y = y + padded[:, :, i : i + height, j : j + width] * self.weight[:, 0, i, j, None, None]
+        return y
+
+    def export(self) -> dict[str, Tensor]:
+        """The layer as integers: `weight` int16 (out, in/groups, k, k), `shift` int8 (out,), `bias` int32 (out,) in q20."""
+        weight = self.weight.detach().double().cpu()
+        peak = weight.abs().amax(dim=(1, 2, 3)).clamp_min(2.0**-40)
+        shift = torch.floor(torch.log2(32767.0 / peak)).clamp(0, MAX_SHIFT)
+        integers = torch.round(weight * torch.exp2(shift)[:, None, None, None]).clamp(-32767, 32767)
+        bias = torch.round(self.bias.detach().double().cpu() * 2.0**BIAS_BITS)
+        return {"weight": integers.to(torch.int16), "shift": shift.to(torch.int8), "bias": bias.to(torch.int32)}
+
+    def load_integers(self, weight: Tensor, shift: Tensor, bias: Tensor) -> None:
+        """Takes the integers of `export`, into either arithmetic; raises `InputError` if they break a bound or shape."""
+        if weight.shape != self.weight.shape or shift.shape != (weight.shape[0],) or bias.shape != shift.shape:
+            raise InputError(f"exact layer of shape {tuple(self.weight.shape)} was given {tuple(weight.shape)}")
+        if bool((shift < 0).any()) or bool((shift > MAX_SHIFT).any()):
+            raise InputError(f"exact layer: a shift lies outside 0..{MAX_SHIFT}")
+        if sum_bound_bits(weight, shift, bias) > MANTISSA_BITS:
+            raise InputError("exact layer: a partial sum could exceed 2**53, the result would not be exact")
+        with torch.no_grad():
+            self.weight.copy_(weight.double() * torch.exp2(-shift.double())[:, None, None, None])
+            self.bias.copy_(bias.double() * 2.0**-BIAS_BITS)
+
+
+def sum_bound_bits(weight: Tensor, shift: Tensor, bias: Tensor) -> float:
+    """log2 of the largest partial sum of a `GridConv2d`, in its own unit: at most 53, or the layer is not exact.
+
+    `weight` int16 (out, in, k, k), `shift` int8 (out,), `bias` int32 (out,) as `GridConv2d.export` makes them. The unit
+    of channel o is 2**-max(20, 10 + shift); inputs reach +-32; one more bit is kept for the rounding constant.
+    """
+    gain = weight.double().abs().sum(dim=(1, 2, 3)) * torch.exp2(-shift.double())
+    peak = gain * ACTIVATION_LIMIT + bias.double().abs() * 2.0**-BIAS_BITS
+    unit_bits = torch.clamp(ACTIVATION_BITS + shift.double(), min=BIAS_BITS)
+    return float((torch.log2(peak.clamp_min(1.0)) + unit_bits).max()) + 1.0
+
+
+class GridTable(nn.Module):
+    """A learned table (rows, columns) of activations: vectors per rate level, learned tokens."""
+
+    def __init__(self, rows: int, columns: int, *, spread: float = 0.0, is_exact: bool = False) -> None:
+        super().__init__()
+        self.is_exact = is_exact
+        if is_exact:
+            self.register_buffer("values", torch.zeros(rows, columns, dtype=torch.float64))
+        else:
+            self.values = nn.Parameter(torch.randn(rows, columns) * spread)
+
+    def export(self) -> dict[str, Tensor]:
+        """The table as int32 (rows, columns) in q10."""
+        values = self.values.detach().double().cpu().clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        return {"values": torch.round(values * 2.0**ACTIVATION_BITS).to(torch.int32)}
+
+    def load_integers(self, values: Tensor) -> None:
+        """Takes the integers of `export`; raises `InputError` on another shape or a value outside the grid."""
+        if values.shape != self.values.shape or int(values.abs().max()) > ACTIVATION_LIMIT * 2**ACTIVATION_BITS:
+            raise InputError(f"exact table of shape {tuple(self.values.shape)} was given {tuple(values.shape)}")
+        with torch.no_grad():
+            self.values.copy_(values.double() * 2.0**-ACTIVATION_BITS)
+
+    def interpolate(self, quality_q6_B: Tensor, top_q6: int) -> Tensor:
+        """Rows, piecewise linear over 0..`top_q6`: int64 (B,) -> (B, columns) on the activation grid.
+
+        The numerator is an exact integer combination and IEEE division rounds correctly, so the result is exact.
+        """
+        spacing = top_q6 // (self.values.shape[0] - 1)
+        knot = torch.div(quality_q6_B, spacing, rounding_mode="floor").clamp(0, self.values.shape[0] - 2)
+        rest = (quality_q6_B - knot * spacing).to(self.values.dtype)[:, None]
+        mixed = (self.values[knot] * (spacing - rest) + self.values[knot + 1] * rest) / spacing
+        return snap(mixed, is_exact=self.is_exact)
+
+
+def exp_table() -> Tensor:
+    """int32 (1024,): 2**16 * exp(-k/64), rounded. Built once at export and stored, never rebuilt when coding."""
+    return torch.round(torch.exp(-torch.arange(EXP_STEPS, dtype=torch.float64) / 2**LOGIT_BITS) * 65536).to(torch.int32)
+
+
+class GridSoftmax(nn.Module):
+    """Softmax over the last axis; in exact arithmetic through a stored table of exponentials and an integer division."""
+
+    def __init__(self, *, is_exact: bool = False) -> None:
+        super().__init__()
+        self.is_exact = is_exact
+        self.register_buffer("exponentials", exp_table().double(), persistent=False)
+
+    def load_integers(self, exponentials: Tensor) -> None:
+        """Takes the stored table, int32 (1024,) between 0 and 65536 with a full first entry, or raises `InputError`."""
+        if exponentials.shape != (EXP_STEPS,) or int(exponentials[0]) != 65536 or int(exponentials.min()) < 0:
+            raise InputError("the table of exponentials is malformed")
+        self.exponentials = exponentials.double().to(self.exponentials.device)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Weights of the same shape; exact ones are multiples of 2**-15 that sum to at most 1."""
+        if not self.is_exact:
+            return torch.softmax(logits, dim=-1)
+        below = (logits.amax(dim=-1, keepdim=True) - logits) * float(1 << LOGIT_BITS)
+        masses = self.exponentials[torch.floor(below + 0.5).clamp(0, EXP_STEPS - 1).long()]
+        scale = float(1 << ATTENTION_BITS)
+        return torch.floor(masses * scale / masses.sum(dim=-1, keepdim=True)) / scale

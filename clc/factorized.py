@@ -1,0 +1,48 @@
+"""The prior of z: one fixed distribution for each channel, a mixture of three logistics.
+
+In training it gives likelihoods with gradients; at export it becomes one integer table for each channel and is never
+evaluated again. (Balle et al. 2018 use a small network for the same purpose; a mixture has fewer parts and no auxiliary
+loss.)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+COMPONENTS = 3
+SUPPORT = 96
+
+
+class FactorizedPrior(nn.Module):
+    """Channel-wise mixture of logistics over z (B, Z, h, w)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels, COMPONENTS))
+        self.mean = nn.Parameter(torch.linspace(-1.0, 1.0, COMPONENTS).repeat(channels, 1))
+        self.log_scale = nn.Parameter(torch.full((channels, COMPONENTS), 0.5))
+
+    def _cumulative(self, z_BChw: Tensor) -> Tensor:
+        position = (z_BChw[..., None] - self.mean[:, None, None]) * torch.exp(-self.log_scale)[:, None, None]
+        return (torch.softmax(self.weight, dim=-1)[:, None, None] * torch.sigmoid(position)).sum(dim=-1)
+
+    def bits(self, z_BChw: Tensor) -> Tensor:
+        """-log2 of the mass of the unit interval around each value, same shape."""
+        mass = self._cumulative(z_BChw + 0.5) - self._cumulative(z_BChw - 0.5)
+        return -torch.log2(mass.clamp_min(1e-7))
+
+    @torch.no_grad()
+    def masses(self) -> tuple[list[np.ndarray], list[int]]:
+        """One float64 probability vector for each channel, trimmed to where it matters, and each one's offset."""
+        grid = torch.arange(-SUPPORT, SUPPORT + 1, dtype=torch.float32, device=self.mean.device)
+        spread = grid.expand(1, self.mean.shape[0], 1, -1)
+        mass = (self._cumulative(spread + 0.5) - self._cumulative(spread - 0.5))[0, :, 0].double().cpu().numpy()
+        rows, offsets = [], []
+        for row in mass:
+            inside = np.flatnonzero(row > 2.0**-20)
+            low, high = min(int(inside[0]), SUPPORT - 1), max(int(inside[-1]), SUPPORT + 1)
+            rows.append(row[low : high + 1] / row[low : high + 1].sum())
+            offsets.append(low - SUPPORT)
+        return rows, offsets

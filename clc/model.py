@@ -1,0 +1,203 @@
+"""The conditional latent codec as one differentiable model: transforms, gains, hyperprior, prior.
+
+    x -- g_a -- y -- / step(quality) --+-- Q -- y_hat -- * step -- g_s -- x_hat
+                                       |    |
+                                       h_a  mean, scale <-- Prior(z_hat, tokens of the references, slices before)
+                                       |
+                                       z -- Q -- z_hat
+
+`forward` is the training pass: rate under additive noise, reconstruction from straight-through rounding. Encoding and
+decoding use the same parts through `clc.codec`. Called by `clc.training`, `clc.export` and `clc.bundle`.
+
+Shapes: B pictures, M latent channels, h = H/16, w = W/16, Z hyper channels, N tokens of T values.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from clc.entropy import PHASES, QUALITY_TOP_Q6, SCALE_LEVELS, Prior, checkerboard
+from clc.exact import compand
+from clc.factorized import FactorizedPrior
+from clc.matching import TokenCompression
+from clc.transforms.depthconv import Analysis, HyperAnalysis, Synthesis
+
+STRIDE_Y = 16
+STRIDE_Z = 64
+LAMBDA_LOW, LAMBDA_HIGH = 0.0009, 0.05
+SIGMA_LOW, SIGMA_HIGH = 0.11, 128.0
+MIDDLE_QUALITY_Q6 = 3200
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The widths of a model. `latents` is M, split into `slices`; `knots` rate levels are interpolated."""
+
+    slices: tuple[int, ...] = (16, 32, 64, 144)
+    narrow: int = 128
+    wide: int = 192
+    hyper: int = 64
+    hyper_width: int = 96
+    features: int = 128
+    token: int = 48
+    reference: int = 64
+    context: int = 128
+    knots: int = 9
+
+    @property
+    def latents(self) -> int:
+        """M, the number of latent channels."""
+        return sum(self.slices)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {**asdict(self), "slices": list(self.slices)}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> ModelConfig:
+        """The inverse of `to_json`; an unknown or missing field raises `TypeError`."""
+        return cls(**{**fields, "slices": tuple(fields["slices"])})
+
+
+class TrainingPass(NamedTuple):
+    """`x_hat` (B, 3, H, W) unclamped; `y_bits` and `z_bits` (B,): estimated bits for each picture."""
+
+    x_hat: Tensor
+    y_bits: Tensor
+    z_bits: Tensor
+
+
+def rate_distortion_lambda(quality: Tensor) -> Tensor:
+    """lambda of a quality 0..100, log-uniform from 0.0009 to 0.05: the loss is bpp + lambda * 255**2 * MSE."""
+    return LAMBDA_LOW * (LAMBDA_HIGH / LAMBDA_LOW) ** (quality / 100.0)
+
+
+def straight_through_round(x: Tensor) -> Tensor:
+    """Rounds, with the gradient of the identity."""
+    return x + (torch.round(x) - x).detach()
+
+
+def gaussian_bits(offset: Tensor, level: Tensor) -> Tensor:
+    """-log2 of the mass of N(0, sigma**2) on the unit interval around `offset`; sigma from the scale level 0..63.
+
+    Beyond 4.5 sigma the mass underflows and its gradient with it; a linear term takes over, so that a coefficient far
+    off its prediction still pulls mean and scale.
+    """
+    step = math.log(SIGMA_HIGH / SIGMA_LOW) / (SCALE_LEVELS - 1)
+    inverse = torch.exp(-level * step) / SIGMA_LOW
+    magnitude = offset.abs()
+    root = math.sqrt(0.5)
+    mass = 0.5 * (torch.erfc((magnitude - 0.5) * inverse * root) - torch.erfc((magnitude + 0.5) * inverse * root))
+    return -torch.log2(mass.clamp_min(1e-6)) + 0.5 * torch.relu(magnitude * inverse - 4.5)
+
+
+class Gains(nn.Module):
+    """Step sizes for each rate level and channel, interpolated in the logarithm over the quality."""
+
+    def __init__(self, knots: int, latents: int, wide: int) -> None:
+        super().__init__()
+        qualities = torch.linspace(0.0, 100.0, knots)
+        # The step that minimises rate + lambda * distortion for uniform quantisation: step**2 = 26 / lambda / 255**2.
+        step = torch.sqrt(26.0 / rate_distortion_lambda(qualities)) / 255.0
+        self.log_step = nn.Parameter(torch.log(step)[:, None].repeat(1, latents))
+        self.film = nn.Parameter(torch.zeros(knots, 2 * wide))
+
+    def _interpolate(self, table: Tensor, quality_q6_B: Tensor) -> Tensor:
+        place = quality_q6_B.to(table.dtype) * (table.shape[0] - 1) / QUALITY_TOP_Q6
+        knot = place.floor().clamp(0, table.shape[0] - 2).long()
+        rest = (place - knot)[:, None]
+        return (table[knot] * (1.0 - rest) + table[knot + 1] * rest)[:, :, None, None]
+
+    def step(self, quality_q6_B: Tensor) -> Tensor:
+        """Quantisation steps (B, M, 1, 1), in units of the orthonormal transform of pictures in 0..1."""
+        return torch.exp(self._interpolate(self.log_step, quality_q6_B))
+
+    def modulation(self, quality_q6_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift (B, wide, 1, 1) for g_s."""
+        scale, shift = self._interpolate(self.film, quality_q6_B).chunk(2, dim=1)
+        return scale, shift
+
+
+class Model(nn.Module):
+    """All parts of the codec with one forward pass for training; see the module for the data flow."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.g_a = Analysis(config.latents, config.narrow, config.wide)
+        self.g_s = Synthesis(config.latents, config.narrow, config.wide, config.reference)
+        self.h_a = HyperAnalysis(config.latents, config.hyper_width, config.hyper)
+        self.gains = Gains(config.knots, config.latents, config.wide)
+        self.compress_tokens = TokenCompression(config.latents, config.token)
+        self.z_prior = FactorizedPrior(config.hyper)
+        self.prior = make_prior(config, is_exact=False)
+
+    def tokens(self, y_BMhw: Tensor) -> Tensor:
+        """Latents of dictionary entries (B, M, 16, 16) -> conditioning tokens (B, 64, T), CLC Eq. 2."""
+        return self.compress_tokens(compand(y_BMhw / self._middle_step(y_BMhw), is_exact=False))
+
+    def _middle_step(self, like: Tensor) -> Tensor:
+        middle = torch.full((1,), MIDDLE_QUALITY_Q6, dtype=torch.int64, device=like.device)
+        return self.gains.step(middle).detach()
+
+    def forward(
+        self,
+        y: Tensor,
+        quality_q6_B: Tensor,
+        tokens_BNT: Tensor,
+        present_B: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> TrainingPass:
+        """One training pass from y = g_a(x); `present_B` says which pictures may see their references."""
+        step = self.gains.step(quality_q6_B)
+        scaled = y / step
+        z = self.h_a(scaled)
+        z_bits = self.z_prior.bits(z + _noise_like(z, generator)).sum(dim=(1, 2, 3))
+        h = self.prior.hyper_features(straight_through_round(z), quality_q6_B)
+        a = self.prior.matching(h, tokens_BNT, present_B)
+        y_hat, y_bits = self._slices(scaled, h, a, generator)
+        x_hat = self.g_s(y_hat, step, self.gains.modulation(quality_q6_B), a)
+        return TrainingPass(x_hat, y_bits, z_bits)
+
+    def _slices(
+        self, scaled: Tensor, h: Tensor, a: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        masks = [checkerboard(*scaled.shape[-2:], phase, like=scaled) for phase in range(PHASES)]
+        decoded: list[Tensor] = []
+        bits = torch.zeros(scaled.shape[0], device=scaled.device)
+        for index, y in enumerate(scaled.split(self.config.slices, dim=1)):
+            base = self.prior.slice_base(index, h, a, decoded)
+            y_hat: Tensor | None = None
+            for phase, mask in enumerate(masks):
+                mean, level = self.prior.slice_parameters(index, phase, base, y_hat, a)
+                offset = y - mean
+                cost = gaussian_bits(offset + _noise_like(y, generator), level)
+                bits = bits + (cost * mask).sum(dim=(1, 2, 3))
+                part = (straight_through_round(offset) + mean) * mask
+                y_hat = part if y_hat is None else y_hat + part
+            if y_hat is not None:
+                decoded.append(y_hat)
+        return torch.cat(decoded, dim=1), bits
+
+
+def make_prior(config: ModelConfig, *, is_exact: bool) -> Prior:
+    """The prior of a model, trainable in float32 or exact in float64."""
+    return Prior(
+        config.slices,
+        hyper=config.hyper,
+        features=config.features,
+        token=config.token,
+        reference=config.reference,
+        width=config.context,
+        knots=config.knots,
+        is_exact=is_exact,
+    )
+
+
+def _noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) - 0.5

@@ -1,0 +1,368 @@
+"""Training of the codec: one model over all rates, from pictures in memory, within a budget of minutes or steps.
+
+    python -m clc.training --data FOLDER [--data FOLDER ...] --out FOLDER --minutes 60
+
+Imports only torch, numpy, Pillow and safetensors beside the standard library and this package's own modules, so that a
+bare worker can run it. `train` keeps in its output folder: `weights.safetensors` (the moving average, usable at any
+moment), `state.safetensors` and `state.json` (to go on from), `log.jsonl` (one line now and then) and `model.json`.
+Called by `flows.train` and by the command line above.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from clc.data import CropSampler, PictureSet, centre_crops, read_folders
+from clc.errors import ClcError, InputError
+from clc.klt import klt_basis, start_from_klt
+from clc.losses import rate_distortion_loss
+from clc.model import MIDDLE_QUALITY_Q6, Model, ModelConfig
+from clc.references import ENTRY_PX, ReferenceBank
+from storage.atomic import write_bytes
+
+logger = logging.getLogger(__name__)
+
+VALIDATION_QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
+MAX_BAD_STEPS = 3
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """One training run. The budget ends at `minutes` or `steps`, whichever is first; the schedule follows it."""
+
+    minutes: float = 2.0
+    steps: int | None = None
+    learning_rate: float = 1e-3
+    linear_rate_factor: float = 0.1
+    warmup_steps: int = 200
+    decay_from: float = 0.4
+    batch_px: int = 8 * 128 * 128
+    crops: tuple[tuple[float, int], ...] = ((0.0, 128), (0.65, 256))
+    references: int = 3
+    reference_share: float = 0.5
+    refresh_steps: int = 1500
+    clip: float = 1.0
+    ema: float = 0.999
+    held_out: int = 12
+    log_s: float = 15.0
+    save_s: float = 120.0
+    validate_s: float = 300.0
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+
+    def crop_px(self, progress: float) -> int:
+        """Side of the crops at a share of the budget, 0..1."""
+        return [crop for start, crop in self.crops if progress >= start][-1]
+
+    def rate_factor(self, progress: float, step: int) -> float:
+        """Factor of the learning rate: warm-up by steps, constant, then linear to zero over the rest of the budget."""
+        warm = min(1.0, (step + 1) / self.warmup_steps)
+        return warm * min(1.0, max(0.0, (1.0 - progress) / (1.0 - self.decay_from)))
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run left: `weights` in `folder`, steps done, and the lines of its log."""
+
+    folder: Path
+    steps: int
+    log: list[dict[str, Any]]
+
+
+class Trainer:
+    """The state of a run: model, moving average, optimiser, generators, step, minutes used."""
+
+    def __init__(self, config: TrainingConfig, data: PictureSet, entries: PictureSet, out: Path) -> None:
+        self.config, self.out = config, out
+        self.sampler_rng = np.random.default_rng(config.seed)
+        torch.manual_seed(config.seed)
+        held_out = min(config.held_out, max(1, len(data) // 8))
+        self.training, apart = data.split(held_out, np.random.default_rng(config.seed))
+        self.sampler = CropSampler(self.training)
+        self.validation = centre_crops(apart, ENTRY_PX)
+        self.model = Model(config.model)
+        self.noise = torch.Generator().manual_seed(config.seed)
+        self.bank = make_bank(entries)
+        self.step, self.minutes, self.bad_steps = 0, 0.0, 0
+        self.log: list[dict[str, Any]] = []
+        self.ema: dict[str, Tensor] = {}
+        linear = [p for n, p in self.model.named_parameters() if ".linear." in n]
+        others = [p for n, p in self.model.named_parameters() if ".linear." not in n]
+        self.groups = [(others, config.learning_rate), (linear, config.learning_rate * config.linear_rate_factor)]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": group, "lr": rate} for group, rate in self.groups], betas=(0.9, 0.99), weight_decay=0.0
+        )
+
+    def start_fresh(self) -> None:
+        """Starts from the KLT of the training pictures."""
+        basis = klt_basis(self.training.pictures, self.config.model.latents, self.sampler_rng)
+        start_from_klt(self.model, basis)
+        self._reset_average()
+
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Starts from the weights of a model of the same configuration."""
+        try:
+            self.model.load_state_dict(weights, strict=True)
+        except RuntimeError as error:
+            raise InputError(f"the start weights do not fit the model configuration: {error}") from error
+        self._reset_average()
+
+    def _reset_average(self) -> None:
+        self.ema = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+
+    def progress(self) -> float:
+        """Share of the budget that is used, 0..1."""
+        share = self.minutes / self.config.minutes
+        return min(1.0, max(share, self.step / self.config.steps if self.config.steps else 0.0))
+
+    def train_step(self) -> dict[str, float]:
+        """One step of the optimiser; returns its figures, or raises `ClcError` after three non-finite losses."""
+        config, progress = self.config, self.progress()
+        for group, (_, rate) in zip(self.optimiser.param_groups, self.groups, strict=True):
+            group["lr"] = rate * config.rate_factor(progress, self.step)
+        crop = config.crop_px(progress)
+        pixels, photos = self.sampler.sample(self.sampler_rng, max(1, config.batch_px // crop**2), crop)
+        x = pixels.float() / 255.0
+        quality = torch.from_numpy(self.sampler_rng.integers(0, 6401, len(photos)))
+        present = torch.from_numpy(self.sampler_rng.random(len(photos)) < config.reference_share)
+        if self.step % config.refresh_steps == 0:
+            self.bank.refresh(self.model.g_a, self._middle_step())
+        y = self.model.g_a(x)
+        tokens = self._tokens(y, photos)
+        result = self.model(y, quality, tokens, present, self.noise)
+        loss = rate_distortion_loss(result, x, quality / 64.0)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip))
+        if not np.isfinite(norm):
+            self._count_bad_step(photos)
+            return {"loss": float("nan"), "bpp": float("nan"), "psnr_db": float("nan"), "grad_norm": norm}
+        self.optimiser.step()
+        self._update_average()
+        self.step += 1
+        psnr = -10.0 * torch.log10(loss.mse.detach().clamp_min(1e-9)).mean()
+        return {
+            "loss": loss.total.item(),
+            "bpp": loss.bpp.detach().mean().item(),
+            "psnr_db": psnr.item(),
+            "grad_norm": norm,
+        }
+
+    def _middle_step(self) -> Tensor:
+        return self.model.gains.step(torch.tensor([MIDDLE_QUALITY_Q6])).detach()
+
+    def _tokens(self, y: Tensor, photos: list[str]) -> Tensor:
+        found = self.bank.find(y.detach() / self._middle_step(), photos, self.config.references)
+        batch, count = found.shape[:2]
+        return self.model.compress_tokens(found.flatten(0, 1)).reshape(batch, count * 64, -1)
+
+    def _count_bad_step(self, photos: list[str]) -> None:
+        self.bad_steps += 1
+        logger.warning("non-finite gradient step=%d photos=%s", self.step, ",".join(photos))
+        if self.bad_steps >= MAX_BAD_STEPS:
+            raise ClcError(
+                f"training stopped at step {self.step}: three non-finite gradients, the last with {', '.join(photos)}; "
+                f"the last good weights are in {self.out}; go on with a lower learning rate"
+            )
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.config.ema, (1.0 + self.step) / (10.0 + self.step))
+        averages = list(self.ema.values())
+        torch._foreach_lerp_(averages, [p.detach() for p in self.model.parameters()], 1.0 - decay)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, list[float]]:
+        """bpp and PSNR (dB) of the averaged weights on held-out crops at five qualities, without references."""
+        kept = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self._copy_parameters(self.ema)
+        noise = torch.Generator().manual_seed(1)
+        rates, psnrs = [], []
+        for quality in VALIDATION_QUALITIES:
+            bpp, psnr = [], []
+            for crop in self.validation.split(4):
+                x = crop.float() / 255.0
+                level = torch.full((len(x),), round(quality * 64))
+                absent = torch.zeros(len(x), dtype=torch.bool)
+                result = self.model(self.model.g_a(x), level, torch.zeros(len(x), 0, self.config.model.token), absent, noise)
+                loss = rate_distortion_loss(result._replace(x_hat=result.x_hat.clamp(0, 1)), x, level / 64.0)
+                bpp.append(loss.bpp)
+                psnr.append(-10.0 * torch.log10(loss.mse))
+            rates.append(torch.cat(bpp).mean().item())
+            psnrs.append(torch.cat(psnr).mean().item())
+        self._copy_parameters(kept)
+        return {"validation_bpp": rates, "validation_psnr_db": psnrs}
+
+    @torch.no_grad()
+    def _copy_parameters(self, values: dict[str, Tensor]) -> None:
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(values[name])
+
+    def average_state(self) -> dict[str, Tensor]:
+        """The state dict of the model with its parameters replaced by their moving averages."""
+        return {**self.model.state_dict(), **self.ema}
+
+    def save(self) -> None:
+        """Writes weights, the state to go on from, and the log; each file atomically, the small one last."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_bytes(self.out / "model.json", json.dumps(self.config.model.to_json(), indent=1).encode())
+        write_bytes(self.out / "weights.safetensors", save({k: v.contiguous() for k, v in self.average_state().items()}))
+        write_bytes(self.out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in self.log).encode())
+        names = [name for name, _ in self.model.named_parameters()]
+        by_parameter = dict(zip(self.model.parameters(), names, strict=True))
+        state = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
+        state |= {f"ema.{name}": value for name, value in self.ema.items()}
+        for parameter, moments in self.optimiser.state.items():
+            state |= {f"adam.{by_parameter[parameter]}.{key}": value for key, value in moments.items()}
+        state["noise"] = self.noise.get_state()
+        write_bytes(self.out / "state.safetensors", save({k: v.clone().contiguous() for k, v in state.items()}))
+        position = {"step": self.step, "minutes": self.minutes, "sampler": self.sampler_rng.bit_generator.state}
+        write_bytes(self.out / "state.json", json.dumps(position).encode())
+
+    def resume(self) -> None:
+        """Goes on from `save`'s files, with the same generators, moments and step."""
+        try:
+            state = load_file(self.out / "state.safetensors")
+            position = json.loads((self.out / "state.json").read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot resume from {self.out}: {error}; start without --resume") from error
+        self._copy_parameters({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
+        self.ema = {name: state[f"ema.{name}"] for name, _ in self.model.named_parameters()}
+        for name, parameter in self.model.named_parameters():
+            moments = {k.rsplit(".", 1)[1]: v for k, v in state.items() if k.startswith(f"adam.{name}.")}
+            if moments:
+                self.optimiser.state[parameter] = moments
+        self.noise.set_state(state["noise"])
+        self.step, self.minutes = position["step"], position["minutes"]
+        self.sampler_rng.bit_generator.state = position["sampler"]
+        self.bank.refresh(self.model.g_a, self._middle_step())
+        self.log = [json.loads(line) for line in (self.out / "log.jsonl").read_text().splitlines()]
+
+    def run(self, report: Report) -> TrainingResult:
+        """Trains to the end of the budget, logging, validating and saving as it goes."""
+        before, began = self.minutes, time.monotonic()
+        logged = saved = validated = began
+        recent: list[dict[str, float]] = []
+        while self.progress() < 1.0:
+            recent.append(self.train_step())
+            now = time.monotonic()
+            self.minutes = before + (now - began) / 60.0
+            if now - logged >= self.config.log_s:
+                self._note(recent, now - logged, report)
+                recent, logged = [], now
+            if now - validated >= self.config.validate_s:
+                self._note_line(self.validate(), report)
+                validated = time.monotonic()
+            if now - saved >= self.config.save_s:
+                self.save()
+                saved = time.monotonic()
+        if recent:
+            self._note(recent, max(1e-3, time.monotonic() - logged), report)
+        self._note_line(self.validate(), report)
+        self.save()
+        return TrainingResult(self.out, self.step, self.log)
+
+    def _note(self, recent: list[dict[str, float]], seconds: float, report: Report) -> None:
+        means = {key: float(np.mean([line[key] for line in recent])) for key in recent[0]}
+        rate = self.optimiser.param_groups[0]["lr"]
+        self._note_line({**means, "learning_rate": rate, "steps_per_s": len(recent) / seconds}, report)
+
+    def _note_line(self, figures: dict[str, Any], report: Report) -> None:
+        line = {"step": self.step, "minutes": round(self.minutes, 3), **figures}
+        self.log.append(line)
+        report(line)
+
+
+def make_bank(entries: PictureSet) -> ReferenceBank:
+    """The training view of dictionary patches, each uint8 (256, 256, 3)."""
+    if not len(entries):
+        raise InputError("the dictionary for training holds no entry; build one with at least three")
+    stacked = torch.from_numpy(np.stack(entries.pictures)).permute(0, 3, 1, 2)
+    return ReferenceBank(stacked, list(entries.photos))
+
+
+def random_entries(data: PictureSet, count: int, seed: int) -> PictureSet:
+    """A stand-in dictionary: `count` random patches of 256 px, at most one from a photo."""
+    rng = np.random.default_rng(seed)
+    large = [i for i, p in enumerate(data.pictures) if min(p.shape[:2]) >= ENTRY_PX]
+    chosen = rng.permutation(large)[:count]
+    patches = []
+    for picture in (data.pictures[i] for i in chosen):
+        top, left = (int(rng.integers(side - ENTRY_PX + 1)) for side in picture.shape[:2])
+        patches.append(picture[top : top + ENTRY_PX, left : left + ENTRY_PX])
+    return PictureSet(patches, [data.photos[i] for i in chosen])
+
+
+def train(
+    config: TrainingConfig,
+    data: PictureSet,
+    entries: PictureSet,
+    out: Path,
+    *,
+    start: dict[str, Tensor] | None = None,
+    is_resumed: bool = False,
+    report: Report = lambda line: None,
+) -> TrainingResult:
+    """Trains a model on `data` with the dictionary patches `entries`, into the folder `out`.
+
+    `start` gives weights to go on from (a fine-tuning), else the KLT start; `is_resumed` continues the run whose files
+    are in `out`. Raises `InputError` on unusable input and `ClcError` if the loss stays non-finite.
+    """
+    trainer = Trainer(config, data, entries, out)
+    if is_resumed:
+        trainer.resume()
+    elif start is not None:
+        trainer.start_from(start)
+    else:
+        trainer.start_fresh()
+    return trainer.run(report)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m clc.training", description="Train the codec on folders of pictures.")
+    parser.add_argument("--data", type=Path, action="append", required=True, help="folder of pictures (repeatable)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights, state and log")
+    parser.add_argument("--minutes", type=float, default=60.0, help="time budget")
+    parser.add_argument("--steps", type=int, help="budget in steps, if reached before the minutes")
+    parser.add_argument("--entries", type=int, default=384, help="random dictionary patches to train with")
+    parser.add_argument("--start", type=Path, help="weights.safetensors to go on from")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(True)
+    config = replace(TrainingConfig(), minutes=options.minutes, steps=options.steps, seed=options.seed)
+    try:
+        data = read_folders(options.data)
+        entries = random_entries(data, options.entries, options.seed)
+        start = load_file(options.start) if options.start else None
+        print(f"{len(data)} pictures, {len(entries)} dictionary patches, {json.dumps(asdict(config.model))}", flush=True)
+        train(
+            config, data, entries, options.out, start=start, is_resumed=options.resume,
+            report=lambda line: print(json.dumps(line), flush=True),
+        )
+    except (ClcError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
