@@ -1,0 +1,270 @@
+"""The flow `ingest-images`: pictures of any source become lossless PNG in the blob store and rows of `items.parquet`.
+
+A picture that cannot be used is a row with a reason, never the end of the run; equal pictures are kept once. Which part
+a picture belongs to follows from its content, so no part shares a picture with another, but for the built-in pair.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from prefect import flow, task
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from clc.errors import InputError
+from clc.images import png_bytes, read_image
+from flows.config import Workspace
+from flows.progress import track
+from flows.sources import PARTS, Picture, Source, read_source, split_parts
+from flows.stage import run_stage
+from storage.blobs import BlobStore
+from storage.digest import digest_json, sha256_bytes, sha256_file
+from storage.errors import StorageError
+from storage.tables import write_table
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SHARD_PICTURES = 16
+READERS = 4
+
+ITEMS = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("photo", pa.string(), nullable=False),
+        pa.field("part", pa.string()),
+        pa.field("row", pa.string(), nullable=False),
+        pa.field("blob", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("licence", pa.string(), nullable=False),
+    ]
+)
+"""The columns of `items.parquet`, one row an item; part, blob, width and height are null where status is "failed"."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture after reading: the digest of its pixels and its PNG's blob, or the reason why there is none."""
+
+    picture: Picture
+    content: str = ""
+    blob: str = ""
+    reason: str = ""
+
+
+@flow(name="ingest-images", task_runner=ThreadPoolTaskRunner(max_workers=READERS))
+def ingest_images(
+    source: str = "builtin",
+    patch_px: int | None = None,
+    dictionary_share: float = 0.4,
+    training_share: float = 0.4,
+) -> str:
+    """Read pictures, split them into dictionary, training and evaluation parts, and store them lossless.
+
+    Args:
+        source: "builtin" for the photos that come with the packages, a folder, or a text file with one path a line.
+        patch_px: Side of the square patches that every picture is cut into, in pixels. Without it the built-in photos
+            and the dictionary part of other sources are cut into patches of 256, other parts stay whole.
+        dictionary_share: Part of the pictures that goes into the dictionary, 0 to 1; not used for the built-in photos.
+        training_share: Part of the pictures that is trained on, 0 to 1; the rest is for evaluation.
+
+    Returns:
+        The key of the finished stage, which other flows take as `ingest`.
+    """
+    shares = _checked_shares(dictionary_share, training_share)
+    if patch_px is not None and patch_px < 16:
+        raise InputError(f"patch_px is {patch_px}; patches of at least 16 pixels are wanted")
+    workspace = Workspace.from_environment()
+    pictures = read_source(source)
+    config = {"source": pictures.label, "patch_px": patch_px, "shares": shares}
+    result = run_stage(
+        workspace,
+        "ingest-images",
+        inputs={"pictures": _source_digest(pictures)},
+        config=config,
+        modules=["flows.ingest", "flows.sources", "clc.images", "clc.limits"],
+        body=lambda folder: _ingest(workspace.blobs, pictures, patch_px, shares, folder),
+    )
+    return result.key
+
+
+@task(task_run_name="decode-{shard}")
+def decode_shard(shard: int, pictures: Sequence[Picture], blob_root: Path) -> list[Decoded]:
+    """Read one shard of pictures into the blob store; a picture that cannot be read yields its reason."""
+    blobs = BlobStore(blob_root)
+    return [_decode(picture, blobs) for picture in pictures]
+
+
+@task(task_run_name="cut-{shard}")
+def cut_shard(shard: int, pictures: Sequence[Decoded], sides_px: Mapping[str, int | None], blob_root: Path) -> pa.Table:
+    """Turn one shard of decoded pictures, whose parts are known, into items, cut where `sides_px` names a side."""
+    blobs = BlobStore(blob_root)
+    rows = [row for decoded in pictures for row in _items(decoded, sides_px[decoded.picture.part or ""], blobs)]
+    return pa.Table.from_pylist(rows, schema=ITEMS)
+
+
+def _ingest(
+    blobs: BlobStore, source: Source, patch_px: int | None, shares: Mapping[str, float], folder: Path
+) -> dict[str, Any]:
+    """Decode, split, cut, cap, write; the body of the stage."""
+    shards = _in_shards(source.pictures)
+    futures = [decode_shard.submit(index, shard, blobs.root) for index, shard in enumerate(shards)]
+    decoded = [one for shard in track(futures, "reading pictures") for one in shard]
+    kept, refused = _without_duplicates(decoded)
+    if not kept:
+        raise InputError(f"none of the {len(refused)} pictures of {source.label} can be used: {refused[0].reason}")
+    kept = _with_parts(kept, shares)
+    sides_px = _sides_px(source, patch_px)
+    cuts = [cut_shard.submit(index, shard, sides_px, blobs.root) for index, shard in enumerate(_in_shards(kept))]
+    rows = [row for table in track(cuts, "cutting patches") for row in table.to_pylist()]
+    rows = _capped(rows, source.evaluation_items) + [_failed_row(index, one) for index, one in enumerate(refused)]
+    write_table(folder / "items.parquet", pa.Table.from_pylist(rows, schema=ITEMS))
+    counts = {part: sum(row["part"] == part for row in rows) for part in PARTS}
+    logger.info("ingested source=%s pictures=%d refused=%d items=%s", source.label, len(kept), len(refused), counts)
+    return {"source": source.label, "pictures": len(kept), "failed": len(refused), "items": counts}
+
+
+def _decode(picture: Picture, blobs: BlobStore) -> Decoded:
+    try:
+        image_HW3 = read_image(picture.path)
+    except InputError as error:
+        logger.warning("picture_refused name=%s reason=%s", picture.name, error)
+        return Decoded(picture, reason=str(error))
+    content = sha256_bytes(repr(image_HW3.shape).encode() + image_HW3.tobytes())
+    return Decoded(picture, content=content, blob=blobs.put(png_bytes(image_HW3)))
+
+
+def _without_duplicates(decoded: Sequence[Decoded]) -> tuple[list[Decoded], list[Decoded]]:
+    """Return the readable pictures, the first of equal ones only, and the rest with a reason each."""
+    first: dict[str, str] = {}
+    kept, refused = [], []
+    for one in decoded:
+        if one.reason:
+            refused.append(one)
+        elif one.content in first:
+            refused.append(replace(one, reason=f"the same picture as {first[one.content]}"))
+        else:
+            first[one.content] = one.picture.name
+            kept.append(one)
+    return kept, refused
+
+
+def _with_parts(kept: Sequence[Decoded], shares: Mapping[str, float]) -> list[Decoded]:
+    """Return the pictures with a part each: the source's own, or the one that their content falls into."""
+    free = [one.content for one in kept if one.picture.part is None]
+    parts = split_parts(free, shares) if free else {}
+    return [
+        replace(one, picture=replace(one.picture, part=parts[one.content])) if one.content in parts else one
+        for one in kept
+    ]
+
+
+def _sides_px(source: Source, patch_px: int | None) -> dict[str, int | None]:
+    """Return the side of the patches of each part; None keeps pictures whole."""
+    if patch_px is not None:
+        return dict.fromkeys(PARTS, patch_px)
+    return {part: source.patch_px if source.is_cut_whole or part == "dictionary" else None for part in PARTS}
+
+
+def _items(decoded: Decoded, side_px: int | None, blobs: BlobStore) -> list[dict[str, Any]]:
+    """Return the rows of one picture: itself, or its patches, which cover it and overlap where its size demands it."""
+    image_HW3 = read_image(blobs.get(decoded.blob))
+    height, width = image_HW3.shape[:2]
+    if side_px is None or (height <= side_px and width <= side_px):
+        return [_row(decoded, image_HW3, decoded.blob, "")]
+    rows = []
+    for top in _offsets(height, side_px):
+        for left in _offsets(width, side_px):
+            patch_HW3 = np.ascontiguousarray(image_HW3[top : top + side_px, left : left + side_px])
+            rows.append(_row(decoded, patch_HW3, blobs.put(png_bytes(patch_HW3)), f"{left}-{top}"))
+    return rows
+
+
+def _offsets(size_px: int, side_px: int) -> list[int]:
+    """Return the starts of the fewest patches that cover `size_px`, evenly spread."""
+    if size_px <= side_px:
+        return [0]
+    last = -(-size_px // side_px) - 1
+    return [index * (size_px - side_px) // last for index in range(last + 1)]
+
+
+def _row(decoded: Decoded, image_HW3: np.ndarray[Any, Any], blob: str, place: str) -> dict[str, Any]:
+    picture = decoded.picture
+    return {
+        "item_id": f"{decoded.content[:16]}-{place}" if place else decoded.content[:16],
+        "name": f"{picture.name} {place}" if place else picture.name,
+        "photo": picture.name,
+        "part": picture.part,
+        "row": picture.row,
+        "blob": blob,
+        "width": image_HW3.shape[1],
+        "height": image_HW3.shape[0],
+        "status": "ok",
+        "reason": "",
+        "source": picture.source,
+        "licence": picture.licence,
+    }
+
+
+def _failed_row(index: int, decoded: Decoded) -> dict[str, Any]:
+    picture = decoded.picture
+    return {
+        "item_id": f"failed-{index:06d}",
+        "name": picture.name,
+        "photo": picture.name,
+        "row": picture.row,
+        "status": "failed",
+        "reason": decoded.reason,
+        "source": picture.source,
+        "licence": picture.licence,
+    }
+
+
+def _capped(rows: Sequence[dict[str, Any]], limits: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Drop evaluation items beyond the limit of their row, taking turns among the photos so that none dominates.
+
+    Within a photo the order is that of a digest: it is arbitrary, and the same on every machine.
+    """
+    queues: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for row in sorted(rows, key=lambda row: digest_json(row["item_id"])):
+        if row["part"] == "evaluation" and row["row"] in limits:
+            queues[row["row"]][row["photo"]].append(row["item_id"])
+    dropped: set[str] = set()
+    for name, photos in queues.items():
+        turns = sorted((turn, photo, item) for photo, items in photos.items() for turn, item in enumerate(items))
+        dropped.update(item for _, _, item in turns[limits[name] :])
+    return [row for row in rows if row["item_id"] not in dropped]
+
+
+def _in_shards(values: Sequence[T]) -> list[Sequence[T]]:
+    return [values[start : start + SHARD_PICTURES] for start in range(0, len(values), SHARD_PICTURES)]
+
+
+def _checked_shares(dictionary: float, training: float) -> dict[str, float]:
+    shares = {"dictionary": dictionary, "training": training, "evaluation": 1.0 - dictionary - training}
+    if min(shares.values()) < 1e-9:
+        raise InputError(f"the shares {dictionary:g} and {training:g} leave a part empty; all must be over 0")
+    return shares
+
+
+def _source_digest(source: Source) -> str:
+    """Return the digest of all names and file contents; an unreadable file counts as such."""
+    return digest_json([[picture.name, _file_digest(picture.path)] for picture in source.pictures])
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except StorageError:
+        return "unreadable"

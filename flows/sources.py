@@ -1,0 +1,191 @@
+"""Where pictures come from: the built-in photos, a folder, or a text file that lists pictures.
+
+`ingest-images` asks `read_source` for the pictures and `split_parts` for their parts. Nothing here decodes a picture or
+downloads one: the built-in photos are files of the installed packages, never asked of their fetching functions.
+"""
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clc.errors import InputError
+
+BUILTIN = "builtin"
+PARTS = ("dictionary", "training", "evaluation")
+
+PICTURE_SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""What counts as a picture in a folder; a list may name any file."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a source: its name within the source, its file, and where it comes from.
+
+    `part` is None where the split decides; `row` is "pair" for the two pictures that show what references do.
+    """
+
+    name: str
+    path: Path
+    source: str
+    licence: str
+    part: str | None = None
+    row: str = "natural"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The pictures of one source in a fixed order, and the limits that come with it.
+
+    `patch_px` is the side of the patches where the user names none: of every part for the built-in photos, of the
+    dictionary part alone for others (`is_cut_whole` tells which). `evaluation_items` caps the items of each row of the
+    evaluation part; a row that is not named is not capped.
+    """
+
+    label: str
+    pictures: Sequence[Picture]
+    patch_px: int
+    is_cut_whole: bool
+    evaluation_items: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class _BuiltinPhoto:
+    package: str
+    file: str
+    part: str
+    licence: str
+    row: str = "natural"
+
+
+_SKIMAGE_DATA = "skimage/data"
+_SKLEARN_DATA = "sklearn/datasets/images"
+_CC0 = "CC0-1.0"
+_PUBLIC = "public domain (NASA)"
+_MIDDLEBURY = "Middlebury 2014 stereo data set, Scharstein et al., free for research with citation"
+
+# The dictionary holds the left picture of the motorcycle pair and textures; evaluation holds a person, an animal, a
+# building, a flower and a grey scene, so that no class of photograph decides the result alone.
+_BUILTIN_PHOTOS: Mapping[str, _BuiltinPhoto] = {
+    "motorcycle_left": _BuiltinPhoto(_SKIMAGE_DATA, "motorcycle_left.png", "dictionary", _MIDDLEBURY, "pair"),
+    "hubble_deep_field": _BuiltinPhoto(_SKIMAGE_DATA, "hubble_deep_field.jpg", "dictionary", _PUBLIC),
+    "retina": _BuiltinPhoto(_SKIMAGE_DATA, "retina.jpg", "dictionary", _CC0),
+    "brick": _BuiltinPhoto(_SKIMAGE_DATA, "brick.png", "dictionary", _CC0),
+    "gravel": _BuiltinPhoto(_SKIMAGE_DATA, "gravel.png", "dictionary", _CC0),
+    "coffee": _BuiltinPhoto(_SKIMAGE_DATA, "coffee.png", "training", _CC0),
+    "rocket": _BuiltinPhoto(_SKIMAGE_DATA, "rocket.jpg", "training", "public domain (SpaceX)"),
+    "immunohistochemistry": _BuiltinPhoto(_SKIMAGE_DATA, "ihc.png", "training", "no known copyright restrictions"),
+    "grass": _BuiltinPhoto(_SKIMAGE_DATA, "grass.png", "training", _CC0),
+    "astronaut": _BuiltinPhoto(_SKIMAGE_DATA, "astronaut.png", "evaluation", _PUBLIC),
+    "chelsea": _BuiltinPhoto(_SKIMAGE_DATA, "chelsea.png", "evaluation", _CC0),
+    "camera": _BuiltinPhoto(_SKIMAGE_DATA, "camera.png", "evaluation", _CC0),
+    "china": _BuiltinPhoto(_SKLEARN_DATA, "china.jpg", "evaluation", "CC-BY-2.0, danielbuechele"),
+    "flower": _BuiltinPhoto(_SKLEARN_DATA, "flower.jpg", "evaluation", "CC-BY-2.0, vultilion"),
+    "motorcycle_right": _BuiltinPhoto(_SKIMAGE_DATA, "motorcycle_right.png", "evaluation", _MIDDLEBURY, "pair"),
+}
+
+_DISTRIBUTIONS = {_SKIMAGE_DATA: "scikit-image", _SKLEARN_DATA: "scikit-learn"}
+
+
+def read_source(source: str) -> Source:
+    """Return the pictures of "builtin", of a folder, or of a text file that lists one picture a line.
+
+    Raises `InputError` when there is no such folder or file, or when it holds no picture.
+    """
+    if source == BUILTIN:
+        return _builtin_source()
+    path = Path(source).expanduser().absolute()
+    if path.is_dir():
+        pictures = _folder_pictures(path)
+        kind = f"no picture ({', '.join(sorted(PICTURE_SUFFIXES))}) in the folder {path}"
+    elif path.is_file():
+        pictures = _listed_pictures(path)
+        kind = f"the list {path} names no picture"
+    else:
+        raise InputError(f"no folder or list of pictures at {path}; name one, or use \"{BUILTIN}\"")
+    if not pictures:
+        raise InputError(f"{kind}; add pictures to it or name another source")
+    return Source(str(path), pictures, patch_px=256, is_cut_whole=False, evaluation_items={})
+
+
+def split_parts(contents: Sequence[str], shares: Mapping[str, float]) -> dict[str, str]:
+    """Return the part of every content digest (hex), decided by the digest alone wherever that fills all parts.
+
+    `shares` (parts of 1) gives each part an interval of the digests, so a picture keeps its part when others come or
+    go. A part that would stay empty gets one picture of the part that has most. Raises `InputError` when there are
+    fewer pictures than parts.
+    """
+    wanted = [part for part in PARTS if shares[part] > 0]
+    unique = sorted(set(contents))
+    if len(unique) < len(wanted):
+        raise InputError(
+            f"{len(unique)} readable pictures cannot fill the parts {', '.join(wanted)}; give at least {len(wanted)}"
+        )
+    parts = {content: _part_at(int(content[:8], 16) / 2**32, wanted, shares) for content in unique}
+    for part in wanted:
+        if part not in parts.values():
+            parts[_spare(parts, unique)] = part
+    return parts
+
+
+def _part_at(position: float, wanted: Sequence[str], shares: Mapping[str, float]) -> str:
+    total = sum(shares[part] for part in wanted)
+    edge = 0.0
+    for part in wanted:
+        edge += shares[part] / total
+        if position < edge:
+            return part
+    return wanted[-1]
+
+
+def _spare(parts: Mapping[str, str], unique: Sequence[str]) -> str:
+    """Return the last picture of the part that holds most."""
+    holders = list(parts.values())
+    fullest = max(PARTS, key=holders.count)
+    return max(content for content in unique if parts[content] == fullest)
+
+
+def _builtin_source() -> Source:
+    pictures = [
+        Picture(
+            name=name,
+            path=_package_file(photo.package, photo.file),
+            source=f"{_DISTRIBUTIONS[photo.package]} {importlib.metadata.version(_DISTRIBUTIONS[photo.package])}",
+            licence=photo.licence,
+            part=photo.part,
+            row=photo.row,
+        )
+        for name, photo in _BUILTIN_PHOTOS.items()
+    ]
+    return Source(BUILTIN, pictures, patch_px=256, is_cut_whole=True, evaluation_items={"natural": 24, "pair": 4})
+
+
+def _package_file(folder: str, name: str) -> Path:
+    """Return a file of an installed package without calling it, because its functions might reach for the network."""
+    package, *below = folder.split("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise InputError(f"the package {package}, which carries the built-in photo {name}, is not installed")
+    path = Path(spec.origin).parent.joinpath(*below, name)
+    if not path.is_file():
+        raise InputError(f"this release of {package} carries no {name}; install the one that constraints.txt names")
+    return path
+
+
+def _folder_pictures(folder: Path) -> list[Picture]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    return [_own_picture(path.relative_to(folder).as_posix(), path, folder) for path in files]
+
+
+def _listed_pictures(listing: Path) -> list[Picture]:
+    try:
+        lines = [line.strip() for line in listing.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{listing} is no readable list of pictures: one path a line, UTF-8, is wanted") from error
+    names = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    return [_own_picture(name, listing.parent / Path(name).expanduser(), listing) for name in names]
+
+
+def _own_picture(name: str, path: Path, origin: Path) -> Picture:
+    return Picture(name=name, path=path, source=str(origin), licence="not stated")
