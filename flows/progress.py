@@ -3,21 +3,28 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from prefect.futures import PrefectFuture
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _LINE_EVERY_S = 15.0
 
 
-def track(futures: Sequence[PrefectFuture[T]], description: str) -> Iterator[T]:
-    """Yield the results of a stage's task runs in order while showing how many are there; their errors go through."""
+class Future(Protocol[T_co]):
+    """What Prefect's and Dask's futures have in common."""
+
+    def result(self) -> T_co:
+        """Wait for the result; the error of the work behind it goes through."""
+        ...
+
+
+def track(futures: Sequence[Future[T_co]], description: str) -> Iterator[T_co]:
+    """Yield the results of a stage's shards in order while showing how many are there; their errors go through."""
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
     spoken_at = time.monotonic()
     console = Console(stderr=True)

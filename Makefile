@@ -1,0 +1,50 @@
+# make run    set up, run the whole pipeline on the built-in photos (ARGS="--source FOLDER ..." for others)
+# make test   set up, pass the tests
+# make lint   ruff and mypy
+# make serve  Prefect, a worker and MLflow on loopback, deployments registered, until Ctrl-C
+# make clean  remove .venv and caches; the workspace is yours: remove it by hand
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+PYTHON := $(VENV)/bin/python
+ARGS ?=
+# Prefect and MLflow report nothing home, and Prefect keeps even what it makes at import inside the workspace.
+export CLC_WORKSPACE ?= $(CURDIR)/workspace
+export PREFECT_HOME ?= $(CLC_WORKSPACE)/prefect
+export DO_NOT_TRACK := true
+
+.PHONY: run test lint serve clean
+
+run: $(STAMP)
+	@$(PYTHON) -m flows.retrain $(ARGS)
+
+test: $(STAMP)
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: $(STAMP)
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+
+serve: $(STAMP)
+	@$(PYTHON) -m flows.serve $(ARGS)
+
+# The stamp is written last, so an installation that was cut short is done again.
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; \
+	for python in python3.11 python3 none; do \
+		if [ "$$python" = none ]; then \
+			echo "error: no Python 3.11 or newer found; install python3.11 and its venv package (Debian: apt install python3.11-venv)" >&2; exit 1; \
+		fi; \
+		if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then break; fi; \
+	done; \
+	if ! [ -x $(PYTHON) ]; then \
+		"$$python" -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "error: $$python cannot make a virtual environment (Debian: apt install $$python-venv)" >&2; exit 1; }; \
+	fi; \
+	echo "installing into $(VENV); this happens once and takes some minutes"; \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt; \
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,48 @@
+"""How the commands of this layer start and fail: arguments by typer, any mistake one line on stderr, never a traceback.
+
+Exit codes: 0 done, 1 a `ClcError`, 2 a wrong argument, 130 interrupted.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+
+import typer
+
+from clc.errors import ClcError
+
+
+def run_command(function: Callable[..., object]) -> None:
+    """Run a typed function as the command line of this process and exit."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(function)
+    sys.exit(_status(app))
+
+
+def log_to_terminal() -> None:
+    """Send the project's own log lines, from INFO up, to stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    for name in ("clc", "flows", "storage"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+
+
+def _status(app: typer.Typer) -> int:
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except typer.TyperException as error:
+        print(f"error: {_one_line(error)} (see --help)", file=sys.stderr)
+        return 2
+    except ClcError as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted; finished stages are kept, run the same command to go on", file=sys.stderr)
+        return 130
+
+
+def _one_line(error: Exception) -> str:
+    formatted = error.format_message() if hasattr(error, "format_message") else str(error)
+    return " ".join(str(formatted).split())

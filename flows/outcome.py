@@ -1,0 +1,160 @@
+"""What a run of `retrain` came to: kept as JSON in the workspace, and shown as tables at the end of the command."""
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from clc.curves import CodecCurve, Comparison, compare
+from clc.evaluation import NATURAL, PAIR, Row, rows_from_table
+from flows.config import Workspace
+from flows.service import Verdict, bundle_in_service
+from flows.stage import StageResult
+from storage.atomic import write_bytes
+from storage.errors import StorageError
+from storage.tables import read_table
+
+_FILE = "last-run.json"
+_JPEG = "jpeg"
+_ROW_TITLES = {
+    NATURAL: "pictures that no other part holds",
+    PAIR: "the pair: another view lies in the dictionary",
+}
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """One stage of a run: its folder (absolute), whether it was used again, and the summary of its manifest."""
+
+    stage: str
+    key: str
+    directory: str
+    is_reused: bool
+    summary: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The stages of one run in order, the evaluation of the bundle that was in service before, and the verdict."""
+
+    started_utc: str
+    stages: tuple[StageOutcome, ...]
+    service: StageOutcome
+    verdict: Verdict
+
+    @classmethod
+    def of(
+        cls, started_utc: str, results: Mapping[str, StageResult], service: StageResult, verdict: Verdict
+    ) -> "Outcome":
+        """Put together what `retrain` knows; a stage older than `started_utc` was used again."""
+        stages = tuple(_stage_outcome(result, started_utc) for result in results.values())
+        return cls(started_utc, stages, _stage_outcome(service, started_utc), verdict)
+
+    def directory(self, stage: str) -> Path:
+        """Return the folder of one of the run's stages."""
+        return next(Path(one.directory) for one in self.stages if one.stage == stage)
+
+
+def write_outcome(workspace: Workspace, outcome: Outcome) -> None:
+    """Keep the outcome of the last run in `service/last-run.json`."""
+    write_bytes(workspace.service / _FILE, json.dumps(asdict(outcome), indent=1).encode())
+
+
+def read_outcome(workspace: Workspace) -> Outcome:
+    """Return the outcome of the last run; `StorageError` when there is none or it is damaged."""
+    path = workspace.service / _FILE
+    try:
+        fields = json.loads(path.read_bytes())
+        stages = tuple(StageOutcome(**one) for one in fields["stages"])
+        return Outcome(fields["started_utc"], stages, StageOutcome(**fields["service"]), Verdict(**fields["verdict"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path} is missing or damaged; run the flow retrain again") from error
+
+
+def show_outcome(console: Console, workspace: Workspace, outcome: Outcome) -> None:
+    """Print the results, what was made and where, the verdict, and the commands to type next."""
+    rows = rows_from_table(read_table(outcome.directory("evaluate-codec") / "rows.parquet"))
+    console.print()
+    for kind in (NATURAL, PAIR):
+        if any(row.row == kind for row in rows):
+            console.print(_results(rows, kind))
+    console.print(_stages(outcome))
+    console.print(_verdict(outcome.verdict), highlight=False)
+    _print_next(console, workspace, outcome)
+
+
+def _results(rows: list[Row], kind: str) -> Table:
+    comparison = compare(rows, kind)
+    table = Table(title=f"{len(comparison.pictures)} {_ROW_TITLES[kind]}", title_justify="left")
+    table.add_column("codec")
+    for heading in ("bpp", "PSNR dB", "MS-SSIM", "BD-rate vs JPEG"):
+        table.add_column(heading, justify="right")
+    for curve in comparison.curves:
+        if curve.points:
+            table.add_row(*_cells(comparison, curve))
+    return table
+
+
+def _cells(comparison: Comparison, curve: CodecCurve) -> tuple[str, ...]:
+    low, high = curve.points[0], curve.points[-1]
+    jpeg = next((one.codec for one in comparison.curves if one.codec.lower() == _JPEG), None)
+    rate = None if jpeg is None or jpeg == curve.codec else comparison.bd_rate(curve.codec, jpeg)
+    shown = "" if rate is None else "none" if rate.percent is None else f"{rate.percent:+.1f} %"
+    return (
+        curve.codec,
+        f"{low.bpp:.3f} to {high.bpp:.3f}",
+        f"{low.psnr_db:.1f} to {high.psnr_db:.1f}",
+        f"{low.ms_ssim:.3f} to {high.ms_ssim:.3f}",
+        shown,
+    )
+
+
+def _stages(outcome: Outcome) -> Table:
+    table = Table(title="what was made", title_justify="left")
+    for heading in ("stage", "key", ""):
+        table.add_column(heading, no_wrap=True)
+    for one in outcome.stages:
+        table.add_row(one.stage, one.key, "re-used" if one.is_reused else "made")
+    return table
+
+
+def _verdict(verdict: Verdict) -> str:
+    done = "promoted the new codec" if verdict.is_promoted else "kept the codec in service, the new one is not promoted"
+    candidate, serving = _percent(verdict.candidate_percent), _percent(verdict.service_percent)
+    return f"{done}: {verdict.reason} (BD-rate against JPEG: new {candidate}, in service {serving})"
+
+
+def _print_next(console: Console, workspace: Workspace, outcome: Outcome) -> None:
+    """Print places and commands on unbroken lines, so that they can be copied."""
+    evaluation, serving = outcome.directory("evaluate-codec"), bundle_in_service(workspace)
+    python = shlex.quote(sys.executable)
+    bundle = "" if serving == "shipped" else f" --bundle {shlex.quote(serving)}"
+    lines = (
+        f"report   {evaluation / 'report.html'}",
+        f"RD plot  {evaluation / 'rd.png'}",
+        f"bundle   {serving}",
+        f"state    {workspace.root}",
+        "",
+        "next",
+        f"  {python} -m mlflow ui --backend-store-uri {shlex.quote(workspace.mlflow_uri)}",
+        f"  {python} -m clc.codec encode PICTURE.png PICTURE.clc --quality 50{bundle}",
+        f"  {python} -m clc.codec decode PICTURE.clc BACK.png{bundle}",
+        f"  {python} -m flows.retrain --source FOLDER",
+    )
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _percent(value: float | None) -> str:
+    return "none" if value is None else f"{value:+.1f} %"
+
+
+def _stage_outcome(result: StageResult, started_utc: str) -> StageOutcome:
+    manifest = result.manifest
+    is_reused = manifest.created_utc < started_utc
+    return StageOutcome(result.stage, result.key, str(result.directory), is_reused, manifest.summary)

@@ -1,0 +1,158 @@
+"""The flow `retrain`, and the command behind `make run`: all five stages in order, then promote or keep.
+
+Stages whose inputs, parameters and code have not changed are used again. The flows of the stages are imported where
+they run, so that the command checks its arguments and starts a server before torch and MLflow load.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from prefect import flow
+from rich.console import Console
+
+from flows.config import Workspace, prefect_environment
+from flows.launch import log_to_terminal, run_command
+from flows.outcome import Outcome, read_outcome, show_outcome, write_outcome
+from flows.server import prefect_server, run_environment, wait_until_healthy
+from flows.service import bundle_in_service, judge, promote
+from flows.stage import STAGES, resolve
+from storage.locks import Lease
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What one run asks of the five stages; the fields are the parameters of `retrain`."""
+
+    source: str
+    patch_px: int | None
+    backbone: str
+    entries: int
+    components: int
+    minutes: float
+    start: str
+    dask_scheduler: str | None
+
+
+@flow(name="retrain")
+def retrain(
+    source: str = "builtin",
+    patch_px: int | None = None,
+    backbone: str = "codec",
+    entries: int = 64,
+    components: int = 256,
+    minutes: float = 2.0,
+    start: str = "shipped",
+    dask_scheduler: str | None = None,
+) -> str:
+    """Run the five stages in order, and put the new codec in service if its BD-rate against JPEG is better.
+
+    Args:
+        source: "builtin", a folder of pictures, or a text file with one path a line.
+        patch_px: Side of the patches that pictures are cut into, in pixels; see ingest-images for the default.
+        backbone: What describes pictures for the dictionary: "codec", "resnet50" or the path of an .onnx file.
+        entries: Pictures in the dictionary.
+        components: Length of a dictionary key after PCA.
+        minutes: How long to train.
+        start: The model to start from: "shipped", a key of train-codec, or a bundle folder.
+        dask_scheduler: Address of a running Dask scheduler; without one, a local cluster.
+
+    Returns:
+        The key of train-codec, whether or not its bundle was promoted.
+    """
+    recipe = Recipe(
+        source=source,
+        patch_px=patch_px,
+        backbone=backbone,
+        entries=entries,
+        components=components,
+        minutes=minutes,
+        start=start,
+        dask_scheduler=dask_scheduler,
+    )
+    workspace = Workspace.from_environment()
+    started_utc = datetime.now(UTC).isoformat(timespec="microseconds")
+    with Lease(workspace.locks / "service"):
+        serving = bundle_in_service(workspace)
+        keys, service_evaluation = _run_stages(recipe, serving)
+        results = {stage: resolve(workspace, stage, key) for stage, key in keys.items()}
+        service = resolve(workspace, "evaluate-codec", service_evaluation)
+        verdict = judge(results["evaluate-codec"].manifest, service.manifest)
+        bundle = results["train-codec"].directory / "bundle"
+        if verdict.is_promoted:
+            promote(workspace, bundle, results["evaluate-codec"].manifest)
+        outcome = Outcome.of(started_utc, results, service, verdict)
+        write_outcome(workspace, outcome)
+    logger.info("retrain_finished promoted=%s reason=%r", verdict.is_promoted, verdict.reason)
+    return keys["train-codec"]
+
+
+def _run_stages(recipe: Recipe, serving: str) -> tuple[dict[str, str], str]:
+    """Run the five flows; return their keys by stage, and the key of the evaluation of the bundle in service."""
+    from flows.dictionary import build_dictionary
+    from flows.evaluate import evaluate_codec
+    from flows.features import extract_features
+    from flows.ingest import ingest_images
+    from flows.train import train_codec
+
+    ingest = ingest_images(source=recipe.source, patch_px=recipe.patch_px)
+    features = extract_features(
+        ingest=ingest, backbone=recipe.backbone, part="dictionary", dask_scheduler=recipe.dask_scheduler
+    )
+    dictionary = build_dictionary(features=features, entries=recipe.entries, components=recipe.components)
+    bundle = train_codec(ingest=ingest, dictionary=dictionary, start=recipe.start, minutes=recipe.minutes)
+    evaluation = evaluate_codec(ingest=ingest, bundle=bundle)
+    service_evaluation = evaluate_codec(ingest=ingest, bundle=serving)
+    keys = dict(zip(STAGES, (ingest, features, dictionary, bundle, evaluation), strict=True))
+    return keys, service_evaluation
+
+
+def command(
+    source: Annotated[str, typer.Option(help='"builtin", a folder of pictures, or a text file of paths.')] = "builtin",
+    patch_px: Annotated[int | None, typer.Option(help="Cut every picture into patches of this side.", min=16)] = None,
+    backbone: Annotated[str, typer.Option(help='"codec", "resnet50" or the path of an .onnx file.')] = "codec",
+    entries: Annotated[int, typer.Option(help="Pictures in the dictionary.", min=1)] = 64,
+    components: Annotated[int, typer.Option(help="Length of a dictionary key.", min=1)] = 256,
+    minutes: Annotated[float, typer.Option(help="How long to train.", min=0.0)] = 2.0,
+    start: Annotated[str, typer.Option(help='"shipped", a key of train-codec, or a bundle folder.')] = "shipped",
+    dask_scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None,
+) -> int:
+    """Build a codec from pictures in five stages, and put it in service if it is better than the one there."""
+    workspace = Workspace.from_environment()
+    if not _is_settled(workspace):
+        return _run_settled(workspace)
+    log_to_terminal()
+    wait_until_healthy(os.environ["PREFECT_API_URL"])
+    retrain(source, patch_px, backbone, entries, components, minutes, start, dask_scheduler)
+    show_outcome(Console(), workspace, read_outcome(workspace))
+    return 0
+
+
+def _is_settled(workspace: Workspace) -> bool:
+    """Tell whether this process was started with the settings and the server that Prefect reads when it is imported."""
+    wanted = prefect_environment(workspace)
+    return "PREFECT_API_URL" in os.environ and all(os.environ.get(name) == value for name, value in wanted.items())
+
+
+def _run_settled(workspace: Workspace) -> int:
+    """Run this command again with Prefect's settings and a server to talk to; return its exit code."""
+    with prefect_server(workspace) as address:
+        # Only crashes of Prefect itself reach the terminal; its log lines, and tracebacks, go to its own pages.
+        environment = {
+            **run_environment(workspace),
+            "PREFECT_API_URL": address,
+            "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        }
+        again = [sys.executable, "-m", "flows.retrain", *sys.argv[1:]]
+        return subprocess.run(again, env=environment, check=False).returncode  # noqa: S603
+
+
+if __name__ == "__main__":
+    run_command(command)

@@ -1,0 +1,113 @@
+"""The command behind `make serve`: Prefect's server and a worker, the deployments, and MLflow, on loopback only.
+
+Everything it writes lies in the workspace. Ctrl-C, a termination signal, or the end of one of its services stops them
+all.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from clc.errors import InputError
+from flows.config import Workspace
+from flows.launch import run_command
+from flows.server import LOOPBACK, answers, run_environment, running, start_server, wait_until_healthy
+from storage.atomic import write_bytes
+from storage.errors import StorageError
+
+POOL = "clc"
+_POLL_S = 0.5
+
+
+def serve(
+    prefect_port: Annotated[int, typer.Option(help="Port of Prefect's API and pages.", min=1, max=65535)] = 4200,
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's pages.", min=1, max=65535)] = 5000,
+) -> None:
+    """Bring up Prefect, a worker and MLflow on this machine, register the deployments, and wait for Ctrl-C."""
+    workspace = Workspace.from_environment()
+    prefect, mlflow = f"http://{LOOPBACK}:{prefect_port}", f"http://{LOOPBACK}:{mlflow_port}"
+    for url in (prefect, mlflow):
+        if answers(url):
+            raise InputError(f"something answers at {url} already; stop it, or name other ports (see --help)")
+    environment = {**run_environment(workspace), "PREFECT_API_URL": f"{prefect}/api"}
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    console = Console()
+    with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
+        with console.status("starting Prefect and MLflow"):
+            stack.enter_context(start_server(workspace, prefect_port, environment, has_ui=True))
+            command = _mlflow(workspace, mlflow_port)
+            tracker = stack.enter_context(running(command, environment, _log(workspace, "mlflow")))
+            wait_until_healthy(f"{prefect}/api")
+        with console.status("registering the deployments"):
+            _prefect(environment, "work-pool", "create", POOL, "--type", "process", "--overwrite")
+            _prefect(environment, "deploy", "--all")
+        worker = stack.enter_context(running(_worker(), environment, _log(workspace, "worker")))
+        stack.callback(workspace.services_file.unlink, missing_ok=True)
+        record = {"prefect_api": f"{prefect}/api", "mlflow": mlflow, "pid": os.getpid()}
+        write_bytes(workspace.services_file, json.dumps(record).encode())
+        _say_what_is_up(console, workspace, prefect, mlflow)
+        _wait({"the worker": worker, "MLflow": tracker}, f"{prefect}/api")
+    console.print("stopped")
+
+
+def _say_what_is_up(console: Console, workspace: Workspace, prefect: str, mlflow: str) -> None:
+    console.print(f"Prefect  {prefect}\nMLflow   {mlflow}\nstate    {workspace.root}\n", highlight=False)
+    console.print("In another terminal, run a stage or the whole pipeline:", highlight=False)
+    prefix = f"PREFECT_API_URL={prefect}/api {sys.executable} -m prefect"
+    for name in ("ingest-images", "retrain"):
+        console.print(f"  {prefix} deployment run {name}/{name} --watch", highlight=False, soft_wrap=True)
+    console.print("Ctrl-C stops all of them.", highlight=False)
+
+
+def _wait(processes: Mapping[str, "subprocess.Popen[bytes]"], api: str) -> None:
+    """Return never while all is well; `StorageError` when one of the services ended."""
+    while True:
+        for name, process in processes.items():
+            if process.poll() is not None:
+                raise StorageError(f"{name} ended with status {process.returncode}; see its log in the workspace")
+        time.sleep(_POLL_S)
+
+
+def _prefect(environment: Mapping[str, str], *arguments: str) -> None:
+    """Run one Prefect command to its end; `StorageError` with what it said when it fails."""
+    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+    done = subprocess.run(  # noqa: S603
+        command, env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = " ".join((done.stderr or done.stdout).split())
+        raise StorageError(f"prefect {' '.join(arguments)} failed: {said[-500:]}")
+
+
+def _worker() -> list[str]:
+    return [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--name", "clc-worker"]
+
+
+def _mlflow(workspace: Workspace, port: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "mlflow", "ui", "--host", LOOPBACK, "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", workspace.mlflow_uri, "--default-artifact-root", str(workspace.root / "mlruns")),
+    ]
+
+
+def _log(workspace: Workspace, name: str) -> Path:
+    return workspace.prefect_home / f"{name}.log"
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    run_command(serve)

@@ -1,0 +1,122 @@
+"""The Prefect server that a run talks to: the user's, the one that `make serve` has up, or one started for this run.
+
+One server for the whole run, in a process of its own: without an address every Dask worker and every subflow process
+would start another. Used by the command behind `make run` and by `flows.serve`; imports no Prefect itself.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from flows.config import Workspace, prefect_environment
+from storage.errors import StorageError
+
+LOOPBACK = "127.0.0.1"
+_START_TIMEOUT_S = 90.0
+_STOP_TIMEOUT_S = 10.0
+_POLL_S = 0.1
+
+
+def run_environment(workspace: Workspace) -> dict[str, str]:
+    """Return this process's environment with Prefect's settings of this project, and loopback kept off any proxy."""
+    no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY"), LOOPBACK, "localhost"]))
+    return {**os.environ, **prefect_environment(workspace), "NO_PROXY": no_proxy, "no_proxy": no_proxy}
+
+
+@contextlib.contextmanager
+def prefect_server(workspace: Workspace) -> Iterator[str]:
+    """Yield the address of a Prefect API: `PREFECT_API_URL`, else that of `make serve`, else of a server of our own.
+
+    Our own may still be starting: `wait_until_healthy` waits for it. It ends with the block.
+    """
+    address = os.environ.get("PREFECT_API_URL") or served_api(workspace)
+    if address is not None:
+        yield address
+        return
+    port = free_port()
+    with start_server(workspace, port, run_environment(workspace), has_ui=False):
+        yield f"http://{LOOPBACK}:{port}/api"
+
+
+@contextlib.contextmanager
+def start_server(workspace: Workspace, port: int, environment: Mapping[str, str], has_ui: bool) -> Iterator[None]:
+    """Run a Prefect server on a loopback port until the block ends; its log lines go to `prefect/server.log`."""
+    switches = {
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        "PREFECT_SERVER_UI_ENABLED": "true" if has_ui else "false",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
+    with running(command, {**environment, **switches}, workspace.prefect_home / "server.log"):
+        yield
+
+
+@contextlib.contextmanager
+def running(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a program in the background until the block ends, its output going to `log`; `StorageError` if that fails."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output = log.open("wb")
+    except OSError as error:
+        raise StorageError(f"cannot write {log}: {error.strerror}; set CLC_WORKSPACE to a writable folder") from error
+    with output:
+        process = subprocess.Popen(  # noqa: S603
+            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_until_healthy(address: str, timeout_s: float = _START_TIMEOUT_S) -> None:
+    """Return when the Prefect API at `address` answers; `StorageError` after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not answers(f"{address}/health"):
+        if time.monotonic() > deadline:
+            raise StorageError(
+                f"no Prefect server answers at {address} after {timeout_s:g} s; see prefect/server.log in the workspace"
+            )
+        time.sleep(_POLL_S)
+
+
+def answers(url: str) -> bool:
+    """Tell whether an HTTP server answers at `url` with success, asked directly and never through a proxy."""
+    parts = urllib.parse.urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or LOOPBACK, parts.port, timeout=2)
+    try:
+        connection.request("GET", parts.path or "/")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def served_api(workspace: Workspace) -> str | None:
+    """Return the address of the Prefect API that `make serve` has up on this workspace, if it answers."""
+    try:
+        address = str(json.loads(workspace.services_file.read_bytes())["prefect_api"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return address if answers(f"{address}/health") else None
+
+
+def free_port() -> int:
+    """Return a loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
