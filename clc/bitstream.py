@@ -20,9 +20,9 @@ All numbers are little-endian; varints are minimal (`clc.varints`).
     ..         payload         of `clc.rangecoder`
     =========  ==============  =================================================================================
 
-So the header takes 37 bytes for a usual picture with three references, at most 40 with up to four, 42 with five. A
-stream holds nothing else: no unknown bits, no bytes behind the payload. Hence `pack(parse(data)) == data` for any data that
-`parse` accepts.
+So the header takes 37 bytes for a usual picture with three references, at most 40 with up to four, 42 with five.
+A stream holds nothing else: no unknown bits, no bytes behind the payload. Hence `pack(parse(data)) == data` for any
+data that `parse` accepts.
 
 `parse` checks in this order: magic, version, sizes against `clc.limits`, exact length, checksum, and then what the
 fields mean. It allocates nothing in proportion to a number that the stream claims.
