@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 
 from clc.errors import ClcError, InputError
 from clc.images import read_image
+from clc.model import Picture
 
 logger = logging.getLogger(__name__)
 
-Picture = npt.NDArray[np.uint8]
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"})
 WEIGHT_CAP_PX = 1 << 20
 

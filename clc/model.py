@@ -18,13 +18,17 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.entropy import PHASES, QUALITY_TOP_Q6, SCALE_LEVELS, Prior, checkerboard
 from clc.exact import compand
 from clc.factorized import FactorizedPrior
 from clc.matching import TokenCompression
+from clc.references import analysis_features
 from clc.transforms.depthconv import Analysis, HyperAnalysis, Synthesis
 
 STRIDE_Y = 16
@@ -32,6 +36,8 @@ STRIDE_Z = 64
 LAMBDA_LOW, LAMBDA_HIGH = 0.0009, 0.05
 SIGMA_LOW, SIGMA_HIGH = 0.11, 128.0
 MIDDLE_QUALITY_Q6 = 3200
+
+Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +150,20 @@ class Model(nn.Module):
     def _middle_step(self, like: Tensor) -> Tensor:
         middle = torch.full((1,), MIDDLE_QUALITY_Q6, dtype=torch.int64, device=like.device)
         return self.gains.step(middle).detach()
+
+    @torch.no_grad()
+    def analyse(self, image_HW3: Picture) -> Tensor:
+        """Latents y (1, M, h, w) of a uint8 picture, padded by its edges to multiples of 64 px; h, w multiples of 4."""
+        device = self.gains.log_step.device
+        pixels = torch.from_numpy(np.ascontiguousarray(image_HW3)).to(device).permute(2, 0, 1)[None].float() / 255.0
+        height, width = image_HW3.shape[:2]
+        padded = F.pad(pixels, (0, -width % STRIDE_Z, 0, -height % STRIDE_Z), mode="replicate")
+        return self.g_a(padded.contiguous(memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def describe(self, y: Tensor) -> npt.NDArray[np.float32]:
+        """The map (1, 64, h, w) that retrieval pools, from latents y (1, M, h, w)."""
+        return analysis_features(y / self._middle_step(y)).cpu().numpy()
 
     def forward(
         self,

@@ -28,8 +28,8 @@ def analysis_features(scaled_BMhw: Tensor) -> Tensor:
 
 
 def pyramid_descriptor(features_BChw: Tensor) -> Tensor:
-    """Spatial pyramid pooling {1x1, 2x2, 4x4} by the mean: (B, C, h, w) -> (B, 21 C), coarse cells first."""
-    cells = [F.adaptive_avg_pool2d(features_BChw, size).flatten(1) for size in PYRAMID]
+    """Spatial pyramid pooling {1x1, 2x2, 4x4} by the maximum, as `clc.features.spp` does it: -> (B, 21 C)."""
+    cells = [F.adaptive_max_pool2d(features_BChw, size).flatten(1) for size in PYRAMID]
     return torch.cat(cells, dim=1)
 
 

@@ -1,0 +1,208 @@
+"""The bundle: everything that a decoder needs beside a stream, as a folder that never changes.
+
+    manifest.json             format, model configuration, sizes and sha256 of the files below; canonical JSON
+    transforms.safetensors    g_a, g_s, h_a, gains, C in float16, the prior of z in float32
+    prior.safetensors         the exact prior: int16 weights with shifts, int32 biases and tables
+    tables.safetensors        the CDF tables and the table of exponentials, int32
+    dictionary.safetensors    int8 tokens of the K entries, their keys, and the reduction that made the keys
+    entries.json              where each entry comes from
+
+The first 8 bytes of the manifest's sha256 are the bundle's id, which every stream names. Written by `clc.export`, read
+by `clc.codec` and, to go on training, by `clc.training`'s callers. Nothing read here is trusted: sizes, hashes, shapes
+and the bounds of every exact layer are checked at loading.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from clc.entropy import SCALE_LEVELS, Prior
+from clc.errors import DictionaryMismatch, InputError, StorageError
+from clc.exact import GridConv2d, GridSoftmax, GridTable
+from clc.limits import MAX_DICTIONARY_ENTRIES
+from clc.matching import TOKEN_BITS
+from clc.model import Model, ModelConfig, make_prior
+from clc.rangecoder import CdfTable
+from clc.reduction import Reduction
+from storage.arrays import read_arrays, write_arrays
+from storage.atomic import write_bytes
+from storage.digest import canonical_json, sha256_bytes, sha256_file
+
+FORMAT = "clc-bundle"
+VERSION = 1
+SHIPPED = Path(__file__).parent / "assets" / "shipped"
+PARTS = ("transforms", "prior", "tables", "dictionary")
+ID_BYTES = 8
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class EntryTable:
+    """The dictionary in a bundle: `tokens` int8 (K, N, T) in q4, `keys` float32 (K, D), one provenance an entry."""
+
+    tokens: npt.NDArray[np.int8]
+    keys: npt.NDArray[np.float32]
+    reduction: Reduction
+    provenance: list[dict[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def conditioning(self, references: tuple[int, ...]) -> Tensor:
+        """Tokens (1, M N, T), float64 on their grid, of the entries that a stream names.
+
+        Raises `DictionaryMismatch` for an index that the dictionary does not have.
+        """
+        if any(index >= len(self) for index in references):
+            raise DictionaryMismatch(f"the stream names entry {max(references)}, the dictionary has {len(self)} entries")
+        chosen = self.tokens[list(references)].astype(np.float64) / (1 << TOKEN_BITS)
+        return torch.from_numpy(chosen.reshape(1, -1, self.tokens.shape[2]))
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A loaded bundle. `bundle_id` is 16 hex digits; `model` is the float model, `prior` the exact one."""
+
+    directory: Path
+    bundle_id: str
+    config: ModelConfig
+    model: Model
+    prior: Prior
+    table: CdfTable
+    entries: EntryTable
+
+    @cached_property
+    def id_bytes(self) -> bytes:
+        """The 8 bytes that a stream carries."""
+        return bytes.fromhex(self.bundle_id)
+
+    def state(self) -> dict[str, Tensor]:
+        """The state dict of the float model, to go on training from."""
+        return {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    @classmethod
+    def load(cls, directory: Path | None = None) -> Bundle:
+        """Reads and checks a bundle (the shipped one by default); `InputError` or `StorageError` if it is unusable."""
+        directory = directory or SHIPPED
+        try:
+            manifest_bytes = (directory / "manifest.json").read_bytes()
+        except OSError as error:
+            raise InputError(f"no bundle in {directory}: {error.strerror}; give a folder that train-codec made") from error
+        manifest = _parse_manifest(manifest_bytes, directory)
+        try:
+            parts = {name: _read_part(directory, name, manifest) for name in PARTS}
+            config = ModelConfig.from_json(manifest["model"])
+            model, prior = _restore(config, parts)
+            provenance = json.loads(_checked_bytes(directory, "entries.json", manifest))
+            table, entries = _restore_table(parts["tables"]), _restore_entries(parts["dictionary"], provenance, config)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise StorageError(f"the bundle in {directory} is malformed: {error}; export it again") from error
+        if table.n_tables != SCALE_LEVELS + config.hyper:
+            raise StorageError(f"the bundle in {directory} has {table.n_tables} tables; export it again")
+        bundle_id = sha256_bytes(manifest_bytes)[: 2 * ID_BYTES]
+        return cls(directory, bundle_id, config, model, prior, table, entries)
+
+
+def write_bundle(directory: Path, config: ModelConfig, parts: Mapping[str, Arrays], provenance: list[dict[str, str]]) -> str:
+    """Writes the files of a bundle, the manifest last, and returns the bundle's id."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in PARTS:
+        write_arrays(directory / f"{name}.safetensors", dict(parts[name]), None)
+    write_bytes(directory / "entries.json", canonical_json(provenance))
+    names = [f"{name}.safetensors" for name in PARTS] + ["entries.json"]
+    files = {n: {"sha256": sha256_file(directory / n), "bytes": (directory / n).stat().st_size} for n in names}
+    manifest = canonical_json({"format": FORMAT, "version": VERSION, "model": config.to_json(), "files": files})
+    write_bytes(directory / "manifest.json", manifest)
+    return sha256_bytes(manifest)[: 2 * ID_BYTES]
+
+
+def exact_layers(prior: Prior) -> dict[str, GridConv2d | GridTable]:
+    """The layers of a prior that hold integers, by name."""
+    return {name: m for name, m in prior.named_modules() if isinstance(m, GridConv2d | GridTable)}
+
+
+def _parse_manifest(data: bytes, directory: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(data)
+        if manifest["format"] != FORMAT or manifest["version"] != VERSION:
+            raise StorageError(
+                f"{directory} is {manifest['format']} version {manifest['version']}; this release reads version {VERSION}"
+            )
+        return dict(manifest)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"the manifest in {directory} is damaged ({error}); get the bundle again") from error
+
+
+def _checked_bytes(directory: Path, name: str, manifest: dict[str, Any]) -> bytes:
+    try:
+        data = (directory / name).read_bytes()
+    except OSError as error:
+        raise StorageError(f"the bundle in {directory} lacks {name}: {error.strerror}; get it again") from error
+    if sha256_bytes(data) != manifest["files"][name]["sha256"]:
+        raise StorageError(f"{name} in {directory} is not the file that the manifest names; get the bundle again")
+    return data
+
+
+def _read_part(directory: Path, part: str, manifest: dict[str, Any]) -> Arrays:
+    name = f"{part}.safetensors"
+    return read_arrays(directory / name, sha256=manifest["files"][name]["sha256"])
+
+
+def _restore(config: ModelConfig, parts: Mapping[str, Arrays]) -> tuple[Model, Prior]:
+    model, prior = Model(config), make_prior(config, is_exact=True)
+    transforms = {name: torch.from_numpy(array.astype(np.float32)) for name, array in parts["transforms"].items()}
+    missing = set(model.state_dict()) - set(transforms)
+    if any(not name.startswith("prior.") for name in missing):
+        raise StorageError(f"the transforms lack {sorted(missing)[0]}")
+    model.load_state_dict(transforms, strict=False)
+    integers = {name: torch.from_numpy(array) for name, array in parts["prior"].items()}
+    for target in (prior, model.prior):
+        for name, layer in exact_layers(target).items():
+            own = {k.removeprefix(f"{name}."): v for k, v in integers.items() if k.rpartition(".")[0] == name}
+            layer.load_integers(**own)
+    exponentials = torch.from_numpy(parts["tables"]["exponentials"])
+    for module in prior.modules():
+        if isinstance(module, GridSoftmax):
+            module.load_integers(exponentials)
+    for module in (model, prior):
+        module.eval().requires_grad_(False)
+    return model, prior
+
+
+def flatten_table(table: CdfTable) -> dict[str, npt.NDArray[np.int32]]:
+    """A CDF table without its padding: rows one after the other."""
+    rows = [table.cdf[t, : table.lengths[t]] for t in range(table.n_tables)]
+    return {"cdf": np.concatenate(rows), "lengths": table.lengths, "offsets": table.offsets}
+
+
+def _restore_table(arrays: Arrays) -> CdfTable:
+    lengths = arrays["lengths"].astype(np.int64)
+    if lengths.ndim != 1 or not len(lengths) or lengths.min() < 1 or lengths.sum() != len(arrays["cdf"]):
+        raise StorageError("the lengths of the CDF tables do not fit their values")
+    cdf = np.zeros((len(lengths), int(lengths.max())), dtype=np.int32)
+    for row, values in zip(cdf, np.split(arrays["cdf"], np.cumsum(lengths)[:-1]), strict=True):
+        row[: len(values)] = values
+    return CdfTable(cdf, arrays["lengths"], arrays["offsets"])
+
+
+def _restore_entries(arrays: Arrays, provenance: list[dict[str, str]], config: ModelConfig) -> EntryTable:
+    tokens, keys = arrays["tokens"], arrays["keys"].astype(np.float32)
+    fits = tokens.dtype == np.int8 and tokens.ndim == 3 and tokens.shape[2] == config.token
+    if not fits or len(keys) != len(tokens) or len(provenance) != len(tokens):
+        raise StorageError("the dictionary's tokens, keys and provenance do not fit together")
+    if len(tokens) > MAX_DICTIONARY_ENTRIES:
+        raise StorageError(f"the dictionary has {len(tokens)} entries, at most {MAX_DICTIONARY_ENTRIES} can be named")
+    names = ("mean", "components", "variances")
+    reduction = Reduction.from_arrays({name: arrays[name].astype(np.float32) for name in names})
+    return EntryTable(tokens, keys, reduction, provenance)

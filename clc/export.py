@@ -1,0 +1,92 @@
+"""From trained weights to a bundle: integers for the exact path, tables for the coder, tokens for the dictionary.
+
+Everything that must be the same on both sides of a stream is computed here, once, and stored: no decoder rebuilds a
+table or runs g_a on a dictionary picture. Called by `flows.train` and by whoever makes the shipped bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from clc import reduction
+from clc.bundle import exact_layers, flatten_table, write_bundle
+from clc.errors import InputError
+from clc.exact import exp_table, sum_bound_bits
+from clc.features import spp
+from clc.limits import MAX_DICTIONARY_ENTRIES
+from clc.matching import TOKEN_BITS
+from clc.model import Model, ModelConfig, Picture
+from clc.references import ENTRY_PX
+from clc.tables import gaussian_table, merge, sigma_levels, table_from_pmf
+
+KEY_COMPONENTS = 256
+
+
+class Exported(NamedTuple):
+    """`bundle_id` (16 hex digits) and `bound_bits`, log2 of the largest partial sum of each exact layer (at most 53)."""
+
+    bundle_id: str
+    bound_bits: dict[str, float]
+
+
+def export_bundle(
+    directory: Path,
+    config: ModelConfig,
+    state: dict[str, Tensor],
+    entries: Sequence[Picture],
+    provenance: list[dict[str, str]],
+) -> Exported:
+    """Writes the bundle of a trained model and its dictionary into `directory`.
+
+    `entries`: K uint8 pictures (256, 256, 3); `provenance` says where each one comes from. The keys are SPP vectors of
+    the codec's own analysis transform, reduced by PCA, so that encoding needs no other network, whatever backbone chose
+    the entries. Raises `InputError` when an entry has another size or a layer cannot be proven exact.
+    """
+    if not 1 <= len(entries) <= MAX_DICTIONARY_ENTRIES or len(entries) != len(provenance):
+        raise InputError(f"a bundle takes 1 to {MAX_DICTIONARY_ENTRIES} entries with their provenance, not {len(entries)}")
+    if any(entry.shape != (ENTRY_PX, ENTRY_PX, 3) for entry in entries):
+        raise InputError(f"dictionary entries are {ENTRY_PX}x{ENTRY_PX} px; build the dictionary from patches of that size")
+    model = Model(config)
+    model.load_state_dict(state)
+    model.eval()
+    # The values that a reader will have, so that tokens and keys are those of the stored transforms.
+    transforms = _stored_transforms(model)
+    model.load_state_dict({name: torch.from_numpy(v.astype(np.float32)) for name, v in transforms.items()}, strict=False)
+    integers = {name: layer.export() for name, layer in exact_layers(model.prior).items()}
+    bounds = {name: sum_bound_bits(**parts) for name, parts in integers.items() if "shift" in parts}
+    prior = {f"{name}.{part}": value.numpy() for name, parts in integers.items() for part, value in parts.items()}
+    table = merge(gaussian_table(sigma_levels()), table_from_pmf(*model.z_prior.masses()))
+    tables = {**flatten_table(table), "exponentials": exp_table().numpy()}
+    dictionary = _dictionary(model, entries)
+    parts = {"transforms": transforms, "prior": prior, "tables": tables, "dictionary": dictionary}
+    return Exported(write_bundle(directory, config, parts, provenance), bounds)
+
+
+def _stored_transforms(model: Model) -> dict[str, npt.NDArray[np.floating]]:
+    stored = {}
+    for name, value in model.state_dict().items():
+        if not name.startswith("prior."):
+            wide = name.startswith("z_prior.")
+            stored[name] = value.detach().cpu().numpy().astype(np.float32 if wide else np.float16)
+    return stored
+
+
+@torch.no_grad()
+def _dictionary(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArray[np.generic]]:
+    tokens, vectors = [], []
+    for entry in entries:
+        y = model.analyse(entry)
+        tokens.append(torch.round(model.tokens(y)[0] * (1 << TOKEN_BITS)).to(torch.int8).numpy())
+        vectors.append(spp(model.describe(y)))
+    stacked = np.concatenate(vectors)
+    reduced = reduction.fit([stacked], min(KEY_COMPONENTS, len(stacked)))
+    stored = {name: array.astype(np.float16) for name, array in reduced.arrays().items()}
+    restored = reduction.Reduction.from_arrays({name: array.astype(np.float32) for name, array in stored.items()})
+    return {"tokens": np.stack(tokens), "keys": restored.apply(stacked).astype(np.float16), **stored}

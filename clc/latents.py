@@ -1,0 +1,151 @@
+"""Latents to payload and back: the exact path, walked once for encoding and for decoding by the same function.
+
+    z_hat --> h --> a --> for each slice, for each phase: mean, scale --> symbols --> y_hat
+
+`walk` is that path. The encoder's exchange turns the latents into symbols and pushes them, the decoder's pops them; all
+else is shared, so that both sides see the same numbers. Everything is float64 on grids (`clc.exact`).
+
+Order of the symbols in a payload: z by channel, row, column; then for each slice and phase the positions of the phase,
+by channel, row, column.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from clc.entropy import PHASES, SCALE_LEVELS, Prior, checkerboard
+from clc.exact import MEAN_BITS
+from clc.rangecoder import CdfTable, Decoder, Encoder
+
+SYMBOL_LIMIT = 1 << 18
+
+Exchange = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+Trace = Callable[[str, Tensor], None]
+
+
+class Decoded(NamedTuple):
+    """`y_hat` float64 (1, M, h, w) in symbol units, `a` float64 (1, A, h, w), and the CRC-32 of z_hat and y_hat."""
+
+    y_hat: Tensor
+    a: Tensor
+    crc32: int
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What both sides know before the first symbol: quality in 1/64 and the tokens (1, N, T) of the references."""
+
+    quality_q6: int
+    tokens_1NT: Tensor
+
+
+def walk(
+    prior: Prior, z_hat: Tensor, conditions: Conditions, exchange: Exchange, trace: Trace | None = None
+) -> Decoded:
+    """Runs the exact path; `exchange(channel0, mean, level, mask)` returns the symbols (1, C, h, w) of a phase.
+
+    `channel0` is the first latent channel of the slice; mean, level (1, C, h, w); the symbols are integers in float64,
+    zero outside the mask. `trace(name, values)` sees each intermediate result, for the self-test.
+    """
+    trace = trace or _no_trace
+    quality = torch.tensor([conditions.quality_q6], device=z_hat.device)
+    h = prior.hyper_features(z_hat, quality)
+    trace("h", h)
+    a = prior.matching(h, conditions.tokens_1NT)
+    trace("a", a)
+    decoded: list[Tensor] = []
+    masks = [checkerboard(*h.shape[-2:], phase, like=h) for phase in range(PHASES)]
+    channel0 = 0
+    for index, channels in enumerate(prior.slices):
+        base = prior.slice_base(index, h, a, decoded)
+        y_hat: Tensor | None = None
+        for phase, mask in enumerate(masks):
+            mean, level = prior.slice_parameters(index, phase, base, y_hat, a)
+            trace(f"slice {index} phase {phase} mean", mean)
+            trace(f"slice {index} phase {phase} scale", level)
+            part = (exchange(channel0, mean, level, mask) + mean) * mask
+            y_hat = part if y_hat is None else y_hat + part
+        if y_hat is not None:
+            decoded.append(y_hat)
+        channel0 += channels
+    y_hat = torch.cat(decoded, dim=1)
+    return Decoded(y_hat, a, latents_crc32(z_hat, y_hat))
+
+
+def latents_crc32(z_hat: Tensor, y_hat: Tensor) -> int:
+    """CRC-32 over z_hat and then y_hat in 1/64, each as little-endian int32."""
+    crc = zlib.crc32(z_hat.to(torch.int32).cpu().numpy().astype("<i4").tobytes())
+    fixed = torch.round(y_hat * (1 << MEAN_BITS)).to(torch.int32).cpu().numpy()
+    return zlib.crc32(fixed.astype("<i4").tobytes(), crc)
+
+
+def encode_latents(
+    prior: Prior, table: CdfTable, scaled_y: Tensor, z: Tensor, conditions: Conditions
+) -> tuple[bytes, Decoded]:
+    """Codes latents over their step (1, M, h, w) and hyper-latents (1, Z, h/4, w/4), both float.
+
+    Returns the payload and what a decoder will make of it.
+    """
+    encoder = Encoder(table)
+    z_hat = torch.round(z.double()).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+    encoder.push(_integers(z_hat.flatten()), _z_tables(z_hat))
+    y = scaled_y.double()
+
+    def exchange(channel0: int, mean: Tensor, level: Tensor, mask: Tensor) -> Tensor:
+        offset = y[:, channel0 : channel0 + mean.shape[1]] - mean
+        symbols = torch.floor(offset + 0.5).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT) * mask
+        inside = mask.bool().expand_as(symbols)
+        encoder.push(_integers(symbols[inside]), _integers(level[inside]))
+        return symbols
+
+    decoded = walk(prior, z_hat, conditions, exchange)
+    return encoder.finish(), decoded
+
+
+def decode_latents(
+    prior: Prior,
+    table: CdfTable,
+    payload: bytes,
+    shape: tuple[int, int, int],
+    conditions: Conditions,
+    trace: Trace | None = None,
+) -> Decoded:
+    """The inverse of `encode_latents`; `shape` is (Z, h/4, w/4). Raises what `clc.rangecoder.Decoder` raises."""
+    hyper, rows, columns = shape
+    latents = sum(prior.slices)
+    decoder = Decoder(table, payload, hyper * rows * columns + latents * rows * columns * 16)
+    device = conditions.tokens_1NT.device
+    like = torch.zeros(1, hyper, rows, columns, dtype=torch.float64)
+    z_hat = torch.from_numpy(decoder.pop(_z_tables(like)).astype(np.float64)).view_as(like).to(device)
+
+    def exchange(channel0: int, mean: Tensor, level: Tensor, mask: Tensor) -> Tensor:
+        del channel0
+        inside = mask.bool().expand_as(mean)
+        symbols = torch.zeros_like(mean)
+        values = decoder.pop(_integers(level[inside])).astype(np.float64)
+        symbols[inside] = torch.from_numpy(values).to(device)
+        return symbols
+
+    return walk(prior, z_hat, conditions, exchange, trace)
+
+
+def _integers(values: Tensor) -> npt.NDArray[np.int32]:
+    return values.cpu().numpy().astype(np.int32)
+
+
+def _z_tables(z_1Zhw: Tensor) -> npt.NDArray[np.int32]:
+    """The table of each z symbol: channel c uses table 64 + c, behind those of the 64 scales."""
+    channels, area = z_1Zhw.shape[1], z_1Zhw.shape[2] * z_1Zhw.shape[3]
+    return np.repeat(np.arange(SCALE_LEVELS, SCALE_LEVELS + channels, dtype=np.int32), area)
+
+
+def _no_trace(name: str, values: Tensor) -> None:
+    del name, values
