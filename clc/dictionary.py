@@ -1,0 +1,194 @@
+"""Which pictures stand for a collection, and the Parquet file that says so.
+
+`build` clusters the reduced vectors and picks the member nearest to each centroid (CLC, construction of
+the dictionary). `Dictionary` is the result with its provenance: a key to search by, and the picture's address in the
+blob store. Entry indices go into streams, so their order is part of a bundle; the conditioning latents are made at
+export, not here.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from scipy.spatial.distance import cdist
+from sklearn.cluster import MiniBatchKMeans
+
+from clc.errors import InputError
+from storage.errors import StorageError
+from storage.tables import read_table, write_table
+
+log = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float32]
+
+_TEXTS = {
+    "item_id": "item_ids",
+    "photo": "photos",
+    "blob": "blobs",
+    "name": "names",
+    "source": "sources",
+    "licence": "licences",
+}
+_COLUMNS = ("entry", *_TEXTS, "cluster_size", "distance", "key")
+_EPOCHS = 30
+_BATCH_ROWS = 4096
+_BLOCK_ROWS = 1024
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Selection:
+    """The chosen members of a set of vectors, sorted by how many vectors they stand for, the most first.
+
+    members: int64 (K,), rows of the vectors, no two alike. cluster_sizes: int32 (K,), for how many vectors each is the
+    nearest of the chosen; they sum up to the number of vectors. distances: float32 (K,), from the member to the
+    centroid that it was chosen for; 0 for one chosen as the farthest from all others.
+    """
+
+    members: npt.NDArray[np.int64]
+    cluster_sizes: npt.NDArray[np.int32]
+    distances: Floats
+
+
+def build(keys_ND: Floats, entries: int, seed: int) -> Selection:
+    """Choose `entries` of float32 (N, D): MiniBatchKMeans (k-means++), then the member nearest to each centroid.
+
+    A member is chosen once, and of equal vectors only one; the places that this leaves go to the vectors farthest from
+    all chosen ones. Fewer than `entries` come back only where the vectors hold fewer different ones; the log says so.
+    The same vectors and seed give the same selection on one machine. Raises InputError.
+    """
+    if keys_ND.ndim != 2 or not np.isfinite(keys_ND).all():
+        raise InputError(f"a dictionary is chosen from finite vectors (N, D), not {keys_ND.shape}")
+    if entries < 1:
+        raise InputError(f"a dictionary needs at least one entry, not {entries}")
+    if entries > len(keys_ND):
+        raise InputError(
+            f"{entries} entries asked for, but there are only {len(keys_ND)} vectors: "
+            f"ask for at most {len(keys_ND)} entries, or ingest more pictures"
+        )
+    members, distances = _nearest_members(_centroids(keys_ND, entries, seed), keys_ND)
+    members, distances = _filled_up(members, distances, keys_ND, entries)
+    if len(members) < entries:
+        log.warning("dictionary_entries=%d asked=%d reason=the other vectors equal these", len(members), entries)
+    sizes = np.bincount(_nearest(keys_ND, keys_ND[members])[0], minlength=len(members))
+    order = np.lexsort((members, -sizes))
+    return Selection(
+        members=members[order],
+        cluster_sizes=sizes[order].astype(np.int32),
+        distances=distances[order].astype(np.float32),
+    )
+
+
+def _centroids(keys_ND: Floats, entries: int, seed: int) -> Floats:
+    """Run MiniBatchKMeans for a fixed number of passes: no sum whose last digit depends on threads ends it."""
+    batch = max(_BATCH_ROWS, 2 * entries)
+    kmeans = MiniBatchKMeans(
+        n_clusters=entries,
+        init="k-means++",
+        n_init=1,
+        init_size=3 * batch,
+        batch_size=batch,
+        max_iter=_EPOCHS,
+        max_no_improvement=None,
+        random_state=seed,
+    )
+    centroids_KD: Floats = kmeans.fit(np.ascontiguousarray(keys_ND, np.float32)).cluster_centers_
+    return centroids_KD
+
+
+def _nearest_members(centroids_KD: Floats, keys_ND: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the rows nearest to the centroids and their distances, one row of equal vectors, in the order of rows."""
+    rows, distances = _nearest(centroids_KD, keys_ND)
+    closest_first = np.argsort(distances, kind="stable")
+    _, kept = np.unique(keys_ND[rows[closest_first]], axis=0, return_index=True)
+    chosen = closest_first[kept]
+    chosen = chosen[np.argsort(rows[chosen])]
+    return rows[chosen], distances[chosen]
+
+
+def _filled_up(
+    members: npt.NDArray[np.int64], distances: npt.NDArray[np.float64], keys_ND: Floats, entries: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Add the vector farthest from all chosen ones until there are `entries`, or until none differs from them."""
+    chosen = list(members)
+    if len(chosen) < entries:
+        _, gaps = _nearest(keys_ND, keys_ND[members])
+    while len(chosen) < entries and gaps.max() > 0:
+        chosen.append(gaps.argmax())
+        gaps = np.minimum(gaps, _distances(keys_ND, keys_ND[chosen[-1:]])[:, 0])
+    return np.array(chosen, np.int64), np.append(distances, np.zeros(len(chosen) - len(members)))
+
+
+def _nearest(points_PD: Floats, candidates_CD: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return each point's nearest candidate (its row, the first of several) and the distance, float64 (P,)."""
+    rows, distances = np.empty(len(points_PD), np.int64), np.empty(len(points_PD))
+    for start in range(0, len(points_PD), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        distances_BC = _distances(points_PD[block], candidates_CD)
+        rows[block] = distances_BC.argmin(axis=1)
+        distances[block] = distances_BC.min(axis=1)
+    return rows, distances
+
+
+def _distances(points_PD: Floats, candidates_CD: Floats) -> npt.NDArray[np.float64]:
+    """Return Euclidean distances, float64 (P, C), exactly 0 between equal vectors."""
+    distances: npt.NDArray[np.float64] = cdist(points_PD, candidates_CD)
+    return distances
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dictionary:
+    """The entries of a dictionary, in the order of their indices; every field holds one value an entry.
+
+    keys: float32 (K, D), reduced vectors to search by. The rest is provenance: the item that the entry is, the photo it
+    was cut from, the sha256 of its PNG bytes in the blob store, its name, source and licence, and what `Selection`
+    says of it.
+    """
+
+    keys: Floats
+    item_ids: tuple[str, ...]
+    photos: tuple[str, ...]
+    blobs: tuple[str, ...]
+    names: tuple[str, ...]
+    sources: tuple[str, ...]
+    licences: tuple[str, ...]
+    cluster_sizes: npt.NDArray[np.int32]
+    distances: Floats
+
+    def __len__(self) -> int:
+        """Return the number of entries K."""
+        return len(self.keys)
+
+    def write(self, path: Path) -> None:
+        """Write one row an entry as Parquet. Raises StorageError."""
+        texts = {column: pa.array(getattr(self, field), pa.string()) for column, field in _TEXTS.items()}
+        key = pa.FixedSizeListArray.from_arrays(pa.array(self.keys.ravel(), pa.float32()), self.keys.shape[1])
+        numbers = {
+            "entry": pa.array(np.arange(len(self), dtype=np.int32)),
+            "cluster_size": pa.array(self.cluster_sizes, pa.int32()),
+            "distance": pa.array(self.distances, pa.float32()),
+        }
+        columns = {**texts, **numbers, "key": key}
+        write_table(path, pa.table({name: columns[name] for name in _COLUMNS}))
+
+    @staticmethod
+    def read(path: Path) -> "Dictionary":
+        """Read what `write` wrote. Raises StorageError when columns, types, order or values are not a dictionary's."""
+        table = read_table(path, _COLUMNS).combine_chunks()
+        key_type = table.schema.field("key").type
+        is_typed = pa.types.is_fixed_size_list(key_type) and key_type.value_type == pa.float32()
+        has_gaps = any(table.column(name).null_count for name in _COLUMNS)
+        if not is_typed or has_gaps or table.column("entry").to_pylist() != list(range(len(table))):
+            raise StorageError(f"{path} is not a dictionary of entries 0, 1, 2, ...: run build-dictionary again")
+        flat = table.column("key").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        keys = flat.reshape(len(table), key_type.list_size)
+        if not np.isfinite(keys).all():
+            raise StorageError(f"{path} has keys that are not finite: run build-dictionary again")
+        return Dictionary(
+            keys=keys,
+            cluster_sizes=table.column("cluster_size").to_numpy().astype(np.int32),
+            distances=table.column("distance").to_numpy().astype(np.float32),
+            **{field: tuple(table.column(column).to_pylist()) for column, field in _TEXTS.items()},
+        )

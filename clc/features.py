@@ -1,0 +1,332 @@
+"""What a picture looks like, as one vector of fixed length: a backbone's feature map under a spatial pyramid.
+
+Feature extraction, the dictionary and retrieval at the encoder all describe pictures by `Backbone.features`; the same
+backbone must be used for all three, so `Backbone.describe` names everything that changes a vector and enters the digest
+of every stage. Nothing here decides a symbol of a stream: the result of retrieval is sent.
+
+How pictures are sized: the codec sees them as they are. A CNN sees a picture whole (a pyramid takes any size, so
+nothing is cropped), scaled down, never up, until the shorter side is at most 256 px and the longer at most 1024; an
+ONNX file with a fixed input size gets exactly that size.
+"""
+
+import functools
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from clc.errors import InputError
+from storage.digest import sha256_bytes, sha256_file
+
+LEVELS = (1, 2, 4)
+CELLS = sum(level * level for level in LEVELS)
+
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_STD = np.array([0.229, 0.224, 0.225], np.float32)
+_SHORT_SIDE_PX = 256
+_LONG_SIDE_PX = 1024
+_PROBE_SIDE_PX = 64
+_CNN_SIZING = f"scaled down to a shorter side of {_SHORT_SIDE_PX} and a longer side of {_LONG_SIDE_PX} px at most"
+
+Images = Sequence[npt.NDArray[np.uint8]]
+Floats = npt.NDArray[np.float32]
+
+
+def spp(features: npt.NDArray[Any], levels: Sequence[int] = LEVELS) -> Floats:
+    """Pool a feature map over a spatial pyramid, by the maximum of each cell.
+
+    Takes `features` as (C, H, W) or (B, C, H, W), of any size from 1x1 up; returns float32 (C * 21,) or (B, C * 21) for
+    the levels 1, 2 and 4. The order is level, row, column, channel. Maximum pooling is that of SPP-net (He et al. 2014,
+    section 2.2). Cell i of n spans floor(i * H / n) to ceil((i + 1) * H / n), so every cell of a map smaller than the
+    grid holds at least one position, and neighbours share it. Raises InputError for other shapes and for empty maps.
+    """
+    if features.ndim not in {3, 4} or 0 in features.shape:
+        raise InputError(f"a feature map is (C, H, W) or (B, C, H, W) and not empty, but this one is {features.shape}")
+    height, width = features.shape[-2:]
+    cells = [
+        features[..., top:bottom, left:right].max(axis=(-2, -1))
+        for level in levels
+        for (top, bottom), (left, right) in itertools.product(_spans(height, level), _spans(width, level))
+    ]
+    pooled: Floats = np.concatenate(cells, axis=-1).astype(np.float32, copy=False)
+    return pooled
+
+
+def _spans(length: int, parts: int) -> list[tuple[int, int]]:
+    return [(i * length // parts, -(-(i + 1) * length // parts)) for i in range(parts)]
+
+
+class Backbone(Protocol):
+    """Turns pictures into vectors that lie close together where the pictures look alike."""
+
+    @property
+    def name(self) -> str:
+        """Which backbone this is, for people."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length D of a vector."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return what decides a vector, as JSON values: name, dimension, pooling, sizing, digest of the weights."""
+        ...
+
+    def features(self, images: Images) -> Floats:
+        """Describe n pictures, uint8 (H, W, 3) of any sizes, as float32 (n, D).
+
+        A row depends on its own picture only, not on its neighbours. Raises InputError.
+        """
+        ...
+
+
+class Analyser(Protocol):
+    """The part of `clc.codec.Codec` that `CodecBackbone` looks at."""
+
+    @property
+    def bundle(self) -> Any:
+        """The loaded bundle; its `bundle_id` names the weights."""
+        ...
+
+    def analyse(self, image_HW3: npt.NDArray[np.uint8]) -> Floats:
+        """Return the latents y of a picture, float32 (C, h, w)."""
+        ...
+
+
+class CodecBackbone:
+    """The pyramid over the codec's own latents y = g_a(x): needs no other weights, and sees what the codec codes."""
+
+    name = "codec"
+
+    def __init__(self, codec: Analyser) -> None:
+        """Look through `codec` (a `clc.codec.Codec`)."""
+        self._codec = codec
+        self._bundle_id = str(codec.bundle.bundle_id)
+
+    @functools.cached_property
+    def dimension(self) -> int:
+        """Length D of a vector."""
+        return CELLS * self._codec.analyse(_grey_probe(_PROBE_SIDE_PX, _PROBE_SIDE_PX)).shape[0]
+
+    def describe(self) -> dict[str, Any]:
+        """Return the description; the weights are those of the bundle, so its id is their digest."""
+        return _description(self, f"bundle:{self._bundle_id}", "native")
+
+    def features(self, images: Images) -> Floats:
+        """Describe pictures; see `Backbone.features`."""
+        vectors = [spp(self._codec.analyse(_checked(image))) for image in images]
+        # An encoder opens a backbone for each picture; it should not pay for `dimension`, which analyses one more.
+        return _stack(vectors, self.name, len(vectors[0]) if vectors else self.dimension)
+
+
+class OnnxBackbone:
+    """Any ONNX file with one float32 NCHW picture as input, and a feature map or a vector as its first output.
+
+    Pictures are scaled to 0..1 and normalised with ImageNet's mean and standard deviation. The file must be
+    self-contained: it is read once, and the digest is that of the bytes that run.
+    """
+
+    name = "onnx"
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        """Load and try the file at `path`; `threads` is for one picture. InputError says what does not fit."""
+        import onnxruntime as ort
+
+        self._path = path
+        try:
+            model = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read the ONNX backbone {path}: {error.strerror}; name an .onnx file") from error
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        try:
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except _onnx_errors() as error:
+            raise InputError(f"{path} is no self-contained ONNX model that onnxruntime runs: {_line(error)}") from error
+        self._weights = sha256_bytes(model)
+        self._input, self._fixed_hw = self._picture_input()
+        self._output = self._session.get_outputs()[0].name
+        height, width = self._fixed_hw
+        self.dimension = len(self._vector(_grey_probe(height or _PROBE_SIDE_PX, width or _PROBE_SIDE_PX)))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the description; the digest is that of the file."""
+        is_fixed = None not in self._fixed_hw
+        sizing = "scaled to {}x{} px".format(*self._fixed_hw) if is_fixed else _CNN_SIZING
+        return _description(self, f"sha256:{self._weights}", sizing)
+
+    def features(self, images: Images) -> Floats:
+        """Describe pictures; see `Backbone.features`."""
+        return _stack([self._vector(_checked(image)) for image in images], self.name, self.dimension)
+
+    def _picture_input(self) -> tuple[str, tuple[int | None, int | None]]:
+        inputs = self._session.get_inputs()
+        # A free axis has a name or None where a fixed one has its length.
+        sizes = [size if isinstance(size, int) else None for size in inputs[0].shape] if len(inputs) == 1 else []
+        is_picture = len(sizes) == 4 and sizes[0] in {1, None} and sizes[1] in {3, None} and sizes[3] != 3
+        if not is_picture or inputs[0].type != "tensor(float)":
+            found = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs) or "none"
+            raise InputError(
+                f"{self._path} must take one float32 picture (1 or any number, 3, height, width), but takes: {found}"
+            )
+        return inputs[0].name, (sizes[2], sizes[3])
+
+    def _vector(self, image_HW3: npt.NDArray[np.uint8]) -> Floats:
+        planes_1CHW = _normalised(_sized(image_HW3, *self._fixed_hw))
+        try:
+            output = np.asarray(self._session.run([self._output], {self._input: planes_1CHW})[0])
+        except _onnx_errors() as error:
+            raise InputError(f"{self._path} cannot run on a picture of {planes_1CHW.shape}: {_line(error)}") from error
+        if output.ndim not in {2, 4} or len(output) != 1 or output.dtype.kind != "f":
+            raise InputError(
+                f"{self._path} must give a float map (1, C, h, w) or vector (1, D), but its first output is "
+                f"{output.dtype} {output.shape}"
+            )
+        return spp(output[0]) if output.ndim == 4 else output[0].astype(np.float32)
+
+
+class ResNet50Backbone:
+    """The paper's backbone: torchvision's ResNet-50 up to `layer4`, 2048 channels, so 43,008 dimensions.
+
+    The weights are IMAGENET1K_V1, trained without label smoothing and mixing, which keep features less apart. They come
+    from the cache folder of torch hub, or from torchvision's own address into that folder.
+    """
+
+    name = "resnet50"
+    dimension = 2048 * CELLS
+
+    def __init__(self) -> None:
+        """Load the network; InputError names the file and the address where neither gives the weights."""
+        from clc.torchvision_compat import declare_missing_operators
+
+        declare_missing_operators()
+        import torch
+        from torchvision.models import ResNet50_Weights, resnet50
+
+        state, self._weights = _resnet50_state(ResNet50_Weights.IMAGENET1K_V1.url)
+        network = resnet50(weights=None)
+        network.load_state_dict(state)
+        self._map = torch.nn.Sequential(*list(network.children())[:-2]).eval()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the description; the digest is that of the weights' file."""
+        return _description(self, f"sha256:{self._weights}", _CNN_SIZING)
+
+    def features(self, images: Images) -> Floats:
+        """Describe pictures; see `Backbone.features`."""
+        import torch
+
+        with torch.inference_mode():
+            maps = (self._map(torch.from_numpy(_normalised(_sized(_checked(image))))).numpy()[0] for image in images)
+            return _stack([spp(map_CHW) for map_CHW in maps], self.name, self.dimension)
+
+
+def open_backbone(spec: str) -> Backbone:
+    """Open the backbone that `spec` names: "codec", "resnet50", or the path of an .onnx file. Raises InputError."""
+    if spec == "codec":
+        from clc.codec import Codec
+
+        return CodecBackbone(Codec.load())
+    if spec == "resnet50":
+        return ResNet50Backbone()
+    if Path(spec).suffix.lower() == ".onnx":
+        return OnnxBackbone(Path(spec))
+    raise InputError(f'no backbone {spec!r}: say "codec", "resnet50", or the path of an .onnx file')
+
+
+def _resnet50_state(url: str) -> tuple[dict[str, Any], str]:
+    """Return the weights and the sha256 of their file, whose name ends with the head of that sha256."""
+    import torch
+
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    advice = f"put the file at {cached} (TORCH_HOME moves that folder), or let this machine download it from {url}"
+    try:
+        if not cached.is_file():
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(cached), hash_prefix=cached.stem.split("-")[-1])
+        sha256 = sha256_file(cached)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"ResNet-50 has no weights here ({_line(error)}): {advice}") from error
+    if not sha256.startswith(cached.stem.split("-")[-1]):
+        raise InputError(f"{cached} is another file than its name says (sha256 {sha256[:8]}): remove it, then {advice}")
+    # torchvision publishes only .pth files; weights_only reads tensors from one and runs no code that it may carry.
+    state: dict[str, Any] = torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True)
+    return state, sha256
+
+
+def _description(backbone: Backbone, weights: str, sizing: str) -> dict[str, Any]:
+    return {
+        "name": backbone.name,
+        "dimension": backbone.dimension,
+        "weights": weights,
+        "levels": list(LEVELS),
+        "pooling": "max",
+        "sizing": sizing,
+    }
+
+
+def _checked(image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.size == 0:
+        raise InputError(f"a picture is uint8 (H, W, 3), but this one is {image_HW3.dtype} {image_HW3.shape}")
+    return image_HW3
+
+
+def _grey_probe(height: int, width: int) -> npt.NDArray[np.uint8]:
+    return np.full((height, width, 3), 128, np.uint8)
+
+
+def _sized(
+    image_HW3: npt.NDArray[np.uint8], height: int | None = None, width: int | None = None
+) -> npt.NDArray[np.uint8]:
+    """Scale a picture for a CNN as the module's docstring says; a fixed `height` or `width` wins."""
+    rows, columns = image_HW3.shape[:2]
+    scale = min(1.0, _SHORT_SIDE_PX / min(rows, columns), _LONG_SIDE_PX / max(rows, columns))
+    size = (height or max(1, round(rows * scale)), width or max(1, round(columns * scale)))
+    if size == (rows, columns):
+        return image_HW3
+    return np.asarray(Image.fromarray(image_HW3).resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+def _normalised(image_HW3: npt.NDArray[np.uint8]) -> Floats:
+    """Return the picture as float32 (1, 3, H, W) with ImageNet's mean and standard deviation taken out."""
+    scaled_HW3 = (image_HW3.astype(np.float32) / np.float32(255) - _MEAN) / _STD
+    return np.ascontiguousarray(scaled_HW3.transpose(2, 0, 1)[np.newaxis])
+
+
+def _stack(vectors: list[Floats], backbone: str, dimension: int) -> Floats:
+    """Return the vectors as float32 (n, D), each of the backbone's length and finite."""
+    for vector in vectors:
+        if vector.shape != (dimension,):
+            raise InputError(
+                f"backbone {backbone} gives vectors of {dimension} values, but {vector.size} for this "
+                "picture: its output follows the picture's size; use a network that pools or gives a map"
+            )
+        if not np.isfinite(vector).all():
+            raise InputError(f"backbone {backbone} gives values that are not finite for this picture")
+    return np.stack(vectors) if vectors else np.empty((0, dimension), np.float32)
+
+
+def _onnx_errors() -> tuple[type[Exception], ...]:
+    """Return what onnxruntime raises on a bad model or input; its errors share no base but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
+        state.EPFail,
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NotImplemented,
+        state.RuntimeException,
+    )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

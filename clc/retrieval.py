@@ -1,0 +1,132 @@
+"""Which dictionary entries are most like a picture: nearest neighbours by Euclidean distance.
+
+Only the encoder searches; the indices that it finds go into the stream, so nothing here needs to be the same elsewhere.
+Still both kinds of index give one answer: each proposes candidates, and `_ranked` measures and orders them for both.
+"""
+
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from clc.errors import InputError
+from clc.features import Backbone
+from clc.reduction import Reduction
+
+Floats = npt.NDArray[np.float32]
+IndexKind = Literal["ball_tree", "faiss"]
+
+# Candidates beyond the asked count, so that an index's own rounding at the edge cannot change the answer.
+_SPARE = 8
+
+
+class Neighbours(NamedTuple):
+    """Entries by growing distance, equal distances by growing index: distances float64, indices int64, one shape."""
+
+    distances: npt.NDArray[np.float64]
+    indices: npt.NDArray[np.int64]
+
+
+class Index(Protocol):
+    """Finds the keys nearest to query vectors."""
+
+    def search(self, queries_QD: Floats, count: int) -> Neighbours:
+        """Return the `count` nearest keys (all of them where there are fewer) of each query, (Q, min(count, K)).
+
+        Raises InputError for queries of another length, values that are not finite, and a count below 1.
+        """
+        ...
+
+
+class BallTreeIndex:
+    """scikit-learn's ball tree, the paper's index."""
+
+    def __init__(self, keys_KD: Floats) -> None:
+        """Build the tree over `keys_KD`."""
+        from sklearn.neighbors import BallTree
+
+        self._keys_KD = _checked(keys_KD)
+        self._tree = BallTree(keys_KD)
+
+    def search(self, queries_QD: Floats, count: int) -> Neighbours:
+        """Search; see `Index.search`."""
+        candidates_QC = self._tree.query(
+            _checked(queries_QD, self._keys_KD.shape[1]), _candidates(count, self._keys_KD), return_distance=False
+        )
+        return _ranked(self._keys_KD, queries_QD, candidates_QC, count)
+
+
+class FaissIndex:
+    """faiss' exhaustive search, for many keys or many queries at once."""
+
+    def __init__(self, keys_KD: Floats) -> None:
+        """Add `keys_KD` to an IndexFlatL2."""
+        import faiss
+
+        self._keys_KD = _checked(keys_KD)
+        self._flat = faiss.IndexFlatL2(keys_KD.shape[1])
+        self._flat.add(np.ascontiguousarray(keys_KD))
+
+    def search(self, queries_QD: Floats, count: int) -> Neighbours:
+        """Search; see `Index.search`."""
+        queries_QD = np.ascontiguousarray(_checked(queries_QD, self._keys_KD.shape[1]))
+        _, candidates_QC = self._flat.search(queries_QD, _candidates(count, self._keys_KD))
+        return _ranked(self._keys_KD, queries_QD, candidates_QC, count)
+
+
+def open_index(keys_KD: Floats, kind: IndexKind = "ball_tree") -> Index:
+    """Index keys, float32 (K, D), with K and D at least 1, by "ball_tree" or "faiss". Raises InputError."""
+    kinds: dict[str, type[BallTreeIndex] | type[FaissIndex]] = {"ball_tree": BallTreeIndex, "faiss": FaissIndex}
+    if kind not in kinds:
+        raise InputError(f"no index {kind!r}: say {' or '.join(kinds)}")
+    return kinds[kind](keys_KD)
+
+
+def query_vectors(image_HW3: npt.NDArray[np.uint8], backbone: Backbone, reduction: Reduction) -> Floats:
+    """Return the queries of one picture, float32 (2, D): its vector, and that of its copy turned by 180 degrees.
+
+    The paper's multi-query takes a rotated copy; half a turn keeps the picture's shape and its grid of pixels.
+    """
+    turned_HW3 = np.ascontiguousarray(image_HW3[::-1, ::-1])
+    return reduction.apply(backbone.features([image_HW3, turned_HW3]))
+
+
+def multi_query(index: Index, queries_QD: Floats, count: int) -> Neighbours:
+    """Return the `count` entries nearest to any of several queries of one picture, shape (min(count, K),).
+
+    The results of all queries are merged by distance; an entry counts once, with its smallest distance. Raises
+    InputError.
+    """
+    found = index.search(queries_QD, count)
+    distances, indices = found.distances.ravel(), found.indices.ravel()
+    order = np.lexsort((indices, distances))
+    _, first = np.unique(indices[order], return_index=True)
+    kept = order[np.sort(first)][:count]
+    return Neighbours(distances[kept], indices[kept])
+
+
+def _candidates(count: int, keys_KD: Floats) -> int:
+    if count < 1:
+        raise InputError(f"a search must ask for at least one entry, not {count}")
+    return min(count + _SPARE, len(keys_KD))
+
+
+def _checked(vectors: Floats, dimension: int | None = None) -> Floats:
+    if vectors.ndim != 2 or 0 in vectors.shape or vectors.dtype != np.float32 or not np.isfinite(vectors).all():
+        raise InputError(f"a search takes finite float32 vectors (n, D), not {vectors.dtype} {vectors.shape}")
+    if dimension is not None and vectors.shape[1] != dimension:
+        raise InputError(
+            f"the dictionary's keys have {dimension} values, but the query has {vectors.shape[1]}: "
+            "use the backbone and reduction that the dictionary was built with"
+        )
+    return vectors
+
+
+def _ranked(keys_KD: Floats, queries_QD: Floats, candidates_QC: npt.NDArray[np.int64], count: int) -> Neighbours:
+    """Measure the candidates in float64 and keep the `count` nearest of each query, equal ones by index."""
+    differences_QCD = keys_KD[candidates_QC].astype(np.float64) - queries_QD[:, np.newaxis].astype(np.float64)
+    distances_QC = np.linalg.norm(differences_QCD, axis=2)
+    order_QC = np.lexsort((candidates_QC, distances_QC), axis=1)[:, :count]
+    return Neighbours(
+        np.take_along_axis(distances_QC, order_QC, 1), np.take_along_axis(candidates_QC, order_QC, 1).astype(np.int64)
+    )

@@ -1,0 +1,118 @@
+"""The flow `build-dictionary`: the pictures that stand for the collection, with keys to find them by.
+
+Principal components first, read shard by shard; then MiniBatchKMeans over the reduced vectors, which do fit in memory,
+and the member nearest to each centroid.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from prefect import flow
+
+from clc import dictionary, reduction
+from clc.dictionary import Dictionary
+from clc.errors import InputError
+from clc.extraction import Item, read_items, read_vectors
+from clc.reduction import Reduction
+from flows.config import Workspace
+from flows.stage import StageResult, resolve, run_stage
+
+logger = logging.getLogger(__name__)
+
+MODULES = ("clc.dictionary", "clc.extraction", "clc.reduction", "flows.dictionary")
+
+
+@dataclass(frozen=True)
+class VectorShards:
+    """The vectors of a finished extract-features, float32 (n, D) a shard: read and checked anew by each iteration."""
+
+    features: StageResult
+
+    @property
+    def paths(self) -> list[Path]:
+        """The shards' files, in order."""
+        names = (name for name in self.features.manifest.files if Path(name).suffix == ".safetensors")
+        return [self.features.directory / name for name in sorted(names)]
+
+    def __iter__(self) -> Iterator[np.ndarray[Any, np.dtype[np.float32]]]:
+        """Yield one shard after the other."""
+        for path in self.paths:
+            yield read_vectors(path, self.features.manifest.files[path.name].sha256)
+
+
+@flow(name="build-dictionary")
+def build_dictionary(features: str = "latest", entries: int = 64, components: int = 256, seed: int = 0) -> str:
+    """Choose the pictures that stand for the collection: PCA, MiniBatchKMeans, the member nearest to each centroid.
+
+    Args:
+        features: Key of a finished extract-features, or "latest".
+        entries: Pictures to choose, K; at most as many as were described.
+        components: Length of a key after PCA; with fewer vectors than that it shrinks to one less than their number.
+        seed: Seed of the PCA's sketch and of the clustering; the same seed chooses the same pictures.
+
+    Returns:
+        The key of the finished stage, which train-codec takes as `dictionary`.
+    """
+    workspace = Workspace.from_environment()
+    described = resolve(workspace, "extract-features", features)
+    count = int(described.manifest.summary["count"])
+    if entries > count:
+        raise InputError(
+            f"{entries} entries asked for, but there are only {count} vectors: "
+            f"ask for at most {count} entries, or ingest more pictures"
+        )
+    result = run_stage(
+        workspace,
+        "build-dictionary",
+        inputs={"features": described.key},
+        config={"entries": entries, "components": components, "seed": seed},
+        modules=MODULES,
+        body=lambda folder: _build(VectorShards(described), entries, components, seed, folder),
+    )
+    return result.key
+
+
+def _build(shards: VectorShards, entries: int, components: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Write `dictionary.parquet` and `reduction.safetensors`, and return the stage's summary."""
+    logger.info("pca_started shards=%d components=%d", len(shards.paths), components)
+    fitted = reduction.fit(shards, components, seed)
+    keys_ND, kept_share = _keys(shards, fitted)
+    logger.info("pca_finished vectors=%d components=%d kept=%.3f", len(keys_ND), keys_ND.shape[1], kept_share)
+    selection = dictionary.build(keys_ND, entries, seed)
+    items = [item for path in shards.paths for item in read_items(path.with_suffix(".parquet"))]
+    chosen: list[Item] = [items[member] for member in selection.members]
+    Dictionary(
+        keys=keys_ND[selection.members],
+        item_ids=tuple(item.item_id for item in chosen),
+        photos=tuple(item.photo for item in chosen),
+        blobs=tuple(item.blob for item in chosen),
+        names=tuple(item.name for item in chosen),
+        sources=tuple(item.source for item in chosen),
+        licences=tuple(item.licence for item in chosen),
+        cluster_sizes=selection.cluster_sizes,
+        distances=selection.distances,
+    ).write(folder / "dictionary.parquet")
+    fitted.save(folder / "reduction.safetensors")
+    return {
+        "entries": len(chosen),
+        "vectors": len(keys_ND),
+        "dimension": fitted.dimension,
+        "components": len(fitted.components),
+        "variance_kept": round(kept_share, 4),
+        "largest_cluster": int(selection.cluster_sizes.max()),
+    }
+
+
+def _keys(shards: VectorShards, fitted: Reduction) -> tuple[np.ndarray[Any, np.dtype[np.float32]], float]:
+    """Return the reduced vectors, float32 (N, k), and the share of the variance that they keep."""
+    keys, total = [], 0.0
+    for vectors_ND in shards:
+        keys.append(fitted.apply(vectors_ND))
+        total += float(np.square(vectors_ND - fitted.mean).sum(dtype=np.float64))
+    keys_ND = np.concatenate(keys)
+    kept = float(np.square(keys_ND).sum(dtype=np.float64))
+    return keys_ND, kept / total if total else 1.0

@@ -1,0 +1,151 @@
+"""The flow `extract-features`: every picture of a part becomes a vector, one Dask task a shard.
+
+The flow plans shards and collects what became of them; `clc.extraction` does the work in Dask's worker processes, which
+never import Prefect. Plain `dask.distributed` serves here and not Prefect's Dask runner: that one submits Prefect task
+runs, for which every worker process needs a server, and starts one of its own where it finds none.
+
+By default the workers are two processes of one thread each on this machine: Dask pins the libraries of a process to its
+thread before they are loaded, which threads of one process could not have, and a crash of native code costs one try of
+one shard. Workers behind `dask_scheduler` must see the workspace under the same path.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from distributed import Client, KilledWorker, LocalCluster
+from prefect import flow
+
+from clc.errors import ClcError, InputError
+from clc.extraction import PROVENANCE, Item, ShardPlan, ShardReport, extract_shard
+from clc.features import Backbone, open_backbone
+from flows.config import Workspace
+from flows.progress import track
+from flows.stage import resolve, run_stage
+from storage.digest import digest_json
+from storage.tables import read_table, write_table
+
+logger = logging.getLogger(__name__)
+
+MODULES = ("clc.extraction", "clc.features", "clc.images", "flows.features")
+_RETRIES = 2
+_CONNECT_S = 10
+_FAILURES = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("item_id", "reason")])
+
+
+@flow(name="extract-features")
+def extract_features(
+    ingest: str = "latest",
+    backbone: str = "codec",
+    part: str = "dictionary",
+    shard_items: int = 64,
+    workers: int = 2,
+    dask_scheduler: str | None = None,
+) -> str:
+    """Describe every picture of one part by a vector: a backbone's feature map under the pyramid 1x1, 2x2, 4x4.
+
+    Args:
+        ingest: Key of a finished ingest-images, or "latest".
+        backbone: "codec" (the shipped codec's own analysis), "resnet50" (torchvision's), or the path of an .onnx file.
+        part: Which pictures: "dictionary", "training" or "evaluation".
+        shard_items: Pictures in a shard, the unit of work and of retry.
+        workers: Worker processes on this machine, one thread each; not used with a scheduler's address.
+        dask_scheduler: Address of a running Dask scheduler, such as "tcp://host:8786"; without one, a local cluster.
+
+    Returns:
+        The key of the finished stage, which build-dictionary takes as `features`.
+    """
+    for name, value in (("shard_items", shard_items), ("workers", workers)):
+        if value < 1:
+            raise InputError(f"{name} is {value}; it must be at least 1")
+    workspace = Workspace.from_environment()
+    ingested = resolve(workspace, "ingest-images", ingest)
+    items = _items(ingested.directory / "items.parquet", part)
+    opened = open_backbone(backbone)
+    result = run_stage(
+        workspace,
+        "extract-features",
+        inputs={"ingest": ingested.key},
+        config={"backbone": opened.describe(), "part": part, "shard_items": shard_items},
+        modules=MODULES,
+        body=lambda folder: _extract(
+            _plans(items, shard_items, folder, workspace, backbone, opened), opened, workers, dask_scheduler
+        ),
+    )
+    return result.key
+
+
+def _items(path: Path, part: str) -> list[Item]:
+    """Return the usable items of a part, in the order of the table."""
+    rows = read_table(path, [*PROVENANCE, "part", "status"]).to_pylist()
+    chosen = [row for row in rows if row["part"] == part and row["status"] == "ok"]
+    if not chosen:
+        parts = ", ".join(sorted({str(row["part"]) for row in rows if row["status"] == "ok"})) or "none"
+        raise InputError(f"there are no pictures in part {part!r} (parts with pictures: {parts}); ingest some first")
+    return [Item(**{name: row[name] for name in PROVENANCE}) for row in chosen]
+
+
+def _plans(
+    items: Sequence[Item], shard_items: int, folder: Path, workspace: Workspace, spec: str, backbone: Backbone
+) -> list[ShardPlan]:
+    is_file = spec.lower().endswith(".onnx")
+    return [
+        ShardPlan(
+            stem=folder / f"shard-{number:05d}",
+            items=tuple(items[start : start + shard_items]),
+            blobs_root=workspace.blobs.root,
+            backbone=str(Path(spec).absolute()) if is_file else spec,
+            backbone_digest=digest_json(backbone.describe()),
+        )
+        for number, start in enumerate(range(0, len(items), shard_items))
+    ]
+
+
+def _extract(plans: Sequence[ShardPlan], backbone: Backbone, workers: int, scheduler: str | None) -> dict[str, Any]:
+    """Have all shards worked on, and return the stage's summary."""
+    with _client(min(workers, len(plans)), scheduler) as client:
+        futures = client.map(extract_shard, plans, retries=_RETRIES, pure=False)
+        try:
+            # A future of Dask has the one method that `track` asks for.
+            reports: list[ShardReport] = list(track(futures, "describing shards"))
+        except KilledWorker as error:
+            raise ClcError(
+                f"the workers died over a shard several times, for want of memory perhaps: {error}"
+            ) from error
+    failures = [failure for report in reports for failure in report.failures]
+    count = sum(report.count for report in reports)
+    if not count:
+        raise InputError(f"no picture could be described; the first because: {failures[0][1]}")
+    rows = [dict(zip(_FAILURES.names, failure, strict=True)) for failure in failures]
+    write_table(plans[0].stem.parent / "failures.parquet", pa.Table.from_pylist(rows, _FAILURES))
+    return {
+        "count": count,
+        "failed": len(failures),
+        "shards": len(plans),
+        "dimension": backbone.dimension,
+        "backbone": backbone.name,
+    }
+
+
+@contextmanager
+def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
+    """Yield a client of the scheduler at that address, or of a local cluster that ends with the context."""
+    if scheduler is None:
+        # No dashboard: it would open a port for nobody.
+        with (
+            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+        return
+    try:
+        client = Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {scheduler}: start one, or leave dask_scheduler out for a local cluster"
+        ) from error
+    with client:
+        yield client

@@ -1,0 +1,131 @@
+"""Laws of the choice of entries, and of the file that holds them."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clc.dictionary import Dictionary, build
+from clc.errors import InputError
+from storage.errors import StorageError
+from storage.tables import read_table, write_table
+
+
+def clusters(number: int, members: int, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    centres = generator.standard_normal((number, 6)) * 50
+    return (np.repeat(centres, members, axis=0) + generator.standard_normal((number * members, 6))).astype(np.float32)
+
+
+@settings(max_examples=25, deadline=None)
+@given(count=st.integers(1, 40), share=st.floats(0.01, 1), seed=st.integers(0, 1000))
+def test_different_vectors_give_exactly_the_asked_number_of_different_members(
+    count: int, share: float, seed: int
+) -> None:
+    keys = np.random.default_rng(seed).standard_normal((count, 3)).astype(np.float32)
+    entries = max(1, int(share * count))
+    selection = build(keys, entries, seed)
+    assert len(set(selection.members.tolist())) == entries
+    assert set(selection.members.tolist()) <= set(range(count))
+
+
+@settings(max_examples=25, deadline=None)
+@given(values=st.lists(st.integers(0, 5), min_size=1, max_size=30), seed=st.integers(0, 9))
+def test_of_equal_vectors_only_one_is_chosen(values: list[int], seed: int) -> None:
+    keys = np.array(values, np.float32)[:, np.newaxis]
+    selection = build(keys, len(values), seed)
+    assert sorted(keys[selection.members, 0]) == sorted(set(values))
+
+
+def test_well_separated_clusters_get_one_member_each_and_their_sizes() -> None:
+    keys = np.concatenate([clusters(5, 40), clusters(5, 40)[:20]])
+    selection = build(keys, 5, seed=1)
+    assert sorted(member // 40 for member in np.where(selection.members < 200, selection.members, 0)) == [0, 1, 2, 3, 4]
+    assert selection.cluster_sizes.tolist() == [60, 40, 40, 40, 40]
+    assert selection.cluster_sizes.sum() == len(keys)
+
+
+def test_the_member_is_the_one_nearest_to_its_centroid() -> None:
+    keys = clusters(3, 50)
+    selection = build(keys, 3, seed=0)
+    for member, distance in zip(selection.members, selection.distances, strict=True):
+        own = keys[member // 50 * 50 : member // 50 * 50 + 50]
+        from_mean = np.linalg.norm(own - own.mean(axis=0), axis=1)
+        assert from_mean[member % 50] < np.quantile(from_mean, 0.2)
+        assert distance < np.median(from_mean)
+
+
+def test_the_same_seed_chooses_the_same_members() -> None:
+    keys = np.random.default_rng(0).standard_normal((500, 8)).astype(np.float32)
+    np.testing.assert_array_equal(build(keys, 40, seed=7).members, build(keys, 40, seed=7).members)
+
+
+def test_more_entries_than_vectors_are_refused_with_both_numbers() -> None:
+    with pytest.raises(InputError, match="65 entries asked for, but there are only 64 vectors: ask for at most 64"):
+        build(np.zeros((64, 2), np.float32), 65, seed=0)
+
+
+@pytest.mark.parametrize(("keys", "entries"), [(np.zeros((4, 2)), 0), (np.full((4, 2), np.nan), 2), (np.zeros(4), 2)])
+def test_what_cannot_be_clustered_is_refused(keys: np.ndarray, entries: int) -> None:
+    with pytest.raises(InputError):
+        build(keys.astype(np.float32), entries, seed=0)
+
+
+PROVENANCE = ("item_id", "photo", "blob", "name", "source", "licence")
+
+
+def dictionary(entries: int = 3, dimension: int = 4) -> Dictionary:
+    texts = {
+        field: tuple(f"{field} {entry} ü" for entry in range(entries))
+        for field in ("item_ids", "photos", "blobs", "names", "sources", "licences")
+    }
+    return Dictionary(
+        keys=np.random.default_rng(0).standard_normal((entries, dimension)).astype(np.float32),
+        cluster_sizes=np.arange(entries, dtype=np.int32),
+        distances=np.linspace(0, 1, entries, dtype=np.float32),
+        **texts,
+    )
+
+
+@pytest.mark.parametrize("entries", [1, 3])
+def test_a_written_dictionary_is_read_back(tmp_path: Path, entries: int) -> None:
+    written = dictionary(entries)
+    written.write(tmp_path / "dictionary.parquet")
+    read = Dictionary.read(tmp_path / "dictionary.parquet")
+    assert len(read) == entries
+    for field, value in vars(written).items():
+        np.testing.assert_array_equal(getattr(read, field), value)
+        assert getattr(read, field)[0].dtype == value[0].dtype if isinstance(value, np.ndarray) else True
+
+
+def test_the_file_has_the_documented_columns(tmp_path: Path) -> None:
+    dictionary().write(tmp_path / "dictionary.parquet")
+    schema = read_table(tmp_path / "dictionary.parquet").schema
+    assert schema.field("entry").type == pa.int32()
+    assert schema.field("cluster_size").type == pa.int32()
+    assert schema.field("distance").type == pa.float32()
+    assert schema.field("key").type == pa.list_(pa.float32(), 4)
+    assert schema.names == ["entry", *PROVENANCE, "cluster_size", "distance", "key"]
+
+
+def test_a_table_that_is_no_dictionary_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "dictionary.parquet"
+    dictionary().write(path)
+    table = read_table(path)
+    entry, key = table.schema.get_field_index("entry"), table.schema.get_field_index("key")
+    lists = pa.array([[1.0], [1.0, 2.0], [3.0]], pa.list_(pa.float32()))
+    not_finite = pa.array([[np.nan] * 4] * 3, pa.list_(pa.float32(), 4))
+    for broken in [
+        table.drop_columns(["blob"]),
+        table.slice(1),
+        table.set_column(entry, "entry", pa.array([0, 2, 1], pa.int32())),
+        table.set_column(key, "key", lists),
+        table.set_column(key, "key", not_finite),
+        table.set_column(2, "photo", pa.array(["a", None, "c"])),
+    ]:
+        write_table(path, broken)
+        with pytest.raises(StorageError):
+            Dictionary.read(path)
