@@ -4,6 +4,8 @@ The only module that touches `compressai.ans` (a 64-bit rANS coder written in C+
 input: an escape symbol or the end of the data sends it out of bounds. This module guards it:
 
 - every table gives the escape symbol no mass, so that no bytes can select it (`CdfTable` refuses other tables);
+- short payloads are filled up with symbols that cost nothing, because the encoder's buffer has one word a symbol while
+  its final state alone takes two: one or two symbols would overrun it;
 - the decoder works on a copy of the data with zeros behind it for the worst case of one word a symbol;
 - counts, table indexes and the coder's initial state are checked before the C++ code sees them.
 
@@ -41,6 +43,8 @@ TOTAL_MASS = 1 << PRECISION_BITS
 
 _CHUNK = 1 << 18  # symbols that exist as Python integers at one time: bounds the memory beside the arrays
 _MAX_LENGTH_VARINT_BYTES = 5
+_LEAST_SYMBOLS = 8  # symbols of 16 bits need 2 + n / 2 words of the encoder's n: enough from 4 on
+_FILL_ROW = [0, TOTAL_MASS - 1, TOTAL_MASS, TOTAL_MASS]  # its value 0 costs 2e-5 bits
 _STATE_BYTES = 8
 _LEAST_STATE = 1 << 31  # a rANS64 encoder never ends below; from there on a decoder reads at most a word a symbol
 
@@ -158,8 +162,15 @@ class Encoder:
             raise InputError("range coder: finish was called twice; make a new Encoder")
         self._is_finished = True
         side = write_varints(np.concatenate([np.zeros(0, dtype=np.int64), *self._remainders]))
-        words: bytes = self._coder.flush() if self._n_symbols else b""
-        return write_varint(len(side)) + side + words
+        return write_varint(len(side)) + side + self._flush()
+
+    def _flush(self) -> bytes:
+        if self._n_symbols == 0:
+            return b""
+        n_fill = max(0, _LEAST_SYMBOLS - self._n_symbols)
+        self._coder.encode_with_indexes([0] * n_fill, [0] * n_fill, [_FILL_ROW], [len(_FILL_ROW)], [0])
+        words: bytes = self._coder.flush()
+        return words
 
 
 class Decoder:
