@@ -1,0 +1,90 @@
+"""Laws of build-dictionary: its entries are described pictures, with their keys and their provenance."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from clc.dictionary import Dictionary
+from clc.errors import InputError
+from clc.extraction import Item
+from clc.reduction import Reduction
+from flows.config import Workspace
+from flows.dictionary import build_dictionary
+from flows.stage import StageResult, resolve, run_stage
+from storage.arrays import write_arrays
+from storage.errors import StorageError
+from storage.tables import write_table
+
+VECTORS = np.random.default_rng(0).standard_normal((50, 30)).astype(np.float32)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("CLC_WORKSPACE", str(tmp_path / "workspace"))
+    workspace = Workspace.from_environment()
+
+    def body(folder: Path) -> dict[str, Any]:
+        for number, rows in enumerate(np.split(np.arange(50), [20, 20, 37])):
+            write_arrays(folder / f"shard-{number:05d}.safetensors", {"features": VECTORS[rows]})
+            fields = ("item_id", "photo", "blob", "name", "source", "licence")
+            items = [asdict(Item(**{field: f"{field} {row}" for field in fields})) for row in rows]
+            schema = pa.schema([(field, pa.string()) for field in fields])
+            write_table(folder / f"shard-{number:05d}.parquet", pa.Table.from_pylist(items, schema))
+        return {"count": 50}
+
+    run_stage(workspace, "extract-features", inputs={}, config={}, modules=[], body=body)
+    return workspace
+
+
+def build(workspace: Workspace, **parameters: Any) -> StageResult:
+    return resolve(workspace, "build-dictionary", build_dictionary.fn(**parameters))
+
+
+def test_an_entry_is_a_described_picture_with_its_reduced_vector(workspace: Workspace) -> None:
+    stage = build(workspace, entries=12, components=8)
+    dictionary = Dictionary.read(stage.directory / "dictionary.parquet")
+    reduction = Reduction.load(stage.directory / "reduction.safetensors")
+    rows = [int(item_id.split()[1]) for item_id in dictionary.item_ids]
+    assert len(set(rows)) == len(dictionary) == 12
+    np.testing.assert_allclose(dictionary.keys, reduction.apply(VECTORS[rows]), atol=1e-5)
+    for field in ("photo", "blob", "name", "source", "licence"):
+        assert list(getattr(dictionary, f"{field}s")) == [f"{field} {row}" for row in rows]
+    assert dictionary.cluster_sizes.sum() == 50
+
+
+def test_the_summary_says_what_was_made_and_what_it_keeps(workspace: Workspace) -> None:
+    summary = build(workspace, entries=12, components=29).manifest.summary
+    assert summary["entries"] == 12
+    assert (summary["vectors"], summary["dimension"], summary["components"]) == (50, 30, 29)
+    assert 0.9 < summary["variance_kept"] <= 1
+    assert build(workspace, entries=12, components=2).manifest.summary["variance_kept"] < 0.5
+
+
+def test_keys_shrink_where_there_are_fewer_vectors_than_components(workspace: Workspace) -> None:
+    stage = build(workspace, entries=5, components=256)
+    assert Dictionary.read(stage.directory / "dictionary.parquet").keys.shape == (5, 30)
+
+
+def test_the_same_parameters_make_the_same_key_and_another_seed_another(workspace: Workspace) -> None:
+    first = build(workspace, entries=6)
+    assert build(workspace, entries=6).key == first.key
+    assert build(workspace, entries=6, seed=1).key != first.key
+
+
+def test_more_entries_than_vectors_are_refused_with_both_numbers(workspace: Workspace) -> None:
+    with pytest.raises(InputError, match="51 entries asked for, but there are only 50 vectors: ask for at most 50"):
+        build_dictionary.fn(entries=51)
+    assert not (workspace.stages / "build-dictionary").exists()
+
+
+def test_an_altered_shard_is_refused(workspace: Workspace) -> None:
+    shard = resolve(workspace, "extract-features").directory / "shard-00002.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(StorageError, match="altered"):
+        build_dictionary.fn(entries=5)

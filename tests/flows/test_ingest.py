@@ -1,0 +1,109 @@
+"""`ingest-images`: good pictures become items, bad ones a row with a reason, and the same work is not done twice."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from clc.errors import InputError
+from clc.images import png_bytes, read_image
+from flows.config import Workspace
+from flows.ingest import ITEMS, ingest_images
+from flows.stage import resolve
+from storage.tables import read_table
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+HEIGHT_PX, WIDTH_PX = 40, 70
+
+
+def picture(seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 256, (HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8)
+
+
+def fill(folder: Path, count: int = 6) -> None:
+    folder.mkdir()
+    for seed in range(count):
+        (folder / f"{seed}.png").write_bytes(png_bytes(picture(seed)))
+
+
+def items(workspace: Workspace, key: str) -> pa.Table:
+    return read_table(resolve(workspace, "ingest-images", key).directory / "items.parquet")
+
+
+def test_folder_with_a_broken_picture_and_a_copy_costs_two_rows_and_nothing_else(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    fill(tmp_path / "photos")
+    (tmp_path / "photos" / "broken.png").write_bytes(b"\x89PNG and no more")
+    (tmp_path / "photos" / "copy.png").write_bytes(png_bytes(picture(3)))
+    key = ingest_images(str(tmp_path / "photos"))
+    table = items(workspace, key)
+    assert table.schema.equals(ITEMS)
+    rows = table.to_pylist()
+    failed = {row["name"]: row["reason"] for row in rows if row["status"] == "failed"}
+    assert failed.keys() == {"broken.png", "copy.png"}
+    assert failed["copy.png"] == "the same picture as 3.png"
+    good = [row for row in rows if row["status"] == "ok"]
+    assert {row["part"] for row in good} == {"dictionary", "training", "evaluation"}
+    assert len({row["item_id"] for row in rows}) == len(rows) == 8
+    for row in good:
+        stored_HW3 = read_image(workspace.blobs.get(row["blob"]))
+        np.testing.assert_array_equal(stored_HW3, picture(int(row["name"].split(".")[0])))
+        assert (row["width"], row["height"]) == (WIDTH_PX, HEIGHT_PX)
+
+
+def test_patches_cover_the_picture_and_have_the_size_asked_for(workspace: Workspace, tmp_path: Path) -> None:
+    fill(tmp_path / "photos", count=3)
+    rows = items(workspace, ingest_images(str(tmp_path / "photos"), patch_px=32)).to_pylist()
+    assert len(rows) == 3 * 6
+    rebuilt_HW3 = np.zeros((HEIGHT_PX, WIDTH_PX, 3), np.uint8)
+    for row in (row for row in rows if row["photo"] == "0.png"):
+        left, top = (int(number) for number in row["name"].split(" ")[1].split("-"))
+        rebuilt_HW3[top : top + 32, left : left + 32] = read_image(workspace.blobs.get(row["blob"]))
+        assert (row["width"], row["height"]) == (32, 32)
+    np.testing.assert_array_equal(rebuilt_HW3, picture(0))
+
+
+def test_second_ingest_uses_the_first_and_a_changed_picture_makes_another(workspace: Workspace, tmp_path: Path) -> None:
+    fill(tmp_path / "photos")
+    first = ingest_images(str(tmp_path / "photos"))
+    assert ingest_images(str(tmp_path / "photos")) == first
+    (tmp_path / "photos" / "0.png").write_bytes(png_bytes(picture(99)))
+    assert ingest_images(str(tmp_path / "photos")) != first
+
+
+def test_built_in_photos_give_capped_evaluation_patches_of_every_evaluation_photo(workspace: Workspace) -> None:
+    rows = items(workspace, ingest_images()).to_pylist()
+    evaluated = [row for row in rows if row["part"] == "evaluation"]
+    assert all(row["status"] == "ok" and (row["width"], row["height"]) == (256, 256) for row in rows)
+    assert sum(row["row"] == "natural" for row in evaluated) == 24
+    assert sum(row["row"] == "pair" for row in evaluated) == 4
+    assert len({row["photo"] for row in evaluated}) == 6
+    parts_of_photo: dict[str, set[str]] = {}
+    for row in rows:
+        parts_of_photo.setdefault(row["photo"], set()).add(row["part"])
+    assert all(len(parts) == 1 for parts in parts_of_photo.values())
+    assert sum(row["part"] == "dictionary" for row in rows) >= 64
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture at all"])
+def test_source_of_broken_pictures_alone_is_refused(workspace: Workspace, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(content)
+    with pytest.raises(InputError, match="none of the 1 pictures"):
+        ingest_images(str(tmp_path / "photos"))
+    assert not list(workspace.stages.rglob("items.parquet"))
+
+
+def test_empty_folder_and_wrong_parameters_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no picture"):
+        ingest_images(str(tmp_path / "empty"))
+    with pytest.raises(InputError, match="leave a part empty"):
+        ingest_images(dictionary_share=0.5, training_share=0.5)
+    with pytest.raises(InputError, match="at least 16 pixels"):
+        ingest_images(patch_px=4)
+    assert not workspace.stages.exists()

@@ -1,0 +1,140 @@
+"""`retrain` promotes only what is better; its command fails in one line."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from clc.errors import InputError
+from clc.evaluation import Row, rows_to_table
+from flows import retrain as retraining
+from flows.config import Workspace
+from flows.launch import run_command
+from flows.outcome import read_outcome, show_outcome
+from flows.service import bundle_in_service
+from flows.stage import STAGES, run_stage
+from storage.errors import StorageError
+from storage.tables import write_table
+
+ROOT = Path(__file__).parents[2]
+
+
+def evaluated(workspace: Workspace, bundle: str, bd_rate: float | None) -> str:
+    """Finish an `evaluate-codec` whose rows show a codec that beats JPEG."""
+
+    def body(folder: Path) -> dict[str, Any]:
+        rows = [
+            Row(codec, step, "id", "name", "natural", "auto", 16, 16, 9, factor * step, 20.0 + step, 0.9, 0.1, 0.1)
+            for codec, factor in (("clc", 0.1), ("JPEG", 0.2), ("WebP", 0.15))
+            for step in (1.0, 2.0, 3.0, 4.0, 5.0)
+        ]
+        write_table(folder / "rows.parquet", rows_to_table(rows))
+        return {"bd_rate_vs_jpeg_percent": bd_rate}
+
+    return run_stage(
+        workspace, "evaluate-codec", inputs={"bundle": bundle}, config={}, modules=["storage.digest"], body=body
+    ).key
+
+
+def staged(workspace: Workspace, stage: str, name: str) -> str:
+    def body(folder: Path) -> dict[str, Any]:
+        (folder / "bundle").mkdir()
+        (folder / "bundle" / "manifest.json").write_text(name)
+        return {}
+
+    return run_stage(workspace, stage, inputs={"name": name}, config={}, modules=["storage.digest"], body=body).key
+
+
+def run(monkeypatch: pytest.MonkeyPatch, workspace: Workspace, name: str, rates: dict[str, float | None]) -> str:
+    """Run the body of the flow with stages that are made at once; `rates` are BD-rates by bundle name."""
+
+    def stages(recipe: object, serving: str) -> tuple[dict[str, str], str]:
+        keys = {stage: staged(workspace, stage, name) for stage in STAGES[:4]}
+        own = str(workspace.stages / "train-codec" / keys["train-codec"] / "bundle")
+        keys["evaluate-codec"] = evaluated(workspace, own, rates[name])
+        service_rate = rates[name] if serving == own else rates["service"]
+        return keys, evaluated(workspace, serving, service_rate)
+
+    monkeypatch.setattr(retraining, "_run_stages", stages)
+    key = retraining.retrain.fn()
+    return str(workspace.stages / "train-codec" / key / "bundle")
+
+
+def test_better_candidate_is_promoted_and_then_serves(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> None:
+    assert bundle_in_service(workspace) == "shipped"
+    bundle = run(monkeypatch, workspace, "new", {"new": -30.0, "service": -20.0})
+    assert bundle_in_service(workspace) == bundle
+    record = json.loads((workspace.service / "current.json").read_text())
+    assert (record["bd_rate"], record["former"]) == (-30.0, "shipped")
+    run(monkeypatch, workspace, "new", {"new": -30.0, "service": -20.0})
+    outcome = read_outcome(workspace)
+    assert not outcome.verdict.is_promoted
+    assert outcome.verdict.reason == "it is in service already"
+    assert all(stage.is_reused for stage in outcome.stages)
+
+
+@pytest.mark.parametrize("rate", [-20.0, -10.0, None, float("inf")])
+def test_candidate_that_is_not_better_is_not_promoted(
+    monkeypatch: pytest.MonkeyPatch, workspace: Workspace, rate: float | None
+) -> None:
+    shown = None if rate == float("inf") else rate
+    run(monkeypatch, workspace, "new", {"new": shown, "service": -20.0})
+    assert bundle_in_service(workspace) == "shipped"
+    assert not (workspace.service / "current.json").exists()
+
+
+def test_end_of_a_run_names_results_places_and_next_commands(
+    monkeypatch: pytest.MonkeyPatch, workspace: Workspace
+) -> None:
+    bundle = run(monkeypatch, workspace, "new", {"new": -30.0, "service": -20.0})
+    text = io.StringIO()
+    show_outcome(Console(file=text, width=100), workspace, read_outcome(workspace))
+    for expected in ("clc", "JPEG", "WebP", "-50.0 %", "report.html", workspace.mlflow_uri, f"--bundle {bundle}"):
+        assert expected in text.getvalue()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"bundle": "../../etc"}', '{"bundle": "stages/gone"}'])
+def test_damaged_service_record_says_how_to_return_to_the_shipped_bundle(workspace: Workspace, text: str) -> None:
+    workspace.service.mkdir(parents=True)
+    (workspace.service / "current.json").write_text(text)
+    with pytest.raises(StorageError, match="return to the shipped bundle"):
+        bundle_in_service(workspace)
+
+
+def test_error_is_one_line_and_status_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(number: int = 1) -> None:
+        raise InputError(f"no {number}\nof these")
+
+    monkeypatch.setattr(sys, "argv", ["command", "--number", "3"])
+    with pytest.raises(SystemExit) as stopped:
+        run_command(fail)
+    assert (stopped.value.code, capsys.readouterr().err) == (1, "error: no 3 of these\n")
+
+
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["--entries", "many"], ["--entries", "0"], ["stray"]])
+def test_wrong_arguments_of_the_command_are_one_line_and_status_2(tmp_path: Path, arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.retrain", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_missing_source_ends_the_command_with_one_line_and_no_traceback(tmp_path: Path, workspace: Workspace) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.retrain", "--source", str(tmp_path / "none")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: no folder or list of pictures")
+    assert not workspace.stages.exists()

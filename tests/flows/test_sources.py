@@ -1,0 +1,87 @@
+"""Where pictures come from, and how they are split."""
+
+import hashlib
+import socket
+from pathlib import Path
+from typing import Never
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clc.errors import InputError
+from flows.sources import PARTS, read_source, split_parts
+
+SHARES = {"dictionary": 0.4, "training": 0.4, "evaluation": 0.2}
+
+
+def digests(count: int, seed: str = "") -> list[str]:
+    return [hashlib.sha256(f"{seed}{index}".encode()).hexdigest() for index in range(count)]
+
+
+def test_built_in_photos_are_in_the_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> Never:
+        raise AssertionError("the built-in photos need no network")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    pictures = read_source("builtin").pictures
+    assert len(pictures) == 15
+    assert all(picture.path.is_file() and picture.licence and picture.source for picture in pictures)
+
+
+def test_built_in_parts_share_no_photo_but_for_the_pair() -> None:
+    pictures = read_source("builtin").pictures
+    assert len({picture.path for picture in pictures}) == len({picture.name for picture in pictures}) == 15
+    pair = {picture.name: picture.part for picture in pictures if picture.row == "pair"}
+    assert pair == {"motorcycle_left": "dictionary", "motorcycle_right": "evaluation"}
+    natural = [picture.part for picture in pictures if picture.row == "natural"]
+    assert {part: natural.count(part) for part in PARTS} == {"dictionary": 4, "training": 4, "evaluation": 5}
+
+
+def test_folder_lists_pictures_below_it_in_order_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.jpg", "notes.txt", "deep/er/c.webp"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    assert [picture.name for picture in read_source(str(tmp_path)).pictures] == ["a.jpg", "b.PNG", "deep/er/c.webp"]
+
+
+def test_list_names_pictures_relative_to_itself(tmp_path: Path) -> None:
+    listing = tmp_path / "list.txt"
+    listing.write_text(f"# a comment\n\na.png\n{tmp_path / 'b.png'}\na.png\n")
+    pictures = read_source(str(listing)).pictures
+    assert [picture.path for picture in pictures] == [tmp_path / "a.png", tmp_path / "b.png"]
+
+
+def test_sources_without_a_picture_are_refused_with_advice(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("# nothing\n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x81")
+    for source, said in (
+        (tmp_path, "no picture"),
+        (tmp_path / "notes.txt", "names no picture"),
+        (tmp_path / "binary", "no readable list"),
+        (tmp_path / "none", 'or use "builtin"'),
+    ):
+        with pytest.raises(InputError, match=said):
+            read_source(str(source))
+
+
+@given(st.integers(3, 60), st.text(max_size=3))
+def test_split_gives_every_picture_a_part_and_every_part_a_picture(count: int, seed: str) -> None:
+    contents = digests(count, seed)
+    parts = split_parts(contents, SHARES)
+    assert parts.keys() == set(contents)
+    assert set(parts.values()) == set(PARTS)
+    assert parts == split_parts(list(reversed(contents)), SHARES)
+
+
+def test_split_follows_the_shares_and_pictures_keep_their_part_when_others_come() -> None:
+    few, many = split_parts(digests(500), SHARES), split_parts(digests(1000), SHARES)
+    assert all(many[content] == part for content, part in few.items())
+    held = list(many.values())
+    assert all(abs(held.count(part) / 1000 - share) < 0.05 for part, share in SHARES.items())
+
+
+def test_too_few_pictures_for_the_parts_are_refused() -> None:
+    with pytest.raises(InputError, match="give at least 3"):
+        split_parts(digests(2), SHARES)
