@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 MODULES = ("clc.extraction", "clc.features", "clc.images", "flows.features")
 _RETRIES = 2
 _CONNECT_S = 10
+_ANY_PORT = "127.0.0.1:0"
 _FAILURES = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("item_id", "reason")])
 
 
@@ -134,9 +135,9 @@ def _extract(plans: Sequence[ShardPlan], backbone: Backbone, workers: int, sched
 def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
     """Yield a client of the scheduler at that address, or of a local cluster that ends with the context."""
     if scheduler is None:
-        # No dashboard: it would open a port for nobody.
+        # Any free port of the loopback: Dask would complain of a taken 8787 where two flows run at once.
         with (
-            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=_ANY_PORT) as cluster,
             Client(cluster) as client,
         ):
             yield client
