@@ -106,9 +106,10 @@ def _decode(data: bytes, name: str) -> UInt8Array:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_header(image, name)
             image.load()
-            return np.asarray(_upright(_to_rgb(image), _orientation(image)))
+            return np.array(_upright(_to_rgb(image), _orientation(image)))
     except UnidentifiedImageError as error:
-        raise InputError(f"{name}: not a picture of a known format; give one of {_format_names()}") from error
+        what = "not a readable picture (of another format, or damaged at its start)"
+        raise InputError(f"{name}: {what}; give a sound one of {_format_names()}") from error
     except Image.DecompressionBombError as error:
         allowed = f"{MAX_PIXELS // 2**20} Mi pixels that are allowed"
         raise LimitError(f"{name}: its header claims far more than the {allowed}; scale or cut it first") from error

@@ -1,0 +1,108 @@
+"""The container's laws: any stream round-trips, has one spelling, and its header stays small."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clc.bitstream import MAX_QUALITY_Q6, PROFILE, Stream, pack, parse
+from clc.errors import BitstreamError, ClcError, InputError, LimitError
+from clc.limits import MAX_PIXELS
+
+EXAMPLE = Stream(
+    profile=PROFILE,
+    width=768,
+    height=512,
+    quality_q6=3200,
+    bundle_id=bytes.fromhex("0123456789abcdef"),
+    references=(1, 4095, 77),
+    latents_crc32=0xDEADBEEF,
+    payload=b"the payload",
+)
+
+sizes = st.tuples(st.integers(1, 65_535), st.integers(1, 65_535)).filter(lambda size: size[0] * size[1] <= MAX_PIXELS)
+streams = st.builds(
+    lambda size, **fields: Stream(profile=PROFILE, width=size[0], height=size[1], **fields),
+    sizes,
+    quality_q6=st.integers(0, MAX_QUALITY_Q6),
+    bundle_id=st.binary(min_size=8, max_size=8),
+    references=st.lists(st.integers(0, 4095), max_size=5).map(tuple),
+    latents_crc32=st.integers(0, 2**32 - 1),
+    payload=st.binary(max_size=300),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(streams)
+def test_any_stream_round_trips(stream: Stream) -> None:
+    assert parse(pack(stream)) == stream
+
+
+@settings(deadline=None, max_examples=50)
+@given(streams)
+def test_the_header_takes_at_most_40_bytes_with_up_to_four_references(stream: Stream) -> None:
+    few = dataclasses.replace(stream, references=stream.references[:4])
+    assert len(pack(few)) - len(few.payload) <= 40
+
+
+def test_the_largest_sizes_of_every_field_take_42_bytes() -> None:
+    largest = dataclasses.replace(EXAMPLE, width=65_535, height=1_024, references=(0,) * 5, payload=bytes(1 << 21))
+    assert len(pack(largest)) - len(largest.payload) == 42
+    assert parse(pack(largest)) == largest
+
+
+@settings(deadline=None, max_examples=100)
+@given(streams, st.data())
+def test_whatever_parses_packs_to_the_same_bytes(stream: Stream, data: st.DataObject) -> None:
+    packed = bytearray(pack(stream))
+    position = data.draw(st.integers(0, len(packed) - 1))
+    packed[position] = data.draw(st.integers(0, 255))
+    try:
+        parsed = parse(bytes(packed))
+    except (BitstreamError, LimitError):
+        return
+    assert pack(parsed) == bytes(packed)
+
+
+def test_no_flipped_bit_goes_unseen() -> None:
+    packed = pack(EXAMPLE)
+    for bit in range(8 * len(packed)):
+        damaged = bytearray(packed)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ClcError):
+            parse(bytes(damaged))
+
+
+def test_an_empty_payload_and_no_references_are_allowed() -> None:
+    bare = dataclasses.replace(EXAMPLE, references=(), payload=b"")
+    assert parse(pack(bare)) == bare
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"profile": 1}, InputError),
+        ({"width": 0}, InputError),
+        ({"height": -1}, InputError),
+        ({"width": 65_536}, LimitError),
+        ({"width": 65_535, "height": 65_535}, LimitError),
+        ({"quality_q6": -1}, InputError),
+        ({"quality_q6": MAX_QUALITY_Q6 + 1}, InputError),
+        ({"bundle_id": bytes(7)}, InputError),
+        ({"references": (0,) * 6}, LimitError),
+        ({"references": (4096,)}, InputError),
+        ({"references": (-1,)}, InputError),
+        ({"latents_crc32": 2**32}, InputError),
+        ({"latents_crc32": -1}, InputError),
+    ],
+)
+def test_a_stream_out_of_range_cannot_be_made(changes: dict[str, object], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        dataclasses.replace(EXAMPLE, **changes)
+
+
+def test_a_payload_that_no_reader_accepts_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clc.bitstream.MAX_STREAM_BYTES", 40)
+    with pytest.raises(LimitError, match="11 bytes"):
+        pack(EXAMPLE)

@@ -1,0 +1,67 @@
+"""Bytes that streams in archives are made of: a change of the wire format shows here and nowhere else.
+
+After a change that is meant (and raises the container's version), write the files anew and read the difference:
+
+    CLC_REGENERATE_GOLDENS=1 python -m pytest tests/golden
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from clc.bitstream import Stream, pack, parse
+from clc.rangecoder import CdfTable, Decoder, Encoder
+
+HERE = Path(__file__).parent
+
+# Written as integers: a golden must not depend on how a machine rounds.
+TABLE = CdfTable(
+    cdf=np.array([[0, 3, 500, 65000, 65530, 65536, 65536], [0, 40000, 65536, 65536, 0, 0, 0]], dtype=np.int32),
+    lengths=np.array([7, 4], dtype=np.int32),
+    offsets=np.array([-2, 0], dtype=np.int32),
+)
+SYMBOLS = np.array([0, 0, 1, 1, -1, 0, 2, 0, -2, 1, 0, 5, 0, 0, -300, 7, 0, 1_000_000, 0, -1], dtype=np.int32)
+INDEXES = np.array([0, 1] * 10, dtype=np.int32)
+STREAM = Stream(
+    profile=0,
+    width=768,
+    height=512,
+    quality_q6=3200,
+    bundle_id=bytes.fromhex("0123456789abcdef"),
+    references=(1, 4095, 77),
+    latents_crc32=0xDEADBEEF,
+    payload=bytes(range(16)),
+)
+
+
+def golden(name: str, current: bytes) -> bytes:
+    """The stored bytes of `name`, hexadecimal in lines of 32; replaced by `current` first where that is asked for."""
+    path = HERE / f"{name}.hex"
+    if os.environ.get("CLC_REGENERATE_GOLDENS") == "1":
+        path.write_text("".join(current[i : i + 32].hex() + "\n" for i in range(0, len(current), 32)))
+    return bytes.fromhex(path.read_text())
+
+
+def test_a_stream_of_version_1_keeps_its_bytes() -> None:
+    stored = golden("stream_v1", pack(STREAM))
+    assert pack(STREAM) == stored
+    assert parse(stored) == STREAM
+
+
+def test_a_payload_keeps_its_bytes() -> None:
+    encoder = Encoder(TABLE)
+    encoder.push(SYMBOLS, INDEXES)
+    payload = encoder.finish()
+    stored = golden("payload_v1", payload)
+    assert payload == stored
+    assert Decoder(TABLE, stored, SYMBOLS.size).pop(INDEXES).tolist() == SYMBOLS.tolist()
+
+
+def test_a_payload_of_one_symbol_keeps_its_bytes() -> None:
+    encoder = Encoder(TABLE)
+    encoder.push(SYMBOLS[:1], INDEXES[:1])
+    payload = encoder.finish()
+    stored = golden("payload_of_one_symbol_v1", payload)
+    assert payload == stored
+    assert Decoder(TABLE, stored, 1).pop(INDEXES[:1]).tolist() == SYMBOLS[:1].tolist()
