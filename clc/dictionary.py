@@ -35,7 +35,7 @@ _TEXTS = {
 _COLUMNS = ("entry", *_TEXTS, "cluster_size", "distance", "key")
 _EPOCHS = 30
 _BATCH_ROWS = 4096
-_BLOCK_ROWS = 1024
+_BLOCK_VALUES = 1 << 24
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -124,8 +124,9 @@ def _filled_up(
 def _nearest(points_PD: Floats, candidates_CD: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return each point's nearest candidate (its row, the first of several) and the distance, float64 (P,)."""
     rows, distances = np.empty(len(points_PD), np.int64), np.empty(len(points_PD))
-    for start in range(0, len(points_PD), _BLOCK_ROWS):
-        block = slice(start, start + _BLOCK_ROWS)
+    block_rows = max(1, _BLOCK_VALUES // len(candidates_CD))
+    for start in range(0, len(points_PD), block_rows):
+        block = slice(start, start + block_rows)
         distances_BC = _distances(points_PD[block], candidates_CD)
         rows[block] = distances_BC.argmin(axis=1)
         distances[block] = distances_BC.min(axis=1)

@@ -22,10 +22,9 @@ from storage.tables import write_table
 VECTORS = np.random.default_rng(0).standard_normal((50, 30)).astype(np.float32)
 
 
-@pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setenv("CLC_WORKSPACE", str(tmp_path / "workspace"))
-    workspace = Workspace.from_environment()
+@pytest.fixture(autouse=True)
+def described(workspace: Workspace) -> None:
+    """A finished extract-features in the workspace."""
 
     def body(folder: Path) -> dict[str, Any]:
         for number, rows in enumerate(np.split(np.arange(50), [20, 20, 37])):
@@ -37,7 +36,6 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         return {"count": 50}
 
     run_stage(workspace, "extract-features", inputs={}, config={}, modules=[], body=body)
-    return workspace
 
 
 def build(workspace: Workspace, **parameters: Any) -> StageResult:

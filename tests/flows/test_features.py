@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from distributed import LocalCluster
+from prefect.utilities.callables import parameter_schema
 
 from clc.errors import ClcError, InputError
 from clc.extraction import ShardPlan, ShardReport, extract_shard, read_items, read_vectors
 from clc.features import OnnxBackbone
 from clc.images import png_bytes
 from flows.config import Workspace
+from flows.dictionary import build_dictionary
 from flows.features import extract_features
 from flows.stage import StageResult, resolve, run_stage
 from storage.tables import read_table, write_table
@@ -26,12 +28,6 @@ def scheduler() -> Iterator[str]:
     """The address of a cluster inside this process, so that a test does not wait for processes to start."""
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster:
         yield cluster.scheduler_address
-
-
-@pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setenv("CLC_WORKSPACE", str(tmp_path / "workspace"))
-    return Workspace.from_environment()
 
 
 def image(index: int) -> np.ndarray:
@@ -151,6 +147,20 @@ def test_worker_processes_are_started_where_no_scheduler_is_given(workspace: Wor
     ingest(workspace)
     stage = extract(workspace, shard_items=3)
     assert len(vectors_by_item(stage)) == 6
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_the_flow_returns_the_key_of_its_stage_under_prefect(workspace: Workspace, scheduler: str) -> None:
+    ingest(workspace)
+    key = extract_features(backbone=TINY_ONNX, dask_scheduler=scheduler)
+    assert resolve(workspace, "extract-features").key == key
+
+
+@pytest.mark.parametrize("stage", [extract_features, build_dictionary])
+def test_every_parameter_of_the_flow_is_described_for_its_page(stage: Any) -> None:
+    properties = parameter_schema(stage.fn).properties
+    assert properties
+    assert [name for name, schema in properties.items() if not schema.get("description")] == []
 
 
 def test_a_worker_with_another_backbone_refuses_the_work(workspace: Workspace, tmp_path: Path) -> None:
