@@ -21,6 +21,7 @@ from flows.launch import log_to_terminal, run_command
 from flows.outcome import Outcome, read_outcome, show_outcome, write_outcome
 from flows.server import prefect_server, run_environment, wait_until_healthy
 from flows.service import bundle_in_service, judge, promote
+from flows.sources import read_source
 from flows.stage import STAGES, resolve
 from storage.locks import Lease
 
@@ -127,6 +128,7 @@ def command(
     """Build a codec from pictures in five stages, and put it in service if it is better than the one there."""
     workspace = Workspace.from_environment()
     if not _is_settled(workspace):
+        read_source(source)  # what is wrong with it is said before a server starts
         return _run_settled(workspace)
     log_to_terminal()
     wait_until_healthy(os.environ["PREFECT_API_URL"])
