@@ -65,7 +65,7 @@ class EntryTable:
         Raises `DictionaryMismatch` for an index that the dictionary does not have.
         """
         if any(index >= len(self) for index in references):
-            raise DictionaryMismatch(f"the stream names entry {max(references)}, the dictionary has {len(self)} entries")
+            raise DictionaryMismatch(f"the stream names entry {max(references)} of {len(self)}")
         chosen = self.tokens[list(references)].astype(np.float64) / (1 << TOKEN_BITS)
         return torch.from_numpy(chosen.reshape(1, -1, self.tokens.shape[2]))
 
@@ -98,7 +98,7 @@ class Bundle:
         try:
             manifest_bytes = (directory / "manifest.json").read_bytes()
         except OSError as error:
-            raise InputError(f"no bundle in {directory}: {error.strerror}; give a folder that train-codec made") from error
+            raise InputError(f"no bundle in {directory}: {error.strerror}; name one that train-codec made") from error
         manifest = _parse_manifest(manifest_bytes, directory)
         try:
             parts = {name: _read_part(directory, name, manifest) for name in PARTS}
@@ -114,7 +114,9 @@ class Bundle:
         return cls(directory, bundle_id, config, model, prior, table, entries)
 
 
-def write_bundle(directory: Path, config: ModelConfig, parts: Mapping[str, Arrays], provenance: list[dict[str, str]]) -> str:
+def write_bundle(
+    directory: Path, config: ModelConfig, parts: Mapping[str, Arrays], provenance: list[dict[str, str]]
+) -> str:
     """Writes the files of a bundle, the manifest last, and returns the bundle's id."""
     directory.mkdir(parents=True, exist_ok=True)
     for name in PARTS:
@@ -137,7 +139,7 @@ def _parse_manifest(data: bytes, directory: Path) -> dict[str, Any]:
         manifest = json.loads(data)
         if manifest["format"] != FORMAT or manifest["version"] != VERSION:
             raise StorageError(
-                f"{directory} is {manifest['format']} version {manifest['version']}; this release reads version {VERSION}"
+                f"{directory} is {manifest['format']} version {manifest['version']}; this release reads {VERSION}"
             )
         return dict(manifest)
     except (ValueError, KeyError, TypeError) as error:

@@ -24,7 +24,7 @@ from clc.errors import DecodeMismatch, DictionaryMismatch, InputError
 from clc.features import CodecBackbone
 from clc.latents import Conditions, Decoded, Trace, decode_latents, encode_latents
 from clc.limits import check_size
-from clc.model import STRIDE_Z, Picture
+from clc.model import STRIDE_Z, Picture, channels_last
 from clc.retrieval import Index, multi_query, open_index, query_vectors
 
 REFERENCES = 3
@@ -57,9 +57,7 @@ class Codec:
 
     def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
         self.bundle, self.device = bundle, torch.device(device)
-        self._model = bundle.model.to(self.device)
-        for transform in (self._model.g_a, self._model.g_s):
-            transform.to(memory_format=torch.channels_last)
+        self._model = channels_last(bundle.model.to(self.device))
         self._prior = bundle.prior.to(self.device)
 
     @classmethod
@@ -108,9 +106,7 @@ class Codec:
     ) -> bytes:
         scaled = y / self._model.gains.step(torch.tensor([quality_q6], device=self.device))
         conditions = self._conditions(quality_q6, references)
-        payload, decoded = encode_latents(
-            self._prior, self.bundle.table, scaled, self._model.h_a(scaled), conditions
-        )
+        payload, decoded = encode_latents(self._prior, self.bundle.table, scaled, self._model.h_a(scaled), conditions)
         stream = Stream(
             profile=PROFILE,
             width=shape[1],

@@ -6,14 +6,14 @@
                                                        |
                            slices < i, first phase ----+
 
-One function, `Prior.slice_parameters`, makes the mean and the scale of a slice for training, encoding and decoding (CLC Eq. 7
-and 8; the paper's entropy model does not see the references, ours does). CLS (Eq. 5 and 6) is the form of the mean:
-alpha * mu_h + (1 - alpha) * y_a with alpha from the features of both. Built from `clc.exact` only.
+One function, `Prior.slice_parameters`, makes the mean and the scale of a slice for training, encoding and decoding
+(CLC Eq. 7 and 8; the paper's entropy model does not see the references, ours does). CLS (Eq. 5 and 6) is the form of
+the mean: alpha * mu_h + (1 - alpha) * y_a with alpha from the features of both. Built from `clc.exact` only.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -34,8 +34,9 @@ class SliceParameters(NamedTuple):
     scale: Tensor
 
 
-def checkerboard(height: int, width: int, phase: int, *, like: Tensor) -> Tensor:
-    """1 where a position is coded in `phase` (0 or 1), else 0: shape (1, 1, height, width), dtype and device of `like`."""
+def checkerboard(phase: int, like: Tensor) -> Tensor:
+    """1 where a position is coded in `phase` (0 or 1), else 0: (1, 1, h, w) for `like` (.., h, w), of its dtype."""
+    height, width = like.shape[-2:]
     rows = torch.arange(height, device=like.device)[:, None]
     columns = torch.arange(width, device=like.device)[None, :]
     return ((rows + columns) % PHASES == phase).to(like.dtype)[None, None]
@@ -77,10 +78,9 @@ class SliceNet(nn.Module):
         self.anchor_in = GridConv2d(channels, width // 2, 3, is_exact=is_exact)
         self.anchor_out = GridConv2d(width // 2, width, is_exact=is_exact)
         self.hidden = nn.ModuleList(GridConv2d(width, width, is_exact=is_exact) for _ in range(PHASES))
-        mean_grid = {"bits": MEAN_BITS, "limit": MEAN_LIMIT, "is_exact": is_exact}
-        self.mean = nn.ModuleList(GridConv2d(width, channels, **mean_grid) for _ in range(PHASES))
+        self.mean = nn.ModuleList(_mean_layer(width, channels, is_exact) for _ in range(PHASES))
         self.shape = nn.ModuleList(GridConv2d(width, 2 * channels, is_exact=is_exact) for _ in range(PHASES))
-        self.aligned = GridConv2d(reference, channels, **mean_grid)
+        self.aligned = _mean_layer(reference, channels, is_exact)
 
     def base(self, known: Tensor) -> Tensor:
         """What both phases share: known features (B, known, h, w) -> (B, width, h, w)."""
@@ -104,6 +104,10 @@ class SliceNet(nn.Module):
         if is_exact:
             return SliceParameters(mean, torch.floor(inside + 0.5))
         return SliceParameters(mean, level + (inside - level).detach())
+
+
+def _mean_layer(inputs: int, channels: int, is_exact: bool) -> GridConv2d:
+    return GridConv2d(inputs, channels, bits=MEAN_BITS, limit=MEAN_LIMIT, is_exact=is_exact)
 
 
 class Prior(nn.Module):
@@ -140,10 +144,13 @@ class Prior(nn.Module):
     def slice_base(self, index: int, h: Tensor, a: Tensor, decoded: list[Tensor]) -> Tensor:
         """The shared features of slice `index`, from h, a and the latents of the slices before it."""
         known = [h, a, *(compand(y_hat, is_exact=self.is_exact) for y_hat in decoded)]
-        return self.nets[index].base(torch.cat(known, dim=1))
+        return self._net(index).base(torch.cat(known, dim=1))
 
     def slice_parameters(
         self, index: int, phase: int, base: Tensor, anchors: Tensor | None, a: Tensor
     ) -> SliceParameters:
         """Mean and scale level of slice `index` in `phase`: the one function for training, encoding and decoding."""
-        return self.nets[index].slice_parameters(phase, base, anchors, a)
+        return self._net(index).slice_parameters(phase, base, anchors, a)
+
+    def _net(self, index: int) -> SliceNet:
+        return cast("SliceNet", self.nets[index])

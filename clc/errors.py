@@ -1,12 +1,23 @@
-"""The one tree of errors that `clc` raises on purpose.
+"""The one tree of errors that this project raises on purpose.
 
-Everything a caller may want to catch descends from `ClcError`; a command line turns any of them into one line and a
+Its root and `StorageError` live in `storage.errors`, because storage imports nothing from here. Everything a caller may want to catch descends from `ClcError`; a command line turns any of them into one line and a
 non-zero exit. A message says what happened, where, and what to do about it.
 """
 
+from storage.errors import ClcError, StorageError
 
-class ClcError(Exception):
-    """Base of every error that `clc`, `storage` and `flows` raise on purpose."""
+__all__ = [
+    "BitstreamError",
+    "ClcError",
+    "CorruptStream",
+    "DecodeMismatch",
+    "DictionaryMismatch",
+    "InputError",
+    "LimitError",
+    "StorageError",
+    "TruncatedStream",
+    "UnknownVersion",
+]
 
 
 class InputError(ClcError):
@@ -40,6 +51,3 @@ class DictionaryMismatch(BitstreamError):
 class DecodeMismatch(BitstreamError):
     """The decoded latents are not those that the encoder wrote (their CRC differs), so no picture is made of them."""
 
-
-class StorageError(ClcError):
-    """Bytes on disk are missing, altered, or cannot be written."""

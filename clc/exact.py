@@ -103,10 +103,7 @@ class GridConv2d(nn.Module):
             padding = self.kernel_size // 2
             y = F.conv2d(x_BCHW, self.weight, self.bias, padding=padding, groups=self.groups)
             return y.clamp(-self.limit, self.limit)
-        if self.groups > 1:
-            y = self._depthwise(x_BCHW)
-        else:
-            y = self._im2col(x_BCHW)
+        y = self._depthwise(x_BCHW) if self.groups > 1 else self._im2col(x_BCHW)
         return snap(y + self.bias[:, None, None], self.bits, self.limit, is_exact=True)
 
     def _im2col(self, x: Tensor) -> Tensor:
@@ -125,7 +122,7 @@ class GridConv2d(nn.Module):
         return y
 
     def export(self) -> dict[str, Tensor]:
-        """The layer as integers: `weight` int16 (out, in/groups, k, k), `shift` int8 (out,), `bias` int32 (out,) in q20."""
+        """As integers: `weight` int16 (out, in/groups, k, k), `shift` int8 (out,), `bias` int32 (out,) in q20."""
         weight = self.weight.detach().double().cpu()
         peak = weight.abs().amax(dim=(1, 2, 3)).clamp_min(2.0**-40)
         shift = torch.floor(torch.log2(32767.0 / peak)).clamp(0, MAX_SHIFT)
@@ -134,7 +131,7 @@ class GridConv2d(nn.Module):
         return {"weight": integers.to(torch.int16), "shift": shift.to(torch.int8), "bias": bias.to(torch.int32)}
 
     def load_integers(self, weight: Tensor, shift: Tensor, bias: Tensor) -> None:
-        """Takes the integers of `export`, into either arithmetic; raises `InputError` if they break a bound or shape."""
+        """Takes the integers of `export`, in either arithmetic; `InputError` if they break a bound or the shape."""
         if weight.shape != self.weight.shape or shift.shape != (weight.shape[0],) or bias.shape != shift.shape:
             raise InputError(f"exact layer of shape {tuple(self.weight.shape)} was given {tuple(weight.shape)}")
         if bool((shift < 0).any()) or bool((shift > MAX_SHIFT).any()):
@@ -199,7 +196,9 @@ def exp_table() -> Tensor:
 
 
 class GridSoftmax(nn.Module):
-    """Softmax over the last axis; in exact arithmetic through a stored table of exponentials and an integer division."""
+    """Softmax over the last axis; exact through a stored table of exponentials and an integer division."""
+
+    exponentials: Tensor
 
     def __init__(self, *, is_exact: bool = False) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ KEY_COMPONENTS = 256
 
 
 class Exported(NamedTuple):
-    """`bundle_id` (16 hex digits) and `bound_bits`, log2 of the largest partial sum of each exact layer (at most 53)."""
+    """`bundle_id` (16 hex digits); `bound_bits`, log2 of the largest partial sum of each exact layer (at most 53)."""
 
     bundle_id: str
     bound_bits: dict[str, float]
@@ -50,15 +50,16 @@ def export_bundle(
     the entries. Raises `InputError` when an entry has another size or a layer cannot be proven exact.
     """
     if not 1 <= len(entries) <= MAX_DICTIONARY_ENTRIES or len(entries) != len(provenance):
-        raise InputError(f"a bundle takes 1 to {MAX_DICTIONARY_ENTRIES} entries with their provenance, not {len(entries)}")
+        raise InputError(f"a bundle takes 1 to {MAX_DICTIONARY_ENTRIES} entries with provenance, not {len(entries)}")
     if any(entry.shape != (ENTRY_PX, ENTRY_PX, 3) for entry in entries):
-        raise InputError(f"dictionary entries are {ENTRY_PX}x{ENTRY_PX} px; build the dictionary from patches of that size")
+        raise InputError(f"dictionary entries are {ENTRY_PX}x{ENTRY_PX} px; build the dictionary from such patches")
     model = Model(config)
     model.load_state_dict(state)
     model.eval()
     # The values that a reader will have, so that tokens and keys are those of the stored transforms.
     transforms = _stored_transforms(model)
-    model.load_state_dict({name: torch.from_numpy(v.astype(np.float32)) for name, v in transforms.items()}, strict=False)
+    stored = {name: torch.from_numpy(array.astype(np.float32)) for name, array in transforms.items()}
+    model.load_state_dict(stored, strict=False)
     integers = {name: layer.export() for name, layer in exact_layers(model.prior).items()}
     bounds = {name: sum_bound_bits(**parts) for name, parts in integers.items() if "shift" in parts}
     prior = {f"{name}.{part}": value.numpy() for name, parts in integers.items() for part, value in parts.items()}
@@ -69,7 +70,7 @@ def export_bundle(
     return Exported(write_bundle(directory, config, parts, provenance), bounds)
 
 
-def _stored_transforms(model: Model) -> dict[str, npt.NDArray[np.floating]]:
+def _stored_transforms(model: Model) -> dict[str, npt.NDArray[np.float32 | np.float16]]:
     stored = {}
     for name, value in model.state_dict().items():
         if not name.startswith("prior."):

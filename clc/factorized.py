@@ -8,6 +8,7 @@ loss.)
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ class FactorizedPrior(nn.Module):
         return -torch.log2(mass.clamp_min(1e-7))
 
     @torch.no_grad()
-    def masses(self) -> tuple[list[np.ndarray], list[int]]:
+    def masses(self) -> tuple[list[npt.NDArray[np.float64]], list[int]]:
         """One float64 probability vector for each channel, trimmed to where it matters, and each one's offset."""
         grid = torch.arange(-SUPPORT, SUPPORT + 1, dtype=torch.float32, device=self.mean.device)
         spread = grid.expand(1, self.mean.shape[0], 1, -1)

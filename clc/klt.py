@@ -17,7 +17,9 @@ from clc.model import Model
 from clc.transforms.depthconv import PATCH_PX
 
 
-def klt_basis(pictures: Sequence[npt.NDArray[np.uint8]], components: int, generator: np.random.Generator) -> torch.Tensor:
+def klt_basis(
+    pictures: Sequence[npt.NDArray[np.uint8]], components: int, generator: np.random.Generator
+) -> torch.Tensor:
     """Orthonormal rows (components, 768), by falling energy, from random 128 px crops of uint8 (H, W, 3) pictures.
 
     The order of the 768 values is that of `torch.nn.functional.pixel_unshuffle(x, 16)`.

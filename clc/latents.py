@@ -62,7 +62,7 @@ def walk(
     a = prior.matching(h, conditions.tokens_1NT)
     trace("a", a)
     decoded: list[Tensor] = []
-    masks = [checkerboard(*h.shape[-2:], phase, like=h) for phase in range(PHASES)]
+    masks = [checkerboard(phase, h) for phase in range(PHASES)]
     channel0 = 0
     for index, channels in enumerate(prior.slices):
         base = prior.slice_base(index, h, a, decoded)

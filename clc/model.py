@@ -184,10 +184,8 @@ class Model(nn.Module):
         x_hat = self.g_s(y_hat, step, self.gains.modulation(quality_q6_B), a)
         return TrainingPass(x_hat, y_bits, z_bits)
 
-    def _slices(
-        self, scaled: Tensor, h: Tensor, a: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        masks = [checkerboard(*scaled.shape[-2:], phase, like=scaled) for phase in range(PHASES)]
+    def _slices(self, scaled: Tensor, h: Tensor, a: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        masks = [checkerboard(phase, scaled) for phase in range(PHASES)]
         decoded: list[Tensor] = []
         bits = torch.zeros(scaled.shape[0], device=scaled.device)
         for index, y in enumerate(scaled.split(self.config.slices, dim=1)):
@@ -203,6 +201,14 @@ class Model(nn.Module):
             if y_hat is not None:
                 decoded.append(y_hat)
         return torch.cat(decoded, dim=1), bits
+
+
+def channels_last(model: Model) -> Model:
+    """Lays the weights of the transforms out as the 1x1 convolutions of a CPU like them; returns the model."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model
 
 
 def make_prior(config: ModelConfig, *, is_exact: bool) -> Prior:

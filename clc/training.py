@@ -3,9 +3,8 @@
     python -m clc.training --data FOLDER [--data FOLDER ...] --out FOLDER --minutes 60
 
 Imports only torch, numpy, Pillow and safetensors beside the standard library and this package's own modules, so that a
-bare worker can run it. `train` keeps in its output folder: `weights.safetensors` (the moving average, usable at any
-moment), `state.safetensors` and `state.json` (to go on from), `log.jsonl` (one line now and then) and `model.json`.
-Called by `flows.train` and by the command line above.
+bare worker can run it. What it keeps in its output folder, and how it goes on, is `clc.checkpoint`. Called by
+`flows.train` and by the command line above.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
+from clc.checkpoint import resume_checkpoint, save_checkpoint
 from clc.data import CropSampler, PictureSet, centre_crops, read_folders
 from clc.errors import ClcError, InputError
 from clc.klt import klt_basis, start_from_klt
 from clc.losses import rate_distortion_loss
 from clc.model import MIDDLE_QUALITY_Q6, Model, ModelConfig
 from clc.references import ENTRY_PX, ReferenceBank
-from storage.atomic import write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +75,9 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run left: `weights` in `folder`, steps done, and the lines of its log."""
+    """What a run left: the averaged `weights`, steps done, and the lines of its log."""
 
-    folder: Path
+    weights: dict[str, Tensor]
     steps: int
     log: list[dict[str, Any]]
 
@@ -140,7 +139,7 @@ class Trainer:
         quality = torch.from_numpy(self.sampler_rng.integers(0, 6401, len(photos)))
         present = torch.from_numpy(self.sampler_rng.random(len(photos)) < config.reference_share)
         if self.step % config.refresh_steps == 0:
-            self.bank.refresh(self.model.g_a, self._middle_step())
+            self.refresh_bank()
         y = self.model.g_a(x)
         tokens = self._tokens(y, photos)
         result = self.model(y, quality, tokens, present, self.noise)
@@ -161,6 +160,10 @@ class Trainer:
             "psnr_db": psnr.item(),
             "grad_norm": norm,
         }
+
+    def refresh_bank(self) -> None:
+        """Describes the dictionary entries anew, by the current analysis transform."""
+        self.bank.refresh(self.model.g_a, self._middle_step())
 
     def _middle_step(self) -> Tensor:
         return self.model.gains.step(torch.tensor([MIDDLE_QUALITY_Q6])).detach()
@@ -189,7 +192,7 @@ class Trainer:
     def validate(self) -> dict[str, list[float]]:
         """bpp and PSNR (dB) of the averaged weights on held-out crops at five qualities, without references."""
         kept = {name: p.detach().clone() for name, p in self.model.named_parameters()}
-        self._copy_parameters(self.ema)
+        self.copy_parameters(self.ema)
         noise = torch.Generator().manual_seed(1)
         rates, psnrs = [], []
         for quality in VALIDATION_QUALITIES:
@@ -198,59 +201,25 @@ class Trainer:
                 x = crop.float() / 255.0
                 level = torch.full((len(x),), round(quality * 64))
                 absent = torch.zeros(len(x), dtype=torch.bool)
-                result = self.model(self.model.g_a(x), level, torch.zeros(len(x), 0, self.config.model.token), absent, noise)
+                no_tokens = torch.zeros(len(x), 0, self.config.model.token)
+                result = self.model(self.model.g_a(x), level, no_tokens, absent, noise)
                 loss = rate_distortion_loss(result._replace(x_hat=result.x_hat.clamp(0, 1)), x, level / 64.0)
                 bpp.append(loss.bpp)
                 psnr.append(-10.0 * torch.log10(loss.mse))
             rates.append(torch.cat(bpp).mean().item())
             psnrs.append(torch.cat(psnr).mean().item())
-        self._copy_parameters(kept)
+        self.copy_parameters(kept)
         return {"validation_bpp": rates, "validation_psnr_db": psnrs}
 
     @torch.no_grad()
-    def _copy_parameters(self, values: dict[str, Tensor]) -> None:
+    def copy_parameters(self, values: dict[str, Tensor]) -> None:
+        """Sets the parameters of the model by name."""
         for name, parameter in self.model.named_parameters():
             parameter.copy_(values[name])
 
     def average_state(self) -> dict[str, Tensor]:
         """The state dict of the model with its parameters replaced by their moving averages."""
         return {**self.model.state_dict(), **self.ema}
-
-    def save(self) -> None:
-        """Writes weights, the state to go on from, and the log; each file atomically, the small one last."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        write_bytes(self.out / "model.json", json.dumps(self.config.model.to_json(), indent=1).encode())
-        write_bytes(self.out / "weights.safetensors", save({k: v.contiguous() for k, v in self.average_state().items()}))
-        write_bytes(self.out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in self.log).encode())
-        names = [name for name, _ in self.model.named_parameters()]
-        by_parameter = dict(zip(self.model.parameters(), names, strict=True))
-        state = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
-        state |= {f"ema.{name}": value for name, value in self.ema.items()}
-        for parameter, moments in self.optimiser.state.items():
-            state |= {f"adam.{by_parameter[parameter]}.{key}": value for key, value in moments.items()}
-        state["noise"] = self.noise.get_state()
-        write_bytes(self.out / "state.safetensors", save({k: v.clone().contiguous() for k, v in state.items()}))
-        position = {"step": self.step, "minutes": self.minutes, "sampler": self.sampler_rng.bit_generator.state}
-        write_bytes(self.out / "state.json", json.dumps(position).encode())
-
-    def resume(self) -> None:
-        """Goes on from `save`'s files, with the same generators, moments and step."""
-        try:
-            state = load_file(self.out / "state.safetensors")
-            position = json.loads((self.out / "state.json").read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f"cannot resume from {self.out}: {error}; start without --resume") from error
-        self._copy_parameters({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
-        self.ema = {name: state[f"ema.{name}"] for name, _ in self.model.named_parameters()}
-        for name, parameter in self.model.named_parameters():
-            moments = {k.rsplit(".", 1)[1]: v for k, v in state.items() if k.startswith(f"adam.{name}.")}
-            if moments:
-                self.optimiser.state[parameter] = moments
-        self.noise.set_state(state["noise"])
-        self.step, self.minutes = position["step"], position["minutes"]
-        self.sampler_rng.bit_generator.state = position["sampler"]
-        self.bank.refresh(self.model.g_a, self._middle_step())
-        self.log = [json.loads(line) for line in (self.out / "log.jsonl").read_text().splitlines()]
 
     def run(self, report: Report) -> TrainingResult:
         """Trains to the end of the budget, logging, validating and saving as it goes."""
@@ -268,13 +237,13 @@ class Trainer:
                 self._note_line(self.validate(), report)
                 validated = time.monotonic()
             if now - saved >= self.config.save_s:
-                self.save()
+                save_checkpoint(self, self.out)
                 saved = time.monotonic()
         if recent:
             self._note(recent, max(1e-3, time.monotonic() - logged), report)
         self._note_line(self.validate(), report)
-        self.save()
-        return TrainingResult(self.out, self.step, self.log)
+        save_checkpoint(self, self.out)
+        return TrainingResult(self.average_state(), self.step, self.log)
 
     def _note(self, recent: list[dict[str, float]], seconds: float, report: Report) -> None:
         means = {key: float(np.mean([line[key] for line in recent])) for key in recent[0]}
@@ -324,7 +293,7 @@ def train(
     """
     trainer = Trainer(config, data, entries, out)
     if is_resumed:
-        trainer.resume()
+        resume_checkpoint(trainer, out)
     elif start is not None:
         trainer.start_from(start)
     else:
@@ -334,7 +303,7 @@ def train(
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m clc.training", description="Train the codec on folders of pictures.")
+    parser = argparse.ArgumentParser(prog="python -m clc.training", description="Train on folders of pictures.")
     parser.add_argument("--data", type=Path, action="append", required=True, help="folder of pictures (repeatable)")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, state and log")
     parser.add_argument("--minutes", type=float, default=60.0, help="time budget")
@@ -353,9 +322,15 @@ def main(arguments: list[str] | None = None) -> int:
         data = read_folders(options.data)
         entries = random_entries(data, options.entries, options.seed)
         start = load_file(options.start) if options.start else None
-        print(f"{len(data)} pictures, {len(entries)} dictionary patches, {json.dumps(asdict(config.model))}", flush=True)
+        print(f"{len(data)} pictures, {len(entries)} dictionary patches", flush=True)
+        print(json.dumps(asdict(config.model)), flush=True)
         train(
-            config, data, entries, options.out, start=start, is_resumed=options.resume,
+            config,
+            data,
+            entries,
+            options.out,
+            start=start,
+            is_resumed=options.resume,
             report=lambda line: print(json.dumps(line), flush=True),
         )
     except (ClcError, OSError) as error:

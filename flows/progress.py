@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
@@ -36,3 +37,23 @@ def track(futures: Sequence[Future[T_co]], description: str) -> Iterator[T_co]:
             if not console.is_terminal and time.monotonic() - spoken_at > _LINE_EVERY_S:
                 logger.info("progress what=%r done=%d of=%d", description, done, len(futures))
                 spoken_at = time.monotonic()
+
+
+@contextmanager
+def progress_of(description: str, minutes: float) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Show a training run of `minutes`: yields the function that takes each line of its log."""
+    figures_column = TextColumn("{task.fields[figures]}")
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), figures_column]
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(description, total=minutes, figures="")
+
+        def report(line: dict[str, Any]) -> None:
+            if "bpp" not in line:
+                return
+            figures = f"step={line['step']} bpp={line['bpp']:.3f} psnr_db={line['psnr_db']:.2f}"
+            progress.update(bar, completed=line["minutes"], figures=figures)
+            if not console.is_terminal:
+                logger.info("progress what=%r minutes=%.1f of=%.1f %s", description, line["minutes"], minutes, figures)
+
+        yield report

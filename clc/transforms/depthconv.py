@@ -1,7 +1,7 @@
 """The `depthconv` backbone: norm-free depthwise-separable blocks at 1/8 and 1/16, beside a linear transform.
 
-    x --+-- 16x16 linear transform (KLT) ------------------------+-- y          y_hat --+-- inverse KLT -----------+-- x_hat
-        +-- unshuffle 8 - blocks - unshuffle 2 - blocks - 1x1 ---+                      +-- blocks - shuffle ... --+
+    x --+-- 16x16 linear transform (KLT) ------------------------+-- y        y_hat --+-- inverse KLT -------+-- x_hat
+        +-- unshuffle 8 - blocks - unshuffle 2 - blocks - 1x1 ---+                    +-- blocks - shuffle --+
 
 The linear path starts as the KLT of 16x16x3 patches and the last layer of the other path near zero, so that training
 begins at a transform codec and learns the rest. Everything here is float32: it makes latents at the encoder and pixels

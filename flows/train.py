@@ -1,0 +1,146 @@
+"""The flow `train-codec`: fine-tune a codec on the training part, with the dictionary, and export its bundle."""
+
+import json
+import logging
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from clc.bundle import SHIPPED, Bundle
+from clc.data import PictureSet
+from clc.dictionary import Dictionary
+from clc.errors import InputError
+from clc.export import export_bundle
+from clc.images import read_image
+from clc.references import ENTRY_PX
+from clc.selftest import write_vectors
+from clc.training import TrainingConfig, train
+from flows.config import Workspace
+from flows.progress import progress_of
+from flows.stage import resolve, run_stage
+from flows.tracking import Server, log_training
+from storage.atomic import write_bytes
+from storage.blobs import BlobStore
+from storage.digest import sha256_file
+from storage.tables import read_table
+
+logger = logging.getLogger(__name__)
+
+FINE_TUNING_RATE = 2e-4
+SCRATCH = "scratch"
+MODULES = (
+    "clc.bundle",
+    "clc.data",
+    "clc.entropy",
+    "clc.exact",
+    "clc.export",
+    "clc.factorized",
+    "clc.klt",
+    "clc.losses",
+    "clc.matching",
+    "clc.model",
+    "clc.references",
+    "clc.tables",
+    "clc.training",
+    "clc.transforms",
+    "flows.train",
+)
+
+
+@flow(name="train-codec")
+def train_codec(
+    ingest: str = "latest",
+    dictionary: str = "latest",
+    start: str = "shipped",
+    minutes: float = 2.0,
+    learning_rate: float | None = None,
+    seed: int = 0,
+) -> str:
+    """Train a codec on the training part of the pictures, conditioned on the dictionary, and export its bundle.
+
+    Args:
+        ingest: Key of a finished ingest-images, or "latest".
+        dictionary: Key of a finished build-dictionary, or "latest".
+        start: The weights to start from: "shipped", "scratch" (no weights: hours, not minutes), a key of train-codec,
+            or a bundle folder.
+        minutes: Time budget; the learning rate decays towards its end.
+        learning_rate: Peak of the schedule; without it 2e-4 from weights and 1e-3 from scratch.
+        seed: Seed of crops, noise and order.
+
+    Returns:
+        The key of the finished stage, which evaluate-codec takes as `bundle`.
+    """
+    if not minutes > 0.0:
+        raise InputError(f"minutes is {minutes}; training needs a time budget above 0")
+    workspace = Workspace.from_environment()
+    pictures = resolve(workspace, "ingest-images", ingest)
+    chosen = resolve(workspace, "build-dictionary", dictionary)
+    rate = learning_rate or (1e-3 if start == SCRATCH else FINE_TUNING_RATE)
+    origin = _start_bundle(workspace, start)
+    started_from = SCRATCH if origin is None else sha256_file(origin / "manifest.json")
+    config = TrainingConfig(minutes=minutes, learning_rate=rate, seed=seed, warmup_steps=50 if origin else 200)
+    result = run_stage(
+        workspace,
+        "train-codec",
+        inputs={"ingest": pictures.key, "dictionary": chosen.key, "start": started_from},
+        config={"minutes": minutes, "learning_rate": rate, "seed": seed},
+        modules=MODULES,
+        body=lambda folder: _train(workspace, pictures.directory, chosen.directory, origin, config, folder),
+    )
+    log_training(Server.of(workspace), result.key, result.manifest.config, _read_log(result.directory / "log.jsonl"))
+    return result.key
+
+
+def _start_bundle(workspace: Workspace, start: str) -> Path | None:
+    if start == SCRATCH:
+        return None
+    if start == "shipped":
+        return SHIPPED
+    if Path(start).is_dir():
+        return Path(start)
+    return resolve(workspace, "train-codec", start).directory / "bundle"
+
+
+def _train(
+    workspace: Workspace, ingest: Path, dictionary: Path, origin: Path | None, config: TrainingConfig, folder: Path
+) -> dict[str, Any]:
+    """Train into a folder of its own, export, and keep what a reader needs: the bundle, the log and the curve."""
+    items = read_table(ingest / "items.parquet").to_pylist()
+    training = [row for row in items if row["part"] == "training" and row["status"] == "ok"]
+    if not training:
+        raise InputError("no picture in the training part; ingest more pictures, or raise training_share")
+    data = _pictures(workspace.blobs, [row["blob"] for row in training], [row["photo"] for row in training])
+    chosen = Dictionary.read(dictionary / "dictionary.parquet")
+    entries = _pictures(workspace.blobs, chosen.blobs, chosen.photos)
+    start = Bundle.load(origin) if origin else None
+    config = replace(config, model=start.config) if start else config
+    with tempfile.TemporaryDirectory(prefix="clc-train-") as scratch, progress_of("training", config.minutes) as report:
+        state = start.state() if start else None
+        outcome = train(config, data, entries, Path(scratch), start=state, report=report)
+    provenance = [
+        {"name": name, "photo": photo, "source": source, "licence": licence}
+        for name, photo, source, licence in zip(
+            chosen.names, chosen.photos, chosen.sources, chosen.licences, strict=True
+        )
+    ]
+    exported = export_bundle(folder / "bundle", config.model, outcome.weights, entries.pictures, provenance)
+    write_vectors(folder / "bundle")
+    write_bytes(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in outcome.log).encode())
+    curve = [line for line in outcome.log if "validation_bpp" in line]
+    write_bytes(folder / "curve.json", json.dumps(curve, indent=1).encode())
+    logger.info("codec_trained steps=%d bundle=%s", outcome.steps, exported.bundle_id)
+    return {"steps": outcome.steps, "bundle_id": exported.bundle_id, "entries": len(entries), "pictures": len(data)}
+
+
+def _pictures(blobs: BlobStore, keys: Any, photos: Any) -> PictureSet:
+    pictures = [read_image(blobs.get(key)) for key in keys]
+    if any(min(picture.shape[:2]) < ENTRY_PX for picture in pictures):
+        logger.info("small_pictures_mirrored side_px=%d", ENTRY_PX)
+    return PictureSet(pictures, list(photos))
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
