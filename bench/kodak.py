@@ -1,0 +1,219 @@
+"""Measures a bundle on a folder of pictures against JPEG, WebP and AVIF in the same run, and against published curves.
+
+    python bench/kodak.py --bundle shipped --anchors ../shared/anchors/rd_points.json --processes 2
+
+Rates are whole files, and every file is decoded again. The table in the README comes from here. With `--processes` the
+pictures are shared among copies of this program, each of which writes its rows to a file.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from clc.anchors import read_published
+from clc.baselines import TEST, CodecUnderTest, Coder, find_baselines
+from clc.bdrate import BdRate, Curve, bd_rate
+from clc.codec import Codec
+from clc.comparison import SideBySide, side_by_side
+from clc.curves import Comparison, compare
+from clc.errors import ClcError, InputError
+from clc.evaluation import FAILED, Item, Row, evaluate, rows_from_table, rows_to_table
+from clc.images import read_image
+from clc.plot import DARK, LIGHT, draw_rd
+from clc.report import Report, quality_near, render, telling_pictures
+from clc.summary import describe_bd_rate, summarise, versions
+from storage.atomic import write_bytes
+from storage.tables import read_table, write_table
+
+QUALITIES = "5,20,35,50,65,80,95"
+SHOWN_BPP = 0.4
+PUBLISHED = ("vtm-9.1", "bpg_444_x265_ycbcr", "av1", "mbt2018-mean", "bmshj2018-hyperprior", "webp", "jpeg")
+"""Published codecs that the tables compare with, where the anchors' file has them."""
+
+Reports = list[BdRate]
+
+
+def command(
+    pictures: Annotated[Path, typer.Option(help="Folder of pictures.")] = Path("../shared/data/kodak"),
+    bundle: Annotated[str, typer.Option(help='"shipped" or a bundle folder.')] = "shipped",
+    qualities: Annotated[str, typer.Option(help="Qualities of the codec, 0 to 100, by commas.")] = QUALITIES,
+    baselines: Annotated[str, typer.Option(help="Any of jpeg,webp,avif, by commas; AVIF is slow.")] = "jpeg,webp,avif",
+    anchors: Annotated[Path | None, typer.Option(help="File of published curves.")] = None,
+    dataset: Annotated[str, typer.Option(help="Data set of that file that the pictures are.")] = "kodak",
+    processes: Annotated[int, typer.Option(help="Copies of this program to share the pictures.", min=1)] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder for results, plot and report.")] = None,
+    shard: Annotated[str, typer.Option(hidden=True)] = "0/1",
+    rows_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Measure a bundle on a folder of pictures and print its BD-rates."""
+    console = Console()
+    try:
+        coders = _coders(bundle, qualities, baselines)
+        paths = _picture_paths(pictures)
+        if rows_file is not None:
+            index, count = (int(number) for number in shard.split("/"))
+            write_table(rows_file, rows_to_table(_measure(coders, paths[index::count], console)))
+            return
+        published = _published(anchors, dataset)
+        rows = _measure(coders, paths, console) if processes == 1 else _measure_in_processes(processes)
+        comparison = compare(rows)
+        against = _against_published(comparison, published)
+        _print_tables(console, comparison, against, rows)
+        if out is not None:
+            _write(out, rows, comparison, against, coders, paths)
+            console.print(f"written to {out.absolute()}", highlight=False, soft_wrap=True)
+    except ClcError as error:
+        Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+def _coders(bundle: str, qualities: str, baselines: str) -> list[Coder]:
+    try:
+        ladder = tuple(sorted({float(quality) for quality in qualities.split(",")}))
+    except ValueError as error:
+        raise InputError(f"qualities are numbers with commas between them, not {qualities!r}") from error
+    found = find_baselines([name for name in baselines.split(",") if name])
+    for name, reason in found.missing.items():
+        Console(stderr=True).print(f"{name} is not measured: {reason}")
+    codec = Codec.load(None if bundle == "shipped" else Path(bundle))
+    return [CodecUnderTest(codec, TEST, f"bundle {codec.bundle.bundle_id}", ladder), *found.available]
+
+
+def _picture_paths(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"no folder {folder.absolute()}; name a folder of pictures with --pictures")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in {".png", ".ppm", ".webp", ".tif"})
+    if not paths:
+        raise InputError(f"{folder.absolute()} holds no lossless picture (.png .ppm .webp .tif)")
+    return paths
+
+
+def _measure(coders: Sequence[Coder], paths: Sequence[Path], console: Console) -> list[Row]:
+    items = [_item(path) for path in paths]
+    return evaluate(coders, items, on_item=lambda item: console.print(f"measured {item.name}", highlight=False))
+
+
+def _item(path: Path) -> Item:
+    return Item(path.name, path.name, lambda: read_image(path))
+
+
+def _measure_in_processes(processes: int) -> list[Row]:
+    """Run this program again, once for each share of the pictures, with one thread each; gather their rows."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"rows-{index}.parquet" for index in range(processes)]
+        options = [["--shard", f"{index}/{processes}", "--rows-file", str(file)] for index, file in enumerate(files)]
+        arguments = [sys.executable, *sys.argv]
+        running = [subprocess.Popen([*arguments, *extra], env=environment) for extra in options]
+        codes = [process.wait() for process in running]
+        if any(codes):
+            raise InputError("a process that measured a share of the pictures failed; its message stands above")
+        rows = [row for file in files for row in rows_from_table(read_table(file))]
+    return sorted(rows, key=lambda row: row.name)
+
+
+def _published(anchors: Path | None, dataset: str) -> dict[str, Curve]:
+    if anchors is None:
+        return {}
+    found = read_published(anchors, dataset)
+    return {name: found[name] for name in PUBLISHED if name in found}
+
+
+def _against_published(comparison: Comparison, published: Mapping[str, Curve]) -> dict[str, Reports]:
+    """BD-rates of every measured codec against every published one, by the measured codec's name."""
+    return {
+        one.codec: [bd_rate(Curve(f"{name}, published", curve.points), one.curve) for name, curve in published.items()]
+        for one in comparison.curves
+    }
+
+
+def _print_tables(
+    console: Console, comparison: Comparison, against: Mapping[str, Reports], rows: Sequence[Row]
+) -> None:
+    console.print(_means_table(comparison))
+    rates = [*comparison.bd_rates(TEST), *(rate for found in against.values() for rate in found)]
+    console.print(_rates_table(rates))
+    for reason in comparison.left_out.values():
+        console.print(f"left out of the means: {reason}", highlight=False, markup=False)
+    console.print(f"{sum(row.status == FAILED for row in rows)} of {len(rows)} measurements failed", highlight=False)
+
+
+def _means_table(comparison: Comparison) -> Table:
+    table = Table(title=f"means over {len(comparison.pictures)} pictures", title_justify="left")
+    for heading in ("codec", "quality", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s"):
+        table.add_column(heading, justify="left" if heading == "codec" else "right")
+    for curve in comparison.curves:
+        for one in curve.points:
+            figures = (f"{one.quality:g}", f"{one.bpp:.3f}", f"{one.psnr_db:.2f}", f"{one.ms_ssim:.4f}")
+            table.add_row(curve.codec, *figures, f"{one.encode_s:.3f}", f"{one.decode_s:.3f}")
+        table.add_section()
+    return table
+
+
+def _rates_table(rates: Sequence[BdRate]) -> Table:
+    table = Table(title="BD-rate (PSNR of RGB; negative is fewer bytes than the anchor)", title_justify="left")
+    for heading in ("codec", "anchor", "BD-rate", "PSNR range dB", "interpolation"):
+        table.add_column(heading, justify="right" if heading == "BD-rate" else "left")
+    for rate in rates:
+        shown = rate.reason if rate.percent is None else f"{rate.percent:+.1f} %"
+        range_db = "" if rate.percent is None else f"{rate.low_db:.1f} to {rate.high_db:.1f}"
+        table.add_row(rate.test, rate.anchor, shown, range_db, rate.interpolation)
+    return table
+
+
+def _write(
+    out: Path,
+    rows: Sequence[Row],
+    comparison: Comparison,
+    against: Mapping[str, Reports],
+    coders: Sequence[Coder],
+    paths: Sequence[Path],
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    settings = {coder.name: coder.settings for coder in coders}
+    published = [describe_bd_rate(rate) for found in against.values() for rate in found]
+    summary = summarise(rows, [comparison]) | {"settings": settings, "published_bd_rates": published}
+    write_bytes(out / "results.json", json.dumps(summary, indent=1).encode())
+    write_table(out / "rows.parquet", rows_to_table(rows))
+    light = draw_rd([comparison], TEST, LIGHT)
+    write_bytes(out / "rd.png", light)
+    report = Report(
+        title=f"{TEST} on {paths[0].parent.name}",
+        test=TEST,
+        without_references="",
+        rows=rows,
+        comparisons=[comparison],
+        plot_light=light,
+        plot_dark=draw_rd([comparison], TEST, DARK),
+        settings=settings,
+        missing={},
+        facts=versions(),
+        side_by_sides=_side_by_sides(rows, coders, paths),
+        published=against.get(TEST, []),
+    )
+    write_bytes(out / "report.html", render(report).encode())
+
+
+def _side_by_sides(rows: Sequence[Row], coders: Sequence[Coder], paths: Sequence[Path]) -> list[SideBySide]:
+    by_name = {path.name: path for path in paths}
+    test, *others = coders
+    anchor = others[0].name if others else ""
+    shown = []
+    for name in telling_pictures(rows, TEST, anchor):
+        quality = quality_near(rows, TEST, name, SHOWN_BPP)
+        if quality is not None:
+            shown.append(side_by_side(name, read_image(by_name[name]), test, quality, others))
+    return shown
+
+
+if __name__ == "__main__":
+    typer.run(command)

@@ -1,0 +1,29 @@
+"""Published rate-distortion curves, read from a data file, to hold measured ones against.
+
+The file is JSON: {data set: {codec: {"psnr": {"bpp": [...], "value": [...]}, "source": ...}}}, each point an average
+over the data set. The codec's name carries its version ("vtm-9.1"): another version is another anchor.
+"""
+
+import json
+from pathlib import Path
+
+from clc.bdrate import Curve
+from clc.errors import InputError
+
+
+def read_published(path: Path, dataset: str) -> dict[str, Curve]:
+    """Return the PSNR curves of a data set by codec; codecs that were published with MS-SSIM alone are left out.
+
+    Raises:
+        InputError: if the file is missing or malformed, or does not know the data set.
+    """
+    try:
+        datasets = json.loads(path.read_bytes())
+        if dataset not in datasets:
+            raise InputError(f"{path} has no data set {dataset!r}; it has {', '.join(sorted(datasets))}")
+        found = {name: codec["psnr"] for name, codec in datasets[dataset].items() if "psnr" in codec}
+        return {name: Curve.of(name, psnr["bpp"], psnr["value"]) for name, psnr in found.items()}
+    except OSError as error:
+        raise InputError(f"cannot read the published curves {path}: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} is no file of published curves: {type(error).__name__} {error}") from error

@@ -1,0 +1,160 @@
+"""The codecs that people use today, and ours, behind one interface: picture and quality in, whole file out, and back.
+
+`clc.evaluation` measures every codec through `Coder` and so counts the same bytes for all of them. A format that this
+build of Pillow lacks is reported with its reason by `find_baselines`, never left out in silence.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, features
+
+from clc.errors import InputError
+
+References = Literal["auto", "none"]
+
+TEST = "clc"
+WITHOUT_REFERENCES = "clc, no references"
+"""Names of our codec in rows, plots and reports: as it is, and barred from its dictionary."""
+
+
+class Coder(Protocol):
+    """A codec as the measurement sees it.
+
+    `name` labels it in tables, `settings` says how it was run, `qualities` is the ladder it is measured on, and
+    `references` is what it may look up in a dictionary ("auto" or "none"; "-" for codecs that know none).
+    """
+
+    @property
+    def name(self) -> str:
+        """Label in tables and plots."""
+
+    @property
+    def settings(self) -> str:
+        """How it is run, with its library's version."""
+
+    @property
+    def qualities(self) -> tuple[float, ...]:
+        """The quality ladder, rising."""
+
+    @property
+    def references(self) -> str:
+        """What it may look up: "auto", "none", or "-"."""
+
+    def encode(self, image_HW3: NDArray[np.uint8], quality: float) -> bytes:
+        """Return the whole file."""
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """Return the uint8 (H, W, 3) picture that the file holds."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A format that Pillow writes, with fixed options; see `Coder` for the interface."""
+
+    name: str
+    settings: str
+    qualities: tuple[float, ...]
+    pillow_format: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    references: str = "-"
+
+    def encode(self, image_HW3: NDArray[np.uint8], quality: float) -> bytes:
+        """Code a uint8 (H, W, 3) picture at an integer quality 0..100; `InputError` if it lies outside."""
+        if not 0 <= quality <= 100:
+            raise InputError(f"{self.name} quality must lie in 0..100, not {quality}")
+        buffer = io.BytesIO()
+        picture = Image.fromarray(np.ascontiguousarray(image_HW3))
+        picture.save(buffer, format=self.pillow_format, quality=round(quality), **self.options)
+        return buffer.getvalue()
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """Decode a file that `encode` wrote to uint8 (H, W, 3)."""
+        with Image.open(io.BytesIO(data), formats=(self.pillow_format,)) as picture:
+            return np.asarray(picture.convert("RGB"))
+
+
+class PictureCodec(Protocol):
+    """What the measurement needs of `clc.codec.Codec`."""
+
+    def encode(self, image_HW3: NDArray[np.uint8], quality: float = ..., references: References = ...) -> bytes:
+        """Return the stream."""
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """Return the picture."""
+
+
+@dataclass(frozen=True)
+class CodecUnderTest:
+    """Our codec behind the `Coder` interface, with its references switched on ("auto") or off ("none")."""
+
+    codec: PictureCodec
+    name: str
+    settings: str
+    qualities: tuple[float, ...]
+    references: References = "auto"
+
+    def encode(self, image_HW3: NDArray[np.uint8], quality: float) -> bytes:
+        """Code a uint8 (H, W, 3) picture at quality 0..100 to a whole `.clc` stream."""
+        return self.codec.encode(image_HW3, quality=quality, references=self.references)
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """Decode a `.clc` stream to uint8 (H, W, 3)."""
+        return self.codec.decode(data)
+
+
+@dataclass(frozen=True)
+class BaselineSet:
+    """The baselines of this machine, and the reason for each one that it lacks."""
+
+    available: tuple[Baseline, ...]
+    missing: Mapping[str, str]
+
+
+def find_baselines(names: Sequence[str] = ("jpeg", "webp", "avif")) -> BaselineSet:
+    """Build the named baselines; those whose format this Pillow lacks come back under `missing` with a reason.
+
+    Raises:
+        InputError: if a name is none of jpeg, webp, avif.
+    """
+    available: list[Baseline] = []
+    missing: dict[str, str] = {}
+    for name in names:
+        if name not in _BUILDERS:
+            raise InputError(f"unknown baseline {name!r}: choose from {', '.join(_BUILDERS)}")
+        feature = "jpg" if name == "jpeg" else name
+        if features.check(feature):
+            available.append(_BUILDERS[name](_library_version(feature)))
+        else:
+            missing[name] = f"this build of Pillow has no {name.upper()}; install pillow>=11.3 from a wheel"
+    return BaselineSet(tuple(available), missing)
+
+
+def _library_version(feature: str) -> str:
+    """Return the version of the library inside Pillow, such as "libwebp 1.6.0"."""
+    if feature == "jpg":
+        turbo = features.version_feature("libjpeg_turbo")
+        return f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}"
+    return f"lib{feature} {features.version(feature)}"
+
+
+def _jpeg(version: str) -> Baseline:
+    options = {"optimize": True, "subsampling": "4:2:0"}
+    return Baseline("jpeg", f"{version}, optimize, 4:2:0", (8, 15, 25, 40, 60, 75, 85, 93), "JPEG", options)
+
+
+def _webp(version: str) -> Baseline:
+    return Baseline("webp", f"{version}, method 6", (2, 15, 35, 55, 72, 82, 90, 95), "WEBP", {"method": 6})
+
+
+def _avif(version: str) -> Baseline:
+    # One thread means one tile, so that the bytes do not depend on the number of cores.
+    options = {"speed": 4, "subsampling": "4:4:4", "max_threads": 1}
+    return Baseline("avif", f"{version}, speed 4, 4:4:4", (20, 36, 52, 66, 80, 91), "AVIF", options)
+
+
+_BUILDERS = {"jpeg": _jpeg, "webp": _webp, "avif": _avif}

@@ -1,0 +1,123 @@
+"""From rows of an evaluation to mean rate-distortion curves and their BD-rates.
+
+The convention is that of the published points: at each quality, bpp and PSNR are averaged over the pictures. All codecs
+of a comparison are averaged over the same pictures: one that failed with any codec, or that any codec returned without
+an error (its PSNR is infinite and has no mean), is left out for all, and named in `Comparison.left_out`.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from clc.bdrate import BdRate, Curve, bd_rate
+from clc.evaluation import NATURAL, OK, Row
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A codec's means over the pictures at one quality; `ms_ssim` is nan when a picture was too small for it."""
+
+    quality: float
+    bpp: float
+    psnr_db: float
+    ms_ssim: float
+    encode_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True)
+class CodecCurve:
+    """The mean operating points of one codec, by quality."""
+
+    codec: str
+    references: str
+    points: tuple[OperatingPoint, ...]
+
+    @property
+    def curve(self) -> Curve:
+        """The rate-distortion curve for `clc.bdrate`, under the codec's name."""
+        return Curve.of(self.codec, [p.bpp for p in self.points], [p.psnr_db for p in self.points])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Codecs compared over the same pictures: their curves, the pictures, and why others were left out."""
+
+    row: str
+    curves: tuple[CodecCurve, ...]
+    pictures: tuple[str, ...]
+    left_out: Mapping[str, str]
+
+    def find(self, codec: str) -> CodecCurve | None:
+        """Return the curve of the codec of this name, or None."""
+        return next((curve for curve in self.curves if curve.codec == codec), None)
+
+    def bd_rate(self, test: str, anchor: str) -> BdRate | None:
+        """BD-rate of one codec against another; None when either was not measured."""
+        test_curve, anchor_curve = self.find(test), self.find(anchor)
+        if test_curve is None or anchor_curve is None:
+            return None
+        return bd_rate(anchor_curve.curve, test_curve.curve)
+
+    def bd_rates(self, test: str) -> list[BdRate]:
+        """BD-rates of one codec against every other one measured."""
+        anchors = [curve.codec for curve in self.curves if curve.codec != test]
+        found = (self.bd_rate(test, anchor) for anchor in anchors)
+        return [one for one in found if one is not None]
+
+
+def compare(rows: Iterable[Row], row: str = NATURAL) -> Comparison:
+    """Average the rows of one kind ("natural" or "pair") to a curve for each codec, over the pictures they share."""
+    chosen = [one for one in rows if one.row == row]
+    left_out = _left_out(chosen)
+    kept = [one for one in chosen if one.item_id not in left_out]
+    by_codec: dict[str, list[Row]] = defaultdict(list)
+    for one in kept:
+        by_codec[one.codec].append(one)
+    curves = tuple(CodecCurve(codec, found[0].references, _means(found)) for codec, found in by_codec.items())
+    pictures = tuple(dict.fromkeys(one.item_id for one in kept))
+    return Comparison(row, curves, pictures, left_out)
+
+
+def picture_bd_rates(rows: Sequence[Row], test: str, anchors: Sequence[str]) -> dict[str, dict[str, BdRate]]:
+    """BD-rate of `test` against each anchor for every picture alone: {item_id: {anchor: BdRate}}."""
+    by_item: dict[str, list[Row]] = defaultdict(list)
+    for one in rows:
+        by_item[one.item_id].append(one)
+    found: dict[str, dict[str, BdRate]] = {}
+    for item_id, own in by_item.items():
+        comparison = compare(own, own[0].row)
+        rates = {anchor: comparison.bd_rate(test, anchor) for anchor in anchors}
+        found[item_id] = {anchor: rate for anchor, rate in rates.items() if rate is not None}
+    return found
+
+
+def _left_out(rows: Sequence[Row]) -> dict[str, str]:
+    reasons: dict[str, str] = {}
+    for one in rows:
+        if one.status != OK:
+            reasons.setdefault(one.item_id, f"{one.name}: {one.codec} at quality {one.quality:g} failed, {one.reason}")
+        elif math.isinf(one.psnr_db):
+            reasons.setdefault(
+                one.item_id, f"{one.name}: {one.codec} at quality {one.quality:g} is lossless on it, PSNR is infinite"
+            )
+    return reasons
+
+
+def _means(rows: Sequence[Row]) -> tuple[OperatingPoint, ...]:
+    by_quality: dict[float, list[Row]] = defaultdict(list)
+    for one in rows:
+        by_quality[one.quality].append(one)
+    return tuple(
+        OperatingPoint(
+            quality=quality,
+            bpp=fmean(one.bpp for one in found),
+            psnr_db=fmean(one.psnr_db for one in found),
+            ms_ssim=fmean(one.ms_ssim for one in found),
+            encode_s=fmean(one.encode_s for one in found),
+            decode_s=fmean(one.decode_s for one in found),
+        )
+        for quality, found in sorted(by_quality.items())
+    )

@@ -1,0 +1,152 @@
+"""Every codec at every quality on every picture: code it, count the whole file, decode it again, compare.
+
+`flows.evaluate` and `bench/kodak.py` call `evaluate`; `clc.curves` makes curves of its rows. The contract: a figure
+comes only from a file that was written in full and decoded again, and what fails is a row with a reason, so that one
+broken picture costs its own rows and nothing else.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from clc.baselines import Coder
+from clc.errors import ClcError, InputError
+from clc.metrics import bits_per_pixel, ms_ssim, psnr_db
+
+NATURAL = "natural"
+PAIR = "pair"
+OK = "ok"
+FAILED = "failed"
+
+_ITEM_ERRORS = (ClcError, OSError, ValueError, ArithmeticError, RuntimeError, MemoryError)
+"""What a picture or a codec may raise over one picture; a mistake in the program (TypeError, KeyError) is none."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture to evaluate; `load` returns it as uint8 (H, W, 3) and may raise, which fails the item's rows only.
+
+    `row` is "natural", or "pair" for a picture whose twin is known to lie in the dictionary.
+    """
+
+    item_id: str
+    name: str
+    load: Callable[[], NDArray[np.uint8]]
+    row: str = NATURAL
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture coded by one codec at one quality; the figures are nan, and the sizes 0, where `status` is failed."""
+
+    codec: str
+    quality: float
+    item_id: str
+    name: str
+    row: str
+    references: str
+    width: int = 0
+    height: int = 0
+    bytes: int = 0
+    bpp: float = math.nan
+    psnr_db: float = math.nan
+    ms_ssim: float = math.nan
+    encode_s: float = math.nan
+    decode_s: float = math.nan
+    status: str = OK
+    reason: str = ""
+
+
+_ARROW_TYPES: dict[object, pa.DataType] = {str: pa.string(), int: pa.int32(), float: pa.float64()}
+
+ROW_SCHEMA = pa.schema([pa.field(field.name, _ARROW_TYPES[field.type]) for field in fields(Row)])
+"""The columns of `rows.parquet`: the fields of `Row`."""
+
+
+def evaluate(
+    coders: Sequence[Coder],
+    items: Iterable[Item],
+    *,
+    workers: int = 1,
+    on_item: Callable[[Item], None] | None = None,
+) -> list[Row]:
+    """Code every item with every coder at every quality of its ladder, and measure what comes back.
+
+    `workers` pictures are in work at a time, in threads: more than one shortens the run where the codecs release the
+    interpreter, and makes the timings those of a busy machine. `on_item` is called after each finished picture, in
+    order. The rows come in the order of items, coders and qualities.
+
+    Raises:
+        InputError: if two coders share a name, or `workers` is below 1.
+    """
+    names = [coder.name for coder in coders]
+    if len(set(names)) != len(names):
+        raise InputError(f"codecs to evaluate must have different names, not {names}")
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, not {workers}")
+    rows: list[Row] = []
+    with ThreadPoolExecutor(workers) as pool:
+        queue = list(items)
+        for item, found in zip(queue, pool.map(lambda item: _evaluate_item(coders, item), queue), strict=True):
+            rows += found
+            if on_item is not None:
+                on_item(item)
+    return rows
+
+
+def rows_to_table(rows: Sequence[Row]) -> pa.Table:
+    """Put rows into an Arrow table with the columns of `ROW_SCHEMA`."""
+    return pa.Table.from_pylist([asdict(row) for row in rows], schema=ROW_SCHEMA)
+
+
+def rows_from_table(table: pa.Table) -> list[Row]:
+    """Read back what `rows_to_table` wrote."""
+    return [Row(**values) for values in table.select(ROW_SCHEMA.names).to_pylist()]
+
+
+def _evaluate_item(coders: Sequence[Coder], item: Item) -> list[Row]:
+    try:
+        image_HW3 = item.load()
+    except _ITEM_ERRORS as error:
+        reason = f"cannot be read: {error}"
+        return [_failed(coder, quality, item, reason) for coder in coders for quality in coder.qualities]
+    return [_evaluate_one(coder, quality, item, image_HW3) for coder in coders for quality in coder.qualities]
+
+
+def _evaluate_one(coder: Coder, quality: float, item: Item, image_HW3: NDArray[np.uint8]) -> Row:
+    try:
+        started_s = time.perf_counter()
+        data = coder.encode(image_HW3, quality)
+        encoded_s = time.perf_counter()
+        decoded_HW3 = coder.decode(data)
+        decoded_s = time.perf_counter()
+        return Row(
+            codec=coder.name,
+            quality=float(quality),
+            item_id=item.item_id,
+            name=item.name,
+            row=item.row,
+            references=coder.references,
+            width=image_HW3.shape[1],
+            height=image_HW3.shape[0],
+            bytes=len(data),
+            bpp=bits_per_pixel(len(data), image_HW3),
+            psnr_db=psnr_db(image_HW3, decoded_HW3),
+            ms_ssim=ms_ssim(image_HW3, decoded_HW3),
+            encode_s=encoded_s - started_s,
+            decode_s=decoded_s - encoded_s,
+        )
+    except _ITEM_ERRORS as error:
+        return _failed(coder, quality, item, f"{type(error).__name__}: {error}")
+
+
+def _failed(coder: Coder, quality: float, item: Item, reason: str) -> Row:
+    return Row(
+        coder.name, float(quality), item.item_id, item.name, item.row, coder.references, status=FAILED, reason=reason
+    )

@@ -1,0 +1,67 @@
+"""How far a decoded picture is from its original: PSNR and MS-SSIM on 8-bit RGB.
+
+`clc.evaluation` calls it for every decoded picture, so both figures follow the convention of the published curves: PSNR
+from one mean squared error over all pixels and channels, MS-SSIM as a ratio in 0..1 averaged over the channels.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pytorch_msssim import ms_ssim as _ms_ssim_BCHW
+
+from clc.errors import InputError
+
+PEAK = 255.0
+SMALLEST_SIDE_PX = 161
+"""MS-SSIM halves the picture four times and slides an 11 px window over the result, hence (11 - 1) * 2**4 + 1."""
+
+
+def psnr_db(a_HW3: NDArray[np.uint8], b_HW3: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio of two uint8 (H, W, 3) pictures in dB; infinite when they are equal.
+
+    The squared error is summed in integers, so the figure does not depend on the machine.
+
+    Raises:
+        InputError: if a picture is not uint8 (H, W, 3), or the shapes differ.
+    """
+    _check_pair(a_HW3, b_HW3)
+    difference = a_HW3.astype(np.int32) - b_HW3.astype(np.int32)
+    squared_error = int(np.sum(difference * difference, dtype=np.int64))
+    if squared_error == 0:
+        return math.inf
+    return 10.0 * math.log10(PEAK * PEAK * a_HW3.size / squared_error)
+
+
+def ms_ssim(a_HW3: NDArray[np.uint8], b_HW3: NDArray[np.uint8]) -> float:
+    """Multi-scale structural similarity of two uint8 (H, W, 3) pictures, five scales, as a ratio in 0..1.
+
+    Pictures with a side below `SMALLEST_SIDE_PX` give nan: with fewer scales the figure would be another one under the
+    same name.
+
+    Raises:
+        InputError: if a picture is not uint8 (H, W, 3), or the shapes differ.
+    """
+    _check_pair(a_HW3, b_HW3)
+    if min(a_HW3.shape[:2]) < SMALLEST_SIDE_PX:
+        return math.nan
+    with torch.inference_mode():
+        return float(_ms_ssim_BCHW(_to_tensor_BCHW(a_HW3), _to_tensor_BCHW(b_HW3), data_range=PEAK))
+
+
+def bits_per_pixel(size_bytes: int, image_HW3: NDArray[np.uint8]) -> float:
+    """Rate of a file of `size_bytes` bytes, headers and all, in bits for each pixel of the picture it holds."""
+    return 8.0 * size_bytes / (image_HW3.shape[0] * image_HW3.shape[1])
+
+
+def _to_tensor_BCHW(image_HW3: NDArray[np.uint8]) -> torch.Tensor:
+    return torch.from_numpy(image_HW3.transpose(2, 0, 1).astype(np.float32))[None]
+
+
+def _check_pair(a_HW3: NDArray[np.uint8], b_HW3: NDArray[np.uint8]) -> None:
+    for image in (a_HW3, b_HW3):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise InputError(f"a picture to compare must be uint8 (H, W, 3), not {image.dtype} {image.shape}")
+    if a_HW3.shape != b_HW3.shape:
+        raise InputError(f"pictures of different size cannot be compared: {a_HW3.shape} and {b_HW3.shape}")

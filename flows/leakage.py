@@ -1,0 +1,86 @@
+"""Refuses an evaluation whose pictures the dictionary or the training part has seen.
+
+A codec that was shown a picture codes it well for the wrong reason. `flows.evaluate` calls `refuse_leaks` before it
+measures anything. The declared pair is exempt on both sides: its twin lies in the dictionary on purpose.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from clc.duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
+from clc.errors import InputError
+from clc.evaluation import OK, PAIR
+from clc.images import read_image
+from flows.stage import StageResult
+from storage.blobs import BlobStore
+from storage.tables import read_table
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_COLUMNS = ("item_id", "name", "part", "row", "blob", "status", "source")
+_CHUNK = 2048
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class StoredItem:
+    """A row of `items.parquet` that holds a picture; `blob` is the digest of its PNG."""
+
+    item_id: str
+    name: str
+    part: str
+    row: str
+    blob: str
+    source: str
+
+
+def read_items(ingest: StageResult) -> list[StoredItem]:
+    """Return the items of a finished `ingest-images` that hold a picture; `StorageError` if its table is damaged."""
+    rows = read_table(ingest.directory / "items.parquet", list(_COLUMNS)).to_pylist()
+    return [
+        StoredItem(row["item_id"], row["name"], row["part"], row["row"], row["blob"], row["source"])
+        for row in rows
+        if row["status"] == OK
+    ]
+
+
+def refuse_leaks(blobs: BlobStore, evaluated: Sequence[StoredItem], known: Sequence[StoredItem]) -> None:
+    """Raise `InputError` that names pictures of `evaluated` which have a near-duplicate in `known`.
+
+    An item of the row "pair" may resemble the items of that row in the dictionary.
+    """
+    by_id = {item.item_id: item for item in (*known, *evaluated)}
+    wanted = [_fingerprint(blobs, item) for item in evaluated]
+    leaks: list[Duplicate] = []
+    for chunk in _in_chunks(known):
+        found = find_duplicates(wanted, [_fingerprint(blobs, item) for item in chunk])
+        leaks += [one for one in found if not _is_declared(by_id[one.evaluated], by_id[one.known])]
+    if leaks:
+        named = "; ".join(_describe(by_id, one) for one in leaks[:_NAMED])
+        more = f" and {len(leaks) - _NAMED} more" if len(leaks) > _NAMED else ""
+        raise InputError(
+            f"{len({one.evaluated for one in leaks})} evaluation pictures were seen before: {named}{more};"
+            " remove one of each from the source, or evaluate on other pictures"
+        )
+    logger.info("no_leaks evaluated=%d known=%d", len(evaluated), len(known))
+
+
+def _is_declared(evaluated: StoredItem, known: StoredItem) -> bool:
+    return evaluated.row == known.row == PAIR and known.part == "dictionary"
+
+
+def _describe(by_id: dict[str, StoredItem], leak: Duplicate) -> str:
+    known = by_id[leak.known]
+    return f"{by_id[leak.evaluated].name} resembles {known.name} of the {known.part} part ({leak.correlation:.2f})"
+
+
+def _fingerprint(blobs: BlobStore, item: StoredItem) -> Fingerprint:
+    return fingerprint(item.item_id, read_image(blobs.get(item.blob)))
+
+
+def _in_chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))

@@ -1,0 +1,108 @@
+"""What one evaluation is about: a bundle, the pictures to measure it on, and everything these must not resemble.
+
+`flows.evaluate` makes a `Subject` of its parameters before it decides whether there is anything to do.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clc.baselines import TEST, WITHOUT_REFERENCES, CodecUnderTest
+from clc.codec import Codec
+from clc.errors import InputError
+from clc.evaluation import NATURAL, PAIR, Item
+from clc.images import read_image
+from flows.config import Workspace
+from flows.leakage import StoredItem, read_items
+from flows.stage import StageResult, resolve
+from storage.blobs import BlobStore
+from storage.digest import digest_json
+from storage.manifest import MANIFEST_NAME, read_manifest
+
+_KEY = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What one evaluation is about: the codec, the pictures, and everything those must not resemble."""
+
+    codec: Codec
+    qualities: tuple[float, ...]
+    dataset: str
+    items: tuple[StoredItem, ...]
+    known: tuple[StoredItem, ...]
+    left_over: int
+
+    @property
+    def bundle_id(self) -> str:
+        """Id of the bundle under test, 16 hex digits."""
+        return self.codec.bundle.bundle_id
+
+    @property
+    def coders(self) -> tuple[CodecUnderTest, CodecUnderTest]:
+        """The codec as it is, and its twin that may not look references up."""
+        settings = f"bundle {self.bundle_id}, references"
+        return (
+            CodecUnderTest(self.codec, TEST, f"{settings} auto", self.qualities, "auto"),
+            CodecUnderTest(self.codec, WITHOUT_REFERENCES, f"{settings} none", self.qualities, "none"),
+        )
+
+    def load_items(self, blobs: BlobStore) -> list[Item]:
+        """Return the pictures to evaluate, each read from the blob store when its turn comes."""
+        return [_loader(blobs, item) for item in self.items]
+
+
+def find_bundle(workspace: Workspace, bundle: str) -> Path | None:
+    """Return a bundle's folder: by key of train-codec, "latest", "shipped" (None), or path. `InputError` if gone."""
+    if bundle == "shipped":
+        return None
+    if bundle == "latest" or _KEY.fullmatch(bundle):
+        return resolve(workspace, "train-codec", bundle).directory / "bundle"
+    folder = Path(bundle).expanduser().absolute()
+    if not folder.is_dir():
+        raise InputError(f"no bundle folder at {folder}; name one, a key of train-codec, \"latest\" or \"shipped\"")
+    return folder
+
+
+def make_subject(
+    workspace: Workspace, pictures: StageResult, folder: Path | None, ladder: tuple[float, ...], most_pictures: int
+) -> Subject:
+    """Load the bundle and choose the pictures.
+
+    `pictures` is a finished ingest, `folder` a bundle (None for the shipped one), `ladder` the qualities; of either row
+    no more than `most_pictures` are taken, by the digest of their ids. `InputError` if there is nothing to evaluate.
+    """
+    stored = read_items(pictures)
+    evaluated = [item for item in stored if item.part == "evaluation"]
+    if not evaluated:
+        raise InputError(f"the ingest {pictures.key} has no evaluation pictures; run ingest-images on more pictures")
+    chosen = [item for row in (NATURAL, PAIR) for item in _first(evaluated, row, most_pictures)]
+    trained_on = _ingest_of(folder)
+    if trained_on is not None and trained_on != pictures.key:
+        stored += read_items(resolve(workspace, "ingest-images", trained_on))
+    known = [item for item in stored if item.part != "evaluation"]
+    return Subject(
+        codec=Codec.load(folder),
+        qualities=ladder,
+        dataset=str(pictures.manifest.summary.get("source", pictures.key)),
+        items=tuple(sorted(chosen, key=lambda item: (item.row, item.name))),
+        known=tuple(known),
+        left_over=len(evaluated) - len(chosen),
+    )
+
+
+def _first(items: Sequence[StoredItem], row: str, count: int) -> list[StoredItem]:
+    """Return `count` items of a row in an order that is arbitrary and the same on every machine."""
+    return sorted((item for item in items if item.row == row), key=lambda item: digest_json(item.item_id))[:count]
+
+
+def _ingest_of(folder: Path | None) -> str | None:
+    """Return the key of the ingest that a bundle of `train-codec` was made from; None for bundles from elsewhere."""
+    if folder is None or not (folder.parent / MANIFEST_NAME).is_file():
+        return None
+    return read_manifest(folder.parent, verify=False).inputs.get("ingest")
+
+
+def _loader(blobs: BlobStore, item: StoredItem) -> Item:
+    return Item(item.item_id, item.name, lambda: read_image(blobs.get(item.blob)), item.row)

@@ -1,0 +1,176 @@
+"""What the project tells MLflow, and the only module that imports it.
+
+`flows.evaluate` and `flows.train` log here after their stage is finished, so that tracking can never cost a result: a
+server that is gone or refuses makes a warning, and the functions return False. Series are logged with steps that make
+sense on an axis: MLflow draws a rate-distortion curve from a metric whose step is the rate.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clc.curves import CodecCurve, Comparison, OperatingPoint
+from flows.config import Workspace
+
+if TYPE_CHECKING:
+    pass
+
+logger = logging.getLogger(__name__)
+
+RD_CURVE = "rd_psnr_db_at_millibpp"
+"""PSNR logged at the step 1000 * bpp: MLflow's own line chart of it is the rate-distortion curve."""
+
+_METRICS = ("bpp", "psnr_db", "ms_ssim", "encode_s", "decode_s")
+_BATCH = 900  # MLflow takes 1000 metrics a request
+
+
+@dataclass(frozen=True)
+class Server:
+    """An MLflow database and the folder for the files of its runs."""
+
+    uri: str
+    artifacts: Path
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> "Server":
+        """Return the server of a workspace; its artifacts lie in the workspace too."""
+        return cls(workspace.mlflow_uri, workspace.root / "mlflow-artifacts")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `log_evaluation` logs: the curves over one data set, and files for the run of the codec under test."""
+
+    dataset: str
+    test: str
+    comparison: Comparison
+    params: Mapping[str, str]
+    files: Sequence[Path] = field(default_factory=tuple)
+
+
+def log_evaluation(server: Server, evaluation: Evaluation) -> bool:
+    """Log one parent run for each codec with its curve, and in it one child run for each quality.
+
+    BD-rates go to the parent of the codec under test, and so do the files. Returns False, after a warning, when the
+    server could not take it.
+    """
+    with _tolerant(server, "evaluate-codec") as session:
+        for curve in evaluation.comparison.curves:
+            _log_curve(session, evaluation, curve)
+    return session.is_logged
+
+
+def log_training(
+    server: Server,
+    name: str,
+    params: Mapping[str, Any],
+    series: Sequence[Mapping[str, Any]],
+    files: Sequence[Path] = (),
+) -> bool:
+    """Log one training run: its parameters, and every number of `series` as a metric at the entry's "step".
+
+    `series` are the lines of a training log; entries without a "step" are numbered, values that are no finite numbers
+    are passed over. Returns False, after a warning, when the server could not take it.
+    """
+    with _tolerant(server, "train-codec") as session:
+        run_id = session.start(name, {key: str(value) for key, value in params.items()})
+        points = [
+            (key, float(value), int(line.get("step", index)))
+            for index, line in enumerate(series)
+            for key, value in line.items()
+            if key != "step" and isinstance(value, int | float) and not isinstance(value, bool)
+        ]
+        session.metrics(run_id, points)
+        session.finish(run_id, files)
+    return session.is_logged
+
+
+class _Session:
+    """One experiment of a server while it is written to."""
+
+    def __init__(self, server: Server, experiment: str) -> None:
+        self._server, self._experiment = server, experiment
+        self.is_logged = False
+
+    def open(self) -> None:
+        from mlflow import MlflowClient  # here and below, because it takes seconds to import
+
+        self._client: MlflowClient = MlflowClient(tracking_uri=self._server.uri)
+        known = self._client.get_experiment_by_name(self._experiment)
+        if known is not None:
+            self._experiment_id = known.experiment_id
+            return
+        location = (self._server.artifacts / self._experiment).as_uri()
+        self._experiment_id = self._client.create_experiment(self._experiment, artifact_location=location)
+
+    def start(self, name: str, params: Mapping[str, str], parent: str | None = None) -> str:
+        from mlflow.entities import Param
+
+        tags = {"mlflow.runName": name} | ({} if parent is None else {"mlflow.parentRunId": parent})
+        run = self._client.create_run(self._experiment_id, tags=tags)
+        run_id = str(run.info.run_id)
+        self._client.log_batch(run_id, params=[Param(key, value[:500]) for key, value in params.items()])
+        return run_id
+
+    def metrics(self, run_id: str, points: Sequence[tuple[str, float, int]]) -> None:
+        from mlflow.entities import Metric
+
+        now_ms = int(time.time() * 1000)
+        found = [Metric(key, value, now_ms, step) for key, value, step in points if math.isfinite(value)]
+        for start in range(0, len(found), _BATCH):
+            self._client.log_batch(run_id, metrics=found[start : start + _BATCH])
+
+    def finish(self, run_id: str, files: Sequence[Path] = ()) -> None:
+        for path in files:
+            self._client.log_artifact(run_id, str(path))
+        self._client.set_terminated(run_id)
+
+
+@contextmanager
+def _tolerant(server: Server, experiment: str) -> Iterator[_Session]:
+    """Open a session whose failures of tracking, and no others, end in a warning."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    session = _Session(server, experiment)
+    try:
+        session.open()
+        yield session
+        session.is_logged = True
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        logger.warning("tracking_lost uri=%s experiment=%s reason=%r", server.uri, experiment, reason)
+
+
+def _log_curve(session: _Session, evaluation: Evaluation, curve: CodecCurve) -> None:
+    params = {"codec": curve.codec, "dataset": evaluation.dataset, "row": evaluation.comparison.row}
+    params |= {"references": curve.references, "pictures": str(len(evaluation.comparison.pictures))}
+    is_test = curve.codec == evaluation.test
+    parent = session.start(
+        f"{curve.codec} on {evaluation.dataset}", params | (dict(evaluation.params) if is_test else {})
+    )
+    for point in curve.points:
+        child = session.start(f"quality {point.quality:g}", params | {"quality": f"{point.quality:g}"}, parent)
+        session.metrics(child, [(name, getattr(point, name), 0) for name in _METRICS])
+        session.finish(child)
+    session.metrics(parent, [*_series(curve.points), *(_bd_rates(evaluation) if is_test else ())])
+    session.finish(parent, evaluation.files if is_test else ())
+
+
+def _series(points: Sequence[OperatingPoint]) -> list[tuple[str, float, int]]:
+    by_quality = [(name, getattr(point, name), round(point.quality)) for point in points for name in _METRICS]
+    return [*by_quality, *((RD_CURVE, point.psnr_db, round(1000 * point.bpp)) for point in points)]
+
+
+def _bd_rates(evaluation: Evaluation) -> list[tuple[str, float, int]]:
+    rates = evaluation.comparison.bd_rates(evaluation.test)
+    return [
+        (f"bd_rate_vs_{rate.anchor.replace(',', '').replace(' ', '_')}_percent", rate.percent, 0)
+        for rate in rates
+        if rate.percent is not None
+    ]
