@@ -72,6 +72,15 @@ def test_words_that_no_encoder_wrote_never_crash(table: CdfTable, words: bytes) 
         decode(table, write_varint(len(side)) + side + words)
 
 
+def test_symbols_beyond_the_words_read_zeros_and_no_foreign_memory(table: CdfTable) -> None:
+    n_symbols = 20_000
+    side = write_varint(n_symbols) + bytes(n_symbols)
+    indexes = np.full(n_symbols - 1, 3)  # all but one, because some of the side list is left over
+    cut = Decoder(table, side + STATE, n_symbols).pop(indexes)
+    whole = Decoder(table, side + STATE + bytes(4 * n_symbols), n_symbols).pop(indexes)
+    assert cut.tolist() == whole.tolist()
+
+
 @pytest.mark.parametrize("words", [b"", b"\x00" * 4, b"\xff" * 4, STATE + b"\x00", STATE[:7]])
 def test_words_that_are_cut_are_truncated(table: CdfTable, words: bytes) -> None:
     with pytest.raises(TruncatedStream):
