@@ -50,13 +50,14 @@ def measure(method: str, shards: Shards, components: int) -> dict[str, float]:
     )
     fitted_s = time.perf_counter() - started
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    started = time.perf_counter()
+    made_s, total, kept = -time.perf_counter(), 0.0, 0.0
     for _ in shards:
         pass
-    made_s = time.perf_counter() - started
-    sample = next(iter(shards)) - mean
-    kept = np.square(sample @ basis_KD.T).sum() / np.square(sample).sum()
-    return {"peak_mib": peak_mib, "seconds": fitted_s - reads * made_s, "kept": float(kept)}
+    made_s += time.perf_counter()
+    for shard in shards:
+        total += float(np.square(shard - mean).sum(dtype=np.float64))
+        kept += float(np.square((shard - mean) @ basis_KD.T).sum(dtype=np.float64))
+    return {"peak_mib": peak_mib, "seconds": fitted_s - reads * made_s, "kept": kept / total}
 
 
 def _ours(shards: Shards, components: int) -> tuple[np.ndarray, np.ndarray]:

@@ -100,7 +100,7 @@ def fit(shards: Iterable[Floats], components: int, seed: int = 0) -> Reduction:
         raise InputError(f"PCA needs at least one component, not {components}")
     if iter(shards) is shards:
         raise InputError("PCA reads the shards several times: pass something that can be iterated again, no generator")
-    # Sums are taken around a first guess of the mean, so that removing the rest of the mean afterwards cancels little.
+    # The first pass finds the mean while it works around a guess of it: that costs its basis one direction at most.
     centre = _first_mean(shards)
     width = min(components + _OVERSAMPLING, len(centre))
     basis_DW = np.random.default_rng(seed).standard_normal((len(centre), width), np.float32)
@@ -141,7 +141,7 @@ def _first_mean(shards: Iterable[Floats]) -> Doubles:
 
 
 def _scatter_times(shards: Iterable[Floats], centre: Doubles, basis_DW: Floats) -> tuple[int, Doubles, Doubles]:
-    """Read all vectors x once: return their count n, their mean m, and sum((x - m) (x - m)^T) @ basis, (D, W).
+    """Read all vectors x once: return their count n, their mean, and sum((x - centre) (x - centre)^T) @ basis, (D, W).
 
     Products are float32 within a block and summed up in float64 over blocks.
     """
@@ -154,11 +154,9 @@ def _scatter_times(shards: Iterable[Floats], centre: Doubles, basis_DW: Floats) 
         count += len(block_ND)
         offset_D += block_ND.sum(axis=0, dtype=np.float64)
         product_DW += block_ND.T @ (block_ND @ basis_DW)
-    offset_D /= count
-    product_DW -= np.outer(count * offset_D, offset_D @ basis_DW)
     if not np.isfinite(product_DW).all():
         raise InputError("some vectors are not finite: extract the features again")
-    return count, centre32_D + offset_D, product_DW
+    return count, centre32_D + offset_D / count, product_DW
 
 
 def _blocks(shards: Iterable[Floats], dimension: int) -> Iterator[Floats]:
