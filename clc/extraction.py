@@ -68,12 +68,7 @@ def extract_shard(plan: ShardPlan) -> ShardReport:
     Raises InputError where this machine opens another backbone than the plan was made with, StorageError where the
     files cannot be written.
     """
-    backbone = _opened(plan.backbone)
-    if digest_json(backbone.describe()) != plan.backbone_digest:
-        raise InputError(
-            f"this worker's backbone {plan.backbone!r} is not the one that the work was planned with: "
-            "give every worker the same release, weights and files"
-        )
+    backbone = _opened(plan.backbone, plan.backbone_digest)
     vectors, items, failures = _describe(plan.items, BlobStore(plan.blobs_root), backbone)
     arrays, table = plan.stem.with_suffix(".safetensors"), plan.stem.with_suffix(".parquet")
     write_arrays(arrays, {_VECTORS: np.concatenate([np.empty((0, backbone.dimension), np.float32), *vectors])})
@@ -97,9 +92,15 @@ def read_items(path: Path) -> list[Item]:
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(spec: str) -> Backbone:
-    """Open a backbone once for all shards that this process works on."""
-    return open_backbone(spec)
+def _opened(spec: str, digest: str) -> Backbone:
+    """Open a backbone once for all shards that this process works on; `digest` is what its description must have."""
+    backbone = open_backbone(spec)
+    if digest_json(backbone.describe()) != digest:
+        raise InputError(
+            f"this worker's backbone {spec!r} is not the one that the work was planned with: "
+            "give every worker the same release, weights and files"
+        )
+    return backbone
 
 
 def _describe(

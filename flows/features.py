@@ -31,6 +31,9 @@ from storage.tables import read_table, write_table
 logger = logging.getLogger(__name__)
 
 MODULES = ("clc.extraction", "clc.features", "clc.images", "flows.features")
+CODEC_MODULES = ("clc.model", "clc.references", "clc.transforms")
+"""What the codec's own analysis runs, beside the weights that its bundle id names."""
+
 _RETRIES = 2
 _CONNECT_S = 10
 _ANY_PORT = "127.0.0.1:0"
@@ -71,7 +74,7 @@ def extract_features(
         "extract-features",
         inputs={"ingest": ingested.key},
         config={"backbone": opened.describe(), "part": part, "shard_items": shard_items},
-        modules=MODULES,
+        modules=[*MODULES, *(CODEC_MODULES if backbone == "codec" else ())],
         body=lambda folder: _extract(
             _plans(items, shard_items, folder, workspace, backbone, opened), opened, workers, dask_scheduler
         ),
