@@ -16,7 +16,7 @@ All numbers are little-endian; varints are minimal (`clc.varints`).
     1          alignment       0: the references are not aligned
     1 to 4     payload length  varint, bytes
     4          checksum        CRC-32 of every byte of the stream but these four
-    4          latents' CRC    CRC-32 of the symbols that the payload decodes to; the codec checks it
+    4          latents' CRC    CRC-32 of this header and the latents that the payload decodes to; the codec checks it
     ..         payload         of `clc.rangecoder`
     =========  ==============  =================================================================================
 

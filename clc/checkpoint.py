@@ -2,7 +2,7 @@
 
     weights.safetensors   the moving average of the parameters: usable at any moment, whatever stops the run
     model.json            the configuration that the weights belong to
-    state.safetensors     parameters, average, optimiser moments, state of the noise generator
+    state.safetensors     parameters, average, optimiser moments, the noise generator, what described the dictionary
     state.json            step, minutes used, state of the sampler
     log.jsonl             every line of the log so far
 
@@ -44,6 +44,8 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
     state |= {f"ema.{name}": value for name, value in trainer.ema.items()}
     for name, parameter in trainer.model.named_parameters():
         state |= {f"adam.{name}.{key}": value for key, value in trainer.optimiser.state[parameter].items()}
+    state |= {f"bank.{name}": value for name, value in trainer.described_by.items()}
+    state["middle_step"] = trainer.described_at
     state["noise"] = trainer.noise.get_state()
     write_bytes(folder / STATE, save({name: value.clone().contiguous() for name, value in state.items()}))
     position = {
@@ -69,6 +71,7 @@ def resume_checkpoint(trainer: Trainer, folder: Path) -> None:
         trainer.noise.set_state(state["noise"])
         trainer.step, trainer.minutes = position["step"], position["minutes"]
         trainer.sampler_rng.bit_generator.state = position["sampler"]
+        described_by = {k.removeprefix("bank."): v for k, v in state.items() if k.startswith("bank.")}
+        trainer.restore_bank(described_by, state["middle_step"])
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"cannot resume from {folder}: {error}; start the run anew without --resume") from error
-    trainer.refresh_bank()

@@ -9,7 +9,7 @@ stream whose latents are not those of the encoder raises `DecodeMismatch` and ne
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -92,7 +92,7 @@ class Codec:
         candidates: list[tuple[int, ...]] = [()]
         if references == "auto":
             candidates.append(self._retrieve(image_HW3))
-        streams = [self._encode_with(y, image_HW3.shape, quality_q6, chosen) for chosen in candidates]
+        streams = [self._encode_with(y, image_HW3.shape[:2], quality_q6, chosen) for chosen in candidates]
         best = min(streams, key=len)
         self._decode_latents(parse(best))
         return best
@@ -102,25 +102,27 @@ class Codec:
         return tuple(int(i) for i in multi_query(self._index, queries, REFERENCES).indices)
 
     def _encode_with(
-        self, y: torch.Tensor, shape: tuple[int, ...], quality_q6: int, references: tuple[int, ...]
+        self, y: torch.Tensor, size: tuple[int, int], quality_q6: int, references: tuple[int, ...]
     ) -> bytes:
-        scaled = y / self._model.gains.step(torch.tensor([quality_q6], device=self.device))
-        conditions = self._conditions(quality_q6, references)
-        payload, decoded = encode_latents(self._prior, self.bundle.table, scaled, self._model.h_a(scaled), conditions)
         stream = Stream(
             profile=PROFILE,
-            width=shape[1],
-            height=shape[0],
+            width=size[1],
+            height=size[0],
             quality_q6=quality_q6,
             bundle_id=self.bundle.id_bytes,
             references=references,
-            latents_crc32=decoded.crc32,
-            payload=payload,
+            latents_crc32=0,
+            payload=b"",
         )
-        return pack(stream)
+        scaled = y / self._model.gains.step(torch.tensor([quality_q6], device=self.device))
+        z = self._model.h_a(scaled)
+        payload, decoded = encode_latents(self._prior, self.bundle.table, scaled, z, self._conditions(stream))
+        return pack(replace(stream, latents_crc32=decoded.crc32, payload=payload))
 
-    def _conditions(self, quality_q6: int, references: tuple[int, ...]) -> Conditions:
-        return Conditions(quality_q6, self.bundle.entries.conditioning(references).to(self.device))
+    def _conditions(self, stream: Stream) -> Conditions:
+        header = pack(replace(stream, latents_crc32=0, payload=b""))
+        tokens = self.bundle.entries.conditioning(stream.references).to(self.device)
+        return Conditions(stream.quality_q6, tokens, header)
 
     @torch.no_grad()
     def decode(self, data: bytes) -> Picture:
@@ -146,7 +148,7 @@ class Codec:
                 f"the stream was written with bundle {stream.bundle_id.hex()}, but bundle {self.bundle.bundle_id} "
                 "is loaded: name the stream's bundle (--bundle FOLDER)"
             )
-        conditions = self._conditions(stream.quality_q6, stream.references)
+        conditions = self._conditions(stream)
         shape = (self.bundle.config.hyper, -(-stream.height // STRIDE_Z), -(-stream.width // STRIDE_Z))
         decoded = decode_latents(self._prior, self.bundle.table, stream.payload, shape, conditions, trace)
         if decoded.crc32 != stream.latents_crc32:

@@ -1,7 +1,8 @@
 """The one tree of errors that this project raises on purpose.
 
-Its root and `StorageError` live in `storage.errors`, because storage imports nothing from here. Everything a caller may want to catch descends from `ClcError`; a command line turns any of them into one line and a
-non-zero exit. A message says what happened, where, and what to do about it.
+Its root and `StorageError` live in `storage.errors`, because storage imports nothing from here. Everything that a
+caller may want to catch descends from `ClcError`; a command line turns any of them into one line and a non-zero exit. A
+message says what happened, where, and what to do about it.
 """
 
 from storage.errors import ClcError, StorageError

@@ -87,7 +87,7 @@ def _dictionary(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArr
         tokens.append(torch.round(model.tokens(y)[0] * (1 << TOKEN_BITS)).to(torch.int8).numpy())
         vectors.append(spp(model.describe(y)))
     stacked = np.concatenate(vectors)
-    reduced = reduction.fit([stacked], min(KEY_COMPONENTS, len(stacked)))
+    reduced = reduction.fit([stacked], min(KEY_COMPONENTS, max(1, len(stacked) - 1)))
     stored = {name: array.astype(np.float16) for name, array in reduced.arrays().items()}
     restored = reduction.Reduction.from_arrays({name: array.astype(np.float32) for name, array in stored.items()})
     return {"tokens": np.stack(tokens), "keys": restored.apply(stacked).astype(np.float16), **stored}

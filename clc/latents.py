@@ -32,7 +32,7 @@ Trace = Callable[[str, Tensor], None]
 
 
 class Decoded(NamedTuple):
-    """`y_hat` float64 (1, M, h, w) in symbol units, `a` float64 (1, A, h, w), and the CRC-32 of z_hat and y_hat."""
+    """`y_hat` float64 (1, M, h, w) in symbol units, `a` float64 (1, A, h, w), and `latents_crc32`."""
 
     y_hat: Tensor
     a: Tensor
@@ -41,10 +41,15 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True)
 class Conditions:
-    """What both sides know before the first symbol: quality in 1/64 and the tokens (1, N, T) of the references."""
+    """What both sides know before the first symbol: quality in 1/64 and the tokens (1, N, T) of the references.
+
+    `header` are bytes that stand for all fields of the stream; they enter the checksum of the latents, so that a stream
+    whose header was exchanged is noticed even where the latents come out the same.
+    """
 
     quality_q6: int
     tokens_1NT: Tensor
+    header: bytes = b""
 
 
 def walk(
@@ -77,12 +82,12 @@ def walk(
             decoded.append(y_hat)
         channel0 += channels
     y_hat = torch.cat(decoded, dim=1)
-    return Decoded(y_hat, a, latents_crc32(z_hat, y_hat))
+    return Decoded(y_hat, a, latents_crc32(conditions.header, z_hat, y_hat))
 
 
-def latents_crc32(z_hat: Tensor, y_hat: Tensor) -> int:
-    """CRC-32 over z_hat and then y_hat in 1/64, each as little-endian int32."""
-    crc = zlib.crc32(z_hat.to(torch.int32).cpu().numpy().astype("<i4").tobytes())
+def latents_crc32(header: bytes, z_hat: Tensor, y_hat: Tensor) -> int:
+    """CRC-32 over the header, then z_hat, then y_hat in 1/64, both as little-endian int32."""
+    crc = zlib.crc32(z_hat.to(torch.int32).cpu().numpy().astype("<i4").tobytes(), zlib.crc32(header))
     fixed = torch.round(y_hat * (1 << MEAN_BITS)).to(torch.int32).cpu().numpy()
     return zlib.crc32(fixed.astype("<i4").tobytes(), crc)
 

@@ -155,7 +155,7 @@ class Model(nn.Module):
     def analyse(self, image_HW3: Picture) -> Tensor:
         """Latents y (1, M, h, w) of a uint8 picture, padded by its edges to multiples of 64 px; h, w multiples of 4."""
         device = self.gains.log_step.device
-        pixels = torch.from_numpy(np.ascontiguousarray(image_HW3)).to(device).permute(2, 0, 1)[None].float() / 255.0
+        pixels = torch.from_numpy(image_HW3.copy()).to(device).permute(2, 0, 1)[None].float() / 255.0
         height, width = image_HW3.shape[:2]
         padded = F.pad(pixels, (0, -width % STRIDE_Z, 0, -height % STRIDE_Z), mode="replicate")
         return self.g_a(padded.contiguous(memory_format=torch.channels_last))

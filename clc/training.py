@@ -10,6 +10,7 @@ bare worker can run it. What it keeps in its output folder, and how it goes on, 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import logging
 import sys
@@ -99,6 +100,8 @@ class Trainer:
         self.step, self.minutes, self.bad_steps = 0, 0.0, 0
         self.log: list[dict[str, Any]] = []
         self.ema: dict[str, Tensor] = {}
+        self.described_by: dict[str, Tensor] = {}
+        self.described_at = torch.empty(0)
         linear = [p for n, p in self.model.named_parameters() if ".linear." in n]
         others = [p for n, p in self.model.named_parameters() if ".linear." not in n]
         self.groups = [(others, config.learning_rate), (linear, config.learning_rate * config.linear_rate_factor)]
@@ -162,8 +165,17 @@ class Trainer:
         }
 
     def refresh_bank(self) -> None:
-        """Describes the dictionary entries anew, by the current analysis transform."""
-        self.bank.refresh(self.model.g_a, self._middle_step())
+        """Describes the dictionary entries anew, by the current analysis transform, which is remembered."""
+        self.described_by = {name: value.detach().clone() for name, value in self.model.g_a.state_dict().items()}
+        self.described_at = self._middle_step().clone()
+        self.bank.refresh(self.model.g_a, self.described_at)
+
+    def restore_bank(self, described_by: dict[str, Tensor], described_at: Tensor) -> None:
+        """Describes the entries as an earlier `refresh_bank` did, from what that remembered."""
+        g_a = copy.deepcopy(self.model.g_a)
+        g_a.load_state_dict(described_by)
+        self.described_by, self.described_at = described_by, described_at
+        self.bank.refresh(g_a, described_at)
 
     def _middle_step(self) -> Tensor:
         return self.model.gains.step(torch.tensor([MIDDLE_QUALITY_Q6])).detach()

@@ -1,0 +1,84 @@
+"""A bundle is what its manifest names, to the byte, or it is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from clc.bundle import SHIPPED, Bundle, exact_layers
+from clc.errors import ClcError, InputError, StorageError
+from clc.exact import MANTISSA_BITS, GridConv2d, sum_bound_bits
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SHIPPED, tmp_path / "bundle"))
+
+
+def test_the_shipped_bundle_is_under_12_mb() -> None:
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*")) < 12e6
+
+
+def test_every_exact_layer_of_the_shipped_bundle_is_proven() -> None:
+    layers = [layer for layer in exact_layers(Bundle.load().prior).values() if isinstance(layer, GridConv2d)]
+    assert len(layers) > 40
+    assert all(sum_bound_bits(**layer.export()) <= MANTISSA_BITS for layer in layers)
+
+
+def test_the_float_prior_holds_the_same_integers_as_the_exact_one() -> None:
+    bundle = Bundle.load()
+    floats = exact_layers(bundle.model.prior)
+    for name, layer in exact_layers(bundle.prior).items():
+        for part, value in layer.export().items():
+            assert torch.equal(value, floats[name].export()[part]), name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["transforms.safetensors", "prior.safetensors", "tables.safetensors", "dictionary.safetensors", "entries.json"],
+)
+def test_one_flipped_bit_in_any_file_is_noticed(copied: Path, name: str) -> None:
+    data = bytearray((copied / name).read_bytes())
+    data[len(data) // 2] ^= 4
+    (copied / name).write_bytes(data)
+    with pytest.raises(StorageError):
+        Bundle.load(copied)
+
+
+@pytest.mark.parametrize("name", ["prior.safetensors", "entries.json"])
+def test_a_missing_file_is_named(copied: Path, name: str) -> None:
+    (copied / name).unlink()
+    with pytest.raises(StorageError, match=name):
+        Bundle.load(copied)
+
+
+def test_a_folder_without_a_bundle_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no bundle in"):
+        Bundle.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 99},
+        {"format": "else"},
+        {"model": {"slices": [1]}},
+        {"model": {"slices": "no"}},
+        {"model": 5},
+        {"files": {}},
+    ],
+)
+def test_a_manifest_that_says_something_else_is_refused(copied: Path, change: dict[str, object]) -> None:
+    manifest = json.loads((copied / "manifest.json").read_text())
+    (copied / "manifest.json").write_text(json.dumps({**manifest, **change}))
+    with pytest.raises(ClcError):
+        Bundle.load(copied)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": "clc-bundle"}'])
+def test_a_damaged_manifest_is_refused(copied: Path, text: str) -> None:
+    (copied / "manifest.json").write_text(text)
+    with pytest.raises(StorageError):
+        Bundle.load(copied)

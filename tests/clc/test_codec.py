@@ -1,0 +1,143 @@
+"""The codec as a user has it: any size, any quality, real files, and nothing but errors for anything else."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import clc
+from clc.bitstream import pack, parse
+from clc.codec import Codec, stream_info
+from clc.errors import BitstreamError, DictionaryMismatch, InputError
+from clc.metrics import psnr_db
+from tests.conftest import Picture
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (64, 64), (65, 63), (255, 257), (1, 300)])
+def test_any_size_comes_back(shipped: Codec, photo: Picture, size: tuple[int, int]) -> None:
+    image = np.ascontiguousarray(photo[: size[0], : size[1]])
+    decoded = shipped.decode(shipped.encode(image, 60))
+    assert decoded.shape == image.shape
+    assert decoded.dtype == np.uint8
+    assert psnr_db(image, decoded) > 25
+
+
+def test_rate_and_quality_rise_together(shipped: Codec, photo: Picture) -> None:
+    streams = [shipped.encode(photo, quality) for quality in (0, 25, 50, 75, 100)]
+    sizes = [len(data) for data in streams]
+    psnrs = [psnr_db(photo, shipped.decode(data)) for data in streams]
+    assert sizes == sorted(sizes)
+    assert psnrs == sorted(psnrs)
+    assert sizes[-1] > 4 * sizes[0]
+    assert psnrs[-1] > 36
+
+
+def test_a_fraction_of_a_quality_step_counts(shipped: Codec, photo: Picture) -> None:
+    assert len({shipped.encode(photo, quality) for quality in (50.0, 50.25, 50.5)}) == 3
+
+
+def test_encoding_is_deterministic(shipped: Codec, photo: Picture) -> None:
+    assert shipped.encode(photo, 40) == shipped.encode(photo, 40)
+
+
+def test_references_never_make_a_stream_longer(shipped: Codec, photo: Picture) -> None:
+    for quality in (10, 50, 90):
+        alone = shipped.encode(photo, quality, references="none")
+        assert stream_info(alone).references == ()
+        assert len(shipped.encode(photo, quality, references="auto")) <= len(alone)
+
+
+def test_a_picture_of_the_dictionary_finds_itself(shipped: Codec, photo: Picture) -> None:
+    entries = shipped.bundle.entries
+    found = shipped._retrieve(photo)
+    assert len(set(found)) == 3
+    assert all(0 <= index < len(entries) for index in found)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_extreme_pictures_survive(shipped: Codec, seed: int) -> None:
+    noise = np.random.default_rng(seed).integers(0, 2, (96, 80, 3)).astype(np.uint8) * 255
+    decoded = shipped.decode(shipped.encode(noise, 100))
+    assert decoded.shape == noise.shape
+
+
+def test_a_flat_picture_costs_next_to_nothing(shipped: Codec) -> None:
+    flat = np.full((256, 256, 3), 128, np.uint8)
+    data = shipped.encode(flat, 50)
+    assert len(data) < 1000
+    assert psnr_db(flat, shipped.decode(data)) > 40
+
+
+def test_the_package_functions_are_the_codec(photo: Picture) -> None:
+    small = np.ascontiguousarray(photo[:64, :64])
+    assert clc.decode(clc.encode(small, 50)).shape == small.shape
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((0, 8, 3), np.uint8),
+    ],
+)
+def test_what_is_no_picture_is_refused(shipped: Codec, image: np.ndarray) -> None:
+    with pytest.raises(InputError):
+        shipped.encode(image)
+
+
+@pytest.mark.parametrize("quality", [-1, 101, float("nan"), float("inf")])
+def test_a_quality_out_of_range_is_refused(shipped: Codec, photo: Picture, quality: float) -> None:
+    with pytest.raises(InputError, match="quality"):
+        shipped.encode(photo, quality)
+
+
+def test_a_stream_of_another_bundle_names_both(shipped: Codec, photo: Picture) -> None:
+    stream = parse(shipped.encode(np.ascontiguousarray(photo[:64, :64])))
+    other = pack(dataclasses.replace(stream, bundle_id=bytes(8)))
+    with pytest.raises(DictionaryMismatch, match=f"{bytes(8).hex()}.*{shipped.bundle.bundle_id}"):
+        shipped.decode(other)
+
+
+def test_altered_streams_with_a_right_checksum_never_give_a_picture(shipped: Codec, photo: Picture) -> None:
+    data = shipped.encode(np.ascontiguousarray(photo[:64, :64]), 30)
+    stream = parse(data)
+    right, n_refused = shipped.decode(data), 0
+    rng = np.random.default_rng(0)
+    for _ in range(120):
+        payload = bytearray(stream.payload)
+        payload[rng.integers(len(payload))] ^= 1 << rng.integers(8)
+        try:
+            decoded = shipped.decode(pack(dataclasses.replace(stream, payload=bytes(payload))))
+        except BitstreamError:
+            n_refused += 1
+        else:
+            # A bit that no symbol depends on: the latents are the encoder's, so the picture is too.
+            assert np.array_equal(decoded, right)
+    assert n_refused > 100
+
+
+@pytest.mark.parametrize(
+    "field", [{"quality_q6": 3201}, {"references": (0, 1, 2)}, {"width": 200}, {"height": 10}, {"width": 127}]
+)
+def test_altered_fields_with_a_right_checksum_are_noticed(
+    shipped: Codec, photo: Picture, field: dict[str, object]
+) -> None:
+    stream = parse(shipped.encode(np.ascontiguousarray(photo[:128, :128]), 50, references="none"))
+    altered = dataclasses.replace(stream, **field)
+    with pytest.raises(BitstreamError):
+        shipped.decode(pack(altered))
+
+
+def test_every_prefix_of_a_stream_is_refused(shipped: Codec, photo: Picture) -> None:
+    data = shipped.encode(np.ascontiguousarray(photo[:64, :64]), 30)
+    for length in range(len(data)):
+        with pytest.raises(BitstreamError):
+            shipped.decode(data[:length])
+
+
+def test_a_reference_that_the_dictionary_lacks_is_refused(shipped: Codec, photo: Picture) -> None:
+    stream = parse(shipped.encode(np.ascontiguousarray(photo[:64, :64])))
+    with pytest.raises(DictionaryMismatch, match="entry 4095"):
+        shipped.decode(pack(dataclasses.replace(stream, references=(4095,))))

@@ -1,0 +1,138 @@
+"""Training: budgets, the schedule, resuming to the bit, and stopping when the numbers go wrong."""
+
+import json
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clc.checkpoint import save_checkpoint
+from clc.data import CropSampler, PictureSet, read_folders
+from clc.errors import ClcError, InputError
+from clc.images import png_bytes, read_image
+from clc.model import Model, ModelConfig
+from clc.training import Trainer, TrainingConfig, random_entries, train
+from clc.training import main as train_command
+
+SMALL = ModelConfig(
+    slices=(8, 8), narrow=16, wide=16, hyper=8, hyper_width=8, features=16, token=8, reference=8, context=16
+)
+CONFIG = TrainingConfig(
+    minutes=60.0, steps=6, batch_px=2 * 64 * 64, crops=((0.0, 64), (0.5, 128)), warmup_steps=2, held_out=1, model=SMALL
+)
+
+
+@pytest.fixture(scope="module")
+def data() -> PictureSet:
+    names = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+    pictures = [read_image((files("skimage") / "data" / name).read_bytes()) for name in names]
+    return PictureSet(pictures, list(names))
+
+
+@pytest.fixture(scope="module")
+def entries(data: PictureSet) -> PictureSet:
+    return random_entries(data, 4, seed=0)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_ends_at_its_steps_and_leaves_weights_and_log(
+    data: PictureSet, entries: PictureSet, tmp_path: Path
+) -> None:
+    result = train(CONFIG, data, entries, tmp_path)
+    assert result.steps == 6
+    assert {"weights.safetensors", "state.safetensors", "state.json", "log.jsonl", "model.json"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
+    last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert len(last["validation_bpp"]) == 5
+    assert last["validation_bpp"] == sorted(last["validation_bpp"])
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
+    data: PictureSet, entries: PictureSet, tmp_path: Path
+) -> None:
+    whole = train(CONFIG, data, entries, tmp_path / "whole")
+    first = Trainer(CONFIG, data, entries, tmp_path / "parts")
+    first.start_fresh()
+    for _ in range(3):
+        first.train_step()
+    save_checkpoint(first, tmp_path / "parts")
+    resumed = train(CONFIG, data, entries, tmp_path / "parts", is_resumed=True)
+    assert resumed.steps == whole.steps
+    assert same(resumed.weights, whole.weights)
+
+
+def test_training_lowers_the_loss(data: PictureSet, entries: PictureSet, tmp_path: Path) -> None:
+    trainer = Trainer(replace(CONFIG, steps=60, learning_rate=2e-3), data, entries, tmp_path)
+    trainer.start_fresh()
+    before = trainer.validate()
+    for _ in range(60):
+        trainer.train_step()
+    after = trainer.validate()
+    assert after["validation_bpp"][2] < 0.8 * before["validation_bpp"][2]
+    assert after["validation_psnr_db"][2] > before["validation_psnr_db"][2] - 0.5
+
+
+def test_nothing_to_resume_is_told(data: PictureSet, entries: PictureSet, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot resume"):
+        train(CONFIG, data, entries, tmp_path, is_resumed=True)
+
+
+def test_weights_of_another_model_are_refused(data: PictureSet, entries: PictureSet, tmp_path: Path) -> None:
+    other = Model(replace(SMALL, wide=24)).state_dict()
+    with pytest.raises(InputError, match="do not fit"):
+        train(CONFIG, data, entries, tmp_path, start=other)
+
+
+def test_three_non_finite_gradients_stop_the_run_and_name_the_step(
+    data: PictureSet, entries: PictureSet, tmp_path: Path
+) -> None:
+    trainer = Trainer(CONFIG, data, entries, tmp_path)
+    trainer.start_fresh()
+    before = {name: value.clone() for name, value in trainer.average_state().items()}
+    with torch.no_grad():
+        trainer.model.g_s.enter.bias.fill_(float("nan"))
+    for _ in range(2):
+        trainer.train_step()
+    with pytest.raises(ClcError, match="stopped at step 0"):
+        trainer.train_step()
+    assert same(trainer.average_state(), before)
+
+
+def test_the_schedule_warms_up_holds_and_decays_to_zero() -> None:
+    config = TrainingConfig(warmup_steps=10, decay_from=0.5)
+    assert config.rate_factor(0.0, 0) == pytest.approx(0.1)
+    assert config.rate_factor(0.3, 100) == 1.0
+    assert config.rate_factor(0.75, 100) == pytest.approx(0.5)
+    assert config.rate_factor(1.0, 100) == 0.0
+    assert [config.crop_px(share) for share in (0.0, 0.64, 0.65, 1.0)] == [128, 128, 256, 256]
+
+
+def test_crops_come_from_inside_and_small_pictures_are_mirrored() -> None:
+    ramp = np.arange(40 * 30 * 3).reshape(40, 30, 3).astype(np.uint8)
+    pixels, photos = CropSampler(PictureSet([ramp], ["ramp"])).sample(np.random.default_rng(0), 4, 64)
+    assert pixels.shape == (4, 3, 64, 64)
+    assert photos == ["ramp"] * 4
+    assert set(np.unique(pixels.numpy())) <= set(np.unique(ramp))
+
+
+def test_a_broken_picture_among_training_pictures_is_left_out(
+    tmp_path: Path, photo: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "good.png").write_bytes(png_bytes(photo))
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG nothing")
+    assert len(read_folders([tmp_path])) == 1
+    assert "bad.png" in caplog.text
+
+
+def test_the_command_says_in_one_line_that_there_are_no_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_command(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--minutes", "1"]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1

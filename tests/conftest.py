@@ -1,0 +1,23 @@
+"""What several folders of tests share: the shipped codec, and a real photograph that a wheel carries."""
+
+from importlib.resources import files
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from clc.codec import Codec
+from clc.images import read_image
+
+Picture = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Codec:
+    return Codec.load()
+
+
+@pytest.fixture(scope="session")
+def photo() -> Picture:
+    """A photograph of a cat, uint8 (300, 451, 3)."""
+    return read_image((files("skimage") / "data" / "chelsea.png").read_bytes())
