@@ -62,6 +62,8 @@ def evaluate_codec(
         The key of the finished stage. Its folder holds rows.parquet, summary.json, rd.png and report.html.
     """
     ladder = _checked_qualities(qualities)
+    if most_pictures < 1:
+        raise InputError(f"most_pictures is {most_pictures}; at least one picture is needed")
     workspace = Workspace.from_environment()
     pictures = resolve(workspace, "ingest-images", ingest)
     folder = find_bundle(workspace, bundle)

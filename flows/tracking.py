@@ -60,6 +60,7 @@ def log_evaluation(server: Server, evaluation: Evaluation) -> bool:
     server could not take it.
     """
     with _tolerant(server, "evaluate-codec") as session:
+        session.open()
         for curve in evaluation.comparison.curves:
             _log_curve(session, evaluation, curve)
     return session.is_logged
@@ -74,16 +75,18 @@ def log_training(
 ) -> bool:
     """Log one training run: its parameters, and every number of `series` as a metric at the entry's "step".
 
-    `series` are the lines of a training log; entries without a "step" are numbered, values that are no finite numbers
-    are passed over. Returns False, after a warning, when the server could not take it.
+    `series` are the lines of a training log; entries without a "step" are numbered. A list of numbers becomes a metric
+    for each place in it, `name/0` and so on; values that are no finite numbers are passed over. Returns False, after a
+    warning, when the server could not take it.
     """
     with _tolerant(server, "train-codec") as session:
+        session.open()
         run_id = session.start(name, {key: str(value) for key, value in params.items()})
         points = [
-            (key, float(value), int(line.get("step", index)))
+            (key, value, int(line.get("step", index)))
             for index, line in enumerate(series)
-            for key, value in line.items()
-            if key != "step" and isinstance(value, int | float) and not isinstance(value, bool)
+            for key, value in _numbers(line)
+            if key != "step"
         ]
         session.metrics(run_id, points)
         session.finish(run_id, files)
@@ -133,18 +136,25 @@ class _Session:
 
 @contextmanager
 def _tolerant(server: Server, experiment: str) -> Iterator[_Session]:
-    """Open a session whose failures of tracking, and no others, end in a warning."""
+    """Yield a session whose failures of tracking, and no others, end the block with a warning."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     session = _Session(server, experiment)
     try:
-        session.open()
         yield session
         session.is_logged = True
     except (MlflowException, SQLAlchemyError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         logger.warning("tracking_lost uri=%s experiment=%s reason=%r", server.uri, experiment, reason)
+
+
+def _numbers(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for key, value in line.items():
+        values = {f"{key}/{place}": one for place, one in enumerate(value)} if isinstance(value, list) else {key: value}
+        for name, one in values.items():
+            if isinstance(one, int | float) and not isinstance(one, bool):
+                yield name, float(one)
 
 
 def _log_curve(session: _Session, evaluation: Evaluation, curve: CodecCurve) -> None:

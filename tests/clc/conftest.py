@@ -1,0 +1,65 @@
+"""What tests of the measuring modules share: a codec that stands in for ours, and scenes that are quick to code."""
+
+import io
+import struct
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from clc.errors import InputError, TruncatedStream
+
+
+class WebpCodec:
+    """Stands in for `clc.codec.Codec`: WebP behind a header, which references "none" pad by a quarter."""
+
+    def __init__(self, bundle_id: str = "00112233445566ff") -> None:
+        self.bundle = SimpleNamespace(bundle_id=bundle_id)
+
+    def encode(self, image_HW3: NDArray[np.uint8], quality: float = 50.0, references: str = "auto") -> bytes:
+        if references not in ("auto", "none"):
+            raise InputError(f"references must be auto or none, not {references}")
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(image_HW3)).save(buffer, "WEBP", quality=round(quality), method=0)
+        padding = b"" if references == "auto" else bytes(len(buffer.getvalue()) // 4)
+        return struct.pack("<I", len(padding)) + padding + buffer.getvalue()
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        if len(data) < 5:
+            raise TruncatedStream("the stream ends within its header")
+        (padding,) = struct.unpack_from("<I", data)
+        with Image.open(io.BytesIO(data[4 + padding :])) as picture:
+            return np.asarray(picture.convert("RGB"))
+
+
+@pytest.fixture(scope="session")
+def webp_codec() -> WebpCodec:
+    """Return a codec with the interface of ours that needs no model."""
+    return WebpCodec()
+
+
+@pytest.fixture(scope="session")
+def scene_HW3() -> NDArray[np.uint8]:
+    """Return a 176x192 picture with shading, edges and grain, so that every codec has something to lose."""
+    return make_scene(0)
+
+
+@pytest.fixture(scope="session")
+def make_scene_HW3():
+    """Return the function that makes scenes of any seed and size."""
+    return make_scene
+
+
+def make_scene(seed: int, height: int = 176, width: int = 192) -> NDArray[np.uint8]:
+    """Blobs of different size and colour over shading, with grain; the same for the same seed on every machine."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    image = np.stack([60 + 80 * x / width, 80 + 60 * y / height, 100 + 40 * (x + y) / (width + height)], axis=-1)
+    for _ in range(40):
+        centre, radius = generator.uniform(0, (height, width)), generator.uniform(3, 30)
+        inside = np.hypot(y - centre[0], x - centre[1]) < radius
+        image[inside] = generator.uniform(0, 255, 3)
+    image += generator.normal(0, 6, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8)

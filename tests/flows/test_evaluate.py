@@ -1,0 +1,219 @@
+"""The flow evaluate-codec with a codec that stands in for ours: outputs, reuse, refusals."""
+
+import io
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+import flows.evaluate
+from clc.baselines import find_baselines
+from clc.errors import CorruptStream, InputError
+from clc.evaluation import rows_from_table
+from clc.images import png_bytes
+from flows.evaluate import evaluate_codec
+from flows.stage import resolve, run_stage
+from storage.tables import read_table, write_table
+
+JPEG = find_baselines(["jpeg"]).available[0]
+
+
+class JpegCodec:
+    """Stands in for `clc.codec.Codec`: JPEG, which references "none" pad by an eighth."""
+
+    def __init__(self, bundle_id="00112233445566ff"):
+        self.bundle = SimpleNamespace(bundle_id=bundle_id)
+
+    def encode(self, image_HW3, quality=50.0, references="auto"):
+        data = JPEG.encode(image_HW3, quality)
+        return data if references == "auto" else data + bytes(len(data) // 8)
+
+    def decode(self, data):
+        return JPEG.decode(data)
+
+
+@pytest.fixture
+def codec(monkeypatch):
+    """Have the flow load a stand-in, measure two baselines only, and tell nothing to MLflow."""
+    logged = []
+    monkeypatch.setattr("flows.subject.Codec.load", lambda folder: JpegCodec())
+    monkeypatch.setattr(flows.evaluate, "find_baselines", lambda: find_baselines(["jpeg", "webp"]))
+    monkeypatch.setattr(flows.evaluate, "log_evaluation", lambda server, evaluation: logged.append(evaluation))
+    return logged
+
+
+def make_picture(seed):
+    grain = np.random.default_rng(seed).normal(size=(12, 12, 3)) * 60 + 120
+    small = Image.fromarray(np.clip(grain, 0, 255).astype(np.uint8))
+    return np.asarray(small.resize((176, 168), Image.Resampling.BICUBIC))
+
+
+def ingest(workspace, parts, key_seed=0):
+    """Finish an ingest-images with pictures of the given (seed or array, part, row)."""
+
+    def body(directory):
+        rows = []
+        for index, (picture, part, row) in enumerate(parts):
+            image_HW3 = make_picture(picture) if isinstance(picture, int) else picture
+            rows.append(
+                {
+                    "item_id": f"item{index}",
+                    "name": f"picture {index}",
+                    "photo": f"photo {index}",
+                    "part": part,
+                    "row": row,
+                    "blob": workspace.blobs.put(png_bytes(image_HW3)),
+                    "status": "ok",
+                    "source": "a test",
+                }
+            )
+        write_table(directory / "items.parquet", pa.Table.from_pylist(rows))
+        return {"source": "test photos"}
+
+    inputs = {"pictures": str(key_seed)}
+    return run_stage(workspace, "ingest-images", inputs=inputs, config={}, modules=[], body=body).key
+
+
+PARTS = [
+    (0, "dictionary", "natural"),
+    (1, "training", "natural"),
+    (2, "evaluation", "natural"),
+    (3, "evaluation", "natural"),
+    (4, "dictionary", "pair"),
+    (4, "evaluation", "pair"),
+]
+
+
+@pytest.mark.usefixtures("codec")
+def test_an_evaluation_leaves_rows_summary_plot_and_report(workspace) -> None:
+    key = evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped")
+    result = resolve(workspace, "evaluate-codec", key)
+    assert set(result.manifest.files) == {"rows.parquet", "summary.json", "rd.png", "report.html"}
+    rows = rows_from_table(read_table(result.directory / "rows.parquet"))
+    assert {(row.codec, row.row) for row in rows} == {
+        ("clc", "natural"),
+        ("clc", "pair"),
+        ("clc, no references", "pair"),
+        ("jpeg", "natural"),
+        ("jpeg", "pair"),
+        ("webp", "natural"),
+        ("webp", "pair"),
+    }
+    summary = json.loads((result.directory / "summary.json").read_text())
+    assert summary == result.manifest.summary
+    assert summary["bundle_id"] == "00112233445566ff"
+    assert summary["bd_rate_vs_jpeg_percent"] == pytest.approx(0.0, abs=2.0)
+    assert summary["pair"]["references_bd_rate_percent"] == pytest.approx(-100 / 9, abs=0.5)
+    assert "test photos" in (result.directory / "report.html").read_text()
+
+
+def test_the_second_evaluation_of_the_same_is_used_again_and_logged_once(workspace, codec) -> None:
+    key = ingest(workspace, PARTS)
+    first = evaluate_codec.fn(ingest=key, bundle="shipped")
+    assert [one.comparison.row for one in codec] == ["natural", "pair"]
+    assert evaluate_codec.fn(ingest="latest", bundle="shipped") == first
+    assert len(codec) == 2
+
+
+def test_another_bundle_on_the_same_pictures_uses_the_baselines_again(workspace, codec, monkeypatch) -> None:
+    key = ingest(workspace, PARTS)
+    first = evaluate_codec.fn(ingest=key, bundle="shipped")
+    monkeypatch.setattr("flows.subject.Codec.load", lambda folder: JpegCodec("ff" * 8))
+    assert evaluate_codec.fn(ingest=key, bundle="shipped") != first
+    assert len(list((workspace.stages / "measure-baselines").iterdir())) == 1
+
+
+@pytest.mark.usefixtures("codec")
+@pytest.mark.parametrize("part", ["dictionary", "training"])
+def test_a_near_duplicate_of_an_evaluation_picture_is_refused(workspace, part) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(make_picture(2)).save(buffer, "JPEG", quality=50)
+    copy = np.asarray(Image.open(buffer))
+    key = ingest(workspace, [*PARTS, (copy, part, "natural")])
+    with pytest.raises(InputError, match=f"seen before: picture 2 resembles picture 6 of the {part} part"):
+        evaluate_codec.fn(ingest=key, bundle="shipped")
+    assert not list((workspace.stages / "evaluate-codec").glob("*/manifest.json"))
+
+
+@pytest.mark.usefixtures("codec")
+def test_the_pair_may_not_be_trained_on(workspace) -> None:
+    with pytest.raises(InputError, match="resembles picture 6 of the training part"):
+        evaluate_codec.fn(ingest=ingest(workspace, [*PARTS, (4, "training", "pair")]), bundle="shipped")
+
+
+@pytest.mark.usefixtures("codec")
+def test_what_the_bundle_was_trained_on_counts_even_if_it_is_of_another_ingest(workspace) -> None:
+    own = ingest(workspace, [(2, "training", "natural"), (9, "evaluation", "natural")], key_seed=1)
+    trained = run_stage(
+        workspace,
+        "train-codec",
+        inputs={"ingest": own},
+        config={},
+        modules=[],
+        body=lambda directory: (directory / "bundle").mkdir() or {},
+    )
+    key = ingest(workspace, PARTS)
+    for bundle in (trained.key, "latest", str(trained.directory / "bundle")):
+        with pytest.raises(InputError, match="of the training part"):
+            evaluate_codec.fn(ingest=key, bundle=bundle)
+
+
+def test_a_codec_that_fails_on_one_picture_costs_that_picture(workspace, codec, monkeypatch) -> None:
+    class Fails(JpegCodec):
+        def encode(self, image_HW3, quality=50.0, references="auto"):
+            if (image_HW3 == make_picture(3)).all():
+                raise CorruptStream("a picture it cannot code")
+            return super().encode(image_HW3, quality, references)
+
+    monkeypatch.setattr("flows.subject.Codec.load", lambda folder: Fails())
+    result = resolve(
+        workspace, "evaluate-codec", evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped")
+    )
+    assert result.manifest.summary["failed_rows"] == 5
+    assert result.manifest.summary["pictures"] == {"natural": 1, "pair": 1}
+    assert "a picture it cannot code" in result.manifest.summary["left_out"][0]
+
+
+def test_a_codec_that_fails_on_everything_ends_the_flow(workspace, codec, monkeypatch) -> None:
+    def fail(data):
+        raise CorruptStream("no")
+
+    broken = JpegCodec()
+    broken.decode = fail
+    monkeypatch.setattr("flows.subject.Codec.load", lambda folder: broken)
+    with pytest.raises(InputError, match="failed on every picture, first with: CorruptStream: no"):
+        evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped")
+
+
+@pytest.mark.usefixtures("codec")
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"qualities": ()}, "at least one"),
+        ({"qualities": (50.0, 101.0)}, "from 0 to 100"),
+        ({"bundle": "no/such/folder"}, "no bundle folder at"),
+        ({"bundle": "latest"}, "run the flow train-codec first"),
+        ({"ingest": "0123456789abcdef"}, "no finished ingest-images 0123456789abcdef"),
+        ({"most_pictures": 0}, "most_pictures"),
+    ],
+)
+def test_bad_parameters_are_refused_with_what_to_do(workspace, parameters, message) -> None:
+    ingest(workspace, PARTS)
+    with pytest.raises(InputError, match=message):
+        evaluate_codec.fn(**{"bundle": "shipped", **parameters})
+
+
+@pytest.mark.usefixtures("codec")
+def test_an_ingest_without_evaluation_pictures_is_refused(workspace) -> None:
+    with pytest.raises(InputError, match="has no evaluation pictures"):
+        evaluate_codec.fn(ingest=ingest(workspace, PARTS[:2]), bundle="shipped")
+
+
+@pytest.mark.usefixtures("codec")
+def test_no_more_pictures_are_measured_than_asked_for(workspace) -> None:
+    key = evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped", most_pictures=1)
+    summary = resolve(workspace, "evaluate-codec", key).manifest.summary
+    assert (summary["pictures"], summary["left_over"]) == ({"natural": 1, "pair": 1}, 1)

@@ -1,0 +1,96 @@
+"""MLflow: the curve is there to be drawn, files lie in the workspace, and a lost server costs nothing but a warning."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from clc.curves import compare
+from clc.evaluation import Row
+from flows.tracking import RD_CURVE, Evaluation, Server, log_evaluation, log_training
+
+# MLflow and what it brings warn about themselves when they are imported.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+POINTS = [(10.0, 0.125, 28.0), (30.0, 0.25, 31.0), (60.0, 0.5, 34.0), (90.0, 1.0, 38.0)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Return a database of its own; to create one takes seconds, so the module shares it."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    return Server(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=server.uri)
+
+
+@pytest.fixture
+def evaluation(tmp_path):
+    report = tmp_path / "report.html"
+    report.write_text("<p>a report</p>")
+    rows = [
+        Row(codec, q, "x", "x", "natural", "-", 256, 256, 1000, bpp * factor, psnr, float("nan"), 0.1, 0.2)
+        for codec, factor in (("clc", 0.5), ("jpeg", 1.0))
+        for q, bpp, psnr in POINTS
+    ]
+    return Evaluation("photos", "clc", compare(rows), {"bundle": "0011223344556677"}, [report])
+
+
+def runs_of(client, experiment):
+    found = client.get_experiment_by_name(experiment)
+    return client.search_runs([found.experiment_id])
+
+
+def test_each_codec_is_a_parent_run_with_one_child_for_each_quality(server, client, evaluation) -> None:
+    assert log_evaluation(server, evaluation)
+    runs = runs_of(client, "evaluate-codec")
+    parents = {run.info.run_name: run for run in runs if "mlflow.parentRunId" not in run.data.tags}
+    assert set(parents) == {"clc on photos", "jpeg on photos"}
+    clc = parents["clc on photos"]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == clc.info.run_id]
+    assert {run.data.params["quality"] for run in children} == {"10", "30", "60", "90"}
+    assert {run.data.metrics["psnr_db"] for run in children} == {psnr for _, _, psnr in POINTS}
+    assert all(run.info.status == "FINISHED" for run in runs)
+    assert clc.data.params["bundle"] == "0011223344556677"
+    assert clc.data.metrics["bd_rate_vs_jpeg_percent"] == pytest.approx(-50.0)
+    assert "ms_ssim" not in clc.data.metrics
+    curve = client.get_metric_history(parents["jpeg on photos"].info.run_id, RD_CURVE)
+    assert [(one.step, one.value) for one in curve] == [(125, 28.0), (250, 31.0), (500, 34.0), (1000, 38.0)]
+    assert [file.path for file in client.list_artifacts(clc.info.run_id)] == ["report.html"]
+    assert list(server.artifacts.rglob("report.html"))
+
+
+def test_a_training_log_becomes_series_of_metrics(server, client) -> None:
+    series = [
+        {"step": 10, "minutes": 0.5, "loss": 2.0, "validation_bpp": [0.5, 1.0], "note": "text", "is_average": True},
+        {"step": 20, "minutes": 1.0, "loss": float("nan")},
+        {"step": 30, "minutes": 1.5, "loss": 1.0},
+    ]
+    assert log_training(server, "a key", {"minutes": 2.0, "seed": 0}, series)
+    (run,) = runs_of(client, "train-codec")
+    assert run.info.run_name == "a key"
+    assert run.data.params == {"minutes": "2.0", "seed": "0"}
+    history = client.get_metric_history(run.info.run_id, "loss")
+    assert [(one.step, one.value) for one in history] == [(10, 2.0), (30, 1.0)]
+    assert run.data.metrics["validation_bpp/1"] == 1.0
+    assert set(run.data.metrics) == {"minutes", "loss", "validation_bpp/0", "validation_bpp/1"}
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///{file}/mlflow.db", "http://127.0.0.1:9", "nonsense://x"])
+def test_a_lost_server_is_a_warning_and_never_an_error(server, evaluation, uri, caplog, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    uri = uri.format(file=evaluation.files[0])
+    with caplog.at_level(logging.WARNING, "flows.tracking"):
+        assert not log_evaluation(replace(server, uri=uri), evaluation)
+        assert not log_training(replace(server, uri=uri), "a key", {}, [])
+    assert caplog.text.count("tracking_lost") == 2
+
+
+def test_a_mistake_of_ours_is_not_taken_for_a_lost_server(server) -> None:
+    with pytest.raises(AttributeError):
+        log_training(server, "a key", None, [])
