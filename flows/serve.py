@@ -45,10 +45,10 @@ def serve(
     console = Console()
     with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
         with console.status("starting Prefect and MLflow"):
-            stack.enter_context(start_server(workspace, prefect_port, environment, has_ui=True))
+            server = stack.enter_context(start_server(workspace, prefect_port, environment, has_ui=True))
             command = _mlflow(workspace, mlflow_port)
             tracker = stack.enter_context(running(command, environment, _log(workspace, "mlflow")))
-            wait_until_healthy(f"{prefect}/api")
+            wait_until_healthy(f"{prefect}/api", process=server)
         with console.status("registering the deployments"):
             _prefect(environment, "work-pool", "create", POOL, "--type", "process", "--overwrite")
             _prefect(environment, "deploy", "--all")
@@ -57,7 +57,7 @@ def serve(
         record = {"prefect_api": f"{prefect}/api", "mlflow": mlflow, "pid": os.getpid()}
         write_bytes(workspace.services_file, json.dumps(record).encode())
         _say_what_is_up(console, workspace, prefect, mlflow)
-        _wait({"the worker": worker, "MLflow": tracker}, f"{prefect}/api")
+        _wait({"Prefect's server": server, "the worker": worker, "MLflow": tracker})
     console.print("stopped")
 
 
@@ -70,7 +70,7 @@ def _say_what_is_up(console: Console, workspace: Workspace, prefect: str, mlflow
     console.print("Ctrl-C stops all of them.", highlight=False)
 
 
-def _wait(processes: Mapping[str, "subprocess.Popen[bytes]"], api: str) -> None:
+def _wait(processes: Mapping[str, "subprocess.Popen[bytes]"]) -> None:
     """Return never while all is well; `StorageError` when one of the services ended."""
     while True:
         for name, process in processes.items():

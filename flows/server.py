@@ -20,7 +20,7 @@ from flows.config import Workspace, prefect_environment
 from storage.errors import StorageError
 
 LOOPBACK = "127.0.0.1"
-_START_TIMEOUT_S = 90.0
+_START_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.1
 
@@ -47,15 +47,17 @@ def prefect_server(workspace: Workspace) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def start_server(workspace: Workspace, port: int, environment: Mapping[str, str], has_ui: bool) -> Iterator[None]:
+def start_server(
+    workspace: Workspace, port: int, environment: Mapping[str, str], has_ui: bool
+) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a Prefect server on a loopback port until the block ends; its log lines go to `prefect/server.log`."""
     switches = {
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_SERVER_UI_ENABLED": "true" if has_ui else "false",
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
-    with running(command, {**environment, **switches}, workspace.prefect_home / "server.log"):
-        yield
+    with running(command, {**environment, **switches}, workspace.prefect_home / "server.log") as process:
+        yield process
 
 
 @contextlib.contextmanager
@@ -81,13 +83,17 @@ def running(command: list[str], environment: Mapping[str, str], log: Path) -> It
                 process.wait()
 
 
-def wait_until_healthy(address: str, timeout_s: float = _START_TIMEOUT_S) -> None:
-    """Return when the Prefect API at `address` answers; `StorageError` after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
+def wait_until_healthy(
+    address: str, timeout_s: float = _START_TIMEOUT_S, process: "subprocess.Popen[bytes] | None" = None
+) -> None:
+    """Return when the API at `address` answers; `StorageError` after `timeout_s` or when `process` has ended."""
+    started_s = time.monotonic()
     while not answers(f"{address}/health"):
-        if time.monotonic() > deadline:
+        has_ended = process is not None and process.poll() is not None
+        if has_ended or time.monotonic() - started_s > timeout_s:
             raise StorageError(
-                f"no Prefect server answers at {address} after {timeout_s:g} s; see prefect/server.log in the workspace"
+                f"no Prefect server answers at {address} after {time.monotonic() - started_s:.0f} s; "
+                "see prefect/server.log in the workspace"
             )
         time.sleep(_POLL_S)
 
