@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from clc.errors import InputError
+from clc.model import ModelConfig
 from storage.atomic import write_bytes
 
 if TYPE_CHECKING:
@@ -54,6 +56,15 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
         "sampler": trainer.sampler_rng.bit_generator.state,
     }
     write_bytes(folder / POSITION, json.dumps(position).encode())
+
+
+def read_weights(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """The configuration and averaged weights that a run left; raises `InputError` when they are missing or damaged."""
+    try:
+        config = ModelConfig.from_json(json.loads((folder / MODEL).read_text()))
+        return config, load_file(folder / WEIGHTS)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise InputError(f"no weights of a training run in {folder}: {error}") from error
 
 
 def resume_checkpoint(trainer: Trainer, folder: Path) -> None:

@@ -88,11 +88,11 @@ class Codec:
         if not 0.0 <= quality <= 100.0:
             raise InputError(f"the quality must lie within 0 and 100, not {quality}")
         quality_q6 = min(MAX_QUALITY_Q6, round(quality * 64))
-        y = self._model.analyse(image_HW3)
+        y, size = self._model.analyse(image_HW3), (image_HW3.shape[0], image_HW3.shape[1])
         candidates: list[tuple[int, ...]] = [()]
         if references == "auto":
             candidates.append(self._retrieve(image_HW3))
-        streams = [self._encode_with(y, image_HW3.shape[:2], quality_q6, chosen) for chosen in candidates]
+        streams = [self._encode_with(y, size, quality_q6, chosen) for chosen in candidates]
         best = min(streams, key=len)
         self._decode_latents(parse(best))
         return best

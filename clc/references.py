@@ -6,6 +6,8 @@ spatial pyramid pooling over the codec's own analysis transform: training, expor
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,6 +33,13 @@ def pyramid_descriptor(features_BChw: Tensor) -> Tensor:
     """Spatial pyramid pooling {1x1, 2x2, 4x4} by the maximum, as `clc.features.spp` does it: -> (B, 21 C)."""
     cells = [F.adaptive_max_pool2d(features_BChw, size).flatten(1) for size in PYRAMID]
     return torch.cat(cells, dim=1)
+
+
+def entry_patch(picture_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A dictionary entry's patch, uint8 (256, 256, 3): the top left of the picture, mirrored where it is smaller."""
+    missing = [max(0, ENTRY_PX - side) for side in picture_HW3.shape[:2]]
+    padded = np.pad(picture_HW3, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
+    return np.ascontiguousarray(padded[:ENTRY_PX, :ENTRY_PX])
 
 
 class ReferenceBank:

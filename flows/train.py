@@ -3,19 +3,23 @@
 import json
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from torch import Tensor
 
 from clc.bundle import SHIPPED, Bundle
+from clc.checkpoint import WEIGHTS, read_weights
 from clc.data import PictureSet
 from clc.dictionary import Dictionary
 from clc.errors import InputError
 from clc.export import export_bundle
 from clc.images import read_image
-from clc.references import ENTRY_PX
+from clc.model import ModelConfig
+from clc.references import entry_patch
 from clc.selftest import write_vectors
 from clc.training import TrainingConfig, train
 from flows.config import Workspace
@@ -65,7 +69,7 @@ def train_codec(
         ingest: Key of a finished ingest-images, or "latest".
         dictionary: Key of a finished build-dictionary, or "latest".
         start: The weights to start from: "shipped", "scratch" (no weights: hours, not minutes), a key of train-codec,
-            or a bundle folder.
+            a bundle folder, or the output folder of `python -m clc.training`.
         minutes: Time budget; the learning rate decays towards its end.
         learning_rate: Peak of the schedule; without it 2e-4 from weights and 1e-3 from scratch.
         seed: Seed of crops, noise and order.
@@ -79,13 +83,12 @@ def train_codec(
     pictures = resolve(workspace, "ingest-images", ingest)
     chosen = resolve(workspace, "build-dictionary", dictionary)
     rate = learning_rate or (1e-3 if start == SCRATCH else FINE_TUNING_RATE)
-    origin = _start_bundle(workspace, start)
-    started_from = SCRATCH if origin is None else sha256_file(origin / "manifest.json")
+    origin = _start_folder(workspace, start)
     config = TrainingConfig(minutes=minutes, learning_rate=rate, seed=seed, warmup_steps=50 if origin else 200)
     result = run_stage(
         workspace,
         "train-codec",
-        inputs={"ingest": pictures.key, "dictionary": chosen.key, "start": started_from},
+        inputs={"ingest": pictures.key, "dictionary": chosen.key, "start": _start_digest(origin)},
         config={"minutes": minutes, "learning_rate": rate, "seed": seed},
         modules=MODULES,
         body=lambda folder: _train(workspace, pictures.directory, chosen.directory, origin, config, folder),
@@ -94,7 +97,7 @@ def train_codec(
     return result.key
 
 
-def _start_bundle(workspace: Workspace, start: str) -> Path | None:
+def _start_folder(workspace: Workspace, start: str) -> Path | None:
     if start == SCRATCH:
         return None
     if start == "shipped":
@@ -102,6 +105,23 @@ def _start_bundle(workspace: Workspace, start: str) -> Path | None:
     if Path(start).is_dir():
         return Path(start)
     return resolve(workspace, "train-codec", start).directory / "bundle"
+
+
+def _start_digest(origin: Path | None) -> str:
+    if origin is None:
+        return SCRATCH
+    names = ("manifest.json", WEIGHTS)
+    found = next((origin / name for name in names if (origin / name).is_file()), None)
+    if found is None:
+        raise InputError(f"{origin} holds neither a bundle nor the weights of a training run; name one that does")
+    return sha256_file(found)
+
+
+def _start_weights(origin: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    if (origin / "manifest.json").is_file():
+        bundle = Bundle.load(origin)
+        return bundle.config, bundle.state()
+    return read_weights(origin)
 
 
 def _train(
@@ -114,11 +134,13 @@ def _train(
         raise InputError("no picture in the training part; ingest more pictures, or raise training_share")
     data = _pictures(workspace.blobs, [row["blob"] for row in training], [row["photo"] for row in training])
     chosen = Dictionary.read(dictionary / "dictionary.parquet")
-    entries = _pictures(workspace.blobs, chosen.blobs, chosen.photos)
-    start = Bundle.load(origin) if origin else None
-    config = replace(config, model=start.config) if start else config
+    whole = _pictures(workspace.blobs, chosen.blobs, chosen.photos)
+    entries = PictureSet([entry_patch(picture) for picture in whole.pictures], whole.photos)
+    state = None
+    if origin:
+        model, state = _start_weights(origin)
+        config = replace(config, model=model)
     with tempfile.TemporaryDirectory(prefix="clc-train-") as scratch, progress_of("training", config.minutes) as report:
-        state = start.state() if start else None
         outcome = train(config, data, entries, Path(scratch), start=state, report=report)
     provenance = [
         {"name": name, "photo": photo, "source": source, "licence": licence}
@@ -135,11 +157,8 @@ def _train(
     return {"steps": outcome.steps, "bundle_id": exported.bundle_id, "entries": len(entries), "pictures": len(data)}
 
 
-def _pictures(blobs: BlobStore, keys: Any, photos: Any) -> PictureSet:
-    pictures = [read_image(blobs.get(key)) for key in keys]
-    if any(min(picture.shape[:2]) < ENTRY_PX for picture in pictures):
-        logger.info("small_pictures_mirrored side_px=%d", ENTRY_PX)
-    return PictureSet(pictures, list(photos))
+def _pictures(blobs: BlobStore, keys: Sequence[str], photos: Sequence[str]) -> PictureSet:
+    return PictureSet([read_image(blobs.get(key)) for key in keys], list(photos))
 
 
 def _read_log(path: Path) -> list[dict[str, Any]]:

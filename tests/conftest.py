@@ -5,9 +5,14 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import settings
 
 from clc.codec import Codec
 from clc.images import read_image
+
+# A loaded machine is no reason to fail: what must not hang is bounded by faulthandler_timeout.
+settings.register_profile("clc", deadline=None)
+settings.load_profile("clc")
 
 Picture = npt.NDArray[np.uint8]
 
