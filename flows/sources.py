@@ -183,9 +183,14 @@ def _listed_pictures(listing: Path) -> list[Picture]:
         lines = [line.strip() for line in listing.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{listing} is no readable list of pictures: one path a line, UTF-8, is wanted") from error
-    names = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
-    return [_own_picture(name, listing.parent / Path(name).expanduser(), listing) for name in names]
+    stated = [line.partition("\t") for line in lines if line and not line.startswith("#")]
+    licences = {name.strip(): licence.strip() for name, _, licence in stated}
+    return [
+        _own_picture(name, listing.parent / Path(name).expanduser(), listing, licence)
+        for name, licence in licences.items()
+    ]
 
 
-def _own_picture(name: str, path: Path, origin: Path) -> Picture:
-    return Picture(name=name, path=path, source=str(origin), licence="not stated")
+def _own_picture(name: str, path: Path, origin: Path, licence: str = "") -> Picture:
+    # The origin's own name and not its path: it travels in every bundle that is made of the picture.
+    return Picture(name=name, path=path, source=origin.name, licence=licence or "not stated")

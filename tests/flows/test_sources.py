@@ -53,6 +53,14 @@ def test_list_names_pictures_relative_to_itself(tmp_path: Path) -> None:
     assert [picture.path for picture in pictures] == [tmp_path / "a.png", tmp_path / "b.png"]
 
 
+def test_a_list_may_state_licences_and_no_path_of_this_machine_travels(tmp_path: Path) -> None:
+    listing = tmp_path / "mine.txt"
+    listing.write_text("a.png\tCC0-1.0\nb.png\n")
+    pictures = read_source(str(listing)).pictures
+    assert [picture.licence for picture in pictures] == ["CC0-1.0", "not stated"]
+    assert {picture.source for picture in pictures} == {"mine.txt"}
+
+
 def test_sources_without_a_picture_are_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("# nothing\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x81")
