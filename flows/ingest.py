@@ -73,7 +73,8 @@ def ingest_images(
     """Read pictures, split them into dictionary, training and evaluation parts, and store them lossless.
 
     Args:
-        source: "builtin" for the photos that come with the packages, a folder, or a text file with one path a line (behind a tab, its licence).
+        source: "builtin" for the photos that come with the packages, a folder, or a text file with one path a line
+            (and, behind a tab, the picture's licence).
         patch_px: Side of the square patches that every picture is cut into, in pixels. Without it the built-in photos
             and the dictionary part of other sources are cut into patches of 256, other parts stay whole.
         dictionary_share: Part of the pictures that goes into the dictionary, 0 to 1; not used for the built-in photos.
