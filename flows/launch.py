@@ -1,11 +1,14 @@
 """How the commands of this layer start and fail: arguments by typer, any mistake one line on stderr, never a traceback.
 
-Exit codes: 0 done, 1 a `ClcError`, 2 a wrong argument, 130 interrupted.
+Exit codes: 0 done, 1 a `ClcError`, 2 a wrong argument, 130 interrupted. A termination signal ends a command as Ctrl-C
+does, so that it stops what it started.
 """
 
 import logging
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 import typer
 
@@ -16,7 +19,12 @@ def run_command(function: Callable[..., object]) -> None:
     """Run a typed function as the command line of this process and exit."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(function)
-    sys.exit(_status(app))
+    former = signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        status = _status(app)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    sys.exit(status)
 
 
 def log_to_terminal() -> None:
@@ -41,6 +49,10 @@ def _status(app: typer.Typer) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted; finished stages are kept, run the same command to go on", file=sys.stderr)
         return 130
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _one_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ Stages whose inputs, parameters and code have not changed are used again. The fl
 they run, so that the command checks its arguments and starts a server before torch and MLflow load.
 """
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -19,13 +20,16 @@ from rich.console import Console
 from flows.config import Workspace, prefect_environment
 from flows.launch import log_to_terminal, run_command
 from flows.outcome import Outcome, read_outcome, show_outcome, write_outcome
-from flows.server import prefect_server, run_environment, wait_until_healthy
+from flows.server import end, prefect_server, run_environment, wait_until_healthy
 from flows.service import bundle_in_service, judge, promote
 from flows.sources import read_source
 from flows.stage import STAGES, resolve
 from storage.locks import Lease
 
 logger = logging.getLogger(__name__)
+
+_INTERRUPT_S = 5.0
+_HEALTH_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +135,7 @@ def command(
         read_source(source)  # what is wrong with it is said before a server starts
         return _run_settled(workspace)
     log_to_terminal()
-    wait_until_healthy(os.environ["PREFECT_API_URL"])
+    wait_until_healthy(os.environ["PREFECT_API_URL"], _HEALTH_S)
     retrain(source, patch_px, backbone, entries, components, minutes, start, dask_scheduler)
     show_outcome(Console(), workspace, read_outcome(workspace))
     return 0
@@ -145,7 +149,9 @@ def _is_settled(workspace: Workspace) -> bool:
 
 def _run_settled(workspace: Workspace) -> int:
     """Run this command again with Prefect's settings and a server to talk to; return its exit code."""
-    with prefect_server(workspace) as address:
+    with contextlib.ExitStack() as stack:
+        with Console(stderr=True).status("starting Prefect"):
+            address = stack.enter_context(prefect_server(workspace))
         # Only crashes of Prefect itself reach the terminal; its log lines, and tracebacks, go to its own pages.
         environment = {
             **run_environment(workspace),
@@ -153,7 +159,17 @@ def _run_settled(workspace: Workspace) -> int:
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         }
         again = [sys.executable, "-m", "flows.retrain", *sys.argv[1:]]
-        return subprocess.run(again, env=environment, check=False).returncode  # noqa: S603
+        return _wait(subprocess.Popen(again, env=environment))  # noqa: S603
+
+
+def _wait(process: "subprocess.Popen[bytes]") -> int:
+    """Return the exit code of the command; an interrupt reaches it too, so it gets time to stop what it started."""
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(_INTERRUPT_S)
+        return end(process)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,11 @@ all.
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -41,7 +39,6 @@ def serve(
         if answers(url):
             raise InputError(f"something answers at {url} already; stop it, or name other ports (see --help)")
     environment = {**run_environment(workspace), "PREFECT_API_URL": f"{prefect}/api"}
-    signal.signal(signal.SIGTERM, _as_interrupt)
     console = Console()
     with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
         with console.status("starting Prefect and MLflow"):
@@ -103,10 +100,6 @@ def _mlflow(workspace: Workspace, port: int) -> list[str]:
 
 def _log(workspace: Workspace, name: str) -> Path:
     return workspace.prefect_home / f"{name}.log"
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -35,15 +35,17 @@ def run_environment(workspace: Workspace) -> dict[str, str]:
 def prefect_server(workspace: Workspace) -> Iterator[str]:
     """Yield the address of a Prefect API: `PREFECT_API_URL`, else that of `make serve`, else of a server of our own.
 
-    Our own may still be starting: `wait_until_healthy` waits for it. It ends with the block.
+    Our own answers when it is yielded, and ends with the block. `StorageError` when it cannot be started.
     """
     address = os.environ.get("PREFECT_API_URL") or served_api(workspace)
     if address is not None:
         yield address
         return
     port = free_port()
-    with start_server(workspace, port, run_environment(workspace), has_ui=False):
-        yield f"http://{LOOPBACK}:{port}/api"
+    with start_server(workspace, port, run_environment(workspace), has_ui=False) as process:
+        address = f"http://{LOOPBACK}:{port}/api"
+        wait_until_healthy(address, process=process)
+        yield address
 
 
 @contextlib.contextmanager
@@ -75,12 +77,17 @@ def running(command: list[str], environment: Mapping[str, str], log: Path) -> It
         try:
             yield process
         finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
+
+
+def end(process: "subprocess.Popen[bytes]") -> int:
+    """Ask a process to stop, insist after a while, and return its exit status."""
+    process.terminate()
+    try:
+        return process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def wait_until_healthy(
