@@ -1,0 +1,104 @@
+"""train-codec: from the training part and a dictionary to a bundle that codes pictures, once for each key."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from clc.bundle import SHIPPED, Bundle
+from clc.codec import Codec
+from clc.dictionary import Dictionary
+from clc.errors import InputError
+from clc.images import png_bytes
+from flows import train
+from flows.config import Workspace
+from flows.ingest import ITEMS
+from flows.stage import StageResult, resolve, run_stage
+from flows.train import train_codec
+from storage.tables import write_table
+from tests.conftest import Picture
+
+SECONDS = 1.0
+
+
+def patches_of(photo: Picture, size_px: int) -> list[Picture]:
+    tops, lefts = range(0, photo.shape[0] - size_px, 40), range(0, photo.shape[1] - size_px, 40)
+    return [np.ascontiguousarray(photo[y : y + size_px, x : x + size_px]) for y in tops for x in lefts][:5]
+
+
+@pytest.fixture(autouse=True)
+def prepared(workspace: Workspace, photo: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finished ingest of five patches and a dictionary of four, one smaller than an entry; tracking is not wanted."""
+    monkeypatch.setattr(train, "log_training", lambda *arguments: True)
+    blobs = [workspace.blobs.put(png_bytes(patch)) for patch in patches_of(photo, 256)]
+    small = workspace.blobs.put(png_bytes(np.ascontiguousarray(photo[:100, :120])))
+    fields = {
+        "row": "natural",
+        "width": 256,
+        "height": 256,
+        "status": "ok",
+        "reason": "",
+        "source": "s",
+        "licence": "l",
+    }
+    rows = [
+        {**fields, "item_id": f"i{n}", "name": f"n{n}", "photo": f"p{n}", "part": "training", "blob": blob}
+        for n, blob in enumerate(blobs)
+    ]
+
+    def ingest(folder: Path) -> dict[str, Any]:
+        write_table(folder / "items.parquet", pa.Table.from_pylist(rows, schema=ITEMS))
+        return {}
+
+    def dictionary(folder: Path) -> dict[str, Any]:
+        names = ("a", "b", "c", "d")
+        Dictionary(
+            keys=np.eye(4, dtype=np.float32),
+            item_ids=names,
+            photos=names,
+            blobs=(*blobs[:3], small),
+            names=names,
+            sources=names,
+            licences=names,
+            cluster_sizes=np.ones(4, np.int32),
+            distances=np.zeros(4, np.float32),
+        ).write(folder / "dictionary.parquet")
+        return {}
+
+    run_stage(workspace, "ingest-images", inputs={}, config={}, modules=[], body=ingest)
+    run_stage(workspace, "build-dictionary", inputs={}, config={}, modules=[], body=dictionary)
+
+
+def trained(workspace: Workspace, **parameters: Any) -> StageResult:
+    return resolve(workspace, "train-codec", train_codec.fn(minutes=SECONDS / 60, **parameters))
+
+
+def test_fine_tuning_makes_a_bundle_of_its_own_dictionary(workspace: Workspace, photo: Picture) -> None:
+    stage = trained(workspace)
+    codec = Codec.load(stage.directory / "bundle")
+    assert stage.manifest.summary["bundle_id"] == codec.bundle.bundle_id != Bundle.load().bundle_id
+    assert [entry["name"] for entry in codec.bundle.entries.provenance] == ["a", "b", "c", "d"]
+    decoded = codec.decode(codec.encode(photo, 50))
+    assert decoded.shape == photo.shape
+    lines = [json.loads(line) for line in (stage.directory / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == stage.manifest.summary["steps"] > 0
+    assert json.loads((stage.directory / "curve.json").read_text())[-1]["validation_bpp"]
+
+
+def test_the_same_parameters_train_once_and_other_weights_again(workspace: Workspace) -> None:
+    first = trained(workspace)
+    assert trained(workspace).manifest.created_utc == first.manifest.created_utc
+    assert trained(workspace, start=first.key).key != first.key
+
+
+def test_wrong_starts_and_budgets_are_told(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither a bundle nor the weights"):
+        trained(workspace, start=str(tmp_path))
+    with pytest.raises(InputError, match="no key of train-codec"):
+        trained(workspace, start="nothing")
+    with pytest.raises(InputError, match="time budget"):
+        train_codec.fn(minutes=0.0)
+    assert SHIPPED.is_dir()
