@@ -1,4 +1,4 @@
-"""Is any evaluation picture a near-duplicate of a training or dictionary picture? Prints the pairs, or that there is none.
+"""Is an evaluation picture a near-duplicate of a training or dictionary picture? Prints the pairs, or that none is.
 
     python bench/leakage.py --evaluation ../shared/data/kodak --known ../shared/data/train
 
