@@ -34,8 +34,8 @@ from clc.summary import describe_bd_rate, summarise, versions
 from storage.atomic import write_bytes
 from storage.tables import read_table, write_table
 
-QUALITIES = "5,20,35,50,65,80,95"
-SHOWN_BPP = 0.4
+QUALITIES = "0,15,30,45,60,75,90,100"
+SHOWN_BPP = 0.3
 PUBLISHED = ("vtm-9.1", "bpg_444_x265_ycbcr", "av1", "mbt2018-mean", "bmshj2018-hyperprior", "webp", "jpeg")
 """Published codecs that the tables compare with, where the anchors' file has them."""
 

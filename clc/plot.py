@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from clc.bdrate import Curve
 from clc.curves import Comparison
@@ -86,6 +86,7 @@ def _dress(axes: Axes, curves: Sequence[Curve], theme: Theme) -> None:
     axes.xaxis.set_major_locator(FixedLocator(_TICKS_BPP))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("bits per pixel, whole file (logarithmic)", color=theme.ink)
     axes.set_ylabel("PSNR of RGB, dB", color=theme.ink)
     axes.grid(visible=True, color=theme.faint, linewidth=0.8)

@@ -21,6 +21,9 @@ from clc.comparison import SideBySide
 from clc.curves import Comparison, OperatingPoint, picture_bd_rates
 from clc.evaluation import FAILED, NATURAL, PAIR, Row
 
+_NOTHING = 0.05
+"""What rounds to zero percent."""
+
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 
 
@@ -68,7 +71,7 @@ def render(report: Report) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(number=_number, percent=_percent, picture=_picture_uri, png=_png_uri)
+    environment.filters.update(number=_number, percent=_percent, verdict=_verdict, picture=_picture_uri, png=_png_uri)
     natural, pair = report.find(NATURAL), report.find(PAIR)
     main = natural if natural is not None and natural.curves else pair
     return environment.get_template(TEMPLATE.name).render(
@@ -144,7 +147,14 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.1f} %".replace("-", "−")
+    if value is None:
+        return "–"
+    return f"{value:+.1f} %".replace("-", "−") if abs(value) >= _NOTHING else "0.0 %"
+
+
+def _verdict(value: float | None) -> str:
+    """Return the class that colours a BD-rate: good, bad, or none where it is missing or rounds to nothing."""
+    return "" if value is None or abs(value) < _NOTHING else "good" if value < 0 else "bad"
 
 
 def _picture_uri(image_HW3: NDArray[np.uint8]) -> str:

@@ -36,8 +36,8 @@ from storage.tables import read_table, write_table
 
 logger = logging.getLogger(__name__)
 
-QUALITIES = (10.0, 30.0, 50.0, 70.0, 90.0)
-TELLING_BPP = 0.4
+QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
+TELLING_BPP = 0.3
 """Rate at which the report shows pictures side by side: low enough to see what each codec gives up."""
 
 _LINE_EVERY_S = 15.0

@@ -153,14 +153,14 @@ def test_bisection_finds_the_quality_whose_file_is_nearest(jpeg, scene_HW3) -> N
 
 def test_tiles_show_the_same_window_of_every_codec(coders, jpeg, make_scene_HW3) -> None:
     shown = side_by_side("scene", make_scene_HW3(1, 300, 260), coders[0], 60, [jpeg])
-    assert shown.original_HW3.shape == (224, 224, 3)
+    assert shown.original_HW3.shape == (208, 208, 3)
     assert [tile.codec for tile in shown.tiles] == ["clc", "jpeg"]
-    assert {tile.crop_HW3.shape for tile in shown.tiles} == {(224, 224, 3)}
+    assert {tile.crop_HW3.shape for tile in shown.tiles} == {(208, 208, 3)}
     assert shown.tiles[1].bytes == pytest.approx(shown.tiles[0].bytes, rel=0.1)
 
 
 def test_a_picture_smaller_than_the_crop_is_shown_whole(coders, make_scene_HW3) -> None:
-    assert side_by_side("s", make_scene_HW3(1, 20, 300), coders[0], 60, []).original_HW3.shape == (20, 224, 3)
+    assert side_by_side("s", make_scene_HW3(1, 20, 300), coders[0], 60, []).original_HW3.shape == (20, 208, 3)
 
 
 def test_the_pictures_shown_are_the_best_the_middling_and_the_worst(rows) -> None:
