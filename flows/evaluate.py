@@ -17,7 +17,7 @@ from prefect import flow
 from rich.console import Console
 from rich.progress import Progress
 
-from clc.baselines import TEST, WITHOUT_REFERENCES, BaselineSet, find_baselines
+from clc.baselines import TEST, WITHOUT_REFERENCES, BaselineSet, Coder, find_baselines
 from clc.comparison import SideBySide, side_by_side
 from clc.curves import Comparison, compare
 from clc.errors import InputError
@@ -157,6 +157,7 @@ def _report(
     if subject.left_over:
         facts["not evaluated"] = f"{subject.left_over} further pictures, beyond the limit"
     facts |= {"timings": "the codec alone on the machine, the baselines one picture a core at the same time"}
+    coders: list[Coder] = [*subject.coders, *baselines.available]
     return render(
         Report(
             title=f"{TEST} {subject.bundle_id} on {Path(subject.dataset).name}",
@@ -166,7 +167,7 @@ def _report(
             comparisons=comparisons,
             plot_light=draw_rd(comparisons, TEST, LIGHT),
             plot_dark=draw_rd(comparisons, TEST, DARK),
-            settings={one.name: one.settings for one in (*subject.coders, *baselines.available)},
+            settings={one.name: one.settings for one in coders},
             missing=baselines.missing,
             facts=facts | versions(),
             side_by_sides=_side_by_sides(subject, rows, baselines, items),
