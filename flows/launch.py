@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 a `ClcError`, 2 a wrong argument, 130 interrupted. A termi
 does, so that it stops what it started.
 """
 
+import functools
 import logging
 import signal
 import sys
@@ -14,11 +15,13 @@ import typer
 
 from clc.errors import ClcError
 
+INTERRUPTED = 130
+
 
 def run_command(function: Callable[..., object]) -> None:
     """Run a typed function as the command line of this process and exit."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(function)
+    app.command()(_saying_when_interrupted(function))
     former = signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         status = _status(app)
@@ -46,9 +49,20 @@ def _status(app: typer.Typer) -> int:
     except ClcError as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; finished stages are kept, run the same command to go on", file=sys.stderr)
-        return 130
+
+
+def _saying_when_interrupted(function: Callable[..., object]) -> Callable[..., object]:
+    """Wrap a command, because typer turns an interrupt into an exit code without a word."""
+
+    @functools.wraps(function)
+    def wrapped(*args: object, **kwargs: object) -> object:
+        try:
+            return function(*args, **kwargs)
+        except KeyboardInterrupt:
+            print("interrupted; finished stages are kept, run the same command to go on", file=sys.stderr)
+            return INTERRUPTED
+
+    return wrapped
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

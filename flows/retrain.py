@@ -18,7 +18,7 @@ from prefect import flow
 from rich.console import Console
 
 from flows.config import Workspace, prefect_environment
-from flows.launch import log_to_terminal, run_command
+from flows.launch import INTERRUPTED, log_to_terminal, run_command
 from flows.outcome import Outcome, read_outcome, show_outcome, write_outcome
 from flows.server import end, prefect_server, run_environment, wait_until_healthy
 from flows.service import bundle_in_service, judge, promote
@@ -168,8 +168,10 @@ def _wait(process: "subprocess.Popen[bytes]") -> int:
         return process.wait()
     except KeyboardInterrupt:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(_INTERRUPT_S)
-        return end(process)
+            process.wait(_INTERRUPT_S)
+        if end(process) != INTERRUPTED:
+            raise
+        return INTERRUPTED
 
 
 if __name__ == "__main__":
