@@ -140,8 +140,8 @@ def _print_tables(
     console: Console, comparison: Comparison, against: Mapping[str, Reports], rows: Sequence[Row]
 ) -> None:
     console.print(_means_table(comparison))
-    rates = [*comparison.bd_rates(TEST), *(rate for found in against.values() for rate in found)]
-    console.print(_rates_table(rates))
+    peers = [found[0] for codec, found in against.items() if codec != TEST and found]
+    console.print(_rates_table([*comparison.bd_rates(TEST), *against.get(TEST, []), *peers]))
     for reason in comparison.left_out.values():
         console.print(f"left out of the means: {reason}", highlight=False, markup=False)
     console.print(f"{sum(row.status == FAILED for row in rows)} of {len(rows)} measurements failed", highlight=False)
