@@ -96,7 +96,9 @@ def train_codec(
         modules=MODULES,
         body=lambda folder: _train(workspace, pictures.directory, chosen.directory, origin, config, folder),
     )
-    log_training(Server.of(workspace), result.key, result.manifest.config, _read_log(result.directory / "log.jsonl"))
+    if not result.reused:
+        log = _read_log(result.directory / "log.jsonl")
+        log_training(Server.of(workspace), result.key, result.manifest.config, log)
     return result.key
 
 
