@@ -16,6 +16,7 @@ export DO_NOT_TRACK := true
 .PHONY: run test lint serve clean
 
 run: $(STAMP)
+	@mkdir -p "$(PREFECT_HOME)"
 	@$(PYTHON) -m flows.retrain $(ARGS)
 
 test: $(STAMP)
@@ -26,6 +27,7 @@ lint: $(STAMP)
 	@$(VENV)/bin/mypy
 
 serve: $(STAMP)
+	@mkdir -p "$(PREFECT_HOME)"
 	@$(PYTHON) -m flows.serve $(ARGS)
 
 # The stamp is written last, so an installation that was cut short is done again.

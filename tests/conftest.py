@@ -1,5 +1,9 @@
 """What several folders of tests share: the shipped codec, and a real photograph that a wheel carries."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from importlib.resources import files
 
 import numpy as np
@@ -9,6 +13,10 @@ from hypothesis import settings
 
 from clc.codec import Codec
 from clc.images import read_image
+
+# Prefect makes its folder when it is imported; the tests' lies neither in a workspace nor in the user's home.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="clc-tests-prefect-")
+atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 
 # A loaded machine is no reason to fail: what must not hang is bounded by faulthandler_timeout.
 settings.register_profile("clc", deadline=None)
