@@ -33,7 +33,7 @@ from storage.tables import read_table
 
 logger = logging.getLogger(__name__)
 
-FINE_TUNING_RATE = 2e-4
+FINE_TUNING_RATE = 5e-5
 SCRATCH = "scratch"
 MODULES = (
     "clc.bundle",
@@ -74,7 +74,7 @@ def train_codec(
         start: The weights to start from: "shipped", "scratch" (no weights: hours, not minutes), a key of train-codec,
             a bundle folder, or the output folder of `python -m clc.training`.
         minutes: Time budget; the learning rate decays towards its end.
-        learning_rate: Peak of the schedule; without it 2e-4 from weights and 1e-3 from scratch.
+        learning_rate: Peak of the schedule; without it 5e-5 from weights and 1e-3 from scratch.
         seed: Seed of crops, noise and order.
 
     Returns:
