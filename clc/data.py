@@ -36,7 +36,9 @@ class PictureSet:
         return len(self.pictures)
 
     def split(self, held_out: int, generator: np.random.Generator) -> tuple[PictureSet, PictureSet]:
-        """(training, held out): `held_out` pictures, chosen at random, are set apart."""
+        """(training, held out): `held_out` pictures, chosen at random, are set apart; a single picture is in both."""
+        if len(self) == 1:
+            return self, self
         order = generator.permutation(len(self))
         apart, kept = sorted(order[:held_out].tolist()), sorted(order[held_out:].tolist())
         return self._subset(kept), self._subset(apart)
@@ -91,9 +93,7 @@ class CropSampler:
 
 
 def _random_crop(picture: Picture, generator: np.random.Generator, crop_px: int) -> Picture:
-    short = [max(0, crop_px - side) for side in picture.shape[:2]]
-    if any(short):
-        picture = np.pad(picture, [(0, short[0]), (0, short[1]), (0, 0)], mode="symmetric")
+    picture = _at_least(picture, crop_px)
     top, left = (int(generator.integers(side - crop_px + 1)) for side in picture.shape[:2])
     crop = picture[top : top + crop_px, left : left + crop_px]
     crop = np.rot90(crop, int(generator.integers(4)))
@@ -101,13 +101,17 @@ def _random_crop(picture: Picture, generator: np.random.Generator, crop_px: int)
 
 
 def centre_crops(pictures: PictureSet, crop_px: int) -> Tensor:
-    """uint8 (n, 3, crop_px, crop_px): the middle of every picture that is large enough."""
+    """uint8 (n, 3, crop_px, crop_px): the middle of every picture, mirrored up to the size where it is smaller."""
     crops = []
     for picture in pictures.pictures:
-        height, width = picture.shape[:2]
-        if min(height, width) >= crop_px:
-            top, left = (height - crop_px) // 2, (width - crop_px) // 2
-            crops.append(picture[top : top + crop_px, left : left + crop_px])
-    if not crops:
-        raise InputError(f"no held-out picture is {crop_px} px wide and high; training needs larger pictures")
+        large = _at_least(picture, crop_px)
+        top, left = ((side - crop_px) // 2 for side in large.shape[:2])
+        crops.append(large[top : top + crop_px, left : left + crop_px])
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+
+
+def _at_least(picture: Picture, side_px: int) -> Picture:
+    missing = [max(0, side_px - side) for side in picture.shape[:2]]
+    if not any(missing):
+        return picture
+    return np.pad(picture, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")

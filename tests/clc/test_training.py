@@ -122,6 +122,11 @@ def test_crops_come_from_inside_and_small_pictures_are_mirrored() -> None:
     assert set(np.unique(pixels.numpy())) <= set(np.unique(ramp))
 
 
+def test_one_small_picture_is_enough_to_train_on(entries: PictureSet, tmp_path: Path) -> None:
+    small = PictureSet([np.full((100, 90, 3), 99, np.uint8)], ["small"])
+    assert train(replace(CONFIG, steps=2), small, entries, tmp_path).steps == 2
+
+
 def test_a_broken_picture_among_training_pictures_is_left_out(
     tmp_path: Path, photo: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
