@@ -29,12 +29,12 @@ from clc.exact import compand
 from clc.factorized import FactorizedPrior
 from clc.matching import TokenCompression
 from clc.references import analysis_features
+from clc.tables import SIGMA_MAX, SIGMA_MIN
 from clc.transforms.depthconv import Analysis, HyperAnalysis, Synthesis
 
 STRIDE_Y = 16
 STRIDE_Z = 64
 LAMBDA_LOW, LAMBDA_HIGH = 0.0009, 0.05
-SIGMA_LOW, SIGMA_HIGH = 0.11, 128.0
 MIDDLE_QUALITY_Q6 = 3200
 
 Picture = npt.NDArray[np.uint8]
@@ -94,8 +94,8 @@ def gaussian_bits(offset: Tensor, level: Tensor) -> Tensor:
     Beyond 4.5 sigma the mass underflows and its gradient with it; a linear term takes over, so that a coefficient far
     off its prediction still pulls mean and scale.
     """
-    step = math.log(SIGMA_HIGH / SIGMA_LOW) / (SCALE_LEVELS - 1)
-    inverse = torch.exp(-level * step) / SIGMA_LOW
+    step = math.log(SIGMA_MAX / SIGMA_MIN) / (SCALE_LEVELS - 1)
+    inverse = torch.exp(-level * step) / SIGMA_MIN
     magnitude = offset.abs()
     root = math.sqrt(0.5)
     mass = 0.5 * (torch.erfc((magnitude - 0.5) * inverse * root) - torch.erfc((magnitude + 0.5) * inverse * root))
