@@ -4,8 +4,17 @@ The only module that opens untrusted pictures. `read_image` refuses by size of f
 header before it decodes a pixel, because a PNG of 10 kB may unfold to hundreds of MiB, and it turns whatever a decoder
 raises over broken bytes into one `InputError` with the name of the picture.
 
-What becomes of a picture: the first frame counts; the orientation of its EXIF data is applied; grey, palette and CMYK
-turn into RGB; 16 bits a sample are rounded to 8; transparency is composited over white. Colour profiles are ignored.
+A `.clc` stream holds 8-bit sRGB and nothing else, so this is what becomes of a picture:
+
+- Orientation: what the EXIF data say is applied to the pixels. The rest of EXIF and XMP is dropped.
+- Colour: an embedded ICC profile (RGB, grey or CMYK) is applied: the colours are converted to sRGB, relative
+  colorimetric with black point compensation. A profile that moves no colour by more than `_SAME_COLOUR` levels is sRGB
+  under some name and leaves every pixel as it is. A profile that is broken, or made for another kind of picture, is
+  ignored. Without one the samples are taken for sRGB; gAMA, cHRM and cICP chunks are not looked at.
+- Transparency is composited over white.
+- Grey, palette and CMYK turn into RGB; 16 bits a sample are rounded to 8; of several frames the first counts.
+
+Transparency, further frames and a profile that was ignored are named in `ReadPicture.losses`, for callers to tell.
 
 Over a broken TIFF, libtiff writes a line of its own to the standard error stream; Pillow offers no way to stop it.
 """
@@ -15,11 +24,11 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from clc.errors import InputError, LimitError
 from clc.limits import MAX_PICTURE_FILE_BYTES, MAX_PIXELS, check_size
@@ -42,6 +51,16 @@ _DECODER_ERRORS = (
 )
 """What Pillow's readers are known to raise over broken bytes."""
 
+_PROFILE_ERRORS = (ImageCms.PyCMSError, ImportError, *_DECODER_ERRORS)
+_MAX_PROFILE_BYTES = 8 * 2**20
+_SAME_COLOUR = 2
+_PROFILE_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+_ANIMATED_FORMATS = ("PNG", "WEBP", "AVIF")
+
+TRANSPARENCY = "transparency was composited over white, because a .clc stream keeps none"
+FRAMES = "only the first frame was coded"
+PROFILE = "the colour profile cannot be used and was ignored, so its colours may be off"
+
 _EXIF_ORIENTATION = 0x0112
 _TIFF_TILE_WIDTH = 322
 _TIFF_TILE_LENGTH = 323
@@ -59,13 +78,26 @@ _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 UInt8Array = npt.NDArray[np.uint8]
 
 
+class ReadPicture(NamedTuple):
+    """A picture as RGB, the size of its file, and what of it was lost: `TRANSPARENCY`, `FRAMES`, `PROFILE`."""
+
+    image_HW3: UInt8Array
+    file_bytes: int
+    losses: tuple[str, ...]
+
+
 def read_image(source: Path | bytes) -> UInt8Array:
-    """Return the picture in a file or in bytes as RGB, uint8 (H, W, 3).
+    """Return the picture in a file or in bytes as RGB, uint8 (H, W, 3); see `read_picture`."""
+    return read_picture(source).image_HW3
+
+
+def read_picture(source: Path | bytes, name: str = "") -> ReadPicture:
+    """Return the picture in a file or in bytes as RGB, and what of it was lost; `name` is for messages.
 
     Raises `InputError` where it is missing, broken, or of another format than `FORMATS`, and `LimitError` where the
     file or the picture is over the caps of `clc.limits`.
     """
-    name = "the picture" if isinstance(source, bytes) else str(source)
+    name = name or ("the picture" if isinstance(source, bytes) else str(source))
     data = source if isinstance(source, bytes) else _read_file(source)
     if len(data) > MAX_PICTURE_FILE_BYTES:
         raise LimitError(f"{name}: {_too_many_bytes(len(data))}")
@@ -75,6 +107,20 @@ def read_image(source: Path | bytes) -> UInt8Array:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         return _decode(data, name)
+
+
+def rgb_of(image: Image.Image) -> UInt8Array:
+    """Return a picture that Pillow holds as RGB, uint8 (H, W, 3): profile and transparency as `read_picture` does it.
+
+    The pixels stay as they lie: who opened a picture with Pillow turns it upright, or has done so already. Raises
+    `InputError` for a kind of samples that has no RGB.
+    """
+    try:
+        return np.array(_to_rgb(image)[0])
+    except _DECODER_ERRORS as error:
+        raise InputError(
+            f"a picture of mode {image.mode} cannot be coded ({_reason(error)}); convert it to RGB"
+        ) from error
 
 
 def png_bytes(image_HW3: UInt8Array) -> bytes:
@@ -101,12 +147,15 @@ def _read_file(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({_reason(error)}); check its name and its permissions") from error
 
 
-def _decode(data: bytes, name: str) -> UInt8Array:
+def _decode(data: bytes, name: str) -> ReadPicture:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_header(image, name)
             image.load()
-            return np.array(_upright(_to_rgb(image), _orientation(image)))
+            is_animated = image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False)
+            rgb, losses = _to_rgb(image)
+            upright_HW3 = np.array(_upright(rgb, _orientation(image)))
+            return ReadPicture(upright_HW3, len(data), (*losses, FRAMES) if is_animated else losses)
     except UnidentifiedImageError as error:
         what = "not a readable picture (of another format, or damaged at its start)"
         raise InputError(f"{name}: {what}; give a sound one of {_format_names()}") from error
@@ -141,24 +190,66 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if transposition is None else image.transpose(transposition)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    """The picture in sRGB without transparency, and what was lost on the way."""
+    profile = image.info.get("icc_profile")
     if image.mode in _SIXTEEN_BIT_MODES:
-        return _from_16_bits(np.asarray(image))
+        image = _from_16_bits(np.asarray(image))
     if image.mode == "F":
         raise ValueError("floating-point samples have no known range: export it with 8 or 16 bits a sample")
+    alpha = None
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        opaque = Image.new("RGB", rgba.size, (255, 255, 255))
-        opaque.paste(rgba, mask=rgba.getchannel("A"))
-        return opaque
-    return image.convert("RGB")
+        alpha = image.convert("RGBA").getchannel("A")
+        image = image.convert("RGBA").convert("L" if image.mode == "LA" else "RGB")
+    converted = _to_srgb(image, profile) if profile else None
+    losses = (PROFILE,) if profile and converted is None else ()
+    rgb = image.convert("RGB") if converted is None else converted
+    if alpha is None or alpha.getextrema() == (255, 255):
+        return rgb, losses
+    opaque = Image.new("RGB", rgb.size, (255, 255, 255))
+    opaque.paste(rgb, mask=alpha)
+    return opaque, (TRANSPARENCY, *losses)
+
+
+def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image | None:
+    """The picture converted from its profile to sRGB, None where the profile cannot be used for it."""
+    if len(icc) > _MAX_PROFILE_BYTES:
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        mode = _PROFILE_MODES[profile.profile.xcolor_space]
+        if (image.mode == "CMYK") != (mode == "CMYK") or (mode == "L" and image.mode not in ("1", "L")):
+            return None
+        transform = ImageCms.buildTransform(
+            profile,
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+        samples = image.convert(mode)
+        if mode != "CMYK" and _leaves_colours(transform, mode):
+            return samples.convert("RGB")
+        return transform.apply(samples)
+    except _PROFILE_ERRORS:
+        return None
+
+
+def _leaves_colours(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether a transform to sRGB moves none of 17 x 17 x 17 colours (or 256 greys) by more than `_SAME_COLOUR`."""
+    levels = np.linspace(0, 255, 17).round().astype(np.uint8)
+    colours_HW3 = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(17, -1, 3)
+    probe = Image.fromarray(colours_HW3 if mode == "RGB" else np.arange(256, dtype=np.uint8)[None])
+    moved = np.asarray(transform.apply(probe), np.int16) - np.asarray(probe.convert("RGB"), np.int16)
+    return bool(np.abs(moved).max() <= _SAME_COLOUR)
 
 
 def _from_16_bits(samples_HW: npt.NDArray[Any]) -> Image.Image:
     if samples_HW.min() < 0 or samples_HW.max() > 65_535:
         raise ValueError("its samples do not fit into 16 bits: export it with 8 or 16 bits a sample")
     rounded = (samples_HW.astype(np.uint32) * 255 + 32_767) // 65_535
-    return Image.fromarray(rounded.astype(np.uint8)).convert("RGB")
+    return Image.fromarray(rounded.astype(np.uint8))
 
 
 def _too_many_bytes(size: int) -> str:
