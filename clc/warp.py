@@ -1,0 +1,226 @@
+"""The warp of reference pictures in integer arithmetic: the same pixels on every machine.
+
+The encoder and the decoder both call `warp`; what it returns enters the exact prior (`clc.references`), so it must not
+differ in one bit. It holds integers only, and no result depends on an order: numpy's loops do the work.
+
+The projective map of `clc.alignment` is evaluated exactly at nodes (every 32 px, or as far as the mesh's nodes are
+apart), the mesh is added there, and positions between nodes are bilinear. Where the last column or row of nodes lies
+beyond the target's edge, where the map may have a pole, the node continues the line through the last inner node and the
+edge. A sample is a 4x4 filter (Catmull-Rom's kernel in 1/128) at positions of 1/32 px; taps beyond the reference take
+its edge's pixel.
+
+Ledger of bit widths (px positions count from the picture's edge):
+
+    corners                      q4, 2**20; the map's numerators below 2**64 and 2**93 with the sizes: Python's integers
+    nodes                        q8; within 2**16 px, beyond the edge within 2**28 px: 2**36
+    interpolated positions       times (2 * 32)**2: q20, 2**48; rounded once to q5
+    horizontal sums              255 * 128 * 1.25 < 2**16 in magnitude and range, rounded by 2 bits: 2**14
+    vertical sums                range of 2**13.4 * 128 * 1.25 < 2**21
+    three colours in an int64    lanes of 21 bits, biased to be positive: 63 bits
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from clc.alignment import CORNER_BITS, GAIN_BITS, Alignment, corner_denominators, mesh_shape
+from clc.errors import InputError
+from clc.limits import check_size
+
+Picture = npt.NDArray[np.uint8]
+Int64Array = npt.NDArray[np.int64]
+
+POSITION_BITS = 5
+_NODE_BITS = 8
+_MESH_BITS = 2
+_TAP_BITS = 7
+_MIDDLE_BITS = 2  # dropped between the horizontal and the vertical filter
+_LANE_BITS = 21
+_LANE = (1 << _LANE_BITS) - 1
+_LANES = 1 | 1 << _LANE_BITS | 1 << 2 * _LANE_BITS
+_LEFT_TAPS = 1  # left of (above) the sample's pixel; two stand on the other side
+_PAD = 2
+_STRIP_PIXELS = 1 << 14  # in work at one time: temporaries of 128 KiB stay in the cache
+
+
+class Warped(NamedTuple):
+    """A warped reference: `pixels` uint8 (H, W, 3), 0 outside; `inside` bool (H, W), where the reference covers."""
+
+    pixels: Picture
+    inside: npt.NDArray[np.bool_]
+
+
+def warp(reference_HW3: Picture, size: tuple[int, int], alignment: Alignment) -> Warped:
+    """Return the reference, uint8 (H', W', 3), as the target of `size` (height, width) sees it.
+
+    A pixel is inside where its centre's position lies within the reference, edges included. Raises `InputError` for
+    another shape or type or a mesh of another size, `LimitError` over the caps. Memory: 8 bytes for a pixel of the
+    reference and 4 for one of the target; time in proportion to both.
+    """
+    if reference_HW3.dtype != np.uint8 or reference_HW3.ndim != 3 or reference_HW3.shape[2] != 3:
+        raise InputError(f"a reference is uint8 (H, W, 3), not {reference_HW3.dtype} {reference_HW3.shape}")
+    height, width = size
+    check_size(width, height)
+    check_size(reference_HW3.shape[1], reference_HW3.shape[0])
+    nodes = _nodes(alignment, height, width)
+    source = _Source(reference_HW3)
+    brightness = _brightness(alignment)
+    pixels = np.zeros((height, width, 3), dtype=np.uint8)
+    inside = np.zeros((height, width), dtype=np.bool_)
+    n_rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, n_rows):
+        rows = slice(top, min(height, top + n_rows))
+        x_q5, y_q5 = (_positions(axis, rows, width, alignment.mesh_px) for axis in nodes)
+        inside[rows] = (x_q5 >= 0) & (x_q5 <= source.right_q5) & (y_q5 >= 0) & (y_q5 <= source.bottom_q5)
+        where = inside[rows]
+        if where.any():
+            source.sample(x_q5, y_q5, brightness, pixels[rows])
+            pixels[rows][~where] = 0
+    return Warped(pixels, inside)
+
+
+def compose(parts: Sequence[Warped]) -> Warped:
+    """Return one warped picture of several of the same size: the first that covers a pixel gives it.
+
+    Raises `InputError` for no parts or parts of different sizes.
+    """
+    if not parts or any(part.inside.shape != parts[0].inside.shape for part in parts):
+        raise InputError("warped references can be composed where there is one at least and all have the same size")
+    pixels, inside = parts[0].pixels.copy(), parts[0].inside.copy()
+    for part in parts[1:]:
+        is_new = part.inside & ~inside
+        pixels[is_new] = part.pixels[is_new]
+        inside |= part.inside
+    return Warped(pixels, inside)
+
+
+def _nodes(alignment: Alignment, height: int, width: int) -> tuple[Int64Array, Int64Array]:
+    """x and y of the nodes in the reference, int64 (rows, columns), in 1/256 px."""
+    px = alignment.mesh_px
+    rows, columns = mesh_shape(height, width, px)
+    if alignment.mesh is not None and alignment.mesh.shape[:2] != (rows, columns):
+        raise InputError(f"the mesh has {alignment.mesh.shape[:2]} nodes, a {width}x{height} px target {rows, columns}")
+    x0, y0, x1, y1, x2, y2, _, _ = alignment.corners_q4
+    d0, d1, d2, _ = corner_denominators(alignment.corners_q4)
+    # Times width * height: weights of the corners (0, 0), (W, 0) and (0, H), which the map blends projectively.
+    at_x = np.array([min(px * i, width) for i in range(columns)], dtype=object)[None, :] * height
+    at_y = np.array([min(px * j, height) for j in range(rows)], dtype=object)[:, None] * width
+    at_0 = width * height - at_x - at_y
+    denominator = d0 * at_0 + d1 * at_x + d2 * at_y
+    nodes = []
+    for axis, (p0, p1, p2) in enumerate(((x0, x1, x2), (y0, y1, y2))):
+        numerator = (p0 * d0 * at_0 + p1 * d1 * at_x + p2 * d2 * at_y) << _NODE_BITS - CORNER_BITS
+        exact = (2 * numerator + denominator) // (2 * denominator)
+        position = _beyond_edge(_beyond_edge(exact, width, px).T, height, px).T.astype(np.int64)
+        if alignment.mesh is not None:
+            position += alignment.mesh[:, :, axis].astype(np.int64) << _NODE_BITS - _MESH_BITS
+        nodes.append(position)
+    return nodes[0], nodes[1]
+
+
+def _beyond_edge(nodes: npt.NDArray[np.object_], length: int, px: int) -> npt.NDArray[np.object_]:
+    """Move the last column from the edge at `length` px on to its place, a multiple of `px`, along the line there."""
+    last_cell = length - px * (nodes.shape[1] - 2)
+    nodes[:, -1] = nodes[:, -2] + (nodes[:, -1] - nodes[:, -2]) * px // last_cell
+    return nodes
+
+
+def _positions(nodes: Int64Array, rows: slice, width: int, px: int) -> Int64Array:
+    """Positions of the centres of the pixels of `rows` along one axis, int64 (rows, width), in 1/32 px."""
+    y = np.arange(rows.start, rows.stop)
+    cell, down = y // px, 2 * (y % px) + 1
+    lines = nodes[cell] * (2 * px - down)[:, None] + nodes[cell + 1] * down[:, None]
+    left, step = lines[:, :-1, None], np.diff(lines, axis=1)[:, :, None]
+    exact = left * (2 * px) + step * (2 * np.arange(px) + 1)
+    drop = _NODE_BITS - POSITION_BITS + 2 * (2 * px).bit_length() - 2
+    position: Int64Array = (exact.reshape(len(y), -1)[:, :width] + (1 << drop - 1)) >> drop
+    return position
+
+
+def _tap_table() -> Int64Array:
+    """Catmull-Rom's four taps for each phase of 1/32 px, int64 (4, 32), in 1/128; each phase sums to 128."""
+    t: Int64Array = np.arange(1 << POSITION_BITS, dtype=np.int64)
+    one = 1 << POSITION_BITS
+    outer_left = -t * (one - t) ** 2  # times 2 * one**3, as the others
+    inner_left = 3 * t**3 - 5 * one * t**2 + 2 * one**3
+    outer_right = -(t**2) * (one - t)
+    unit = 2 * one**3 >> _TAP_BITS
+    taps: Int64Array = np.stack([outer_left, inner_left, np.zeros_like(t), outer_right])
+    taps = (taps + unit // 2) // unit
+    taps[2] = (1 << _TAP_BITS) - taps.sum(axis=0)
+    return taps
+
+
+_TAPS = _tap_table()
+_MIDDLE_BIAS = 1 << 12  # more than the least horizontal sum, 255 * 128 * -1/8 / 4 = -1020
+_BIAS = _LANES * ((_MIDDLE_BIAS << _MIDDLE_BITS) + (1 << _MIDDLE_BITS - 1))
+_MIDDLE_MASK = _LANES * ((1 << _LANE_BITS - _MIDDLE_BITS) - 1)
+_DROP = 2 * _TAP_BITS - _MIDDLE_BITS
+_LEVEL_BIAS = _MIDDLE_BIAS << _TAP_BITS >> _DROP  # a constant passes the vertical filter times 128
+_LEVELS = 1 << _LANE_BITS - _DROP
+
+
+def _brightness(alignment: Alignment) -> npt.NDArray[np.uint8]:
+    """What becomes of each biased level of each colour, uint8 (3, 512): clipped, gain and offset, clipped."""
+    levels = np.clip(np.arange(_LEVELS) - _LEVEL_BIAS, 0, 255)
+    gains, offsets = np.array(alignment.gain_q6)[:, None], np.array(alignment.offset)[:, None]
+    raised = ((levels * gains + (1 << GAIN_BITS - 1)) >> GAIN_BITS) + offsets
+    curves: npt.NDArray[np.uint8] = np.clip(raised, 0, 255).astype(np.uint8)
+    return curves
+
+
+class _Source:
+    """A reference prepared for sampling: its three colours packed into one int64 a pixel, its edges repeated."""
+
+    def __init__(self, reference_HW3: Picture) -> None:
+        height, width, _ = reference_HW3.shape
+        self.right_q5, self.bottom_q5 = width << POSITION_BITS, height << POSITION_BITS
+        self._width, self._height, self._stride = width, height, width + 2 * _PAD
+        packed = np.empty((height + 2 * _PAD, self._stride), dtype=np.int64)
+        inner = packed[_PAD : _PAD + height, _PAD : _PAD + width]
+        inner[:] = reference_HW3[:, :, 2]
+        for colour in (1, 0):
+            inner <<= _LANE_BITS
+            inner |= reference_HW3[:, :, colour]
+        packed[_PAD : _PAD + height, :_PAD] = inner[:, :1]
+        packed[_PAD : _PAD + height, _PAD + width :] = inner[:, -1:]
+        packed[:_PAD] = packed[_PAD]
+        packed[_PAD + height :] = packed[_PAD + height - 1]
+        self._packed = packed.ravel()
+
+    def sample(self, x_q5: Int64Array, y_q5: Int64Array, brightness: npt.NDArray[np.uint8], out_HW3: Picture) -> None:
+        """Write the pixels at positions (h, w) into `out_HW3`; where these lie outside, a pixel near the edge."""
+        half = 1 << POSITION_BITS - 1
+        x, y = (
+            np.clip(p_q5 - half, -half, p_max - half) for p_q5, p_max in ((x_q5, self.right_q5), (y_q5, self.bottom_q5))
+        )
+        corner = ((y >> POSITION_BITS) + _PAD - _LEFT_TAPS) * self._stride
+        corner += (x >> POSITION_BITS) + _PAD - _LEFT_TAPS
+        x &= (1 << POSITION_BITS) - 1
+        y &= (1 << POSITION_BITS) - 1
+        across = [taps.take(x) for taps in _TAPS]
+        total = np.zeros_like(corner)
+        product = np.empty_like(corner)
+        for row, taps in enumerate(_TAPS):
+            line = self._filter(row * self._stride, corner, across, product)
+            line *= np.take(taps, y, out=product, mode="clip")
+            total += line
+        total += _LANES << _DROP - 1
+        for colour in range(3):
+            level = (total >> colour * _LANE_BITS + _DROP) & _LEVELS - 1
+            out_HW3[:, :, colour] = brightness[colour].take(level)
+
+    def _filter(self, offset: int, corner: Int64Array, across: list[Int64Array], product: Int64Array) -> Int64Array:
+        """The horizontal sums, rounded and biased, of the row of taps that starts `offset` behind `corner`."""
+        line = self._packed[offset:].take(corner)
+        line *= across[0]
+        for column in range(1, 4):
+            np.take(self._packed[offset + column :], corner, out=product, mode="clip")
+            product *= across[column]
+            line += product
+        line += _BIAS
+        line >>= _MIDDLE_BITS
+        line &= _MIDDLE_MASK
+        return line
