@@ -1,4 +1,4 @@
-"""The container of a coded picture, version 1: `Stream` <-> bytes.
+"""The container of a coded picture, versions 1 and 2: `Stream` <-> bytes.
 
 All numbers are little-endian; varints are minimal (`clc.varints`).
 
@@ -6,38 +6,43 @@ All numbers are little-endian; varints are minimal (`clc.varints`).
     bytes      field           content
     =========  ==============  =================================================================================
     4          magic           89 43 4C 43
-    1          version         1
+    1          version         1; 2 where references are aligned
     1          profile         0
     1 to 3     width           varint, px, 1 to 65,535
     1 to 3     height          varint, px, 1 to 65,535; width x height is 64 Mi pixels at most
     2          quality and M   bits 0 to 12: quality x 64, 0 to 6,400; bits 13 to 15: M, number of references, 0 to 5
     8          bundle id       head of the sha256 of the manifest of the bundle that decodes the stream
     0 to 8     references      M dictionary indexes of 12 bits, the first in the lowest bits; unused high bits are 0
-    1          alignment       0: the references are not aligned
+    1          alignment       number of aligned references: 0 in version 1, 1 to 3 (and at most M) in version 2
+    ..         alignments      of `clc.alignment`, for the first references in their order; the others give tokens
     1 to 4     payload length  varint, bytes
     4          checksum        CRC-32 of every byte of the stream but these four
     4          latents' CRC    CRC-32 of this header and the latents that the payload decodes to; the codec checks it
     ..         payload         of `clc.rangecoder`
     =========  ==============  =================================================================================
 
-So the header takes 37 bytes for a usual picture with three references, at most 40 with up to four, 42 with five.
+So the header takes 37 bytes for a usual picture with three references, at most 40 with up to four, 42 with five, and
+what the alignments take. A stream without alignments is one of version 1, byte for byte; version 2 has at least one.
 A stream holds nothing else: no unknown bits, no bytes behind the payload. Hence `pack(parse(data)) == data` for any
 data that `parse` accepts.
 
-`parse` checks in this order: magic, version, sizes against `clc.limits`, exact length, checksum, and then what the
-fields mean. It allocates nothing in proportion to a number that the stream claims.
+`parse` needs no bundle. It checks in this order: magic, version, sizes against `clc.limits`, exact length, checksum,
+and then what the fields mean, the meshes of the alignments last. It allocates nothing in proportion to a number that
+the stream claims, but for a mesh in a stream whose checksum is right.
 """
 
 import zlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from clc.alignment import MAX_ALIGNMENTS, Alignment, mesh_shape, pack_alignment, read_alignment, skip_alignment
 from clc.errors import CorruptStream, InputError, LimitError, TruncatedStream, UnknownVersion
 from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_REFERENCES, MAX_STREAM_BYTES, check_size
 from clc.varints import read_varint, write_varint
 
 MAGIC = b"\x89CLC"
 VERSION = 1
+ALIGNED_VERSION = 2
 PROFILE = 0
 MAX_QUALITY_Q6 = 100 << 6
 BUNDLE_ID_BYTES = 8
@@ -45,7 +50,6 @@ BUNDLE_ID_BYTES = 8
 _CRC_BYTES = 4
 _QUALITY_BITS = 13
 _REFERENCE_BITS = 12
-_NO_ALIGNMENT = 0
 _MAX_SIZE_VARINT_BYTES = 3
 _MAX_LENGTH_VARINT_BYTES = 4
 
@@ -68,7 +72,8 @@ class Stream:
     """One coded picture.
 
     Sizes in pixels; `quality_q6` is the quality x 64 (0..6400); `bundle_id` 8 bytes; `references` the indexes of the
-    dictionary entries in order, empty where none is used; `latents_crc32` the CRC-32 of the decoded symbols.
+    dictionary entries in order, empty where none is used; `latents_crc32` the CRC-32 of the decoded symbols;
+    `alignments` belong to the first references, one each: these give their warped pixels, the others tokens.
     Raises `InputError` on construction where a field is out of range, `LimitError` over a cap.
     """
 
@@ -80,6 +85,7 @@ class Stream:
     references: tuple[int, ...]
     latents_crc32: int
     payload: bytes
+    alignments: tuple[Alignment, ...] = ()
 
     def __post_init__(self) -> None:
         check_size(self.width, self.height)
@@ -95,6 +101,19 @@ class Stream:
             raise InputError(f"references must lie within 0..{MAX_DICTIONARY_ENTRIES - 1}: {self.references}")
         if not 0 <= self.latents_crc32 < 1 << 32:
             raise InputError(f"a CRC-32 has 32 bits: {self.latents_crc32}")
+        if len(self.alignments) > MAX_ALIGNMENTS:
+            raise LimitError(f"{len(self.alignments)} aligned references, at most {MAX_ALIGNMENTS} are allowed")
+        if len(self.alignments) > len(self.references):
+            raise InputError(f"{len(self.alignments)} alignments for {len(self.references)} references")
+        for a in self.alignments:
+            shape = mesh_shape(self.height, self.width, a.mesh_px)
+            if a.mesh is not None and a.mesh.shape[:2] != shape:
+                raise InputError(f"a mesh of {a.mesh.shape[:2]} nodes, but the picture's needs {shape}")
+
+    @property
+    def version(self) -> int:
+        """The version of the container that holds this stream: 1, or 2 where references are aligned."""
+        return ALIGNED_VERSION if self.alignments else VERSION
 
 
 def pack(stream: Stream) -> bytes:
@@ -103,13 +122,14 @@ def pack(stream: Stream) -> bytes:
     head = b"".join(
         (
             MAGIC,
-            bytes((VERSION, stream.profile)),
+            bytes((stream.version, stream.profile)),
             write_varint(stream.width),
             write_varint(stream.height),
             quality_and_count.to_bytes(2, "little"),
             stream.bundle_id,
             _pack_references(stream.references),
-            bytes((_NO_ALIGNMENT,)),
+            bytes((len(stream.alignments),)),
+            *(pack_alignment(alignment) for alignment in stream.alignments),
             write_varint(len(stream.payload)),
         )
     )
@@ -122,7 +142,7 @@ def pack(stream: Stream) -> bytes:
 def parse(data: bytes) -> Stream:
     """Return the stream that `data` holds; the inverse of `pack`.
 
-    Raises `UnknownVersion` where this is no stream of version 1, `TruncatedStream` where bytes are missing,
+    Raises `UnknownVersion` where this is no stream of version 1 or 2, `TruncatedStream` where bytes are missing,
     `LimitError` over a cap, and `CorruptStream` where anything else is wrong.
     """
     _check_magic_and_version(data)
@@ -147,12 +167,14 @@ def parse(data: bytes) -> Stream:
         references=_parse_references(header.packed_references, header.n_references),
         latents_crc32=header.latents_crc32,
         payload=data[payload_at:],
+        alignments=_parse_alignments(data, header),
     )
 
 
 class _Header(NamedTuple):
     """The fields before the payload as they stand in the bytes; `checksum_at` is the position of the checksum."""
 
+    version: int
     profile: int
     width: int
     height: int
@@ -160,7 +182,8 @@ class _Header(NamedTuple):
     n_references: int
     bundle_id: bytes
     packed_references: bytes
-    alignment: int
+    n_alignments: int
+    alignments_at: int
     payload_bytes: int
     checksum_at: int
     checksum: int
@@ -182,11 +205,13 @@ def _read_header(data: bytes) -> _Header:
         raise LimitError(f"the stream names {n_references} references, at most {MAX_REFERENCES} are allowed")
     bundle_id, position = _take(data, position, BUNDLE_ID_BYTES, "bundle id")
     packed_references, position = _take(data, position, _references_bytes(n_references), "references")
-    alignment, position = _take(data, position, 1, "alignment")
+    (n_alignments,), alignments_at = _take(data, position, 1, "alignment")
+    position = _skip_alignments(data, alignments_at, n_alignments)
     payload_bytes, position = read_varint(data, position, _MAX_LENGTH_VARINT_BYTES, "payload length")
     checksum, _ = _take(data, position, _CRC_BYTES, "checksum")
     latents_crc, _ = _take(data, position + _CRC_BYTES, _CRC_BYTES, "latents' CRC")
     return _Header(
+        version=data[len(MAGIC)],
         profile=data[len(MAGIC) + 1],
         width=width,
         height=height,
@@ -194,7 +219,8 @@ def _read_header(data: bytes) -> _Header:
         n_references=n_references,
         bundle_id=bundle_id,
         packed_references=packed_references,
-        alignment=alignment[0],
+        n_alignments=n_alignments,
+        alignments_at=alignments_at,
         payload_bytes=payload_bytes,
         checksum_at=position,
         checksum=int.from_bytes(checksum, "little"),
@@ -212,10 +238,10 @@ def _check_magic_and_version(data: bytes) -> None:
     if len(data) < len(MAGIC) + 2:
         raise TruncatedStream(f"the stream has only {len(data)} bytes: get the whole file again")
     version, profile = data[len(MAGIC)], data[len(MAGIC) + 1]
-    if version != VERSION or profile != PROFILE:
+    if version not in (VERSION, ALIGNED_VERSION) or profile != PROFILE:
         raise UnknownVersion(
-            f"the stream is of version {version}, profile {profile}; this release reads version {VERSION}, "
-            f"profile {PROFILE}: install the release that wrote it"
+            f"the stream is of version {version}, profile {profile}; this release reads versions {VERSION} and "
+            f"{ALIGNED_VERSION}, profile {PROFILE}: install the release that wrote it"
         )
 
 
@@ -223,8 +249,12 @@ def _check_meaning(header: _Header) -> None:
     """Refuse values that a correct checksum protects but that no encoder of this version writes."""
     if header.quality_q6 > MAX_QUALITY_Q6:
         raise CorruptStream(f"the stream claims a quality of {header.quality_q6 / 64}: from 0 to 100 exist")
-    if header.alignment != _NO_ALIGNMENT:
-        raise CorruptStream(f"the stream asks for alignment {header.alignment}, which version {VERSION} does not have")
+    if (header.n_alignments > 0) != (header.version == ALIGNED_VERSION):
+        raise CorruptStream(
+            f"the stream asks for alignment {header.n_alignments}, which version {header.version} does not have"
+        )
+    if header.n_alignments > header.n_references:
+        raise CorruptStream(f"the stream has {header.n_alignments} alignments for {header.n_references} references")
     unused_bits = 8 * len(header.packed_references) - _REFERENCE_BITS * header.n_references
     if unused_bits and header.packed_references[-1] >> 8 - unused_bits:
         raise CorruptStream("the unused bits behind the references are not zero")
@@ -242,6 +272,25 @@ def _pack_references(references: tuple[int, ...]) -> bytes:
 def _parse_references(packed: bytes, n_references: int) -> tuple[int, ...]:
     bits = int.from_bytes(packed, "little")
     return tuple(bits >> _REFERENCE_BITS * i & MAX_DICTIONARY_ENTRIES - 1 for i in range(n_references))
+
+
+def _skip_alignments(data: bytes, position: int, n_alignments: int) -> int:
+    """Return the position behind the alignments, of which version 1 has none whatever their number says."""
+    if data[len(MAGIC)] == VERSION:
+        return position
+    if n_alignments > MAX_ALIGNMENTS:
+        raise LimitError(f"the stream has {n_alignments} aligned references, at most {MAX_ALIGNMENTS} are allowed")
+    for _ in range(n_alignments):
+        position = skip_alignment(data, position)
+    return position
+
+
+def _parse_alignments(data: bytes, header: _Header) -> tuple[Alignment, ...]:
+    alignments, position = [], header.alignments_at
+    for _ in range(header.n_alignments):
+        alignment, position = read_alignment(data, position, header.height, header.width)
+        alignments.append(alignment)
+    return tuple(alignments)
 
 
 def _checksum(head: bytes, tail: bytes) -> int:
