@@ -3,9 +3,10 @@
     manifest.json             format, model configuration, sizes and sha256 of the files below; canonical JSON
     transforms.safetensors    g_a, g_s, h_a, gains, C in float16, the prior of z in float32
     prior.safetensors         the exact prior: int16 weights with shifts, int32 biases and tables
-    tables.safetensors        the CDF tables and the table of exponentials, int32
+    tables.safetensors        the CDF tables, the tables of exponentials and of powers of two, int32
     dictionary.safetensors    int8 tokens of the K entries, their keys, and the reduction that made the keys
     entries.json              where each entry comes from
+    pictures/NNNN.webp        the key picture of entry NNNN, where it has one (`clc.keypictures`)
 
 The first 8 bytes of the manifest's sha256 are the bundle's id, which every stream names. Written by `clc.export`, read
 by `clc.codec` and, to go on training, by `clc.training`'s callers. Nothing read here is trusted: sizes, hashes, shapes
@@ -28,7 +29,8 @@ from torch import Tensor
 
 from clc.entropy import SCALE_LEVELS, Prior
 from clc.errors import DictionaryMismatch, InputError, StorageError
-from clc.exact import GridConv2d, GridSoftmax, GridTable
+from clc.exact import GridConv2d, GridExp2, GridSoftmax, GridTable
+from clc.keypictures import KeyPicture, key_pictures_from_json, key_pictures_to_json
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.matching import TOKEN_BITS
 from clc.model import Model, ModelConfig, make_prior
@@ -39,7 +41,7 @@ from storage.atomic import write_bytes
 from storage.digest import canonical_json, sha256_bytes, sha256_file
 
 FORMAT = "clc-bundle"
-VERSION = 1
+VERSION = 2
 SHIPPED = Path(__file__).parent / "assets" / "shipped"
 PARTS = ("transforms", "prior", "tables", "dictionary")
 ID_BYTES = 8
@@ -49,12 +51,16 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class EntryTable:
-    """The dictionary in a bundle: `tokens` int8 (K, N, T) in q4, `keys` float32 (K, D), one provenance an entry."""
+    """The dictionary in a bundle: `tokens` int8 (K, N, T) in q4, `keys` float32 (K, D), one provenance an entry.
+
+    `pictures` are the key pictures of those entries that have one: only these can be aligned.
+    """
 
     tokens: npt.NDArray[np.int8]
     keys: npt.NDArray[np.float32]
     reduction: Reduction
     provenance: list[dict[str, str]]
+    pictures: Mapping[int, KeyPicture]
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -105,26 +111,35 @@ class Bundle:
             config = ModelConfig.from_json(manifest["model"])
             model, prior = _restore(config, parts)
             provenance = json.loads(_checked_bytes(directory, "entries.json", manifest))
-            table, entries = _restore_table(parts["tables"]), _restore_entries(parts["dictionary"], provenance, config)
+            pictures = key_pictures_from_json(directory, manifest["pictures"])
+            table, entries = _restore_table(parts["tables"]), _restore_entries(parts, provenance, pictures, config)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise StorageError(f"the bundle in {directory} is malformed: {error}; export it again") from error
-        if table.n_tables != SCALE_LEVELS + config.hyper:
+        if table.n_tables != SCALE_LEVELS + 2 * config.hyper:
             raise StorageError(f"the bundle in {directory} has {table.n_tables} tables; export it again")
         bundle_id = sha256_bytes(manifest_bytes)[: 2 * ID_BYTES]
         return cls(directory, bundle_id, config, model, prior, table, entries)
 
 
 def write_bundle(
-    directory: Path, config: ModelConfig, parts: Mapping[str, Arrays], provenance: list[dict[str, str]]
+    directory: Path,
+    config: ModelConfig,
+    parts: Mapping[str, Arrays],
+    provenance: list[dict[str, str]],
+    pictures: Mapping[int, KeyPicture],
 ) -> str:
-    """Writes the files of a bundle, the manifest last, and returns the bundle's id."""
+    """Writes the files of a bundle, the manifest last, and returns the bundle's id.
+
+    The files of `pictures` must stand in the folder already.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     for name in PARTS:
         write_arrays(directory / f"{name}.safetensors", dict(parts[name]), None)
     write_bytes(directory / "entries.json", canonical_json(provenance))
     names = [f"{name}.safetensors" for name in PARTS] + ["entries.json"]
     files = {n: {"sha256": sha256_file(directory / n), "bytes": (directory / n).stat().st_size} for n in names}
-    manifest = canonical_json({"format": FORMAT, "version": VERSION, "model": config.to_json(), "files": files})
+    described = {"model": config.to_json(), "files": files, "pictures": key_pictures_to_json(pictures)}
+    manifest = canonical_json({"format": FORMAT, "version": VERSION, **described})
     write_bytes(directory / "manifest.json", manifest)
     return sha256_bytes(manifest)[: 2 * ID_BYTES]
 
@@ -173,10 +188,12 @@ def _restore(config: ModelConfig, parts: Mapping[str, Arrays]) -> tuple[Model, P
         for name, layer in exact_layers(target).items():
             own = {k.removeprefix(f"{name}."): v for k, v in integers.items() if k.rpartition(".")[0] == name}
             layer.load_integers(**own)
-    exponentials = torch.from_numpy(parts["tables"]["exponentials"])
+    tables = {name: torch.from_numpy(parts["tables"][name]) for name in ("exponentials", "powers_of_two")}
     for module in prior.modules():
         if isinstance(module, GridSoftmax):
-            module.load_integers(exponentials)
+            module.load_integers(tables["exponentials"])
+        elif isinstance(module, GridExp2):
+            module.load_integers(tables["powers_of_two"])
     for module in (model, prior):
         module.eval().requires_grad_(False)
     return model, prior
@@ -198,13 +215,21 @@ def _restore_table(arrays: Arrays) -> CdfTable:
     return CdfTable(cdf, arrays["lengths"], arrays["offsets"])
 
 
-def _restore_entries(arrays: Arrays, provenance: list[dict[str, str]], config: ModelConfig) -> EntryTable:
+def _restore_entries(
+    parts: Mapping[str, Arrays],
+    provenance: list[dict[str, str]],
+    pictures: Mapping[int, KeyPicture],
+    config: ModelConfig,
+) -> EntryTable:
+    arrays = parts["dictionary"]
     tokens, keys = arrays["tokens"], arrays["keys"].astype(np.float32)
     fits = tokens.dtype == np.int8 and tokens.ndim == 3 and tokens.shape[2] == config.token
     if not fits or len(keys) != len(tokens) or len(provenance) != len(tokens):
         raise StorageError("the dictionary's tokens, keys and provenance do not fit together")
+    if any(entry >= len(tokens) for entry in pictures):
+        raise StorageError(f"a key picture belongs to entry {max(pictures)}, but there are {len(tokens)}")
     if len(tokens) > MAX_DICTIONARY_ENTRIES:
         raise StorageError(f"the dictionary has {len(tokens)} entries, at most {MAX_DICTIONARY_ENTRIES} can be named")
     names = ("mean", "components", "variances")
     reduction = Reduction.from_arrays({name: arrays[name].astype(np.float32) for name in names})
-    return EntryTable(tokens, keys, reduction, provenance)
+    return EntryTable(tokens, keys, reduction, provenance, pictures)

@@ -9,10 +9,11 @@ stream whose latents are not those of the encoder raises `DecodeMismatch` and ne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +23,23 @@ from clc.bitstream import MAX_QUALITY_Q6, PROFILE, Stream, pack, parse
 from clc.bundle import Bundle
 from clc.errors import DecodeMismatch, DictionaryMismatch, InputError
 from clc.features import CodecBackbone
-from clc.latents import Conditions, Decoded, Trace, decode_latents, encode_latents
+from clc.fusion import AlignedPixels
+from clc.latents import Conditions, Decoded, Trace, aligned_latents, decode_latents, encode_latents
 from clc.limits import check_size
-from clc.model import STRIDE_Z, Picture, channels_last
-from clc.retrieval import Index, multi_query, open_index, query_vectors
+from clc.model import STRIDE_Z, Picture, channels_last, padded, rate_distortion_lambda
+from clc.selection import Choice, References, Selector
+from clc.transforms.depthconv import AlignedView
+from clc.warp import compose, warp
 
-REFERENCES = 3
-References = Literal["auto", "none"]
+KEY_PICTURES_IN_MEMORY = 8
 
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """What a stream says of itself; sizes in pixels and bytes, `overhead_bytes` is all that is not payload."""
+    """What a stream says of itself; sizes in pixels and bytes, `overhead_bytes` is all that is not payload.
+
+    `references` are dictionary entries that give tokens, `aligned` those whose key pictures are warped.
+    """
 
     version: int
     profile: int
@@ -42,6 +48,7 @@ class StreamInfo:
     quality: float
     bundle_id: str
     references: tuple[int, ...]
+    aligned: tuple[int, ...]
     total_bytes: int
     payload_bytes: int
     overhead_bytes: int
@@ -49,7 +56,14 @@ class StreamInfo:
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        return {**asdict(self), "references": list(self.references)}
+        return {**asdict(self), "references": list(self.references), "aligned": list(self.aligned)}
+
+
+class Attempt(NamedTuple):
+    """A picture coded in one way: the stream, and its rate + lambda * distortion in bits a pixel."""
+
+    data: bytes
+    cost: float
 
 
 class Codec:
@@ -59,6 +73,7 @@ class Codec:
         self.bundle, self.device = bundle, torch.device(device)
         self._model = channels_last(bundle.model.to(self.device))
         self._prior = bundle.prior.to(self.device)
+        self._key_picture = lru_cache(KEY_PICTURES_IN_MEMORY)(self._read_key_picture)
 
     @classmethod
     def load(cls, bundle: Path | None = None, device: str = "cpu") -> Codec:
@@ -66,8 +81,14 @@ class Codec:
         return cls(Bundle.load(bundle), device)
 
     @cached_property
-    def _index(self) -> Index:
-        return open_index(self.bundle.entries.keys)
+    def _selector(self) -> Selector:
+        return Selector(self.bundle.entries, CodecBackbone(self), self._key_picture)
+
+    def _read_key_picture(self, entry: int) -> Picture:
+        picture = self.bundle.entries.pictures.get(entry)
+        if picture is None:
+            raise DictionaryMismatch(f"the stream aligns entry {entry}, of which the bundle holds no key picture")
+        return picture.read()
 
     def analyse(self, image_HW3: Picture) -> npt.NDArray[np.float32]:
         """The map that retrieval pools: float32 (64, h, w), h and w the sides over 16, rounded up to multiples of 4."""
@@ -75,80 +96,114 @@ class Codec:
         return described
 
     @torch.no_grad()
-    def encode(self, image_HW3: Picture, quality: float = 50.0, references: References = "auto") -> bytes:
+    def encode(
+        self,
+        image_HW3: Picture,
+        quality: float = 50.0,
+        references: References = "auto",
+        *,
+        entries: Sequence[int] | None = None,
+    ) -> bytes:
         """Codes a uint8 (H, W, 3) RGB picture at a quality of 0 to 100.
 
-        With `references="auto"` the picture is coded with the dictionary entries that resemble it and without, and the
-        shorter stream is kept. The encoder decodes its own stream's latents before it returns it. Raises `InputError`
-        for another shape or type or a quality out of range, `LimitError` for a picture over `clc.limits`.
+        The picture is coded without references and, as `references` allows, with those of the dictionary that resemble
+        it; the stream with the least rate + lambda * distortion is kept. "none" tries no reference; "tokens" takes the
+        nearest entries as tokens, whatever they save; "aligned" tries none and aligned ones; "auto" tries all; a number
+        is "auto" with at most so many references. `entries` restricts the search to these dictionary entries. The
+        encoder decodes its own stream's latents before it returns it. Raises `InputError` for another shape or type or
+        a parameter out of range, `LimitError` for a picture over `clc.limits`.
         """
         image_HW3 = _checked(image_HW3)
-        if references not in ("auto", "none"):
-            raise InputError(f"references must be 'auto' or 'none', not {references!r}")
         if not 0.0 <= quality <= 100.0:
             raise InputError(f"the quality must lie within 0 and 100, not {quality}")
         quality_q6 = min(MAX_QUALITY_Q6, round(quality * 64))
-        y, size = self._model.analyse(image_HW3), (image_HW3.shape[0], image_HW3.shape[1])
-        candidates: list[tuple[int, ...]] = [()]
-        if references == "auto":
-            candidates.append(self._retrieve(image_HW3))
-        streams = [self._encode_with(y, size, quality_q6, chosen) for chosen in candidates]
-        best = min(streams, key=len)
+        choices = self._selector.propose(image_HW3, references, entries)
+        if len(choices) == 1:
+            best = self._attempt(image_HW3, quality_q6, choices[0]).data
+        else:
+            attempts = [self._attempt(image_HW3, quality_q6, choice) for choice in choices]
+            best = min(attempts, key=lambda attempt: attempt.cost).data
         self._decode_latents(parse(best))
         return best
 
-    def _retrieve(self, image_HW3: Picture) -> tuple[int, ...]:
-        queries = query_vectors(image_HW3, CodecBackbone(self), self.bundle.entries.reduction)
-        return tuple(int(i) for i in multi_query(self._index, queries, REFERENCES).indices)
-
-    def _encode_with(
-        self, y: torch.Tensor, size: tuple[int, int], quality_q6: int, references: tuple[int, ...]
-    ) -> bytes:
+    def _attempt(self, image_HW3: Picture, quality_q6: int, choice: Choice) -> Attempt:
         stream = Stream(
             profile=PROFILE,
-            width=size[1],
-            height=size[0],
+            width=image_HW3.shape[1],
+            height=image_HW3.shape[0],
             quality_q6=quality_q6,
             bundle_id=self.bundle.id_bytes,
-            references=references,
+            references=choice.references,
+            alignments=choice.alignments,
             latents_crc32=0,
             payload=b"",
         )
+        conditions = self._conditions(stream)
+        y = self._model.analyse(image_HW3, conditions.aligned)
         scaled = y / self._model.gains.step(torch.tensor([quality_q6], device=self.device))
-        z = self._model.h_a(scaled)
-        payload, decoded = encode_latents(self._prior, self.bundle.table, scaled, z, self._conditions(stream))
-        return pack(replace(stream, latents_crc32=decoded.crc32, payload=payload))
+        own = aligned_latents(self._prior, conditions)
+        z = self._model.h_a(scaled, None if own is None else own.to_float())
+        payload, decoded = encode_latents(self._prior, self.bundle.table, scaled, z, conditions)
+        data = pack(replace(stream, latents_crc32=decoded.crc32, payload=payload))
+        error = self._synthesise(stream, decoded, conditions).astype(np.float32) - image_HW3
+        trade = rate_distortion_lambda(torch.tensor(quality_q6 / 64)).item()
+        pixels = image_HW3.shape[0] * image_HW3.shape[1]
+        return Attempt(data, len(data) * 8 / pixels + trade * float(np.square(error).mean()))
 
     def _conditions(self, stream: Stream) -> Conditions:
         header = pack(replace(stream, latents_crc32=0, payload=b""))
-        tokens = self.bundle.entries.conditioning(stream.references).to(self.device)
-        return Conditions(stream.quality_q6, tokens, header)
+        tokens = self.bundle.entries.conditioning(stream.references[len(stream.alignments) :]).to(self.device)
+        return Conditions(stream.quality_q6, tokens, header, self._aligned(stream))
+
+    def _aligned(self, stream: Stream) -> AlignedPixels | None:
+        """The key pictures that a stream aligns, warped and laid over one another, padded as pictures are."""
+        if not stream.alignments:
+            return None
+        size = (stream.height, stream.width)
+        aligned = zip(stream.references, stream.alignments, strict=False)
+        seen = compose([warp(self._key_picture(entry), size, alignment) for entry, alignment in aligned])
+        levels = padded(torch.from_numpy(seen.pixels).to(self.device))
+        inside = padded(torch.from_numpy(seen.inside.astype(np.uint8))[..., None].to(self.device))
+        return AlignedPixels(levels, inside, torch.ones(1, 1, 1, 1, device=self.device))
 
     @torch.no_grad()
     def decode(self, data: bytes) -> Picture:
         """Decodes a stream to a uint8 (H, W, 3) RGB picture.
 
         Raises a `BitstreamError`: `DictionaryMismatch` for a stream of another bundle, `DecodeMismatch` when the
-        latents are not those of the encoder, the others for damaged bytes; `LimitError` over the caps.
+        latents are not those of the encoder, the others for damaged bytes; `LimitError` over the caps; `StorageError`
+        where a key picture of the bundle is damaged.
         """
         stream = parse(data)
-        latents = self._decode_latents(stream)
+        self._check_bundle(stream)
+        conditions = self._conditions(stream)
+        return self._synthesise(stream, self._decode_latents(stream, conditions=conditions), conditions)
+
+    def _synthesise(self, stream: Stream, latents: Decoded, conditions: Conditions) -> Picture:
         quality = torch.tensor([stream.quality_q6], device=self.device)
         gains = self._model.gains
+        view = None
+        if conditions.aligned is not None and latents.own is not None:
+            view = AlignedView(conditions.aligned, latents.own.to_float())
         y_hat = latents.y_hat.float().contiguous(memory_format=torch.channels_last)
-        x_hat = self._model.g_s(y_hat, gains.step(quality), gains.modulation(quality), latents.a.float())
+        x_hat = self._model.g_s(y_hat, gains.step(quality), gains.modulation(quality), latents.a.float(), view)
         cropped = x_hat[0, :, : stream.height, : stream.width]
         pixels = torch.round(cropped.clamp(0.0, 1.0) * 255.0).to(torch.uint8)
         image: Picture = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
         return image
 
-    def _decode_latents(self, stream: Stream, trace: Trace | None = None) -> Decoded:
+    def _check_bundle(self, stream: Stream) -> None:
         if stream.bundle_id != self.bundle.id_bytes:
             raise DictionaryMismatch(
                 f"the stream was written with bundle {stream.bundle_id.hex()}, but bundle {self.bundle.bundle_id} "
                 "is loaded: name the stream's bundle (--bundle FOLDER)"
             )
-        conditions = self._conditions(stream)
+
+    def _decode_latents(
+        self, stream: Stream, trace: Trace | None = None, conditions: Conditions | None = None
+    ) -> Decoded:
+        self._check_bundle(stream)
+        conditions = conditions or self._conditions(stream)
         shape = (self.bundle.config.hyper, -(-stream.height // STRIDE_Z), -(-stream.width // STRIDE_Z))
         decoded = decode_latents(self._prior, self.bundle.table, stream.payload, shape, conditions, trace)
         if decoded.crc32 != stream.latents_crc32:
@@ -178,7 +233,8 @@ def stream_info(data: bytes) -> StreamInfo:
         height=stream.height,
         quality=stream.quality_q6 / 64,
         bundle_id=stream.bundle_id.hex(),
-        references=stream.references,
+        references=stream.references[len(stream.alignments) :],
+        aligned=stream.references[: len(stream.alignments)],
         total_bytes=len(data),
         payload_bytes=len(stream.payload),
         overhead_bytes=len(data) - len(stream.payload),

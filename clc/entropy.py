@@ -5,10 +5,13 @@
                            CLM with tokens -- a -------+-- slice i, phase 0, 1 --> mean (q6), scale index (0..63)
                                                        |
                            slices < i, first phase ----+
+                                                       |
+    warped reference -- clc.fusion -- r, features -----+
 
 One function, `Prior.slice_parameters`, makes the mean and the scale of a slice for training, encoding and decoding
 (CLC Eq. 7 and 8; the paper's entropy model does not see the references, ours does). CLS (Eq. 5 and 6) is the form of
-the mean: alpha * mu_h + (1 - alpha) * y_a with alpha from the features of both. Built from `clc.exact` only.
+the mean: alpha * mu_h + (1 - alpha) * y_a with alpha from the features of both; where a reference is aligned, the mean
+then moves towards its latents r. Built from `clc.exact` only.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.exact import MEAN_BITS, MEAN_LIMIT, GridConv2d, GridTable, activate, compand, snap
+from clc.fusion import AlignedLatents, Fusion, SliceFusion
 from clc.matching import Matching
 
 PHASES = 2
@@ -32,6 +36,14 @@ class SliceParameters(NamedTuple):
 
     mean: Tensor
     scale: Tensor
+
+
+class Context(NamedTuple):
+    """What the slices are conditioned on: h (B, C, h, w), a (B, A, h, w) of `clc.matching`, an aligned reference."""
+
+    h: Tensor
+    a: Tensor
+    own: AlignedLatents | None = None
 
 
 def checkerboard(phase: int, like: Tensor) -> Tensor:
@@ -67,38 +79,62 @@ class HyperSynthesis(nn.Module):
         return activate(self.leave(h), is_exact=is_exact)
 
 
-class SliceNet(nn.Module):
-    """The parameters of one slice of C channels, in two checkerboard phases, from everything known before it."""
+class SliceWidths(NamedTuple):
+    """Channels of a slice's inputs: hyper and reference features, latents `before` it, its own, aligned features."""
 
-    def __init__(self, known: int, channels: int, reference: int, width: int, *, is_exact: bool) -> None:
+    features: int
+    reference: int
+    before: int
+    channels: int
+    aligned: int
+
+
+class SliceNet(nn.Module):
+    """The parameters of one slice of C channels, in two checkerboard phases, from everything known before it.
+
+    Where the context holds an aligned reference, `r` are its latents of this slice; else None, and `fusion` is not run.
+    """
+
+    def __init__(self, widths: SliceWidths, width: int, *, is_exact: bool) -> None:
         super().__init__()
         self.is_exact = is_exact
-        self.enter = GridConv2d(known, width, is_exact=is_exact)
+        channels = widths.channels
+        self.enter = GridConv2d(widths.features + widths.reference + widths.before, width, is_exact=is_exact)
         self.spatial = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
         self.anchor_in = GridConv2d(channels, width // 2, 3, is_exact=is_exact)
         self.anchor_out = GridConv2d(width // 2, width, is_exact=is_exact)
         self.hidden = nn.ModuleList(GridConv2d(width, width, is_exact=is_exact) for _ in range(PHASES))
         self.mean = nn.ModuleList(_mean_layer(width, channels, is_exact) for _ in range(PHASES))
         self.shape = nn.ModuleList(GridConv2d(width, 2 * channels, is_exact=is_exact) for _ in range(PHASES))
-        self.aligned = _mean_layer(reference, channels, is_exact)
+        self.aligned = _mean_layer(widths.reference, channels, is_exact)
+        self.fusion = SliceFusion(widths.before, channels, widths.aligned, width, is_exact=is_exact)
 
-    def base(self, known: Tensor) -> Tensor:
-        """What both phases share: known features (B, known, h, w) -> (B, width, h, w)."""
-        u = activate(self.enter(known), is_exact=self.is_exact)
+    def base(self, context: Context, decoded: list[Tensor], r: Tensor | None, errors: list[Tensor]) -> Tensor:
+        """What both phases share, (B, width, h, w); `errors` are y_hat - r of the slices before."""
+        known = [context.h, context.a, *(compand(y_hat, is_exact=self.is_exact) for y_hat in decoded)]
+        u = self.enter(torch.cat(known, dim=1))
+        if context.own is not None and r is not None:
+            u = u + self.fusion.base(context.own, r, errors)
+        u = activate(u, is_exact=self.is_exact)
         return snap(u + activate(self.spatial(u), is_exact=self.is_exact), is_exact=self.is_exact)
 
-    def slice_parameters(self, phase: int, base: Tensor, anchors: Tensor | None, a: Tensor) -> SliceParameters:
-        """Mean and scale level of the slice; `anchors` (B, C, h, w) are the latents of phase 0, zero elsewhere."""
+    def first_phase(self, context: Context, base: Tensor, anchors: Tensor, r: Tensor | None) -> Tensor:
+        """Adds to the base what phase 0 turned out to be: `anchors` (B, C, h, w), zero at the positions of phase 1."""
+        v = self.anchor_in(compand(anchors, is_exact=self.is_exact))
+        if context.own is not None and r is not None:
+            v = v + self.fusion.anchors(context.own, anchors - r * checkerboard(0, r))
+        return snap(base + self.anchor_out(activate(v, is_exact=self.is_exact)), is_exact=self.is_exact)
+
+    def slice_parameters(self, context: Context, phase: int, u: Tensor, r: Tensor | None) -> SliceParameters:
+        """Mean and scale level of a phase from the features `u` (B, width, h, w) of everything known."""
         is_exact = self.is_exact
-        u = base
-        if anchors is not None:
-            v = activate(self.anchor_in(compand(anchors, is_exact=is_exact)), is_exact=is_exact)
-            u = snap(u + self.anchor_out(v), is_exact=is_exact)
         u = activate(self.hidden[phase](u), is_exact=is_exact)
         mu_h = self.mean[phase](u)
         scale, blend = self.shape[phase](u).chunk(2, dim=1)
         alpha = snap(blend * 0.25 + 0.75, is_exact=is_exact).clamp(0.0, 1.0)
-        mean = snap(alpha * mu_h + (1.0 - alpha) * self.aligned(a), MEAN_BITS, MEAN_LIMIT, is_exact=is_exact)
+        mean = snap(alpha * mu_h + (1.0 - alpha) * self.aligned(context.a), MEAN_BITS, MEAN_LIMIT, is_exact=is_exact)
+        if context.own is not None and r is not None:
+            mean = self.fusion.blend(context.own, r, mean, self.fusion.trust_in_r(phase, u))
         level = scale * 8.0 + 24.0
         inside = level.clamp(0.0, SCALE_LEVELS - 1.0)
         if is_exact:
@@ -121,6 +157,7 @@ class Prior(nn.Module):
         features: int,
         token: int,
         reference: int,
+        aligned: int,
         width: int,
         knots: int,
         is_exact: bool = False,
@@ -130,27 +167,43 @@ class Prior(nn.Module):
         self.levels = GridTable(knots, features, spread=0.1, is_exact=is_exact)
         self.h_s = HyperSynthesis(hyper, 96, features, is_exact=is_exact)
         self.matching = Matching(features, token, reference, is_exact=is_exact)
-        known = features + reference
-        nets = []
+        self.fusion = Fusion(sum(slices), aligned, knots, is_exact=is_exact)
+        nets, before = [], 0
         for channels in slices:
-            nets.append(SliceNet(known, channels, reference, width, is_exact=is_exact))
-            known += channels
+            widths = SliceWidths(features, reference, before, channels, aligned)
+            nets.append(SliceNet(widths, width, is_exact=is_exact))
+            before += channels
         self.nets = nn.ModuleList(nets)
 
     def hyper_features(self, z_hat: Tensor, quality_q6_B: Tensor) -> Tensor:
         """z_hat (B, Z, h/4, w/4) and quality (int64 (B,), 64 units a quality step) -> h (B, C, h, w)."""
         return self.h_s(z_hat, self.levels.interpolate(quality_q6_B, QUALITY_TOP_Q6))
 
-    def slice_base(self, index: int, h: Tensor, a: Tensor, decoded: list[Tensor]) -> Tensor:
-        """The shared features of slice `index`, from h, a and the latents of the slices before it."""
-        known = [h, a, *(compand(y_hat, is_exact=self.is_exact) for y_hat in decoded)]
-        return self._net(index).base(torch.cat(known, dim=1))
+    def inverse_step(self, quality_q6_B: Tensor) -> Tensor:
+        """1 / step (B, M, 1, 1) as the exact path has it, see `Fusion.inverse_step`."""
+        return self.fusion.inverse_step(quality_q6_B, QUALITY_TOP_Q6)
+
+    def slice_base(self, index: int, context: Context, decoded: list[Tensor]) -> Tensor:
+        """The shared features of slice `index`, from the context and the latents of the slices before it."""
+        errors = []
+        if context.own is not None:
+            references = context.own.r.split(self.slices, dim=1)
+            errors = [y_hat - r for y_hat, r in zip(decoded, references, strict=False)]
+        return self._net(index).base(context, decoded, self._reference(index, context), errors)
 
     def slice_parameters(
-        self, index: int, phase: int, base: Tensor, anchors: Tensor | None, a: Tensor
+        self, index: int, phase: int, base: Tensor, anchors: Tensor | None, context: Context
     ) -> SliceParameters:
-        """Mean and scale level of slice `index` in `phase`: the one function for training, encoding and decoding."""
-        return self._net(index).slice_parameters(phase, base, anchors, a)
+        """Mean and scale level of slice `index` in `phase`: the one function for training, encoding and decoding.
+
+        `anchors` (B, C, h, w) are the latents of phase 0, None while phase 0 itself is coded.
+        """
+        net, r = self._net(index), self._reference(index, context)
+        u = base if anchors is None else net.first_phase(context, base, anchors, r)
+        return net.slice_parameters(context, phase, u, r)
+
+    def _reference(self, index: int, context: Context) -> Tensor | None:
+        return None if context.own is None else context.own.r.split(self.slices, dim=1)[index]
 
     def _net(self, index: int) -> SliceNet:
         return cast("SliceNet", self.nets[index])

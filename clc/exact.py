@@ -17,6 +17,7 @@ Ledger of grids (q10 means multiples of 2**-10):
     weights                     int16 times 2**-shift, one shift (0..20) for each output channel
     biases                      int32, q20
     attention logits            q6;  attention weights  q15
+    powers of two               q16 mantissa, exponent -32..32
     partial sums                at most 2**53 units, proven for each output channel by `sum_bound_bits`
 """
 
@@ -40,6 +41,7 @@ MANTISSA_BITS = 53
 LOGIT_BITS = 6
 ATTENTION_BITS = 15
 EXP_STEPS = 1024
+EXP2_MANTISSA_BITS = 16
 
 
 def snap(x: Tensor, bits: int = ACTIVATION_BITS, limit: float = ACTIVATION_LIMIT, *, is_exact: bool) -> Tensor:
@@ -219,3 +221,40 @@ class GridSoftmax(nn.Module):
         masses = self.exponentials[torch.floor(below + 0.5).clamp(0, EXP_STEPS - 1).long()]
         scale = float(1 << ATTENTION_BITS)
         return torch.floor(masses * scale / masses.sum(dim=-1, keepdim=True)) / scale
+
+
+def exp2_table() -> Tensor:
+    """int32 (1024,): 2**16 * 2**(k/1024), rounded. Built once at export and stored, never rebuilt when coding."""
+    fractions = torch.arange(1 << ACTIVATION_BITS, dtype=torch.float64) / (1 << ACTIVATION_BITS)
+    return torch.round(torch.exp2(fractions) * (1 << EXP2_MANTISSA_BITS)).to(torch.int32)
+
+
+class GridExp2(nn.Module):
+    """2**x for x on the activation grid, |x| <= 32: a stored mantissa of 17 bits and a power of two."""
+
+    mantissas: Tensor
+    powers: Tensor
+
+    def __init__(self, *, is_exact: bool = False) -> None:
+        super().__init__()
+        self.is_exact = is_exact
+        exponents = range(-int(ACTIVATION_LIMIT), int(ACTIVATION_LIMIT) + 1)
+        self.register_buffer("mantissas", exp2_table().double(), persistent=False)
+        self.register_buffer("powers", torch.tensor([2.0**k for k in exponents], dtype=torch.float64), persistent=False)
+
+    def load_integers(self, mantissas: Tensor) -> None:
+        """Takes the stored table, int32 (1024,) rising from 65536 to below 131072, or raises `InputError`."""
+        rises = mantissas.shape == self.mantissas.shape and bool((mantissas[1:] >= mantissas[:-1]).all())
+        one = 1 << EXP2_MANTISSA_BITS
+        if not rises or int(mantissas[0]) != one or int(mantissas[-1]) >= 2 * one:
+            raise InputError("the table of powers of two is malformed")
+        self.mantissas = mantissas.double().to(self.mantissas.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Powers of the same shape, multiples of 2**-48 in exact arithmetic."""
+        if not self.is_exact:
+            return torch.exp2(x)
+        whole = torch.floor(x)
+        index = ((x - whole) * (1 << ACTIVATION_BITS)).long()
+        power = self.powers[(whole + ACTIVATION_LIMIT).long()]
+        return self.mantissas[index] / (1 << EXP2_MANTISSA_BITS) * power

@@ -1,11 +1,13 @@
 """From trained weights to a bundle: integers for the exact path, tables for the coder, tokens for the dictionary.
 
 Everything that must be the same on both sides of a stream is computed here, once, and stored: no decoder rebuilds a
-table or runs g_a on a dictionary picture. Called by `flows.train` and by whoever makes the shipped bundle.
+table or runs g_a on a dictionary picture. Called by `flows.train` and by whoever makes the shipped bundle;
+`add_pictures` extends a bundle with key pictures and leaves the model as it is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,15 +18,18 @@ import torch
 from torch import Tensor
 
 from clc import reduction
-from clc.bundle import exact_layers, flatten_table, write_bundle
+from clc.bundle import PARTS, Arrays, Bundle, exact_layers, flatten_table, write_bundle
 from clc.errors import InputError
-from clc.exact import exp_table, sum_bound_bits
+from clc.exact import exp2_table, exp_table, sum_bound_bits
 from clc.features import spp
+from clc.keypictures import LOSSLESS, write_key_picture
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.matching import TOKEN_BITS
 from clc.model import Model, ModelConfig, Picture
-from clc.references import ENTRY_PX
+from clc.references import ENTRY_PX, middle_patch
 from clc.tables import gaussian_table, merge, sigma_levels, table_from_pmf
+from storage.arrays import read_arrays
+from storage.atomic import write_bytes
 
 KEY_COMPONENTS = 256
 
@@ -60,34 +65,81 @@ def export_bundle(
     transforms = _stored_transforms(model)
     stored = {name: torch.from_numpy(array.astype(np.float32)) for name, array in transforms.items()}
     model.load_state_dict(stored, strict=False)
+    model.prior.fusion.log_gain.values.copy_(-model.gains.log_step.detach() / math.log(2.0))
     integers = {name: layer.export() for name, layer in exact_layers(model.prior).items()}
     bounds = {name: sum_bound_bits(**parts) for name, parts in integers.items() if "shift" in parts}
     prior = {f"{name}.{part}": value.numpy() for name, parts in integers.items() for part, value in parts.items()}
-    table = merge(gaussian_table(sigma_levels()), table_from_pmf(*model.z_prior.masses()))
-    tables = {**flatten_table(table), "exponentials": exp_table().numpy()}
     dictionary = _dictionary(model, entries)
-    parts = {"transforms": transforms, "prior": prior, "tables": tables, "dictionary": dictionary}
-    return Exported(write_bundle(directory, config, parts, provenance), bounds)
+    parts = {"transforms": transforms, "prior": prior, "tables": _tables(model), "dictionary": dictionary}
+    return Exported(write_bundle(directory, config, parts, provenance, {}), bounds)
+
+
+def _tables(model: Model) -> dict[str, npt.NDArray[np.int32]]:
+    """The CDF tables (64 scales, z without and with an aligned reference) and those of the exact functions."""
+    table = gaussian_table(sigma_levels())
+    for z_prior in (model.z_prior, model.z_prior_aligned):
+        table = merge(table, table_from_pmf(*z_prior.masses()))
+    return {**flatten_table(table), "exponentials": exp_table().numpy(), "powers_of_two": exp2_table().numpy()}
 
 
 def _stored_transforms(model: Model) -> dict[str, npt.NDArray[np.float32 | np.float16]]:
     stored = {}
     for name, value in model.state_dict().items():
         if not name.startswith("prior."):
-            wide = name.startswith("z_prior.")
+            wide = name.startswith("z_prior")
             stored[name] = value.detach().cpu().numpy().astype(np.float32 if wide else np.float16)
     return stored
 
 
 @torch.no_grad()
 def _dictionary(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArray[np.generic]]:
-    tokens, vectors = [], []
-    for entry in entries:
-        y = model.analyse(entry)
-        tokens.append(torch.round(model.tokens(y)[0] * (1 << TOKEN_BITS)).to(torch.int8).numpy())
-        vectors.append(spp(model.describe(y)))
+    tokens = [_tokens(model, entry) for entry in entries]
+    vectors = [spp(model.describe(model.analyse(entry))) for entry in entries]
     stacked = np.concatenate(vectors)
     reduced = reduction.fit([stacked], min(KEY_COMPONENTS, max(1, len(stacked) - 1)))
     stored = {name: array.astype(np.float16) for name, array in reduced.arrays().items()}
     restored = reduction.Reduction.from_arrays({name: array.astype(np.float32) for name, array in stored.items()})
     return {"tokens": np.stack(tokens), "keys": restored.apply(stacked).astype(np.float16), **stored}
+
+
+@torch.no_grad()
+def add_pictures(
+    bundle: Path,
+    out: Path,
+    pictures: Sequence[Picture],
+    provenance: list[dict[str, str]],
+    picture_format: str = LOSSLESS,
+) -> str:
+    """Writes a bundle like the one in `bundle` with key pictures as further dictionary entries; returns its id.
+
+    The model stays as it is. Each picture, uint8 (H, W, 3) of any size, is kept whole for alignment in
+    `picture_format` (see `clc.keypictures`); its key comes from all of it, its tokens from its middle. Raises
+    `InputError` for too many entries or an `out` that is not empty.
+    """
+    base = Bundle.load(bundle)
+    entries = base.entries
+    count = len(entries) + len(pictures)
+    if not pictures or len(pictures) != len(provenance) or count > MAX_DICTIONARY_ENTRIES:
+        raise InputError(f"{count} entries: a bundle takes up to {MAX_DICTIONARY_ENTRIES}, each with its provenance")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty; name a new folder for the bundle")
+    stored = dict(entries.pictures)
+    tokens, keys = [entries.tokens], [entries.keys]
+    for entry, image_HW3 in enumerate(pictures, start=len(entries)):
+        stored[entry] = write_key_picture(out, entry, image_HW3, picture_format)
+        seen = stored[entry].read()
+        tokens.append(_tokens(base.model, middle_patch(seen))[None])
+        keys.append(entries.reduction.apply(spp(base.model.describe(base.model.analyse(seen)))))
+    for entry in entries.pictures:
+        write_bytes(out / stored[entry].path.relative_to(bundle), stored[entry].path.read_bytes())
+    parts: dict[str, Arrays] = {name: read_arrays(bundle / f"{name}.safetensors") for name in PARTS}
+    grown: Arrays = {"tokens": np.concatenate(tokens), "keys": np.concatenate(keys).astype(np.float16)}
+    parts["dictionary"] = {**parts["dictionary"], **grown}
+    return write_bundle(out, base.config, parts, [*entries.provenance, *provenance], stored)
+
+
+def _tokens(model: Model, patch_HW3: Picture) -> npt.NDArray[np.int8]:
+    """The stored tokens (N, T) of a patch (256, 256, 3)."""
+    integers = torch.round(model.tokens(model.analyse(patch_HW3))[0] * (1 << TOKEN_BITS))
+    tokens: npt.NDArray[np.int8] = integers.to(torch.int8).numpy()
+    return tokens

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from clc.fusion import PATCH_PX, PIXEL_SCALE
 from clc.model import Model
-from clc.transforms.depthconv import PATCH_PX
 
 
 def klt_basis(
@@ -46,3 +46,13 @@ def start_from_klt(model: Model, basis: torch.Tensor) -> None:
             conv.weight.copy_(weight[:, :, None, None])
             if conv.bias is not None:
                 conv.bias.zero_()
+    follow_analysis(model)
+
+
+def follow_analysis(model: Model) -> None:
+    """Sets the transform of aligned references to the linear path of g_a, in the units of `clc.fusion`."""
+    linear, klt = model.g_a.linear, model.prior.fusion.klt
+    with torch.no_grad():
+        klt.weight.copy_(linear.weight * (PIXEL_SCALE / 510.0))
+        if linear.bias is not None:
+            klt.bias.copy_(linear.bias)

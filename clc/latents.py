@@ -21,8 +21,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.entropy import PHASES, SCALE_LEVELS, Prior, checkerboard
+from clc.entropy import PHASES, SCALE_LEVELS, Context, Prior, checkerboard
 from clc.exact import MEAN_BITS
+from clc.fusion import AlignedLatents, AlignedPixels
 from clc.rangecoder import CdfTable, Decoder, Encoder
 
 SYMBOL_LIMIT = 1 << 18
@@ -32,16 +33,17 @@ Trace = Callable[[str, Tensor], None]
 
 
 class Decoded(NamedTuple):
-    """`y_hat` float64 (1, M, h, w) in symbol units, `a` float64 (1, A, h, w), and `latents_crc32`."""
+    """`y_hat` (1, M, h, w) in symbol units and `a` (1, A, h, w), float64; the aligned reference; `latents_crc32`."""
 
     y_hat: Tensor
     a: Tensor
+    own: AlignedLatents | None
     crc32: int
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What both sides know before the first symbol: quality in 1/64 and the tokens (1, N, T) of the references.
+    """What both sides know before the first symbol: quality in 1/64, tokens (1, N, T), warped pixels (1, 3, H, W).
 
     `header` are bytes that stand for all fields of the stream; they enter the checksum of the latents, so that a stream
     whose header was exchanged is noticed even where the latents come out the same.
@@ -50,6 +52,7 @@ class Conditions:
     quality_q6: int
     tokens_1NT: Tensor
     header: bytes = b""
+    aligned: AlignedPixels | None = None
 
 
 def walk(
@@ -62,18 +65,23 @@ def walk(
     """
     trace = trace or _no_trace
     quality = torch.tensor([conditions.quality_q6], device=z_hat.device)
+    own = aligned_latents(prior, conditions)
+    if own is not None:
+        trace("aligned r", own.r)
+        trace("aligned features", own.features)
     h = prior.hyper_features(z_hat, quality)
     trace("h", h)
     a = prior.matching(h, conditions.tokens_1NT)
     trace("a", a)
+    context = Context(h, a, own)
     decoded: list[Tensor] = []
     masks = [checkerboard(phase, h) for phase in range(PHASES)]
     channel0 = 0
     for index, channels in enumerate(prior.slices):
-        base = prior.slice_base(index, h, a, decoded)
+        base = prior.slice_base(index, context, decoded)
         y_hat: Tensor | None = None
         for phase, mask in enumerate(masks):
-            mean, level = prior.slice_parameters(index, phase, base, y_hat, a)
+            mean, level = prior.slice_parameters(index, phase, base, y_hat, context)
             trace(f"slice {index} phase {phase} mean", mean)
             trace(f"slice {index} phase {phase} scale", level)
             part = (exchange(channel0, mean, level, mask) + mean) * mask
@@ -82,7 +90,17 @@ def walk(
             decoded.append(y_hat)
         channel0 += channels
     y_hat = torch.cat(decoded, dim=1)
-    return Decoded(y_hat, a, latents_crc32(conditions.header, z_hat, y_hat))
+    return Decoded(y_hat, a, own, latents_crc32(conditions.header, z_hat, y_hat))
+
+
+def aligned_latents(prior: Prior, conditions: Conditions) -> AlignedLatents | None:
+    """The aligned reference as the exact path sees it, None where the stream has none."""
+    if conditions.aligned is None:
+        return None
+    levels, inside, present = (part.double() for part in conditions.aligned)
+    quality = torch.tensor([conditions.quality_q6], device=levels.device)
+    own: AlignedLatents = prior.fusion(AlignedPixels(levels, inside, present), prior.inverse_step(quality))
+    return own
 
 
 def latents_crc32(header: bytes, z_hat: Tensor, y_hat: Tensor) -> int:
@@ -101,7 +119,7 @@ def encode_latents(
     """
     encoder = Encoder(table)
     z_hat = torch.round(z.double()).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
-    encoder.push(_integers(z_hat.flatten()), _z_tables(z_hat))
+    encoder.push(_integers(z_hat.flatten()), _z_tables(z_hat, conditions))
     y = scaled_y.double()
 
     def exchange(channel0: int, mean: Tensor, level: Tensor, mask: Tensor) -> Tensor:
@@ -129,7 +147,7 @@ def decode_latents(
     decoder = Decoder(table, payload, hyper * rows * columns + latents * rows * columns * 16)
     device = conditions.tokens_1NT.device
     like = torch.zeros(1, hyper, rows, columns, dtype=torch.float64)
-    z_hat = torch.from_numpy(decoder.pop(_z_tables(like)).astype(np.float64)).view_as(like).to(device)
+    z_hat = torch.from_numpy(decoder.pop(_z_tables(like, conditions)).astype(np.float64)).view_as(like).to(device)
 
     def exchange(channel0: int, mean: Tensor, level: Tensor, mask: Tensor) -> Tensor:
         del channel0
@@ -146,10 +164,11 @@ def _integers(values: Tensor) -> npt.NDArray[np.int32]:
     return values.cpu().numpy().astype(np.int32)
 
 
-def _z_tables(z_1Zhw: Tensor) -> npt.NDArray[np.int32]:
-    """The table of each z symbol: channel c uses table 64 + c, behind those of the 64 scales."""
+def _z_tables(z_1Zhw: Tensor, conditions: Conditions) -> npt.NDArray[np.int32]:
+    """The table of each z symbol: channel c uses 64 + c, behind the 64 scales, or 64 + Z + c beside a reference."""
     channels, area = z_1Zhw.shape[1], z_1Zhw.shape[2] * z_1Zhw.shape[3]
-    return np.repeat(np.arange(SCALE_LEVELS, SCALE_LEVELS + channels, dtype=np.int32), area)
+    first = SCALE_LEVELS + (channels if conditions.aligned is not None else 0)
+    return np.repeat(np.arange(first, first + channels, dtype=np.int32), area)
 
 
 def _no_trace(name: str, values: Tensor) -> None:

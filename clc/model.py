@@ -2,9 +2,12 @@
 
     x -- g_a -- y -- / step(quality) --+-- Q -- y_hat -- * step -- g_s -- x_hat
                                        |    |
-                                       h_a  mean, scale <-- Prior(z_hat, tokens of the references, slices before)
+                                       h_a  mean, scale <-- Prior(z_hat, references, slices before)
                                        |
                                        z -- Q -- z_hat
+
+References come as tokens (`clc.matching`) and, where one is aligned, as warped pixels (`clc.fusion`), which g_a, h_a
+and g_s see too.
 
 `forward` is the training pass: rate under additive noise, reconstruction from straight-through rounding. Encoding and
 decoding use the same parts through `clc.codec`. Called by `clc.training`, `clc.export` and `clc.bundle`.
@@ -24,13 +27,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.entropy import PHASES, QUALITY_TOP_Q6, SCALE_LEVELS, Prior, checkerboard
+from clc.entropy import PHASES, QUALITY_TOP_Q6, SCALE_LEVELS, Context, Prior, checkerboard
 from clc.exact import compand
 from clc.factorized import FactorizedPrior
+from clc.fusion import AlignedPixels
 from clc.matching import TokenCompression
 from clc.references import analysis_features
 from clc.tables import SIGMA_MAX, SIGMA_MIN
-from clc.transforms.depthconv import Analysis, HyperAnalysis, Synthesis
+from clc.transforms.depthconv import AlignedView, Analysis, HyperAnalysis, Synthesis
 
 STRIDE_Y = 16
 STRIDE_Z = 64
@@ -52,6 +56,7 @@ class ModelConfig:
     features: int = 128
     token: int = 48
     reference: int = 64
+    aligned: int = 64
     context: int = 128
     knots: int = 9
 
@@ -141,6 +146,7 @@ class Model(nn.Module):
         self.gains = Gains(config.knots, config.latents, config.wide)
         self.compress_tokens = TokenCompression(config.latents, config.token)
         self.z_prior = FactorizedPrior(config.hyper)
+        self.z_prior_aligned = FactorizedPrior(config.hyper)
         self.prior = make_prior(config, is_exact=False)
 
     def tokens(self, y_BMhw: Tensor) -> Tensor:
@@ -152,13 +158,10 @@ class Model(nn.Module):
         return self.gains.step(middle).detach()
 
     @torch.no_grad()
-    def analyse(self, image_HW3: Picture) -> Tensor:
+    def analyse(self, image_HW3: Picture, aligned: AlignedPixels | None = None) -> Tensor:
         """Latents y (1, M, h, w) of a uint8 picture, padded by its edges to multiples of 64 px; h, w multiples of 4."""
-        device = self.gains.log_step.device
-        pixels = torch.from_numpy(image_HW3.copy()).to(device).permute(2, 0, 1)[None].float() / 255.0
-        height, width = image_HW3.shape[:2]
-        padded = F.pad(pixels, (0, -width % STRIDE_Z, 0, -height % STRIDE_Z), mode="replicate")
-        return self.g_a(padded.contiguous(memory_format=torch.channels_last))
+        pixels = padded(torch.from_numpy(image_HW3.copy()).to(self.gains.log_step.device)) / 255.0
+        return self.g_a(pixels.contiguous(memory_format=torch.channels_last), aligned)
 
     @torch.no_grad()
     def describe(self, y: Tensor) -> npt.NDArray[np.float32]:
@@ -171,28 +174,35 @@ class Model(nn.Module):
         quality_q6_B: Tensor,
         tokens_BNT: Tensor,
         present_B: Tensor,
+        *,
+        aligned: AlignedPixels | None = None,
         generator: torch.Generator | None = None,
     ) -> TrainingPass:
-        """One training pass from y = g_a(x); `present_B` says which pictures may see their references."""
+        """One training pass from y = g_a(x, aligned); `present_B` says which pictures may see their tokens."""
         step = self.gains.step(quality_q6_B)
         scaled = y / step
-        z = self.h_a(scaled)
-        z_bits = self.z_prior.bits(z + _noise_like(z, generator)).sum(dim=(1, 2, 3))
+        own = None if aligned is None else self.prior.fusion(aligned, 1.0 / step.detach())
+        z = self.h_a(scaled, own)
+        noisy = z + _noise_like(z, generator)
+        z_bits = self.z_prior.bits(noisy)
+        if aligned is not None:
+            z_bits = torch.where(aligned.present > 0, self.z_prior_aligned.bits(noisy), z_bits)
         h = self.prior.hyper_features(straight_through_round(z), quality_q6_B)
         a = self.prior.matching(h, tokens_BNT, present_B)
-        y_hat, y_bits = self._slices(scaled, h, a, generator)
-        x_hat = self.g_s(y_hat, step, self.gains.modulation(quality_q6_B), a)
-        return TrainingPass(x_hat, y_bits, z_bits)
+        y_hat, y_bits = self._slices(scaled, Context(h, a, own), generator)
+        view = None if aligned is None or own is None else AlignedView(aligned, own)
+        x_hat = self.g_s(y_hat, step, self.gains.modulation(quality_q6_B), a, view)
+        return TrainingPass(x_hat, y_bits, z_bits.sum(dim=(1, 2, 3)))
 
-    def _slices(self, scaled: Tensor, h: Tensor, a: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def _slices(self, scaled: Tensor, context: Context, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         masks = [checkerboard(phase, scaled) for phase in range(PHASES)]
         decoded: list[Tensor] = []
         bits = torch.zeros(scaled.shape[0], device=scaled.device)
         for index, y in enumerate(scaled.split(self.config.slices, dim=1)):
-            base = self.prior.slice_base(index, h, a, decoded)
+            base = self.prior.slice_base(index, context, decoded)
             y_hat: Tensor | None = None
             for phase, mask in enumerate(masks):
-                mean, level = self.prior.slice_parameters(index, phase, base, y_hat, a)
+                mean, level = self.prior.slice_parameters(index, phase, base, y_hat, context)
                 offset = y - mean
                 cost = gaussian_bits(offset + _noise_like(y, generator), level)
                 bits = bits + (cost * mask).sum(dim=(1, 2, 3))
@@ -201,6 +211,13 @@ class Model(nn.Module):
             if y_hat is not None:
                 decoded.append(y_hat)
         return torch.cat(decoded, dim=1), bits
+
+
+def padded(image_HWC: Tensor) -> Tensor:
+    """A picture (H, W, C) of integers as float32 (1, C, H', W'), repeating its edges up to multiples of 64 px."""
+    height, width = image_HWC.shape[:2]
+    pixels = image_HWC.permute(2, 0, 1)[None].float()
+    return F.pad(pixels, (0, -width % STRIDE_Z, 0, -height % STRIDE_Z), mode="replicate")
 
 
 def channels_last(model: Model) -> Model:
@@ -219,6 +236,7 @@ def make_prior(config: ModelConfig, *, is_exact: bool) -> Prior:
         features=config.features,
         token=config.token,
         reference=config.reference,
+        aligned=config.aligned,
         width=config.context,
         knots=config.knots,
         is_exact=is_exact,

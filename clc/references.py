@@ -42,6 +42,12 @@ def entry_patch(picture_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(padded[:ENTRY_PX, :ENTRY_PX])
 
 
+def middle_patch(picture_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The patch, uint8 (256, 256, 3), that stands for a whole key picture: its middle, mirrored where it is smaller."""
+    top, left = (max(0, side - ENTRY_PX) // 2 for side in picture_HW3.shape[:2])
+    return entry_patch(picture_HW3[top:, left:])
+
+
 class ReferenceBank:
     """The dictionary as training sees it: latents of K entries under the current g_a, found by descriptor.
 

@@ -15,7 +15,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,11 @@ from torch import Tensor
 from clc.checkpoint import resume_checkpoint, save_checkpoint
 from clc.data import CropSampler, PictureSet, centre_crops, read_folders
 from clc.errors import ClcError, InputError
+from clc.fusion import AlignedPixels
 from clc.klt import klt_basis, start_from_klt
 from clc.losses import rate_distortion_loss
 from clc.model import MIDDLE_QUALITY_Q6, Model, ModelConfig
+from clc.pairs import MARGIN_PX, Pair, PairSampler, disturb, overlapping_pairs
 from clc.references import ENTRY_PX, ReferenceBank
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ class TrainingConfig:
     crops: tuple[tuple[float, int], ...] = ((0.0, 128), (0.65, 256))
     references: int = 3
     reference_share: float = 0.5
+    aligned_share: float = 0.5
+    real_share: float = 0.5
     refresh_steps: int = 1500
     clip: float = 1.0
     ema: float = 0.999
@@ -86,14 +90,16 @@ class TrainingResult:
 class Trainer:
     """The state of a run: model, moving average, optimiser, generators, step, minutes used."""
 
-    def __init__(self, config: TrainingConfig, data: PictureSet, entries: PictureSet, out: Path) -> None:
+    def __init__(
+        self, config: TrainingConfig, data: PictureSet, entries: PictureSet, out: Path, pairs: Sequence[Pair] = ()
+    ) -> None:
         self.config, self.out = config, out
         self.sampler_rng = np.random.default_rng(config.seed)
         torch.manual_seed(config.seed)
         held_out = min(config.held_out, max(1, len(data) // 8))
         self.training, apart = data.split(held_out, np.random.default_rng(config.seed))
-        self.sampler = CropSampler(self.training)
-        self.validation = centre_crops(apart, ENTRY_PX)
+        self.sampler = PairSampler(CropSampler(self.training), pairs, config.aligned_share, config.real_share)
+        self.validation = centre_crops(apart, ENTRY_PX + 2 * MARGIN_PX)
         self.model = Model(config.model)
         self.noise = torch.Generator().manual_seed(config.seed)
         self.bank = make_bank(entries)
@@ -102,8 +108,9 @@ class Trainer:
         self.ema: dict[str, Tensor] = {}
         self.described_by: dict[str, Tensor] = {}
         self.described_at = torch.empty(0)
-        linear = [p for n, p in self.model.named_parameters() if ".linear." in n]
-        others = [p for n, p in self.model.named_parameters() if ".linear." not in n]
+        trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        linear = [p for name, p in trained if _is_linear_path(name)]
+        others = [p for name, p in trained if not _is_linear_path(name)]
         self.groups = [(others, config.learning_rate), (linear, config.learning_rate * config.linear_rate_factor)]
         self.optimiser = torch.optim.AdamW(
             [{"params": group, "lr": rate} for group, rate in self.groups], betas=(0.9, 0.99), weight_decay=0.0
@@ -137,15 +144,14 @@ class Trainer:
         for group, (_, rate) in zip(self.optimiser.param_groups, self.groups, strict=True):
             group["lr"] = rate * config.rate_factor(progress, self.step)
         crop = config.crop_px(progress)
-        pixels, photos = self.sampler.sample(self.sampler_rng, max(1, config.batch_px // crop**2), crop)
-        x = pixels.float() / 255.0
+        x, photos, aligned = self.sampler.sample(self.sampler_rng, max(1, config.batch_px // crop**2), crop)
         quality = torch.from_numpy(self.sampler_rng.integers(0, 6401, len(photos)))
         present = torch.from_numpy(self.sampler_rng.random(len(photos)) < config.reference_share)
         if self.step % config.refresh_steps == 0:
             self.refresh_bank()
-        y = self.model.g_a(x)
+        y = self.model.g_a(x, aligned)
         tokens = self._tokens(y, photos)
-        result = self.model(y, quality, tokens, present, self.noise)
+        result = self.model(y, quality, tokens, present, aligned=aligned, generator=self.noise)
         loss = rate_distortion_loss(result, x, quality / 64.0)
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
@@ -202,26 +208,44 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, list[float]]:
-        """bpp and PSNR (dB) of the averaged weights on held-out crops at five qualities, without references."""
+        """bpp and PSNR (dB) of the averaged weights on held-out crops at five qualities, no tokens.
+
+        Once without references, once with the same synthetic ones each time.
+        """
         kept = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self.copy_parameters(self.ema)
+        middle = self.validation[:, :, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+        levels, inside = disturb(self.validation.float(), np.random.default_rng(1))
+        aligned = AlignedPixels(levels, inside, torch.ones(len(levels), 1, 1, 1))
+        rates, psnrs = self._rd_points(middle, None)
+        rates_aligned, psnrs_aligned = self._rd_points(middle, aligned)
+        self.copy_parameters(kept)
+        return {
+            "validation_bpp": rates,
+            "validation_psnr_db": psnrs,
+            "aligned_bpp": rates_aligned,
+            "aligned_psnr_db": psnrs_aligned,
+        }
+
+    def _rd_points(self, crops: Tensor, aligned: AlignedPixels | None) -> tuple[list[float], list[float]]:
         noise = torch.Generator().manual_seed(1)
         rates, psnrs = [], []
         for quality in VALIDATION_QUALITIES:
             bpp, psnr = [], []
-            for crop in self.validation.split(4):
-                x = crop.float() / 255.0
+            for start in range(0, len(crops), 4):
+                x = crops[start : start + 4].float() / 255.0
+                seen = None if aligned is None else AlignedPixels(*(part[start : start + 4] for part in aligned))
                 level = torch.full((len(x),), round(quality * 64))
                 absent = torch.zeros(len(x), dtype=torch.bool)
                 no_tokens = torch.zeros(len(x), 0, self.config.model.token)
-                result = self.model(self.model.g_a(x), level, no_tokens, absent, noise)
+                y = self.model.g_a(x, seen)
+                result = self.model(y, level, no_tokens, absent, aligned=seen, generator=noise)
                 loss = rate_distortion_loss(result._replace(x_hat=result.x_hat.clamp(0, 1)), x, level / 64.0)
                 bpp.append(loss.bpp)
                 psnr.append(-10.0 * torch.log10(loss.mse))
             rates.append(torch.cat(bpp).mean().item())
             psnrs.append(torch.cat(psnr).mean().item())
-        self.copy_parameters(kept)
-        return {"validation_bpp": rates, "validation_psnr_db": psnrs}
+        return rates, psnrs
 
     @torch.no_grad()
     def copy_parameters(self, values: dict[str, Tensor]) -> None:
@@ -268,6 +292,10 @@ class Trainer:
         report(line)
 
 
+def _is_linear_path(name: str) -> bool:
+    return ".linear." in name or ".klt." in name
+
+
 def make_bank(entries: PictureSet) -> ReferenceBank:
     """The training view of dictionary patches, each uint8 (256, 256, 3)."""
     if not len(entries):
@@ -294,16 +322,18 @@ def train(
     entries: PictureSet,
     out: Path,
     *,
+    pairs: Sequence[Pair] = (),
     start: dict[str, Tensor] | None = None,
     is_resumed: bool = False,
     report: Report = lambda line: None,
 ) -> TrainingResult:
     """Trains a model on `data` with the dictionary patches `entries`, into the folder `out`.
 
-    `start` gives weights to go on from (a fine-tuning), else the KLT start; `is_resumed` continues the run whose files
-    are in `out`. Raises `InputError` on unusable input and `ClcError` if the loss stays non-finite.
+    `pairs` are overlapping pictures, registered. `start` gives weights to go on from (a fine-tuning), else the KLT
+    start; `is_resumed` continues the run whose files are in `out`. Raises `InputError` on unusable input and `ClcError`
+    if the loss stays non-finite.
     """
-    trainer = Trainer(config, data, entries, out)
+    trainer = Trainer(config, data, entries, out, pairs)
     if is_resumed:
         resume_checkpoint(trainer, out)
     elif start is not None:
@@ -323,24 +353,34 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--entries", type=int, default=384, help="random dictionary patches to train with")
     parser.add_argument("--start", type=Path, help="weights.safetensors to go on from")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--learning-rate", type=float, default=TrainingConfig.learning_rate)
+    parser.add_argument("--overlapping", type=Path, action="append", default=[], help="folder of overlapping pictures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="CPU threads")
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    config = replace(TrainingConfig(), minutes=options.minutes, steps=options.steps, seed=options.seed)
+    config = replace(
+        TrainingConfig(),
+        minutes=options.minutes,
+        steps=options.steps,
+        seed=options.seed,
+        learning_rate=options.learning_rate,
+    )
     try:
         data = read_folders(options.data)
         entries = random_entries(data, options.entries, options.seed)
+        pairs = [pair for folder in options.overlapping for pair in overlapping_pairs(read_folders([folder]))]
         start = load_file(options.start) if options.start else None
-        print(f"{len(data)} pictures, {len(entries)} dictionary patches", flush=True)
+        print(f"{len(data)} pictures, {len(pairs)} pairs, {len(entries)} dictionary patches", flush=True)
         print(json.dumps(asdict(config.model)), flush=True)
         train(
             config,
             data,
             entries,
             options.out,
+            pairs=pairs,
             start=start,
             is_resumed=options.resume,
             report=lambda line: print(json.dumps(line), flush=True),

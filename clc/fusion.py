@@ -1,0 +1,134 @@
+"""What a warped reference picture tells the prior: its 16x16 transform, on the latents' own scale, and features of it.
+
+    warped pixels --16x16 KLT-- / step(quality) -- r --+-- compand -- network -- features
+    coverage -- share of each block -- covered --------+
+
+Where an aligned reference shows the same place, r is close to the latents themselves: the linear path of g_a applied
+to the warped pixels (DESIGN of the references: `docs/adr/005-aligned-references.md`). Everything here enters the
+prior and is therefore exact (`clc.exact`); the float transforms get their view of the reference from `clc.model`.
+
+Shapes: B pictures, M latent channels, h = H/16, w = W/16, A features.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clc.exact import (
+    MEAN_BITS,
+    MEAN_LIMIT,
+    GridConv2d,
+    GridExp2,
+    GridTable,
+    activate,
+    compand,
+    snap,
+)
+
+PATCH_PX = 16
+LATENT_BITS = 14
+PIXEL_SCALE = 256.0
+
+
+class AlignedPixels(NamedTuple):
+    """Warped references: `levels` (B, 3, H, W) of 0..255, `inside` (B, 1, H, W) 0 or 1, `present` (B, 1, 1, 1) 0 or 1.
+
+    `present` is 0 for the pictures of a training batch that have no aligned reference; coding has it 1 always.
+    """
+
+    levels: Tensor
+    inside: Tensor
+    present: Tensor
+
+
+class AlignedLatents(NamedTuple):
+    """The reference as the prior sees it, at 1/16 of the resolution.
+
+    `r` (B, M, h, w) in symbol units on q6; `covered` (B, 1, h, w), the share of each block that the reference covers;
+    `features` (B, A, h, w); `present` as in `AlignedPixels`.
+    """
+
+    r: Tensor
+    covered: Tensor
+    features: Tensor
+    present: Tensor
+
+    def to_float(self) -> AlignedLatents:
+        """In float32, for the transforms."""
+        return AlignedLatents(*(part.float() for part in self))
+
+
+class Fusion(nn.Module):
+    """Warped pixels -> `AlignedLatents`."""
+
+    def __init__(self, latents: int, features: int, knots: int, *, is_exact: bool) -> None:
+        super().__init__()
+        self.is_exact = is_exact
+        self.klt = GridConv2d(3 * PATCH_PX**2, latents, bits=LATENT_BITS, is_exact=is_exact)
+        self.log_gain = GridTable(knots, latents, is_exact=is_exact)
+        self.exp2 = GridExp2(is_exact=is_exact)
+        self.enter = GridConv2d(latents + 1, features, is_exact=is_exact)
+        self.spatial = GridConv2d(features, features, 3, groups=features, is_exact=is_exact)
+        self.leave = GridConv2d(features, features, is_exact=is_exact)
+        # Derived from the gains at export; training scales by the gains themselves.
+        self.log_gain.requires_grad_(False)
+
+    def inverse_step(self, quality_q6_B: Tensor, top_q6: int) -> Tensor:
+        """1 / step of each channel (B, M, 1, 1), exact: the power of two of an interpolated table of logarithms."""
+        gain: Tensor = self.exp2(self.log_gain.interpolate(quality_q6_B, top_q6))
+        return gain[:, :, None, None]
+
+    def forward(self, pixels: AlignedPixels, inverse_step: Tensor) -> AlignedLatents:
+        """Transforms and describes the references; H and W are multiples of 16."""
+        is_exact = self.is_exact
+        centred = (2.0 * pixels.levels - 255.0) / PIXEL_SCALE * pixels.inside
+        latents = self.klt(F.pixel_unshuffle(centred, PATCH_PX))
+        r = snap(latents * inverse_step, MEAN_BITS, MEAN_LIMIT, is_exact=is_exact)
+        covered = F.pixel_unshuffle(pixels.inside, PATCH_PX).sum(dim=1, keepdim=True) / PATCH_PX**2
+        u = activate(self.enter(torch.cat([compand(r, is_exact=is_exact), covered], dim=1)), is_exact=is_exact)
+        u = snap(u + activate(self.spatial(u), is_exact=is_exact), is_exact=is_exact)
+        features = snap(self.leave(u) * covered, is_exact=is_exact)
+        return AlignedLatents(r, covered, features, pixels.present)
+
+
+class SliceFusion(nn.Module):
+    """What one slice of C channels takes from an aligned reference; starts as nothing but half trust in r.
+
+    `before` counts the channels of the slices before, whose errors of prediction by r say how far to trust it here.
+    """
+
+    def __init__(self, before: int, channels: int, features: int, width: int, *, is_exact: bool) -> None:
+        super().__init__()
+        self.is_exact = is_exact
+        self.enter = _from_zero(GridConv2d(features + channels + before, width, is_exact=is_exact))
+        self.anchor = _from_zero(GridConv2d(channels, width // 2, 3, is_exact=is_exact))
+        self.trust = nn.ModuleList(_from_zero(GridConv2d(width, channels, is_exact=is_exact)) for _ in range(2))
+
+    def base(self, own: AlignedLatents, r_i: Tensor, errors: list[Tensor]) -> Tensor:
+        """The addend (B, width, h, w) to the slice's features; `errors` (y_hat - r) of the slices before."""
+        parts = [own.features, compand(r_i, is_exact=self.is_exact)]
+        parts += [compand(error * own.covered, is_exact=self.is_exact) for error in errors]
+        return self.enter(torch.cat(parts, dim=1)) * own.present
+
+    def anchors(self, own: AlignedLatents, error: Tensor) -> Tensor:
+        """The addend (B, width / 2, h, w) from how r predicted the first phase; `error` is 0 at other positions."""
+        return self.anchor(compand(error * own.covered, is_exact=self.is_exact)) * own.present
+
+    def trust_in_r(self, phase: int, features: Tensor) -> Tensor:
+        """How far to follow r, 0 to 1, for each latent (B, C, h, w), from the features of the phase."""
+        return snap(self.trust[phase](features) * 0.25 + 0.5, is_exact=self.is_exact).clamp(0.0, 1.0)
+
+    def blend(self, own: AlignedLatents, r_i: Tensor, mean: Tensor, trust: Tensor) -> Tensor:
+        """Moves the mean (B, C, h, w) towards r by `trust` times the coverage."""
+        weight = snap(trust * own.covered, is_exact=self.is_exact) * own.present
+        return snap(mean + weight * (r_i - mean), MEAN_BITS, MEAN_LIMIT, is_exact=self.is_exact)
+
+
+def _from_zero(layer: GridConv2d) -> GridConv2d:
+    with torch.no_grad():
+        layer.weight.zero_()
+    return layer

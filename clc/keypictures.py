@@ -1,0 +1,107 @@
+"""Key pictures: whole reference pictures in a bundle, the same pixels on every machine.
+
+An aligned reference enters the exact path by its pixels, so every decoder must have the very same ones. A key picture
+is kept as an ordinary picture file, lossless or not; what counts is the sha256 of the pixels that it decodes to, which
+is checked whenever one is read. Read on demand: opening a bundle of a thousand key pictures costs nothing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from clc.errors import InputError, StorageError
+from clc.images import read_image
+from clc.limits import MAX_DICTIONARY_ENTRIES, check_size
+from clc.model import Picture
+from storage.atomic import write_bytes
+from storage.digest import sha256_bytes
+
+FOLDER = "pictures"
+LOSSLESS = "webp-lossless"
+_LOSSY = "webp-"
+_METHOD = 6
+
+
+@dataclass(frozen=True)
+class KeyPicture:
+    """One stored picture: its file, size in pixels and bytes, and the sha256 of its RGB pixels, row by row."""
+
+    path: Path
+    width: int
+    height: int
+    file_bytes: int
+    pixels_sha256: str
+
+    def read(self) -> Picture:
+        """The pixels, uint8 (H, W, 3); `StorageError` if the file is missing or decodes to other pixels."""
+        try:
+            image_HW3 = read_image(self.path)
+        except InputError as error:
+            raise StorageError(f"key picture {self.path.name}: {error}; get the bundle again") from error
+        if image_HW3.shape != (self.height, self.width, 3) or sha256_bytes(image_HW3.tobytes()) != self.pixels_sha256:
+            raise StorageError(
+                f"key picture {self.path.name} does not decode to the pixels that the bundle names: the file is "
+                "damaged or this machine decodes WebP differently; get the bundle again or update Pillow"
+            )
+        return image_HW3
+
+
+def write_key_picture(bundle: Path, entry: int, image_HW3: Picture, picture_format: str = LOSSLESS) -> KeyPicture:
+    """Stores the picture of an entry in a bundle folder; `picture_format` is webp-lossless or webp-QUALITY (0 to 100).
+
+    Raises `InputError` for another format.
+    """
+    check_size(image_HW3.shape[1], image_HW3.shape[0])
+    buffer = io.BytesIO()
+    picture = Image.fromarray(np.ascontiguousarray(image_HW3))
+    quality = picture_format.removeprefix(_LOSSY)
+    if picture_format == LOSSLESS:
+        picture.save(buffer, "WEBP", lossless=True, exact=True, quality=80, method=_METHOD)
+    elif picture_format.startswith(_LOSSY) and quality.isdigit() and int(quality) <= 100:
+        picture.save(buffer, "WEBP", quality=int(quality), method=_METHOD)
+    else:
+        raise InputError(f"no format {picture_format!r} for key pictures: say {LOSSLESS} or webp-QUALITY (0 to 100)")
+    data = buffer.getvalue()
+    path = _path(bundle, entry)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, data)
+    decoded = read_image(data)
+    return KeyPicture(path, decoded.shape[1], decoded.shape[0], len(data), sha256_bytes(decoded.tobytes()))
+
+
+def key_pictures_to_json(pictures: Mapping[int, KeyPicture]) -> list[dict[str, Any]]:
+    """For the manifest of a bundle: one object a picture, by entry; the file's name follows from the entry."""
+    return [
+        {
+            "entry": entry,
+            "width": picture.width,
+            "height": picture.height,
+            "bytes": picture.file_bytes,
+            "pixels_sha256": picture.pixels_sha256,
+        }
+        for entry, picture in sorted(pictures.items())
+    ]
+
+
+def key_pictures_from_json(bundle: Path, fields: list[dict[str, Any]]) -> dict[int, KeyPicture]:
+    """The inverse of `key_pictures_to_json`; `StorageError` for an entry out of range, twice, or of a bad size."""
+    pictures: dict[int, KeyPicture] = {}
+    for item in fields:
+        entry, width, height = int(item["entry"]), int(item["width"]), int(item["height"])
+        if not 0 <= entry < MAX_DICTIONARY_ENTRIES or entry in pictures:
+            raise StorageError(f"the bundle in {bundle} names a key picture for entry {entry} that cannot be")
+        check_size(width, height)
+        path = _path(bundle, entry)
+        pictures[entry] = KeyPicture(path, width, height, int(item["bytes"]), str(item["pixels_sha256"]))
+    return pictures
+
+
+def _path(bundle: Path, entry: int) -> Path:
+    return bundle / FOLDER / f"{entry:04d}.webp"

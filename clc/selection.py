@@ -1,0 +1,115 @@
+"""Which references to try for a picture: entries for their tokens, key pictures for their pixels. Encoder only.
+
+Nothing here needs to be the same elsewhere: the entries and the alignments that are chosen travel in the stream. The
+codec codes the picture with each proposal and keeps the one with the least rate + lambda * distortion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from clc.alignment import Alignment
+from clc.bundle import EntryTable
+from clc.errors import InputError
+from clc.features import Backbone
+from clc.limits import MAX_REFERENCES
+from clc.model import Picture
+from clc.retrieval import Index, multi_query, open_index, query_vectors
+
+if TYPE_CHECKING:
+    from clc.registration import Registrar, Registration
+
+References = Literal["auto", "none", "tokens", "aligned"] | int
+
+MODES = ("auto", "none", "tokens", "aligned")
+TOKEN_REFERENCES = 3
+ALIGNED_REFERENCES = 3
+REGISTERED = 8
+LEAST_COVERAGE = 0.03
+
+
+class Choice(NamedTuple):
+    """Dictionary entries of a stream; the first len(alignments) of them are aligned, the others give tokens."""
+
+    references: tuple[int, ...] = ()
+    alignments: tuple[Alignment, ...] = ()
+
+
+class Selector:
+    """Proposes references from the dictionary of a bundle."""
+
+    def __init__(self, entries: EntryTable, backbone: Backbone, picture_of: Callable[[int], Picture]) -> None:
+        self._entries, self._backbone, self._picture_of = entries, backbone, picture_of
+
+    @cached_property
+    def _index(self) -> Index:
+        return open_index(self._entries.keys)
+
+    @cached_property
+    def _registrar(self) -> Registrar:
+        # Loaded on first use: OpenCV is for encoding beside key pictures only.
+        from clc.registration import Registrar
+
+        return Registrar(self._picture_of)
+
+    def propose(self, image_HW3: Picture, references: References, entries: Sequence[int] | None) -> list[Choice]:
+        """The choices worth coding, "no reference" first unless tokens are asked for.
+
+        `entries` restricts the search. Raises `InputError` for a mode or an entry that does not exist.
+        """
+        if references not in ("auto", "none", "tokens", "aligned") and not _is_count(references):
+            raise InputError(
+                f"references must be auto, none, tokens, aligned or 0..{MAX_REFERENCES}, not {references!r}"
+            )
+        if entries is not None and not all(0 <= entry < len(self._entries) for entry in entries):
+            raise InputError(f"the dictionary has entries 0..{len(self._entries) - 1}, not {list(entries)}")
+        at_most = references if isinstance(references, int) else MAX_REFERENCES
+        if references == "none" or at_most == 0:
+            return [Choice()]
+        ranked = self._ranked(image_HW3, entries)
+        tokens = Choice(tuple(ranked[: min(TOKEN_REFERENCES, at_most)]))
+        if references == "tokens":
+            return [tokens]
+        aligned = self._aligned(image_HW3, ranked, min(ALIGNED_REFERENCES, at_most))
+        return [Choice(), *([] if references == "aligned" else [tokens]), *aligned]
+
+    def _ranked(self, image_HW3: Picture, entries: Sequence[int] | None) -> list[int]:
+        """Entries by growing distance of their keys to the picture and its copy turned by half."""
+        queries = query_vectors(image_HW3, self._backbone, self._entries.reduction)
+        found = multi_query(self._index, queries, len(self._entries) if self._entries.pictures else TOKEN_REFERENCES)
+        ranked = [int(entry) for entry in found.indices]
+        if entries is None:
+            return ranked
+        allowed = set(entries)
+        return [entry for entry in multi_query(self._index, queries, len(self._entries)).indices if entry in allowed]
+
+    def _aligned(self, image_HW3: Picture, ranked: list[int], at_most: int) -> list[Choice]:
+        candidates = [entry for entry in ranked if entry in self._entries.pictures][:REGISTERED]
+        fitting = []
+        for entry in candidates:
+            registration = self._registrar.register(image_HW3, entry)
+            if registration is not None and registration.coverage >= LEAST_COVERAGE:
+                fitting.append((entry, registration))
+        if not fitting:
+            return []
+        fitting.sort(key=lambda pair: -_worth(pair[1]))
+        choices = [_choice(fitting[:1])]
+        if fitting[0][1].alignment.mesh is not None:
+            choices.append(Choice((fitting[0][0],), (fitting[0][1].plain,)))
+        choices += [_choice(fitting[:count]) for count in range(2, min(at_most, len(fitting)) + 1)]
+        return choices
+
+
+def _choice(fitting: Sequence[tuple[int, Registration]]) -> Choice:
+    return Choice(tuple(entry for entry, _ in fitting), tuple(found.alignment for _, found in fitting))
+
+
+def _worth(registration: Registration) -> float:
+    """A guess at the bits saved: the covered share times the bits by which it beats a flat prediction (about 20 dB)."""
+    return registration.coverage * max(1.0, registration.psnr_db - 20.0)
+
+
+def _is_count(references: object) -> bool:
+    return isinstance(references, int) and 0 <= references <= MAX_REFERENCES
