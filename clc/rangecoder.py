@@ -6,7 +6,8 @@ input: an escape symbol or the end of the data sends it out of bounds. This modu
 - every table gives the escape symbol no mass, so that no bytes can select it (`CdfTable` refuses other tables);
 - short payloads are filled up with symbols that cost nothing, because the encoder's buffer has one word a symbol while
   its final state alone takes two: one or two symbols would overrun it;
-- the decoder works on a copy of the data with zeros behind it for the worst case of one word a symbol;
+- the decoder works on a copy of the data with zeros behind it for the worst case of a word for each two symbols;
+- `check_capacity` refuses data that are too short for the number of symbols, before that copy is made;
 - counts, table indexes and the coder's initial state are checked before the C++ code sees them.
 
 What it cannot see is a payload whose symbols are wrong but valid: the checksums of `clc.bitstream` are for that.
@@ -46,7 +47,9 @@ _MAX_LENGTH_VARINT_BYTES = 5
 _LEAST_SYMBOLS = 8  # symbols of 16 bits need 2 + n / 2 words of the encoder's n: enough from 4 on
 _FILL_ROW = [0, TOTAL_MASS - 1, TOTAL_MASS, TOTAL_MASS]  # its value 0 costs 2e-5 bits
 _STATE_BYTES = 8
-_LEAST_STATE = 1 << 31  # a rANS64 encoder never ends below; from there on a decoder reads at most a word a symbol
+_LEAST_STATE = 1 << 31  # a rANS64 encoder never ends below; a symbol of 16 bits leaves 2**15, and the next read 2**47
+_STATE_LEAST_BITS = 32  # of the final state's 64 bits, those that carry no symbols
+_ROUNDING = 1e-3  # rANS may beat the information of its symbols by its rounding, less than 2**-14 of it
 
 Int32Array = npt.NDArray[np.int32]
 IntegerArray = npt.NDArray[np.integer[Any]]
@@ -115,6 +118,12 @@ class CdfTable:
     def highest(self) -> Int32Array:
         """The largest value of each table, int32 (n_tables,); the smallest is `offsets`."""
         return (self.offsets + (self.lengths - 3)).astype(np.int32)
+
+    @cached_property
+    def least_bits(self) -> npt.NDArray[np.float64]:
+        """What the likeliest value of each table costs, float64 (n_tables,), bits."""
+        masses = np.diff(self.cdf.astype(np.int64), axis=1).max(axis=1)
+        return PRECISION_BITS - np.log2(masses)
 
     @cached_property
     def _lists(self) -> tuple[list[list[int]], list[int], list[int]]:
@@ -195,7 +204,7 @@ class Decoder:
         self._remainders = read_varints(data[start : start + side_bytes], "side list")
         self._n_left = n_symbols
         self._coder = _load_ans().RansDecoder()
-        self._coder.set_stream(words + bytes(4 * (n_symbols + 2)))
+        self._coder.set_stream(words + bytes(max(0, _STATE_BYTES + 2 * (n_symbols + 1) - len(words))))
         self._check_end()
 
     def pop(self, table_indexes: IntegerArray) -> Int32Array:
@@ -230,6 +239,18 @@ class Decoder:
     def _check_end(self) -> None:
         if self._n_left == 0 and self._remainders.size:
             raise CorruptStream("the payload's side list is longer than its symbols need: the stream is damaged")
+
+
+def check_capacity(payload_bytes: int, least_bits: float) -> None:
+    """Refuse a payload that cannot hold symbols of `least_bits` in all (sums of `CdfTable.least_bits`).
+
+    For callers that are to compute something for a size that only a header claims: before they do. `CorruptStream`.
+    """
+    if 8 * payload_bytes - _STATE_LEAST_BITS < least_bits * (1.0 - _ROUNDING):
+        raise CorruptStream(
+            f"a payload of {payload_bytes} bytes cannot hold a picture of the size that the header claims, which takes "
+            f"{least_bits / 8:.0f} bytes at least: the stream is damaged"
+        )
 
 
 def _check_words(words: bytes, n_symbols: int) -> None:
