@@ -80,11 +80,10 @@ def command(
             _write(json_file, {"set": pictures.name, "collection": whole.to_json()})
             print_collection(console, whole)
             return
-        keyed = _has_keys(key_pictures, pictures)
-        keys_of, coded = split_odd_even(paths) if keyed else ([], list(paths))
+        keys_of, coded = split_odd_even(paths) if _has_keys(key_pictures, pictures) else ([], list(paths))
         if not coded:
             raise InputError(f"{pictures} holds one picture: a key picture and one to code are needed")
-        dear = Dear(oracle_limit if keyed else 0, x265_limit if x265 and keyed else 0)
+        dear = Dear(oracle_limit if keys_of else 0, x265_limit if x265 and keys_of else 0)
         plan = Plan(keys_of, coded[:limit], _modes(modes), ladder, picture_format, dear)
         summary = measure_set(plan, bundle, lambda job: run_job(job, processes))
         _write(json_file, {"set": pictures.name, **summary.to_json()})
