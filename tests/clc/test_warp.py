@@ -1,0 +1,225 @@
+"""The warp: exact integers, right positions, bounded work."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from clc.alignment import FINE_MESH_PX, Alignment, identity, mesh_shape
+from clc.errors import InputError, LimitError
+from clc.warp import Warped, compose, warp
+
+Picture = npt.NDArray[np.uint8]
+
+
+def texture(height: int, width: int, seed: int = 0) -> Picture:
+    """Smooth random blobs, uint8 (height, width, 3), from integers only: the same on every machine."""
+    noise = np.random.default_rng(seed).integers(0, 256, (height + 16, width + 16, 3))
+    for axis in (0, 1):
+        total = np.cumsum(noise, axis=axis)
+        noise = (
+            np.take(total, range(8, total.shape[axis]), axis) - np.take(total, range(total.shape[axis] - 8), axis)
+        ) // 8
+    stretched = (noise[4 : 4 + height, 4 : 4 + width] - 128) * 4 + 128
+    return np.clip(stretched, 0, 255).astype(np.uint8)
+
+
+def moved(height: int, width: int, dx_q4: int, dy_q4: int) -> Alignment:
+    steps = (dx_q4, dy_q4) * 4
+    return Alignment(tuple(c + s for c, s in zip(identity(height, width).corners_q4, steps, strict=True)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (32, 32), (33, 31), (65, 129), (200, 300)])
+def test_a_picture_aligned_to_itself_is_the_very_same(size: tuple[int, int]) -> None:
+    picture = texture(*size)
+    warped = warp(picture, size, identity(*size))
+    assert np.array_equal(warped.pixels, picture)
+    assert warped.inside.all()
+
+
+@pytest.mark.parametrize("mesh_px", [32, 16])
+def test_a_mesh_of_zeros_changes_nothing(mesh_px: int) -> None:
+    picture = texture(90, 70)
+    alignment = Alignment((30, -50, 1000, 20, 0, 1500, 1300, 1400))
+    still = Alignment(alignment.corners_q4, mesh=np.zeros((*mesh_shape(80, 75), 2), dtype=np.int8))
+    assert np.array_equal(warp(picture, (80, 75), still).pixels, warp(picture, (80, 75), alignment).pixels)
+
+
+def test_whole_pixels_move_without_filtering_and_leave_the_outside_black() -> None:
+    picture = texture(60, 80) | 1
+    warped = warp(picture, (60, 80), moved(60, 80, 16 * 30, -16 * 7))
+    assert np.array_equal(warped.pixels[7:, :50], picture[:-7, 30:])
+    expected = np.zeros((60, 80), dtype=bool)
+    expected[7:, :50] = True
+    assert np.array_equal(warped.inside, expected)
+    assert not warped.pixels[~expected].any()
+
+
+@pytest.mark.parametrize("mesh_px", [32, 16])
+def test_a_constant_mesh_moves_by_quarter_pixels(mesh_px: int) -> None:
+    picture = texture(60, 80)
+    mesh = np.zeros((*mesh_shape(60, 80, mesh_px), 2), dtype=np.int8)
+    mesh[:, :, 0], mesh[:, :, 1] = 6, -3
+    corners = identity(60, 80).corners_q4
+    by_mesh = warp(picture, (60, 80), Alignment(corners, mesh=mesh, mesh_px=mesh_px))
+    by_corners = warp(picture, (60, 80), moved(60, 80, 24, -12))
+    assert np.array_equal(by_mesh.pixels, by_corners.pixels)
+    assert np.array_equal(by_mesh.inside, by_corners.inside)
+
+
+def test_a_half_turn_reverses_the_picture() -> None:
+    picture = texture(40, 70)
+    turned = warp(picture, (40, 70), Alignment((70 * 16, 40 * 16, 0, 40 * 16, 70 * 16, 0, 0, 0)))
+    assert np.array_equal(turned.pixels, picture[::-1, ::-1])
+
+
+def test_a_quarter_turn_transposes_the_picture() -> None:
+    picture = texture(40, 70)
+    turned = warp(picture, (70, 40), Alignment((70 * 16, 0, 70 * 16, 40 * 16, 0, 0, 0, 40 * 16)))
+    assert np.array_equal(turned.pixels, picture[:, ::-1].transpose(1, 0, 2))
+
+
+def test_an_edge_repeats_its_pixels_under_the_filter() -> None:
+    picture = np.full((20, 20, 3), 255, dtype=np.uint8)
+    warped = warp(picture, (20, 20), moved(20, 20, 7, 5))
+    assert (warped.pixels[warped.inside] == 255).all()
+
+
+def test_positions_follow_the_projective_map() -> None:
+    """A ramp keeps its values under a cubic filter, so the warped ramp shows where each pixel was taken."""
+    ramp = np.zeros((256, 256, 3), dtype=np.uint8)
+    ramp[:, :, 0], ramp[:, :, 1] = np.arange(256)[None, :], np.arange(256)[:, None]
+    height, width = 150, 190
+    corners = np.array([[10, 20], [200, 40], [25, 190], [215, 230]])
+    warped = warp(ramp, (height, width), Alignment(tuple(int(c) for c in (16 * corners).ravel())))
+    assert warped.inside.all()
+    u, v = (np.arange(width) + 0.5) / width, (np.arange(height)[:, None] + 0.5) / height
+    p0, p1, p2, p3 = corners.astype(float)
+    g, h = np.linalg.solve(np.stack([p1 - p3, p2 - p3], axis=1), p0 - p1 - p2 + p3)
+    for axis in (0, 1):
+        numerator = p0[axis] * (1 - u - v) + (1 + g) * p1[axis] * u + (1 + h) * p2[axis] * v
+        expected = numerator / (1 + g * u + h * v) - 0.5
+        assert np.abs(warped.pixels[:, :, axis] - expected).max() < 0.8
+
+
+def test_brightness_is_gain_then_offset_by_colour() -> None:
+    picture = texture(30, 30)
+    corners = identity(30, 30).corners_q4
+    warped = warp(picture, (30, 30), Alignment(corners, (32, 64, 100), (0, -128, 127)))
+    for colour, (gain, offset) in enumerate(((32, 0), (64, -128), (100, 127))):
+        expected = np.clip((picture[:, :, colour].astype(int) * gain + 32 >> 6) + offset, 0, 255)
+        assert np.array_equal(warped.pixels[:, :, colour], expected)
+
+
+def test_the_first_part_that_covers_a_pixel_gives_it() -> None:
+    left, right = texture(40, 60, 1), texture(40, 60, 2)
+    a = warp(left, (40, 60), moved(40, 60, 16 * 40, 0))
+    b = warp(right, (40, 60), moved(40, 60, -16 * 10, 0))
+    both = compose([a, b])
+    assert np.array_equal(both.pixels[:, :20], left[:, 40:])
+    assert np.array_equal(both.pixels[:, 20:], right[:, 10:50])
+    assert both.inside.all()
+    assert not np.array_equal(compose([b, a]).pixels, both.pixels)
+
+
+def test_a_composition_leaves_its_parts_alone() -> None:
+    a = Warped(np.zeros((4, 4, 3), dtype=np.uint8), np.zeros((4, 4), dtype=bool))
+    b = Warped(np.ones((4, 4, 3), dtype=np.uint8), np.ones((4, 4), dtype=bool))
+    compose([a, b])
+    assert not a.inside.any()
+    assert not a.pixels.any()
+
+
+def test_what_cannot_be_composed_is_refused() -> None:
+    part = warp(texture(8, 8), (8, 8), identity(8, 8))
+    with pytest.raises(InputError, match="composed"):
+        compose([])
+    with pytest.raises(InputError, match="composed"):
+        compose([part, warp(texture(8, 8), (8, 9), identity(8, 9))])
+
+
+def test_a_reference_far_away_covers_nothing() -> None:
+    warped = warp(texture(20, 20), (50, 50), moved(50, 50, 1_000_000, -1_000_000))
+    assert not warped.inside.any()
+    assert not warped.pixels.any()
+
+
+@pytest.mark.parametrize("mesh_px", [32, 16])
+def test_the_largest_numbers_stay_within_their_widths(mesh_px: int) -> None:
+    """A quadrilateral at the bounds, thin and steep, with the largest offsets, on odd sizes: nothing overflows."""
+    limit = 1 << 20
+    mesh = np.full((*mesh_shape(47, 33, mesh_px), 2), -128, dtype=np.int8)
+    mesh[::2] = 127
+    for corners in (
+        (-limit, -limit, limit, -limit, -limit, limit, limit, limit),
+        (limit, limit, -limit, limit, limit, -limit, -limit, -limit),
+        (-limit, -limit, limit, limit - 1, -limit, 1 - limit, limit, limit),
+        (-limit, -limit, limit, -limit, -limit, limit, 1, 0),
+    ):
+        warped = warp(texture(30, 30), (47, 33), Alignment(corners, mesh=mesh, mesh_px=mesh_px))
+        assert not warped.pixels[~warped.inside].any()
+
+
+def test_a_mesh_of_another_size_is_refused() -> None:
+    alignment = Alignment(identity(64, 64).corners_q4, mesh=np.zeros((3, 4, 2), dtype=np.int8))
+    with pytest.raises(InputError, match="mesh"):
+        warp(texture(64, 64), (64, 64), alignment)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (0, 8, 3)])
+def test_a_reference_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"px|uint8"):
+        warp(np.zeros(shape, dtype=np.uint8), (8, 8), identity(8, 8))
+
+
+def test_a_target_over_the_cap_is_refused_before_allocating() -> None:
+    with pytest.raises(LimitError):
+        warp(texture(8, 8), (65_535, 65_535), identity(8, 8))
+
+
+def test_memory_stays_near_the_pictures_own() -> None:
+    height, width = 500, 600
+    picture = np.zeros((height, width, 3), dtype=np.uint8)
+    tracemalloc.start()
+    try:
+        warp(picture, (height, width), moved(height, width, 5, 7))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 13 * height * width + 6 * 2**20
+
+
+def digest() -> str:
+    """sha256 of a warp that uses every part: perspective, edges, a fine mesh, brightness."""
+    generator = np.random.default_rng(11)
+    mesh = generator.integers(-9, 10, (*mesh_shape(150, 200, FINE_MESH_PX), 2)).astype(np.int8)
+    corners = (-150, 60, 3300, -100, 200, 2500, 2900, 2800)
+    warped = warp(texture(160, 190, 3), (150, 200), Alignment(corners, (60, 66, 70), (3, 0, -5), mesh, FINE_MESH_PX))
+    return hashlib.sha256(warped.pixels.tobytes() + warped.inside.tobytes()).hexdigest()
+
+
+DIGEST = "86a1e777cc607908a050d66e7742a32f0a67a54ed4ee5c50b2653c39e4b7cff7"
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_the_warp_has_the_same_bits_under_any_number_of_threads(threads: str) -> None:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    done = subprocess.run(
+        [sys.executable, __file__],
+        env={**os.environ, **dict.fromkeys(names, threads), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == DIGEST
+
+
+if __name__ == "__main__":
+    sys.stdout.write(digest() + "\n")
