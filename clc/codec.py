@@ -28,7 +28,7 @@ from clc.latents import Conditions, Decoded, Trace, aligned_latents, decode_late
 from clc.limits import check_size
 from clc.model import STRIDE_Z, Picture, channels_last, padded, rate_distortion_lambda
 from clc.selection import Choice, References, Selector
-from clc.transforms.depthconv import AlignedView
+from clc.transforms.interface import AlignedView
 from clc.warp import compose, warp
 
 KEY_PICTURES_IN_MEMORY = 8

@@ -202,6 +202,10 @@ class Prior(nn.Module):
         u = base if anchors is None else net.first_phase(context, base, anchors, r)
         return net.slice_parameters(context, phase, u, r)
 
+    def trust_biases(self) -> list[Tensor]:
+        """The biases (C,) from which the trust of every slice and phase in an aligned reference starts."""
+        return [trust.bias for index in range(len(self.slices)) for trust in self._net(index).fusion.trust]
+
     def _reference(self, index: int, context: Context) -> Tensor | None:
         return None if context.own is None else context.own.r.split(self.slices, dim=1)[index]
 

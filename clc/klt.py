@@ -16,6 +16,9 @@ import torch.nn.functional as F
 from clc.fusion import PATCH_PX, PIXEL_SCALE
 from clc.model import Model
 
+# Trust in r is 0.25 times this plus 0.5, see `SliceFusion.trust_in_r`: none, at the very edge, where gradients pass.
+NO_TRUST = -2.0
+
 
 def klt_basis(
     pictures: Sequence[npt.NDArray[np.uint8]], components: int, generator: np.random.Generator
@@ -40,18 +43,37 @@ def klt_basis(
 
 
 def start_from_klt(model: Model, basis: torch.Tensor) -> None:
-    """Sets the linear paths of a model to `basis` (M, 768) and its transpose."""
+    """Starts a model from the KLT: `basis` (M, 768) and its transpose become the linear paths of g_a and g_s.
+
+    A backbone without linear paths keeps its random start. There the KLT serves only to show aligned references to the
+    prior: r is then in no way a guess at y, so that the means begin without trust in it, and the nets learn from it.
+    """
+    analysis, synthesis = model.g_a.linear_path(), model.g_s.linear_path()
     with torch.no_grad():
-        for conv, weight in ((model.g_a.linear, basis), (model.g_s.linear, basis.T)):
-            conv.weight.copy_(weight[:, :, None, None])
-            if conv.bias is not None:
-                conv.bias.zero_()
+        for conv, weight in ((analysis, basis), (synthesis, basis.T)):
+            if conv is not None:
+                _set_linear(conv, weight)
+        if analysis is None:
+            _set_linear(model.prior.fusion.klt, basis * (PIXEL_SCALE / 510.0))
+            for bias in model.prior.trust_biases():
+                bias.fill_(NO_TRUST)
     follow_analysis(model)
 
 
+def _set_linear(conv: torch.nn.Module, weight: torch.Tensor) -> None:
+    conv.weight.copy_(weight[:, :, None, None])
+    if conv.bias is not None:
+        conv.bias.zero_()
+
+
 def follow_analysis(model: Model) -> None:
-    """Sets the transform of aligned references to the linear path of g_a, in the units of `clc.fusion`."""
-    linear, klt = model.g_a.linear, model.prior.fusion.klt
+    """Sets the transform of aligned references to the linear path of g_a, in the units of `clc.fusion`.
+
+    Without a linear path it stays what it is.
+    """
+    linear, klt = model.g_a.linear_path(), model.prior.fusion.klt
+    if linear is None:
+        return
     with torch.no_grad():
         klt.weight.copy_(linear.weight * (PIXEL_SCALE / 510.0))
         if linear.bias is not None:

@@ -18,8 +18,7 @@ Shapes: B pictures, M latent channels, h = H/16, w = W/16, Z hyper channels, N t
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clc.configuration import ModelConfig as ModelConfig
 from clc.entropy import PHASES, QUALITY_TOP_Q6, SCALE_LEVELS, Context, Prior, checkerboard
 from clc.exact import compand
 from clc.factorized import FactorizedPrior
@@ -34,7 +34,8 @@ from clc.fusion import AlignedPixels
 from clc.matching import TokenCompression
 from clc.references import analysis_features
 from clc.tables import SIGMA_MAX, SIGMA_MIN
-from clc.transforms.depthconv import AlignedView, Analysis, HyperAnalysis, Synthesis
+from clc.transforms.backbone import make_transforms
+from clc.transforms.interface import AlignedView
 
 STRIDE_Y = 16
 STRIDE_Z = 64
@@ -42,37 +43,6 @@ LAMBDA_LOW, LAMBDA_HIGH = 0.0009, 0.05
 MIDDLE_QUALITY_Q6 = 3200
 
 Picture = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """The widths of a model. `latents` is M, split into `slices`; `knots` rate levels are interpolated."""
-
-    slices: tuple[int, ...] = (16, 32, 64, 144)
-    narrow: int = 128
-    wide: int = 192
-    hyper: int = 64
-    hyper_width: int = 96
-    features: int = 128
-    token: int = 48
-    reference: int = 64
-    aligned: int = 64
-    context: int = 128
-    knots: int = 9
-
-    @property
-    def latents(self) -> int:
-        """M, the number of latent channels."""
-        return sum(self.slices)
-
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return {**asdict(self), "slices": list(self.slices)}
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> ModelConfig:
-        """The inverse of `to_json`; an unknown or missing field raises `TypeError`."""
-        return cls(**{**fields, "slices": tuple(fields["slices"])})
 
 
 class TrainingPass(NamedTuple):
@@ -140,9 +110,7 @@ class Model(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.g_a = Analysis(config.latents, config.narrow, config.wide)
-        self.g_s = Synthesis(config.latents, config.narrow, config.wide, config.reference)
-        self.h_a = HyperAnalysis(config.latents, config.hyper_width, config.hyper)
+        self.g_a, self.g_s, self.h_a = make_transforms(config)
         self.gains = Gains(config.knots, config.latents, config.wide)
         self.compress_tokens = TokenCompression(config.latents, config.token)
         self.z_prior = FactorizedPrior(config.hyper)

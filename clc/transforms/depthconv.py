@@ -4,16 +4,12 @@
         +-- unshuffle 8 - blocks - unshuffle 2 - blocks - 1x1 ---+                    +-- blocks - shuffle --+
 
 The linear path starts as the KLT of 16x16x3 patches and the last layer of the other path near zero, so that training
-begins at a transform codec and learns the rest. Everything here is float32: it makes latents at the encoder and pixels
-at the decoder, and never an entropy parameter.
-
-Where a reference is aligned (`clc.fusion`), each transform sees it through layers of its own that start at zero and are
-not run otherwise: g_a and g_s the warped pixels, h_a and g_s also its latents. g_s may take pixels over from it.
+begins at a transform codec and learns the rest. The shipped model has this backbone; its interface and how it sees
+aligned references are those of `clc.transforms.interface`: g_a and g_s see the warped pixels, h_a and g_s also the
+latents. g_s may take pixels over.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +17,16 @@ from torch import Tensor, nn
 
 from clc.exact import compand
 from clc.fusion import PATCH_PX, AlignedLatents, AlignedPixels
-
-SLOPE = 0.125
+from clc.transforms.interface import (
+    SLOPE,
+    AlignedView,
+    Analysis,
+    HyperAnalysis,
+    Synthesis,
+    near_zero,
+    seen_beside,
+    shown,
+)
 
 
 class DepthConvBlock(nn.Module):
@@ -49,53 +53,34 @@ def _blocks(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*[DepthConvBlock(channels) for _ in range(count)])
 
 
-def _near_zero(conv: nn.Conv2d, factor: float = 0.01) -> nn.Conv2d:
-    with torch.no_grad():
-        conv.weight.mul_(factor)
-        if conv.bias is not None:
-            conv.bias.zero_()
-    return conv
-
-
-def _shown(aligned: AlignedPixels) -> Tensor:
-    """The warped pixels as g_a takes pictures: around 0, and 0 where the reference does not reach."""
-    return (aligned.levels / 255.0 - 0.5) * aligned.inside
-
-
-class Analysis(nn.Module):
-    """g_a: pictures (B, 3, H, W) in 0..1 with H, W multiples of 16 -> latents y (B, M, H/16, W/16)."""
+class DepthConvAnalysis(Analysis):
+    """g_a; see `Analysis`."""
 
     def __init__(self, latents: int, narrow: int, wide: int) -> None:
         super().__init__()
         self.linear = nn.Conv2d(3 * PATCH_PX**2, latents, 1)
         self.eighth = nn.Sequential(nn.Conv2d(192, narrow, 1), *_blocks(narrow, 2))
         self.sixteenth = nn.Sequential(nn.Conv2d(4 * narrow, wide, 1), *_blocks(wide, 3))
-        self.leave = _near_zero(nn.Conv2d(wide, latents, 1))
-        self.eighth_aligned = _near_zero(nn.Conv2d(193, narrow, 1), 0.0)
+        self.leave = near_zero(nn.Conv2d(wide, latents, 1))
+        self.eighth_aligned = near_zero(nn.Conv2d(193, narrow, 1), 0.0)
 
     def forward(self, x: Tensor, aligned: AlignedPixels | None = None) -> Tensor:
         """Pictures to latents."""
         centred = x - 0.5
         deep = self.eighth[0](F.pixel_unshuffle(centred, 8) * 2.0)
         if aligned is not None:
-            seen = [F.pixel_unshuffle(_shown(aligned), 8) * 2.0, F.avg_pool2d(aligned.inside, 8)]
+            seen = [F.pixel_unshuffle(shown(aligned), 8) * 2.0, F.avg_pool2d(aligned.inside, 8)]
             deep = deep + self.eighth_aligned(torch.cat(seen, dim=1)) * aligned.present
         deep = F.pixel_unshuffle(self.eighth[1:](deep), 2)
         return self.linear(F.pixel_unshuffle(centred, PATCH_PX)) + self.leave(self.sixteenth(deep))
 
-
-class AlignedView(NamedTuple):
-    """Both views of an aligned reference."""
-
-    pixels: AlignedPixels
-    latents: AlignedLatents
+    def linear_path(self) -> nn.Conv2d:
+        """The KLT."""
+        return self.linear
 
 
-class Synthesis(nn.Module):
-    """g_s: y_hat in symbol units, step sizes, rate-level vectors and reference features -> pictures (B, 3, H, W).
-
-    `y_hat` (B, M, h, w) are latents over their step; `step` (B, M, 1, 1) brings them back to the linear path's scale.
-    `a` (B, A, h, w) are the reference features of `clc.matching`. The output is not clamped.
+class DepthConvSynthesis(Synthesis):
+    """g_s; see `Synthesis`.
 
     An aligned reference serves twice at the end: a share `of_coarse` of its difference in what latents can carry and
     one `of_fine` of the detail that they cannot are added; both shares are made for every pixel and colour.
@@ -108,42 +93,41 @@ class Synthesis(nn.Module):
         self.sixteenth = _blocks(wide, 3)
         self.expand = nn.Conv2d(wide, 4 * narrow, 1)
         self.eighth = _blocks(narrow, 2)
-        self.leave = _near_zero(nn.Conv2d(narrow, 192, 1))
-        self.enter_aligned = _near_zero(nn.Conv2d(2 * latents + 1, wide, 1), 0.0)
-        self.eighth_aligned = _near_zero(nn.Conv2d(385, narrow, 1), 0.0)
-        self.take_over = _near_zero(nn.Conv2d(narrow, 384, 1), 0.0)
+        self.leave = near_zero(nn.Conv2d(narrow, 192, 1))
+        self.enter_aligned = near_zero(nn.Conv2d(2 * latents + 1, wide, 1), 0.0)
+        self.eighth_aligned = near_zero(nn.Conv2d(385, narrow, 1), 0.0)
+        self.take_over = near_zero(nn.Conv2d(narrow, 384, 1), 0.0)
 
     def forward(
         self, y_hat: Tensor, step: Tensor, film: tuple[Tensor, Tensor], a: Tensor, aligned: AlignedView | None = None
     ) -> Tensor:
-        """Latents to pictures; `film` holds scale and shift (B, wide, 1, 1) of the rate level."""
+        """Latents to pictures."""
         smooth = F.pixel_shuffle(self.linear(y_hat * step), PATCH_PX)
         deep = self.enter(torch.cat([compand(y_hat, is_exact=False), a], dim=1))
         if aligned is not None:
-            deep = deep + self._enter_aligned(y_hat, aligned.latents)
+            deep = deep + self.enter_aligned(seen_beside(y_hat, aligned.latents)) * aligned.latents.present
         deep = self.sixteenth(deep * (1.0 + film[0]) + film[1])
         deep = F.pixel_shuffle(self.expand(deep), 2)
         if aligned is None:
             return smooth + F.pixel_shuffle(self.leave(self.eighth(deep)), 8) + 0.5
         pixels = aligned.pixels
-        missing = (_shown(pixels) - smooth) * pixels.inside
-        seen = [F.pixel_unshuffle(_shown(pixels), 8), F.pixel_unshuffle(missing, 8)]
+        missing = (shown(pixels) - smooth) * pixels.inside
+        seen = [F.pixel_unshuffle(shown(pixels), 8), F.pixel_unshuffle(missing, 8)]
         seen.append(F.avg_pool2d(pixels.inside, 8))
         deep = self.eighth(deep + self.eighth_aligned(torch.cat(seen, dim=1)) * pixels.present)
         coded = F.pixel_shuffle(self.linear(aligned.latents.r * step), PATCH_PX)
-        fine = (_shown(pixels) - coded) * pixels.inside
+        fine = (shown(pixels) - coded) * pixels.inside
         taken = self.take_over(deep) * pixels.present
         of_coarse, of_fine = (F.pixel_shuffle(part, 8) for part in taken.chunk(2, dim=1))
         return smooth + of_coarse * (missing - fine) + of_fine * fine + F.pixel_shuffle(self.leave(deep), 8) + 0.5
 
-    def _enter_aligned(self, y_hat: Tensor, latents: AlignedLatents) -> Tensor:
-        error = (y_hat - latents.r) * latents.covered
-        seen = [compand(latents.r, is_exact=False), compand(error, is_exact=False), latents.covered]
-        return self.enter_aligned(torch.cat(seen, dim=1)) * latents.present
+    def linear_path(self) -> nn.Conv2d:
+        """The inverse KLT."""
+        return self.linear
 
 
-class HyperAnalysis(nn.Module):
-    """h_a: latents in symbol units (B, M, h, w), h and w multiples of 4 -> z (B, Z, h/4, w/4)."""
+class DepthConvHyperAnalysis(HyperAnalysis):
+    """h_a; see `HyperAnalysis`."""
 
     def __init__(self, latents: int, width: int, hyper: int) -> None:
         super().__init__()
@@ -152,15 +136,13 @@ class HyperAnalysis(nn.Module):
         self.to_half = nn.Conv2d(4 * width, width, 1)
         self.second = DepthConvBlock(width)
         self.to_quarter = nn.Conv2d(4 * width, hyper, 1)
-        self.enter_aligned = _near_zero(nn.Conv2d(2 * latents + 1, width, 1), 0.0)
+        self.enter_aligned = near_zero(nn.Conv2d(2 * latents + 1, width, 1), 0.0)
 
     def forward(self, y: Tensor, aligned: AlignedLatents | None = None) -> Tensor:
         """Latents to hyper-latents."""
         h = self.enter(compand(y, is_exact=False))
         if aligned is not None:
-            error = compand((y - aligned.r) * aligned.covered, is_exact=False)
-            seen = [compand(aligned.r, is_exact=False), error, aligned.covered]
-            h = h + self.enter_aligned(torch.cat(seen, dim=1)) * aligned.present
+            h = h + self.enter_aligned(seen_beside(y, aligned)) * aligned.present
         h = self.first(h)
         h = self.second(self.to_half(F.pixel_unshuffle(h, 2)))
         return self.to_quarter(F.pixel_unshuffle(F.leaky_relu(h, SLOPE), 2))

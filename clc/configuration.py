@@ -1,0 +1,99 @@
+"""What a model is: its widths, its backbone, and the switches of the paper's ablation, as one frozen configuration.
+
+`clc.model` builds a model from it, a bundle's manifest and a training run's `model.json` keep it. Fields added later
+have defaults, so that older JSON stays readable and means the model that it meant. What each switch does to the model
+and what it leaves alone: `docs/adr/006-backbones-and-switches.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clc.errors import InputError
+from clc.limits import MAX_REFERENCES
+
+BACKBONES = ("depthconv", "tcm")
+CONDITIONERS = ("none", "dictionary")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Widths and switches of a model. `latents` is M, split into `slices`; `knots` rate levels are interpolated.
+
+    `narrow` and `wide` are the backbone's widths: depthconv at 1/8 and 1/16; in tcm `narrow` is the paper's N and
+    `wide` is 2 N. `hyper_width` is the width of h_a.
+
+    The switches, all as the shipped model has them by default: `conditioner` says what the latents are conditioned on;
+    `matching` is CLM and `synthesis` CLS; `learned_tokens` counts the tokens beside those of references, 0 for none;
+    `residual_prediction` adds the predicted error of rounding before g_s. Training only: `cache` conditions on stored
+    latents of entries, `perturbation` is the probability that a reference is a wrong one. Encoder only: `multi_query`
+    asks the dictionary with a turned copy too, `references` is the paper's M, for training also.
+
+    Raises `InputError` for a value out of range.
+    """
+
+    slices: tuple[int, ...] = (16, 32, 64, 144)
+    narrow: int = 128
+    wide: int = 192
+    hyper: int = 64
+    hyper_width: int = 96
+    features: int = 128
+    token: int = 48
+    reference: int = 64
+    aligned: int = 64
+    context: int = 128
+    knots: int = 9
+    backbone: str = "depthconv"
+    conditioner: str = "dictionary"
+    matching: bool = True
+    synthesis: bool = True
+    learned_tokens: int = 16
+    residual_prediction: bool = False
+    cache: bool = True
+    perturbation: float = 0.0
+    multi_query: bool = True
+    references: int = 3
+
+    def __post_init__(self) -> None:
+        for name, known in (("backbone", BACKBONES), ("conditioner", CONDITIONERS)):
+            if getattr(self, name) not in known:
+                raise InputError(f"no {name} {getattr(self, name)!r}: say {' or '.join(known)}")
+        if self.backbone == "tcm" and (self.wide != 2 * self.narrow or self.hyper_width % 2):
+            raise InputError(f"tcm: wide is {self.wide}, but must be twice narrow ({self.narrow}), hyper_width even")
+        if not 1 <= self.references <= MAX_REFERENCES:
+            raise InputError(f"references is {self.references}, but must lie within 1 and {MAX_REFERENCES}")
+        if not 0.0 <= self.perturbation <= 1.0 or self.learned_tokens < 0:
+            raise InputError("perturbation is a probability, 0 to 1, and learned_tokens a count")
+
+    @property
+    def latents(self) -> int:
+        """M, the number of latent channels."""
+        return sum(self.slices)
+
+    @property
+    def conditioning(self) -> int:
+        """A, the channels of what the conditioner gives: `reference`, or 0 without a conditioner."""
+        return 0 if self.conditioner == "none" else self.reference
+
+    @property
+    def token_references(self) -> int:
+        """How many dictionary entries' tokens a stream may name: M, or 0 where the model would not look at them."""
+        return self.references if self.conditioner == "dictionary" and self.matching else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {**asdict(self), "slices": list(self.slices)}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> ModelConfig:
+        """The inverse of `to_json`; a missing field has its default.
+
+        Raises `TypeError` for an unknown field and `KeyError` without `slices`.
+        """
+        return cls(**{**fields, "slices": tuple(fields["slices"])})
+
+
+def tcm_config(n: int = 64) -> ModelConfig:
+    """The paper's sizes for the tcm backbone: N of 64 or 128, M = 320 in five slices, 192 hyper channels."""
+    return ModelConfig(backbone="tcm", slices=(64,) * 5, narrow=n, wide=2 * n, hyper=192, hyper_width=2 * n)
