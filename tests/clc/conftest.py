@@ -9,7 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clc.errors import InputError, TruncatedStream
+from clc.bitstream import PROFILE, Stream, pack, parse
+from clc.codec import StreamInfo, stream_info
+from clc.errors import DictionaryMismatch, InputError, TruncatedStream
 
 
 class WebpCodec:
@@ -32,6 +34,40 @@ class WebpCodec:
         (padding,) = struct.unpack_from("<I", data)
         with Image.open(io.BytesIO(data[4 + padding :])) as picture:
             return np.asarray(picture.convert("RGB"))
+
+
+class ContainerCodec:
+    """Stands in for `clc.codec.Codec` where only the container matters: real streams whose payload is a WebP file."""
+
+    bundle_id = bytes.fromhex("00112233445566ff")
+
+    def __init__(self) -> None:
+        self.asked_for: list[tuple[float, object]] = []
+
+    def encode(self, image_HW3: NDArray[np.uint8], quality: float = 50.0, references: object = "auto") -> bytes:
+        self.asked_for.append((quality, references))
+        if not 0 <= quality <= 100:
+            raise InputError(f"the quality must lie within 0 and 100, not {quality}")
+        buffer = io.BytesIO()
+        Image.fromarray(image_HW3).save(buffer, "WEBP", quality=round(quality), method=0)
+        height, width = image_HW3.shape[:2]
+        return pack(Stream(PROFILE, width, height, round(quality * 64), self.bundle_id, (), 0, buffer.getvalue()))
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        stream = parse(data)
+        if stream.bundle_id != self.bundle_id:
+            raise DictionaryMismatch("the stream was written with another bundle")
+        with Image.open(io.BytesIO(stream.payload)) as picture:
+            return np.array(picture.convert("RGB"))
+
+    def info(self, data: bytes) -> StreamInfo:
+        return stream_info(data)
+
+
+@pytest.fixture
+def container_codec() -> ContainerCodec:
+    """Return a codec that is quick and writes real containers."""
+    return ContainerCodec()
 
 
 @pytest.fixture(scope="session")
