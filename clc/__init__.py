@@ -3,7 +3,8 @@
     data = clc.encode(image_HW3, quality=50)
     image_HW3 = clc.decode(data)
 
-Both use the bundle that the package ships; `clc.codec.Codec.load(folder)` uses another one.
+Both use the bundle that the package ships; `clc.codec.Codec.load(folder)` uses another one. The import also teaches
+Pillow to open and save `.clc` files (`clc.pillow_plugin`); it costs no torch and no numpy.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from clc.errors import (
     LimitError,
     StorageError,
 )
+from clc.pillow_plugin import register
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,3 +60,6 @@ def _shipped() -> Codec:
     from clc.codec import Codec
 
     return Codec.load()
+
+
+register()
