@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clc.alignment import Alignment, identity, mesh_shape
 from clc.bitstream import MAX_QUALITY_Q6, PROFILE, Stream, pack, parse
 from clc.errors import BitstreamError, ClcError, InputError, LimitError
 from clc.limits import MAX_PIXELS
@@ -21,8 +23,31 @@ EXAMPLE = Stream(
     payload=b"the payload",
 )
 
+ALIGNED = dataclasses.replace(
+    EXAMPLE,
+    alignments=(
+        Alignment((-34, -26, 14942, 610, -39, 12284, 14750, 12669), (70, 60, 64), (-3, 0, 9)),
+        dataclasses.replace(identity(512, 768), mesh=np.ones((*mesh_shape(512, 768), 2), dtype=np.int8)),
+    ),
+)
+
+
+def align(stream: Stream, seed: int) -> Stream:
+    """The stream with as many alignments as it may have, half of them with a mesh where the picture is small."""
+    generator = np.random.default_rng(seed)
+    alignments = []
+    for i in range(int(generator.integers(0, min(3, len(stream.references)) + 1))):
+        plain = identity(stream.height, stream.width)
+        corners = tuple(int(c) for c in np.array(plain.corners_q4) + generator.integers(-3, 4, 8))
+        shape = (*mesh_shape(stream.height, stream.width), 2)
+        is_small = i % 2 == 0 and shape[0] * shape[1] < 200
+        mesh = generator.integers(-2, 3, shape).astype(np.int8) if is_small else None
+        alignments.append(Alignment(corners, mesh=mesh))
+    return dataclasses.replace(stream, alignments=tuple(alignments))
+
+
 sizes = st.tuples(st.integers(1, 65_535), st.integers(1, 65_535)).filter(lambda size: size[0] * size[1] <= MAX_PIXELS)
-streams = st.builds(
+plain_streams = st.builds(
     lambda size, **fields: Stream(profile=PROFILE, width=size[0], height=size[1], **fields),
     sizes,
     quality_q6=st.integers(0, MAX_QUALITY_Q6),
@@ -31,6 +56,7 @@ streams = st.builds(
     latents_crc32=st.integers(0, 2**32 - 1),
     payload=st.binary(max_size=300),
 )
+streams = st.builds(align, plain_streams, st.integers(0, 999))
 
 
 @settings(deadline=None, max_examples=150)
@@ -42,7 +68,7 @@ def test_any_stream_round_trips(stream: Stream) -> None:
 @settings(deadline=None, max_examples=50)
 @given(streams)
 def test_the_header_takes_at_most_40_bytes_with_up_to_four_references(stream: Stream) -> None:
-    few = dataclasses.replace(stream, references=stream.references[:4])
+    few = dataclasses.replace(stream, references=stream.references[:4], alignments=())
     assert len(pack(few)) - len(few.payload) <= 40
 
 
@@ -65,13 +91,28 @@ def test_whatever_parses_packs_to_the_same_bytes(stream: Stream, data: st.DataOb
     assert pack(parsed) == bytes(packed)
 
 
-def test_no_flipped_bit_goes_unseen() -> None:
-    packed = pack(EXAMPLE)
+@pytest.mark.parametrize("stream", [EXAMPLE, ALIGNED])
+def test_no_flipped_bit_goes_unseen(stream: Stream) -> None:
+    packed = pack(stream)
     for bit in range(8 * len(packed)):
         damaged = bytearray(packed)
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(ClcError):
             parse(bytes(damaged))
+
+
+@settings(deadline=None, max_examples=50)
+@given(streams)
+def test_the_version_is_2_exactly_where_references_are_aligned(stream: Stream) -> None:
+    packed = pack(stream)
+    assert packed[4] == stream.version == (2 if stream.alignments else 1)
+    without = pack(dataclasses.replace(stream, alignments=()))
+    assert (packed == without) == (not stream.alignments)
+
+
+def test_two_plain_alignments_take_at_most_40_bytes() -> None:
+    plain = tuple(Alignment(alignment.corners_q4) for alignment in ALIGNED.alignments)
+    assert len(pack(dataclasses.replace(ALIGNED, alignments=plain))) - len(pack(EXAMPLE)) <= 40
 
 
 def test_an_empty_payload_and_no_references_are_allowed() -> None:
@@ -95,6 +136,9 @@ def test_an_empty_payload_and_no_references_are_allowed() -> None:
         ({"references": (-1,)}, InputError),
         ({"latents_crc32": 2**32}, InputError),
         ({"latents_crc32": -1}, InputError),
+        ({"alignments": (identity(512, 768),) * 4, "references": (1, 2, 3, 4)}, LimitError),
+        ({"alignments": (identity(512, 768),) * 2, "references": (1,)}, InputError),
+        ({"alignments": ALIGNED.alignments, "width": 1000}, InputError),
     ],
 )
 def test_a_stream_out_of_range_cannot_be_made(changes: dict[str, object], error: type[Exception]) -> None:

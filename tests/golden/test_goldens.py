@@ -6,10 +6,12 @@ After a change that is meant (and raises the container's version), write the fil
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from clc.alignment import FINE_MESH_PX, Alignment, mesh_shape
 from clc.bitstream import Stream, pack, parse
 from clc.rangecoder import CdfTable, Decoder, Encoder
 
@@ -34,6 +36,27 @@ STREAM = Stream(
     payload=bytes(range(16)),
 )
 
+OFFSETS = np.arange(25 * 17 * 2) // 5 % 7 - 3
+ALIGNED_STREAM = replace(
+    STREAM,
+    alignments=(
+        Alignment(
+            corners_q4=(-1336, -4671, 15536, -2566, -2736, 7152, 14974, 8937),
+            gain_q6=(66, 64, 61),
+            offset=(-4, 0, 11),
+            mesh=OFFSETS.reshape(*mesh_shape(512, 768), 2).astype(np.int8),
+        ),
+        Alignment(corners_q4=(0, 0, 12288, 0, 0, 8192, 12288, 8192)),
+        Alignment(
+            corners_q4=(64, -64, 12300, 0, 5, 8192, 12288, 8200),
+            mesh=np.where(np.arange(33 * 49 * 2) % 97 == 5, -128, 2)
+            .reshape(*mesh_shape(512, 768, FINE_MESH_PX), 2)
+            .astype(np.int8),
+            mesh_px=FINE_MESH_PX,
+        ),
+    ),
+)
+
 
 def golden(name: str, current: bytes) -> bytes:
     """The stored bytes of `name`, hexadecimal in lines of 32; replaced by `current` first where that is asked for."""
@@ -47,6 +70,12 @@ def test_a_stream_of_version_1_keeps_its_bytes() -> None:
     stored = golden("stream_v1", pack(STREAM))
     assert pack(STREAM) == stored
     assert parse(stored) == STREAM
+
+
+def test_a_stream_of_version_2_keeps_its_bytes() -> None:
+    stored = golden("stream_v2", pack(ALIGNED_STREAM))
+    assert pack(ALIGNED_STREAM) == stored
+    assert parse(stored) == ALIGNED_STREAM
 
 
 def test_a_payload_keeps_its_bytes() -> None:
