@@ -82,7 +82,7 @@ class Codec:
 
     @cached_property
     def _selector(self) -> Selector:
-        return Selector(self.bundle.entries, CodecBackbone(self), self._key_picture)
+        return Selector(self.bundle.entries, self.bundle.config, CodecBackbone(self), self._key_picture)
 
     def _read_key_picture(self, entry: int) -> Picture:
         picture = self.bundle.entries.pictures.get(entry)

@@ -10,8 +10,8 @@
 
 One function, `Prior.slice_parameters`, makes the mean and the scale of a slice for training, encoding and decoding
 (CLC Eq. 7 and 8; the paper's entropy model does not see the references, ours does). CLS (Eq. 5 and 6) is the form of
-the mean: alpha * mu_h + (1 - alpha) * y_a with alpha from the features of both; where a reference is aligned, the mean
-then moves towards its latents r. Built from `clc.exact` only.
+the mean: alpha * mu_h + (1 - alpha) * y_a with alpha from the features of both, or mu_h alone without CLS; where a
+reference is aligned, the mean then moves towards its latents r. Built from `clc.exact` only.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clc.configuration import ModelConfig
 from clc.exact import MEAN_BITS, MEAN_LIMIT, GridConv2d, GridTable, activate, compand, snap
 from clc.fusion import AlignedLatents, Fusion, SliceFusion
-from clc.matching import Matching
+from clc.matching import make_conditioner
 
 PHASES = 2
 SCALE_LEVELS = 64
@@ -80,13 +81,17 @@ class HyperSynthesis(nn.Module):
 
 
 class SliceWidths(NamedTuple):
-    """Channels of a slice's inputs: hyper and reference features, latents `before` it, its own, aligned features."""
+    """Channels of a slice's inputs: hyper and reference features, latents `before` it, its own, aligned features.
+
+    `is_synthesised`: the mean is that of CLS.
+    """
 
     features: int
     reference: int
     before: int
     channels: int
     aligned: int
+    is_synthesised: bool
 
 
 class SliceNet(nn.Module):
@@ -105,8 +110,9 @@ class SliceNet(nn.Module):
         self.anchor_out = GridConv2d(width // 2, width, is_exact=is_exact)
         self.hidden = nn.ModuleList(GridConv2d(width, width, is_exact=is_exact) for _ in range(PHASES))
         self.mean = nn.ModuleList(_mean_layer(width, channels, is_exact) for _ in range(PHASES))
-        self.shape = nn.ModuleList(GridConv2d(width, 2 * channels, is_exact=is_exact) for _ in range(PHASES))
-        self.aligned = _mean_layer(widths.reference, channels, is_exact)
+        shapes = 2 * channels if widths.is_synthesised else channels
+        self.shape = nn.ModuleList(GridConv2d(width, shapes, is_exact=is_exact) for _ in range(PHASES))
+        self.aligned = _mean_layer(widths.reference, channels, is_exact) if widths.is_synthesised else None
         self.fusion = SliceFusion(widths.before, channels, widths.aligned, width, is_exact=is_exact)
 
     def base(self, context: Context, decoded: list[Tensor], r: Tensor | None, errors: list[Tensor]) -> Tensor:
@@ -129,10 +135,12 @@ class SliceNet(nn.Module):
         """Mean and scale level of a phase from the features `u` (B, width, h, w) of everything known."""
         is_exact = self.is_exact
         u = activate(self.hidden[phase](u), is_exact=is_exact)
-        mu_h = self.mean[phase](u)
-        scale, blend = self.shape[phase](u).chunk(2, dim=1)
-        alpha = snap(blend * 0.25 + 0.75, is_exact=is_exact).clamp(0.0, 1.0)
-        mean = snap(alpha * mu_h + (1.0 - alpha) * self.aligned(context.a), MEAN_BITS, MEAN_LIMIT, is_exact=is_exact)
+        mean, scale = self.mean[phase](u), self.shape[phase](u)
+        if self.aligned is not None:
+            scale, blend = scale.chunk(2, dim=1)
+            alpha = snap(blend * 0.25 + 0.75, is_exact=is_exact).clamp(0.0, 1.0)
+            mean = alpha * mean + (1.0 - alpha) * self.aligned(context.a)
+            mean = snap(mean, MEAN_BITS, MEAN_LIMIT, is_exact=is_exact)
         if context.own is not None and r is not None:
             mean = self.fusion.blend(context.own, r, mean, self.fusion.trust_in_r(phase, u))
         level = scale * 8.0 + 24.0
@@ -147,31 +155,25 @@ def _mean_layer(inputs: int, channels: int, is_exact: bool) -> GridConv2d:
 
 
 class Prior(nn.Module):
-    """p(y_hat | z_hat, quality, references): hyper features, matching and one `SliceNet` for each slice."""
+    """p(y_hat | z_hat, quality, references): hyper features, conditioner and one `SliceNet` for each slice.
 
-    def __init__(
-        self,
-        slices: tuple[int, ...],
-        *,
-        hyper: int,
-        features: int,
-        token: int,
-        reference: int,
-        aligned: int,
-        width: int,
-        knots: int,
-        is_exact: bool = False,
-    ) -> None:
+    The conditioner is called `matching`, as CLM was the first of them.
+    """
+
+    def __init__(self, config: ModelConfig, *, is_exact: bool = False) -> None:
         super().__init__()
+        slices, features = config.slices, config.features
         self.slices, self.is_exact = slices, is_exact
-        self.levels = GridTable(knots, features, spread=0.1, is_exact=is_exact)
-        self.h_s = HyperSynthesis(hyper, 96, features, is_exact=is_exact)
-        self.matching = Matching(features, token, reference, is_exact=is_exact)
-        self.fusion = Fusion(sum(slices), aligned, knots, is_exact=is_exact)
+        self.levels = GridTable(config.knots, features, spread=0.1, is_exact=is_exact)
+        self.h_s = HyperSynthesis(config.hyper, 96, features, is_exact=is_exact)
+        self.matching = make_conditioner(config, is_exact=is_exact)
+        self.fusion = Fusion(sum(slices), config.aligned, config.knots, is_exact=is_exact)
+        conditioning = config.conditioning
+        is_synthesised = config.synthesis and conditioning > 0
         nets, before = [], 0
         for channels in slices:
-            widths = SliceWidths(features, reference, before, channels, aligned)
-            nets.append(SliceNet(widths, width, is_exact=is_exact))
+            widths = SliceWidths(features, conditioning, before, channels, config.aligned, is_synthesised)
+            nets.append(SliceNet(widths, config.context, is_exact=is_exact))
             before += channels
         self.nets = nn.ModuleList(nets)
 
@@ -204,7 +206,8 @@ class Prior(nn.Module):
 
     def trust_biases(self) -> list[Tensor]:
         """The biases (C,) from which the trust of every slice and phase in an aligned reference starts."""
-        return [trust.bias for index in range(len(self.slices)) for trust in self._net(index).fusion.trust]
+        layers = [layer for index in range(len(self.slices)) for layer in self._net(index).fusion.trust]
+        return [cast("GridConv2d", layer).bias for layer in layers]
 
     def _reference(self, index: int, context: Context) -> Tensor | None:
         return None if context.own is None else context.own.r.split(self.slices, dim=1)[index]

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from clc.exact import GridConv2d
 from clc.fusion import PATCH_PX, PIXEL_SCALE
 from clc.model import Model
 
@@ -60,7 +62,7 @@ def start_from_klt(model: Model, basis: torch.Tensor) -> None:
     follow_analysis(model)
 
 
-def _set_linear(conv: torch.nn.Module, weight: torch.Tensor) -> None:
+def _set_linear(conv: nn.Conv2d | GridConv2d, weight: torch.Tensor) -> None:
     conv.weight.copy_(weight[:, :, None, None])
     if conv.bias is not None:
         conv.bias.zero_()

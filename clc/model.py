@@ -31,7 +31,7 @@ from clc.entropy import PHASES, QUALITY_TOP_Q6, SCALE_LEVELS, Context, Prior, ch
 from clc.exact import compand
 from clc.factorized import FactorizedPrior
 from clc.fusion import AlignedPixels
-from clc.matching import TokenCompression
+from clc.matching import TOKENS_PER_ENTRY, TokenCompression
 from clc.references import analysis_features
 from clc.tables import SIGMA_MAX, SIGMA_MIN
 from clc.transforms.backbone import make_transforms
@@ -156,6 +156,8 @@ class Model(nn.Module):
         if aligned is not None:
             z_bits = torch.where(aligned.present > 0, self.z_prior_aligned.bits(noisy), z_bits)
         h = self.prior.hyper_features(straight_through_round(z), quality_q6_B)
+        if self.config.perturbation and tokens_BNT.shape[1]:
+            tokens_BNT = perturbed(tokens_BNT, self.config.perturbation, generator)
         a = self.prior.matching(h, tokens_BNT, present_B)
         y_hat, y_bits = self._slices(scaled, Context(h, a, own), generator)
         view = None if aligned is None or own is None else AlignedView(aligned, own)
@@ -181,6 +183,14 @@ class Model(nn.Module):
         return torch.cat(decoded, dim=1), bits
 
 
+def perturbed(tokens_BNT: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
+    """Tokens of which each reference is, with `probability`, one of the next picture of the batch instead."""
+    batch, count = len(tokens_BNT), tokens_BNT.shape[1] // TOKENS_PER_ENTRY
+    tokens = tokens_BNT.unflatten(1, (count, TOKENS_PER_ENTRY))
+    is_wrong = torch.rand(batch, count, 1, 1, generator=generator).to(tokens.device) < probability
+    return torch.where(is_wrong, tokens.roll(1, dims=0), tokens).flatten(1, 2)
+
+
 def padded(image_HWC: Tensor) -> Tensor:
     """A picture (H, W, C) of integers as float32 (1, C, H', W'), repeating its edges up to multiples of 64 px."""
     height, width = image_HWC.shape[:2]
@@ -198,17 +208,7 @@ def channels_last(model: Model) -> Model:
 
 def make_prior(config: ModelConfig, *, is_exact: bool) -> Prior:
     """The prior of a model, trainable in float32 or exact in float64."""
-    return Prior(
-        config.slices,
-        hyper=config.hyper,
-        features=config.features,
-        token=config.token,
-        reference=config.reference,
-        aligned=config.aligned,
-        width=config.context,
-        knots=config.knots,
-        is_exact=is_exact,
-    )
+    return Prior(config, is_exact=is_exact)
 
 
 def _noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -6,6 +6,8 @@ spatial pyramid pooling over the codec's own analysis transform: training, expor
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -18,6 +20,8 @@ SIGNED_CHANNELS = 16
 FEATURE_CHANNELS = 64
 PYRAMID = (1, 2, 4)
 ENTRY_PX = 256
+
+Latents = Callable[[Tensor], Tensor]
 
 
 def analysis_features(scaled_BMhw: Tensor) -> Tensor:
@@ -71,11 +75,17 @@ class ReferenceBank:
         self._y_KMhw = scaled.to(torch.float16)
 
     @torch.no_grad()
-    def find(self, scaled_BMhw: Tensor, photos: list[str], count: int) -> Tensor:
-        """Latents (B, count, M, 16, 16) of the entries nearest to each crop, none from the crop's own photo."""
+    def find(self, scaled_BMhw: Tensor, photos: list[str], count: int, anew: Latents | None = None) -> Tensor:
+        """Latents (B, count, M, 16, 16) of the entries nearest to each crop, none from the crop's own photo.
+
+        They are those of the last `refresh`, or made by `anew` from the patches of the entries found.
+        """
         query = pyramid_descriptor(analysis_features(scaled_BMhw))
         distance = torch.cdist(query, self._descriptor_KD)
         own = torch.tensor([self._code.get(name, -1) for name in photos])[:, None] == self._photo_K[None]
         distance.masked_fill_(own.to(distance.device), torch.inf)
         nearest = distance.topk(count, dim=1, largest=False).indices
-        return self._y_KMhw[nearest].float()
+        if anew is None:
+            return self._y_KMhw[nearest].float()
+        patches = self._patches[nearest.flatten().cpu()].to(scaled_BMhw.device)
+        return anew(patches.float() / 255.0).unflatten(0, (len(scaled_BMhw), count))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from clc.alignment import Alignment
 from clc.bundle import EntryTable
+from clc.configuration import ModelConfig
 from clc.errors import InputError
 from clc.features import Backbone
 from clc.limits import MAX_REFERENCES
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 References = Literal["auto", "none", "tokens", "aligned"] | int
 
 MODES = ("auto", "none", "tokens", "aligned")
-TOKEN_REFERENCES = 3
 ALIGNED_REFERENCES = 3
 REGISTERED = 8
 LEAST_COVERAGE = 0.03
@@ -38,10 +38,12 @@ class Choice(NamedTuple):
 
 
 class Selector:
-    """Proposes references from the dictionary of a bundle."""
+    """Proposes references from the dictionary of a bundle; the model says how many and how they are found."""
 
-    def __init__(self, entries: EntryTable, backbone: Backbone, picture_of: Callable[[int], Picture]) -> None:
-        self._entries, self._backbone, self._picture_of = entries, backbone, picture_of
+    def __init__(
+        self, entries: EntryTable, config: ModelConfig, backbone: Backbone, picture_of: Callable[[int], Picture]
+    ) -> None:
+        self._entries, self._config, self._backbone, self._picture_of = entries, config, backbone, picture_of
 
     @cached_property
     def _index(self) -> Index:
@@ -69,16 +71,20 @@ class Selector:
         if references == "none" or at_most == 0:
             return [Choice()]
         ranked = self._ranked(image_HW3, entries)
-        tokens = Choice(tuple(ranked[: min(TOKEN_REFERENCES, at_most)]))
+        tokens = Choice(tuple(ranked[: min(self._config.token_references, at_most)]))
         if references == "tokens":
             return [tokens]
         aligned = self._aligned(image_HW3, ranked, min(ALIGNED_REFERENCES, at_most))
-        return [Choice(), *([] if references == "aligned" else [tokens]), *aligned]
+        is_tried = references != "aligned" and tokens.references
+        return [Choice(), *([tokens] if is_tried else []), *aligned]
 
     def _ranked(self, image_HW3: Picture, entries: Sequence[int] | None) -> list[int]:
-        """Entries by growing distance of their keys to the picture and its copy turned by half."""
+        """Entries by growing distance of their keys to the picture and, in a multi-query, its copy turned by half."""
         queries = query_vectors(image_HW3, self._backbone, self._entries.reduction)
-        found = multi_query(self._index, queries, len(self._entries) if self._entries.pictures else TOKEN_REFERENCES)
+        queries = queries if self._config.multi_query else queries[:1]
+        found = multi_query(
+            self._index, queries, len(self._entries) if self._entries.pictures else self._config.references
+        )
         ranked = [int(entry) for entry in found.indices]
         if entries is None:
             return ranked

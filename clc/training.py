@@ -26,13 +26,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clc.checkpoint import resume_checkpoint, save_checkpoint
-from clc.data import CropSampler, PictureSet, centre_crops, read_folders
+from clc.data import CropSampler, PictureSet, centre_crops, random_patches, read_folders
 from clc.errors import ClcError, InputError
 from clc.fusion import AlignedPixels
 from clc.klt import klt_basis, start_from_klt
 from clc.losses import rate_distortion_loss
 from clc.model import MIDDLE_QUALITY_Q6, Model, ModelConfig
-from clc.pairs import MARGIN_PX, Pair, PairSampler, disturb, overlapping_pairs
+from clc.pairs import MARGIN_PX, Pair, PairSampler, disturb
 from clc.references import ENTRY_PX, ReferenceBank
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,6 @@ class TrainingConfig:
     decay_from: float = 0.4
     batch_px: int = 8 * 128 * 128
     crops: tuple[tuple[float, int], ...] = ((0.0, 128), (0.65, 256))
-    references: int = 3
     reference_share: float = 0.5
     aligned_share: float = 0.5
     real_share: float = 0.5
@@ -187,7 +186,8 @@ class Trainer:
         return self.model.gains.step(torch.tensor([MIDDLE_QUALITY_Q6])).detach()
 
     def _tokens(self, y: Tensor, photos: list[str]) -> Tensor:
-        found = self.bank.find(y.detach() / self._middle_step(), photos, self.config.references)
+        anew = None if self.config.model.cache else lambda x: self.model.g_a(x) / self._middle_step()
+        found = self.bank.find(y.detach() / self._middle_step(), photos, self.config.model.references, anew)
         batch, count = found.shape[:2]
         return self.model.compress_tokens(found.flatten(0, 1)).reshape(batch, count * 64, -1)
 
@@ -304,18 +304,6 @@ def make_bank(entries: PictureSet) -> ReferenceBank:
     return ReferenceBank(stacked, list(entries.photos))
 
 
-def random_entries(data: PictureSet, count: int, seed: int) -> PictureSet:
-    """A stand-in dictionary: `count` random patches of 256 px, at most one from a photo."""
-    rng = np.random.default_rng(seed)
-    large = [i for i, p in enumerate(data.pictures) if min(p.shape[:2]) >= ENTRY_PX]
-    chosen = rng.permutation(large)[:count]
-    patches = []
-    for picture in (data.pictures[i] for i in chosen):
-        top, left = (int(rng.integers(side - ENTRY_PX + 1)) for side in picture.shape[:2])
-        patches.append(picture[top : top + ENTRY_PX, left : left + ENTRY_PX])
-    return PictureSet(patches, [data.photos[i] for i in chosen])
-
-
 def train(
     config: TrainingConfig,
     data: PictureSet,
@@ -370,8 +358,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     try:
         data = read_folders(options.data)
-        entries = random_entries(data, options.entries, options.seed)
-        pairs = [pair for folder in options.overlapping for pair in overlapping_pairs(read_folders([folder]))]
+        entries = random_patches(data, options.entries, ENTRY_PX, options.seed)
+        pairs = _pairs(options.overlapping)
         start = load_file(options.start) if options.start else None
         print(f"{len(data)} pictures, {len(pairs)} pairs, {len(entries)} dictionary patches", flush=True)
         print(json.dumps(asdict(config.model)), flush=True)
@@ -389,6 +377,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _pairs(folders: Sequence[Path]) -> list[Pair]:
+    if not folders:
+        return []
+    # OpenCV is for this alone: a bare worker trains without it.
+    from clc.overlaps import overlapping_pairs
+
+    return [pair for folder in folders for pair in overlapping_pairs(read_folders([folder]))]
 
 
 if __name__ == "__main__":

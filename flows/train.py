@@ -38,6 +38,7 @@ SCRATCH = "scratch"
 MODULES = (
     "clc.bundle",
     "clc.checkpoint",
+    "clc.configuration",
     "clc.data",
     "clc.entropy",
     "clc.exact",

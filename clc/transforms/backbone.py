@@ -5,11 +5,12 @@ from __future__ import annotations
 from clc.configuration import ModelConfig
 from clc.transforms.depthconv import DepthConvAnalysis, DepthConvHyperAnalysis, DepthConvSynthesis
 from clc.transforms.interface import Transforms
+from clc.transforms.residual import RefinedSynthesis
 from clc.transforms.tcm import TcmAnalysis, TcmHyperAnalysis, TcmSynthesis
 
 
 def make_transforms(config: ModelConfig) -> Transforms:
-    """g_a, g_s and h_a with fresh weights, by `config.backbone`."""
+    """g_a, g_s and h_a with fresh weights, by `backbone` and `residual_prediction` of the configuration."""
     latents, narrow, conditioning = config.latents, config.narrow, config.conditioning
     if config.backbone == "tcm":
         transforms = Transforms(
@@ -23,4 +24,6 @@ def make_transforms(config: ModelConfig) -> Transforms:
             DepthConvSynthesis(latents, narrow, config.wide, conditioning),
             DepthConvHyperAnalysis(latents, config.hyper_width, config.hyper),
         )
+    if config.residual_prediction:
+        transforms = transforms._replace(g_s=RefinedSynthesis(transforms.g_s, latents, conditioning))
     return transforms
