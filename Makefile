@@ -1,6 +1,7 @@
 # make run    set up, run the whole pipeline on the built-in photos (ARGS="--source FOLDER ..." for others)
 # make test   set up, pass the tests
 # make lint   ruff and mypy
+# make fuzz   10,000 mutated streams (ARGS="--mutations N --seed N")
 # make serve  Prefect, a worker and MLflow on loopback, deployments registered, until Ctrl-C
 # make clean  remove .venv and caches; the workspace is yours: remove it by hand
 
@@ -13,7 +14,7 @@ export CLC_WORKSPACE ?= $(CURDIR)/workspace
 export PREFECT_HOME ?= $(CLC_WORKSPACE)/prefect
 export DO_NOT_TRACK := true
 
-.PHONY: run test lint serve clean
+.PHONY: run test lint fuzz serve clean
 
 run: $(STAMP)
 	@mkdir -p "$(PREFECT_HOME)"
@@ -25,6 +26,9 @@ test: $(STAMP)
 lint: $(STAMP)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
+
+fuzz: $(STAMP)
+	@$(PYTHON) -m tests.hostile.fuzz --mutations 10000 $(ARGS)
 
 serve: $(STAMP)
 	@mkdir -p "$(PREFECT_HOME)"

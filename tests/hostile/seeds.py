@@ -1,0 +1,76 @@
+"""The valid streams that mutations start from: small pictures at several qualities, with every use of references."""
+
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from clc.alignment import Alignment, mesh_shape
+from clc.bundle import SHIPPED
+from clc.codec import Codec
+from clc.export import add_pictures
+from clc.images import read_image
+from clc.selection import Choice
+
+QUALITIES = (0, 25, 50, 75, 100)
+
+Picture = npt.NDArray[np.uint8]
+
+
+class Seeds(NamedTuple):
+    """Streams and the codec that decodes them."""
+
+    codec: Codec
+    streams: list[bytes]
+
+
+def crop(name: str, top: int, left: int, height: int, width: int) -> Picture:
+    """A part of a photograph that scikit-image ships, uint8 (height, width, 3)."""
+    photo = read_image((files("skimage") / "data" / name).read_bytes())
+    return np.ascontiguousarray(photo[top : top + height, left : left + width])
+
+
+def make_seeds(folder: Path) -> Seeds:
+    """The streams of all `SEEDS`, under the shipped bundle with two key pictures more, which goes to `folder`."""
+    key_pictures = [crop("chelsea.png", 60, 120, 144, 176), crop("coffee.png", 100, 80, 128, 128)]
+    add_pictures(SHIPPED, folder, key_pictures, [{"name": "chelsea"}, {"name": "coffee"}])
+    codec = Codec.load(folder)
+    return Seeds(codec, [stream for make in SEEDS for stream in make(codec)])
+
+
+def alone(codec: Codec) -> list[bytes]:
+    """Without references."""
+    picture = crop("astronaut.png", 40, 60, 64, 64)
+    return [codec.encode(picture, quality, "none") for quality in QUALITIES]
+
+
+def with_tokens(codec: Codec) -> list[bytes]:
+    """With the tokens of three entries."""
+    picture = crop("rocket.jpg", 60, 120, 70, 96)
+    return [codec.encode(picture, quality, "tokens") for quality in QUALITIES]
+
+
+def aligned(codec: Codec) -> list[bytes]:
+    """With one aligned reference: a homography, brightness and a mesh."""
+    picture = crop("chelsea.png", 90, 150, 64, 90)
+    mesh = np.random.default_rng(5).integers(-3, 4, (*mesh_shape(64, 90), 2)).astype(np.int8)
+    corners = (480, 480, 1921, 483, 478, 1505, 1920, 1500)
+    alignment = Alignment(corners, gain_q6=(66, 64, 61), offset=(0, -3, 2), mesh=mesh)
+    choice = Choice((len(codec.bundle.entries) - 2,), (alignment,))
+    return [codec._attempt(picture, quality * 64, choice).data for quality in QUALITIES]
+
+
+def aligned_and_tokens(codec: Codec) -> list[bytes]:
+    """With two aligned references, the first of which covers a part only, and the tokens of one more entry."""
+    picture = crop("coffee.png", 150, 100, 64, 64)
+    entries = len(codec.bundle.entries)
+    partly = Alignment((1600, 800, 2624, 800, 1600, 1824, 2624, 1824))
+    whole = Alignment((320, 800, 1344, 800, 320, 1824, 1344, 1824))
+    choice = Choice((entries - 2, entries - 1, 7), (partly, whole))
+    return [codec._attempt(picture, quality * 64, choice).data for quality in QUALITIES]
+
+
+SEEDS: tuple[Callable[[Codec], list[bytes]], ...] = (alone, with_tokens, aligned, aligned_and_tokens)
