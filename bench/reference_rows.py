@@ -10,6 +10,7 @@ can do; `oracle` the best that any choice of entries gives, found by trying ever
 
 import json
 import math
+import os
 import random
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any, Protocol
 
 import numpy as np
@@ -184,10 +186,11 @@ class _OnePicture:
     def oracle(self, files: Sequence[CodedFile]) -> list[CodedFile]:
         """At each quality the best of the free choice and of the entries that were best when tried one by one.
 
-        Best is the least size at equal PSNR: PSNR is turned into bytes by the slope of this picture's curve without
-        references. All entries are tried at the middle quality, the best of them at every quality.
+        Best is the least size at equal PSNR: PSNR is turned into bytes by the slope of this picture's curve under the
+        free choice. All entries are tried at the middle quality, the best of them at every quality.
         """
-        slopes = _slopes([file for file in files if file.mode == NONE and not file.fault])
+        own = ALIGNED if ALIGNED in self.job.modes else NONE
+        slopes = _slopes([file for file in files if file.mode == own and not file.fault])
         middle = self.job.qualities[len(self.job.qualities) // 2]
         keys = range(self.job.first_key, self.job.first_key + len(self.job.keys))
         tried = {entry: self.code(ORACLE, middle, (entry,)) for entry in keys}
@@ -221,7 +224,9 @@ def _slopes(files: Sequence[CodedFile]) -> dict[float, float]:
         return {}
     with np.errstate(divide="ignore", invalid="ignore"):
         slopes = np.gradient([math.log(file.size_bytes) for file in ordered], [file.psnr_db for file in ordered])
-    return {file.quality: float(slope) for file, slope in zip(ordered, slopes, strict=True) if math.isfinite(slope)}
+    rising = {f.quality: float(s) for f, s in zip(ordered, slopes, strict=True) if math.isfinite(s) and s > 0}
+    usual = median(rising.values()) if rising else 0.0
+    return {file.quality: rising.get(file.quality, usual) for file in ordered}
 
 
 def _cost(file: CodedFile, slopes: Mapping[float, float]) -> float:
@@ -237,7 +242,11 @@ def run_job(job: Job, processes: int) -> list[CodedFile]:
         plan.write_text(json.dumps(asdict(job)))
         outs = [Path(folder) / f"files-{index}.json" for index in range(processes)]
         command = [sys.executable, __file__, str(plan)]
-        running = [subprocess.Popen([*command, str(index), str(processes), str(out)]) for index, out in enumerate(outs)]
+        one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
+        running = [
+            subprocess.Popen([*command, str(index), str(processes), str(out)], env=one_thread)
+            for index, out in enumerate(outs)
+        ]
         try:
             codes = [process.wait() for process in running]
         finally:

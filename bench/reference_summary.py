@@ -7,7 +7,7 @@ from typing import Any
 from hevc import Settings
 from reference_collection import Collection
 from reference_curves import Saving, levels_db, mean_curve, mean_of_pictures, rate_at, saving, usable
-from reference_rows import ALIGNED, MODES, NONE, CodedFile
+from reference_rows import ALIGNED, MODES, NONE, ORACLE, CodedFile
 from reference_x265 import INTRA, RAW, WARPED, X265_MODES
 from rich.console import Console
 from rich.table import Table
@@ -48,7 +48,10 @@ class Peer:
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of a set; `savings` by mode, `by_picture` by name and mode, `key_names` from entry `first_key` on."""
+    """The figures of a set; `savings` by mode, `by_picture` by name and mode, `key_names` from entry `first_key` on.
+
+    `beside_oracle` is the saving of mode `aligned` on the oracle's pictures, which may be fewer than all.
+    """
 
     files: Sequence[CodedFile]
     left_out: Mapping[str, str]
@@ -57,6 +60,7 @@ class Summary:
     first_key: int
     savings: Mapping[str, Saving]
     by_picture: Mapping[str, Mapping[str, Saving]]
+    beside_oracle: Saving | None
     peer: Peer | None
 
     def to_json(self) -> dict[str, Any]:
@@ -64,6 +68,7 @@ class Summary:
         return {
             **{mode: self.savings[mode].percent if mode in self.savings else None for mode in MODES if mode != NONE},
             "key_is": KEY_MEANING,
+            "aligned_on_the_oracles_pictures": self.beside_oracle.percent if self.beside_oracle else None,
             "mean_of_pictures": {mode: self.mean_of_pictures(mode) for mode in self.savings},
             "worst_picture": {mode: self.worst(mode) for mode in self.savings},
             "bd_rates": {mode: one.to_json() for mode, one in self.savings.items()},
@@ -122,7 +127,19 @@ def summarise(files: Sequence[CodedFile], bundle_id: str, key_names: Sequence[st
     found, left_out = usable(files)
     names = list(dict.fromkeys(file.name for file in found))
     by_picture = {name: _savings([file for file in found if file.name == name]) for name in names}
-    return Summary(found, left_out, bundle_id, key_names, first_key, _savings(found), by_picture, _peer(found))
+    tried = {file.name for file in found if file.mode == ORACLE}
+    beside_oracle = _savings([file for file in found if file.name in tried]).get(ALIGNED)
+    return Summary(
+        files=found,
+        left_out=left_out,
+        bundle_id=bundle_id,
+        key_names=key_names,
+        first_key=first_key,
+        savings=_savings(found),
+        by_picture=by_picture,
+        beside_oracle=beside_oracle,
+        peer=_peer(found),
+    )
 
 
 def _savings(files: Sequence[CodedFile]) -> dict[str, Saving]:
@@ -176,6 +193,10 @@ def _modes_table(title: str, summary: Summary) -> Table:
     for mode, one in summary.savings.items():
         own = (_percent(summary.mean_of_pictures(mode)), _percent(summary.worst(mode)))
         table.add_row(mode, _percent(one.percent), *own, _range(one), str(one.dominated))
+    if summary.beside_oracle is not None:
+        one = summary.beside_oracle
+        row = ("aligned (oracle's pictures)", _percent(one.percent), "", "", _range(one), str(one.dominated))
+        table.add_row(*row)
     if summary.peer is not None:
         table.add_section()
         for mode, one in summary.peer.percent.items():

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from hevc import Hevc
 from reference_collection import Measure, add_keys, measure_collection
 from reference_rows import MODES, NONE, ORACLE, Job, run_job
 from reference_summary import Summary, print_collection, print_summary, summarise
@@ -94,7 +95,12 @@ def command(
 
 
 def measure_set(plan: Plan, bundle: Path | None, measure: Measure) -> Summary:
-    """Add the key pictures to the bundle, code the pictures in every mode, and take the figures."""
+    """Add the key pictures to the bundle, code the pictures in every mode, and take the figures.
+
+    Raises `InputError` before anything is coded where x265 is asked for and missing.
+    """
+    if plan.dear.x265:
+        Hevc.find()
     base = Bundle.load(bundle)
     names = [path.name for path in plan.coded]
     with tempfile.TemporaryDirectory() as folder:

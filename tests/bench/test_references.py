@@ -34,11 +34,13 @@ class StandIn:
         }
         self.bundle = SimpleNamespace(entries=SimpleNamespace(pictures=pictures))
         self.asked: list[tuple[object, object]] = []
+        self.is_blind = False  # finds no entry by itself
 
     def encode(self, image_HW3, quality=50.0, references="auto", *, entries=None) -> bytes:
         self.asked.append((references, entries))
         known = self.bundle.entries.pictures
-        allowed = [entry for entry in known if entries is None or entry in entries] if references == "auto" else []
+        found = [entry for entry in known if (not self.is_blind if entries is None else entry in entries)]
+        allowed = found if references == "auto" else []
         choices = [(), *[(entry,) for entry in allowed]]
         return min((self._stream(image_HW3, quality, choice) for choice in choices), key=len)
 
@@ -137,7 +139,7 @@ def test_a_set_gives_every_key_and_a_row_for_every_picture(bench, pictures, adde
     assert found["aligned"] < -20
     assert found["tokens"] == pytest.approx(0, abs=1e-6)
     assert found["random"] == pytest.approx(0, abs=1e-6)
-    assert found["oracle"] <= found["bd_rates"]["oracle"]["percent"] + 1e-9
+    assert found["oracle"] == pytest.approx(found["aligned_on_the_oracles_pictures"], abs=5)
     assert [row["name"] for row in found["per_picture"]] == ["picture 1.png", "picture 3.png"]
     row = found["per_picture"][0]
     assert row["covered"] == pytest.approx(1.0)
@@ -161,15 +163,27 @@ def test_the_random_entry_is_one_that_the_bundle_had_before(bench, pictures) -> 
     assert first[0] < 10
 
 
-def test_the_oracle_is_never_dearer_than_what_the_codec_chose(bench, pictures) -> None:
+def test_the_oracle_takes_what_is_cheaper_at_equal_quality(bench, pictures) -> None:
     rows = bench("reference_rows")
     path = pictures / "picture 1.png"
     keys = [pictures / "picture 0.png", pictures / "picture 2.png"]
     job = rows.Job("", (str(path),), rows.MODES, QUALITIES, 10, tuple(map(str, keys)), oracle=(path.name,))
-    files = rows.measure_picture(StandIn(10, keys), job, path)
-    sizes = {mode: [file.size_bytes for file in files if file.mode == mode] for mode in rows.MODES}
-    assert len(sizes["oracle"]) == len(QUALITIES)
-    assert all(best <= chosen for best, chosen in zip(sizes["oracle"], sizes["aligned"], strict=True))
+    codec = StandIn(10, keys)
+    codec.is_blind = True
+    files = rows.measure_picture(codec, job, path)
+    by_mode = {mode: [file for file in files if file.mode == mode] for mode in rows.MODES}
+    assert [file.quality for file in by_mode["oracle"]] == list(QUALITIES)
+    assert {file.references for file in by_mode["aligned"]} == {()}
+    assert all(len(file.references) == 1 for file in by_mode["oracle"])
+    assert all(best.size_bytes < free.size_bytes for best, free in zip(by_mode["oracle"], by_mode["none"], strict=True))
+
+
+def test_a_missing_peer_is_said_before_anything_is_coded(bench, pictures, added, monkeypatch) -> None:
+    program = bench("references")
+    monkeypatch.setenv("PATH", "")
+    plan = program.Plan([], program.picture_paths(pictures), ("none",), QUALITIES, dear=program.Dear(x265=1))
+    with pytest.raises(InputError, match="x265 is not installed"):
+        program.measure_set(plan, None, measure=pytest.fail)
 
 
 def test_a_picture_that_fails_is_left_out_and_named(bench) -> None:
