@@ -39,7 +39,10 @@ def encode_command(options: Namespace) -> int:
     picture = _read_picture(source)
     codec = load_codec(options)
     began = time.perf_counter()
-    data, losses = _encode(codec, picture, options)
+    try:
+        data, losses = _encode(codec, picture, options)
+    except InputError as error:
+        raise type(error)(f"{shown(source)}: {error}") from error
     seconds = time.perf_counter() - began
     _write(output, data)
     for loss in losses:

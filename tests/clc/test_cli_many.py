@@ -147,7 +147,7 @@ def test_a_target_is_met_and_the_quality_said(
     assert f"quality {parse(out.read_bytes()).quality_q6 / 64:.4g}, " in capsys.readouterr().out
     assert main(["encode", str(folder / "a.png"), str(out), "--target-bpp", str(8 * goal / 2000)]) == 0
     assert out.stat().st_size == pytest.approx(goal, rel=0.02)
-    assert "above what quality 100 gives" in refused(
+    assert "a.png: 7500 bytes lie above what quality 100 gives" in refused(
         ["encode", str(folder / "a.png"), str(out), "--target-bpp", "30"], capsys
     )
 

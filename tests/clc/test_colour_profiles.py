@@ -20,9 +20,9 @@ GAMMA = 563 / 256
 MUTED = np.random.default_rng(8).integers(90, 170, (12, 16, 3)).astype(np.uint8)  # inside the gamut of sRGB
 
 
-def profile(primaries: npt.NDArray[np.float64] | None) -> bytes:
+def profile(primaries: npt.NDArray[np.float64] | None, curve: bytes = b"") -> bytes:
     """A minimal ICC profile: a matrix of primaries and a power curve, or a grey curve where there are none."""
-    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(GAMMA * 256)) + bytes(2)
+    curve = curve or b"curv" + bytes(4) + struct.pack(">IH", 1, round(GAMMA * 256)) + bytes(2)
     tags = {b"kTRC": curve}
     if primaries is not None:
         tags = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
@@ -72,6 +72,20 @@ def test_a_wide_gamut_picture_becomes_srgb(image_format: str, options: dict[str,
 def test_pixels_that_are_srgb_stay_as_they_are() -> None:
     every_level = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     read = read_picture(file_of(Image.fromarray(every_level), icc_profile=srgb_profile()))
+    assert np.array_equal(read.image_HW3, every_level)
+    assert read.losses == ()
+
+
+def test_srgb_of_another_make_leaves_the_pixels_though_its_numbers_are_rounded() -> None:
+    numbers = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    other = profile(
+        SRGB_XYZ * 1.012, b"para" + bytes(4) + struct.pack(">HH", 3, 0) + b"".join(map(xyz_number, numbers))
+    )
+    every_level = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    image = Image.fromarray(every_level)
+    converted = ImageCms.profileToProfile(image, io.BytesIO(other), io.BytesIO(srgb_profile()))
+    assert not np.array_equal(np.asarray(converted), every_level)
+    read = read_picture(file_of(image, icc_profile=other))
     assert np.array_equal(read.image_HW3, every_level)
     assert read.losses == ()
 
