@@ -1,14 +1,15 @@
 """Which pictures stand for a collection, and the Parquet file that says so.
 
-`build` clusters the reduced vectors and picks the member nearest to each centroid (CLC, construction of
-the dictionary). `Dictionary` is the result with its provenance: a key to search by, and the picture's address in the
-blob store. Entry indices go into streams, so their order is part of a bundle; the conditioning latents are made at
+`build` clusters the reduced vectors and picks the member nearest to each centroid (CLC, construction of the dictionary);
+`prune` cuts a choice down to its most relevant entries (Eq. 3). `Dictionary` is the result with its provenance: a key
+to search by, and the picture's address in the blob store. Entry indices go into streams, so their order is part of a bundle; the conditioning latents are made at
 export, not here.
 """
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,58 @@ def build(keys_ND: Floats, entries: int, seed: int) -> Selection:
     members, distances = _filled_up(members, distances, keys_ND, entries)
     if len(members) < entries:
         log.warning("dictionary_entries=%d asked=%d reason=the other vectors equal these", len(members), entries)
+    return _selection(members, distances, keys_ND)
+
+
+def relevance(keys_KD: Floats, vectors_ND: Floats, references: int = 3) -> npt.NDArray[np.float64]:
+    """Return how much a collection draws on each entry of a dictionary, float64 (K,); they sum up to N.
+
+    CLC Eq. 3 keeps the TopK entries of the cache by their relevance to the queries. Here the queries are the vectors
+    f_1 .. f_N of the collection, and each shares one unit out among the M = `references` entries c_k that retrieval
+    would give it, by a softmax over distances in the manner of Eq. 4:
+
+        r_k = sum over n of [k among the M nearest of f_n] exp(-|f_n - c_k|**2 / t) / sum over those M of the same
+
+    with t the mean squared distance of a vector to its nearest entry. Where we differ: a cache evicts as queries come;
+    here all queries count at once, at build time, because both ends of a stream must hold the same entries.
+    Raises InputError for keys and vectors of different lengths, and for none at all.
+    """
+    if keys_KD.ndim != 2 or vectors_ND.ndim != 2 or keys_KD.shape[1] != vectors_ND.shape[1]:
+        raise InputError(f"keys {keys_KD.shape} and vectors {vectors_ND.shape} must be (K, D) and (N, D)")
+    if references < 1 or not len(keys_KD) or not len(vectors_ND):
+        raise InputError("relevance takes at least one entry, one vector and one reference")
+    block_rows = max(1, _BLOCK_VALUES // len(keys_KD))
+    blocks = [vectors_ND[start : start + block_rows] for start in range(0, len(vectors_ND), block_rows)]
+    nearest = np.concatenate([_distances(block, keys_KD).min(axis=1) for block in blocks])
+    temperature = max(float(np.square(nearest).mean()), np.finfo(np.float32).tiny)
+    total = np.zeros(len(keys_KD))
+    for block in blocks:
+        distances_BK = _distances(block, keys_KD)
+        found_BM = np.argsort(distances_BK, axis=1, kind="stable")[:, :references]
+        squared_BM = np.square(np.take_along_axis(distances_BK, found_BM, axis=1))
+        shares_BM = np.exp((squared_BM[:, :1] - squared_BM) / temperature)
+        np.add.at(total, found_BM, shares_BM / shares_BM.sum(axis=1, keepdims=True))
+    return total
+
+
+def prune(selection: Selection, keys_ND: Floats, entries: int, references: int = 3) -> Selection:
+    """Keep the `entries` most relevant members of a selection from float32 (N, D): TopK by `relevance`, once.
+
+    Equally relevant members are kept in the order of the selection. One pass, as in the paper: of two entries that are
+    near to one another and much asked for both stay, though one would do; `build` with fewer entries spreads them
+    better. Raises InputError for fewer than one entry; a selection that is small enough comes back as it is.
+    """
+    if entries < 1:
+        raise InputError(f"a dictionary needs at least one entry, not {entries}")
+    if entries >= len(selection.members):
+        return selection
+    scores = relevance(keys_ND[selection.members], keys_ND, references)
+    kept = np.sort(np.argsort(-scores, kind="stable")[:entries])
+    return _selection(selection.members[kept], selection.distances[kept], keys_ND)
+
+
+def _selection(members: npt.NDArray[np.int64], distances: npt.NDArray[np.floating[Any]], keys_ND: Floats) -> Selection:
+    """Count for how many vectors each member is the nearest, and sort by it."""
     sizes = np.bincount(_nearest(keys_ND, keys_ND[members])[0], minlength=len(members))
     order = np.lexsort((members, -sizes))
     return Selection(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clc.dictionary import Dictionary, build
+from clc.dictionary import Dictionary, Selection, build, prune, relevance
 from clc.errors import InputError
 from storage.errors import StorageError
 from storage.tables import read_table, write_table
@@ -72,6 +72,75 @@ def test_more_entries_than_vectors_are_refused_with_both_numbers() -> None:
 def test_what_cannot_be_clustered_is_refused(keys: np.ndarray, entries: int) -> None:
     with pytest.raises(InputError):
         build(keys.astype(np.float32), entries, seed=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(entries=st.integers(1, 20), count=st.integers(1, 60), references=st.integers(1, 5), seed=st.integers(0, 99))
+def test_every_vector_shares_out_one_unit_of_relevance(entries: int, count: int, references: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    keys, vectors = (generator.standard_normal((n, 4)).astype(np.float32) for n in (entries, count))
+    scores = relevance(keys, vectors, references)
+    assert scores.shape == (entries,)
+    assert scores.min() >= 0
+    assert scores.sum() == pytest.approx(count)
+
+
+def test_an_entry_far_from_every_vector_has_no_relevance_and_the_busiest_the_most() -> None:
+    keys = np.array([[0.0], [10.0], [1000.0]], np.float32)
+    vectors = np.array([[0.1], [-0.1], [0.2], [9.9]], np.float32)
+    scores = relevance(keys, vectors, references=1)
+    np.testing.assert_array_equal(scores, [3, 1, 0])
+    assert relevance(keys, vectors, references=3)[2] < 1e-6
+
+
+def test_relevance_does_not_depend_on_the_order_of_the_vectors_nor_on_the_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    whole = relevance(vectors[:7], vectors)
+    np.testing.assert_allclose(relevance(vectors[:7], vectors[::-1]), whole)
+    monkeypatch.setattr("clc.dictionary._BLOCK_VALUES", 20)
+    np.testing.assert_allclose(relevance(vectors[:7], vectors), whole)
+
+
+def test_vectors_that_are_the_entries_do_not_divide_by_zero() -> None:
+    keys = np.eye(3, dtype=np.float32)
+    np.testing.assert_allclose(relevance(keys, keys), [1, 1, 1])
+
+
+def test_pruning_keeps_the_entries_that_the_collection_asks_for() -> None:
+    keys = np.concatenate([clusters(5, 40), clusters(5, 40)[:80]])
+    selection = build(keys, 5, seed=1)
+    pruned = prune(selection, keys, 2)
+    assert sorted(int(member) % 200 // 40 for member in pruned.members) == [0, 1]
+    assert set(pruned.members.tolist()) <= set(selection.members.tolist())
+    assert pruned.cluster_sizes.sum() == len(keys)
+    assert pruned.cluster_sizes.tolist() == sorted(pruned.cluster_sizes.tolist(), reverse=True)
+
+
+def test_pruning_keeps_each_members_own_distance_and_needs_no_change_below_the_size() -> None:
+    keys = np.random.default_rng(2).standard_normal((60, 5)).astype(np.float32)
+    selection = build(keys, 12, seed=0)
+    pruned = prune(selection, keys, 4)
+    distance_of = dict(zip(selection.members.tolist(), selection.distances.tolist(), strict=True))
+    assert [distance_of[member] for member in pruned.members.tolist()] == pruned.distances.tolist()
+    assert prune(selection, keys, 12) is selection
+    assert isinstance(pruned, Selection)
+
+
+@pytest.mark.parametrize(
+    ("keys", "vectors", "references"),
+    [((3, 2), (4, 3), 1), ((0, 2), (4, 2), 1), ((3, 2), (0, 2), 1), ((3, 2), (4, 2), 0)],
+)
+def test_relevance_of_nothing_is_refused(keys: tuple[int, int], vectors: tuple[int, int], references: int) -> None:
+    with pytest.raises(InputError):
+        relevance(np.zeros(keys, np.float32), np.zeros(vectors, np.float32), references)
+
+
+def test_pruning_to_nothing_is_refused() -> None:
+    keys = clusters(2, 5)
+    with pytest.raises(InputError, match="at least one entry, not 0"):
+        prune(build(keys, 2, seed=0), keys, 0)
 
 
 PROVENANCE = ("item_id", "photo", "blob", "name", "source", "licence")
