@@ -119,14 +119,16 @@ class Codec:
         quality_q6 = min(MAX_QUALITY_Q6, round(quality * 64))
         choices = self._selector.propose(image_HW3, references, entries)
         if len(choices) == 1:
-            best = self._attempt(image_HW3, quality_q6, choices[0]).data
+            best = self.encode_with(image_HW3, quality_q6, choices[0]).data
         else:
-            attempts = [self._attempt(image_HW3, quality_q6, choice) for choice in choices]
+            attempts = [self.encode_with(image_HW3, quality_q6, choice) for choice in choices]
             best = min(attempts, key=lambda attempt: attempt.cost).data
         self._decode_latents(parse(best))
         return best
 
-    def _attempt(self, image_HW3: Picture, quality_q6: int, choice: Choice) -> Attempt:
+    @torch.no_grad()
+    def encode_with(self, image_HW3: Picture, quality_q6: int, choice: Choice) -> Attempt:
+        """Codes a picture with given references and alignments at a quality of 0..6400; see `encode`."""
         stream = Stream(
             profile=PROFILE,
             width=image_HW3.shape[1],

@@ -110,6 +110,18 @@ def centre_crops(pictures: PictureSet, crop_px: int) -> Tensor:
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
 
+def random_patches(pictures: PictureSet, count: int, side_px: int, seed: int) -> PictureSet:
+    """A stand-in dictionary: `count` random squares of `side_px`, at most one from each large enough picture."""
+    rng = np.random.default_rng(seed)
+    large = [i for i, p in enumerate(pictures.pictures) if min(p.shape[:2]) >= side_px]
+    chosen = rng.permutation(large)[:count]
+    patches = []
+    for picture in (pictures.pictures[i] for i in chosen):
+        top, left = (int(rng.integers(side - side_px + 1)) for side in picture.shape[:2])
+        patches.append(picture[top : top + side_px, left : left + side_px])
+    return PictureSet(patches, [pictures.photos[i] for i in chosen])
+
+
 def _at_least(picture: Picture, side_px: int) -> Picture:
     missing = [max(0, side_px - side) for side in picture.shape[:2]]
     if not any(missing):

@@ -1,8 +1,8 @@
 """References for training: what a warped key picture looks like beside the picture that it predicts.
 
 A model must learn from each crop how far to trust a reference. Two kinds of pairs teach it: real ones, made of
-overlapping pictures by the encoder's own registration (`RealPairs`), and synthetic ones for any picture: the crop's own
-surroundings, displaced by what a registration leaves (a smooth field of up to a few px), recoloured, blurred,
+overlapping pictures by the encoder's own registration (`clc.overlaps`), and synthetic ones for any picture: the crop's
+own surroundings, displaced by what a registration leaves (a smooth field of up to a few px), recoloured, blurred,
 noised, compressed, in places showing something else, and covered in part (`disturb`).
 """
 
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from clc.data import CropSampler, PictureSet
+from clc.data import CropSampler
 from clc.fusion import AlignedPixels
 from clc.model import Picture
 
@@ -144,29 +144,6 @@ def _compressed(levels_CHW: Tensor, quality: int) -> Tensor:
     Image.fromarray(pixels).save(buffer, "WEBP", quality=quality, method=0)
     with Image.open(buffer) as image:
         return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
-
-
-def overlapping_pairs(pictures: PictureSet, partners: int = 3, least_coverage: float = 0.2) -> list[Pair]:
-    """Every picture with those of the others that overlap it most, at most `partners`, warped onto it.
-
-    All couples are registered, so this is for collections of some dozens of pictures.
-    """
-    # OpenCV is not needed to train without overlapping pictures.
-    from clc.registration import Registrar
-    from clc.warp import warp
-
-    registrar = Registrar(lambda entry: pictures.pictures[entry])
-    pairs = []
-    for index, picture in enumerate(pictures.pictures):
-        found = []
-        for other in range(len(pictures)):
-            registration = registrar.register(picture, other) if other != index else None
-            if registration is not None and registration.coverage >= least_coverage:
-                found.append((registration.coverage * registration.psnr_db, other, registration.alignment))
-        for _, other, alignment in sorted(found, key=lambda item: -item[0])[:partners]:
-            warped = warp(pictures.pictures[other], (picture.shape[0], picture.shape[1]), alignment)
-            pairs.append(Pair(picture, warped.pixels, warped.inside, pictures.photos[index]))
-    return pairs
 
 
 def _crop_pair(pair: Pair, rng: np.random.Generator, crop_px: int) -> tuple[Tensor, Tensor, Tensor]:

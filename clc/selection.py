@@ -82,14 +82,10 @@ class Selector:
         """Entries by growing distance of their keys to the picture and, in a multi-query, its copy turned by half."""
         queries = query_vectors(image_HW3, self._backbone, self._entries.reduction)
         queries = queries if self._config.multi_query else queries[:1]
-        found = multi_query(
-            self._index, queries, len(self._entries) if self._entries.pictures else self._config.references
-        )
-        ranked = [int(entry) for entry in found.indices]
-        if entries is None:
-            return ranked
-        allowed = set(entries)
-        return [entry for entry in multi_query(self._index, queries, len(self._entries)).indices if entry in allowed]
+        is_nearest_enough = entries is None and not self._entries.pictures
+        count = self._config.references if is_nearest_enough else len(self._entries)
+        ranked = [int(entry) for entry in multi_query(self._index, queries, count).indices]
+        return ranked if entries is None else [entry for entry in ranked if entry in set(entries)]
 
     def _aligned(self, image_HW3: Picture, ranked: list[int], at_most: int) -> list[Choice]:
         candidates = [entry for entry in ranked if entry in self._entries.pictures][:REGISTERED]

@@ -1,13 +1,15 @@
 """Does this machine compute the exact path as the machine that exported the bundle? Replay, compare, name the layer.
 
-A bundle carries `selftest.clc`, a stream of its own, and `selftest.json`, the sha256 of every intermediate result of
-the exact path when that stream is decoded, in order. `write_vectors` makes them after an export; `replay` decodes the
-stream here and names the first result that differs.
+A bundle carries two streams of its own, `selftest.clc` and, with an aligned reference, `selftest-aligned.clc`, and
+`selftest.json`: the sha256 of every intermediate result of the exact path when they are decoded, in order.
+`write_vectors` makes them after an export; `replay` decodes them here and names the first result that differs.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,14 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clc.alignment import Alignment, mesh_shape
 from clc.codec import Codec
 from clc.errors import BitstreamError, DecodeMismatch, StorageError
+from clc.keypictures import write_key_picture
 from clc.model import Picture
+from clc.selection import Choice
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
 
-STREAM_NAME, DIGESTS_NAME = "selftest.clc", "selftest.json"
+STREAM_NAME, ALIGNED_NAME, DIGESTS_NAME = "selftest.clc", "selftest-aligned.clc", "selftest.json"
 FIXED_BITS = 20
+QUALITY_Q6 = 3200
+SIDE_PX = 192
 
 
 class Replay(NamedTuple):
@@ -32,7 +39,7 @@ class Replay(NamedTuple):
     first_difference: str | None
 
 
-def probe_picture(side_px: int = 192) -> Picture:
+def probe_picture(side_px: int = SIDE_PX) -> Picture:
     """A picture of ramps, edges and noise, the same on every machine: uint8 (side, side, 3)."""
     rows, columns = np.mgrid[0:side_px, 0:side_px]
     noise = np.random.default_rng(7).integers(0, 48, (side_px, side_px, 3))
@@ -43,27 +50,52 @@ def probe_picture(side_px: int = 192) -> Picture:
 
 
 def write_vectors(bundle: Path) -> None:
-    """Adds stream and digests to a bundle folder, as computed here."""
+    """Adds streams and digests to a bundle folder, as computed here."""
     codec = Codec.load(bundle)
-    references = codec.encode(probe_picture(), 50.0)
-    write_bytes(bundle / STREAM_NAME, references)
-    digests = [{"name": name, "sha256": sha} for name, sha in _digests(codec, references)]
+    digests = []
+    with tempfile.TemporaryDirectory(prefix="clc-selftest-") as folder:
+        beside_probe = _beside_probe(codec, Path(folder))
+        streams = {
+            STREAM_NAME: codec.encode(probe_picture(), QUALITY_Q6 / 64),
+            ALIGNED_NAME: beside_probe.encode_with(probe_picture(), QUALITY_Q6, _choice()).data,
+        }
+        for name, data in streams.items():
+            write_bytes(bundle / name, data)
+            for step, sha in _digests(beside_probe if name == ALIGNED_NAME else codec, data):
+                digests.append({"stream": name, "name": step, "sha256": sha})
     write_bytes(bundle / DIGESTS_NAME, json.dumps(digests, indent=1).encode())
 
 
 def replay(codec: Codec) -> Replay:
-    """Decodes the bundle's stream and compares every intermediate result; raises `StorageError` without vectors."""
+    """Decodes the bundle's streams and compares every intermediate result; raises `StorageError` without vectors."""
     folder = codec.bundle.directory
     try:
-        data = (folder / STREAM_NAME).read_bytes()
-        expected = [(step["name"], step["sha256"]) for step in json.loads((folder / DIGESTS_NAME).read_text())]
+        streams = {name: (folder / name).read_bytes() for name in (STREAM_NAME, ALIGNED_NAME)}
+        steps = [(s["stream"], s["name"], s["sha256"]) for s in json.loads((folder / DIGESTS_NAME).read_text())]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"the bundle in {folder} has no self-test vectors ({error}); export it again") from error
-    found = dict(_digests(codec, data))
-    for name, sha in expected:
-        if found.get(name) != sha:
-            return Replay(len(expected), name)
-    return Replay(len(expected), None)
+    with tempfile.TemporaryDirectory(prefix="clc-selftest-") as scratch:
+        codecs = {STREAM_NAME: codec, ALIGNED_NAME: _beside_probe(codec, Path(scratch))}
+        found = {name: dict(_digests(codecs[name], data)) for name, data in streams.items()}
+    for stream, name, sha in steps:
+        if found[stream].get(name) != sha:
+            return Replay(len(steps), f"{stream}: {name}")
+    return Replay(len(steps), None)
+
+
+def _beside_probe(codec: Codec, scratch: Path) -> Codec:
+    """The codec with a key picture at entry 0 that shows the probe and more around it."""
+    pictures = {0: write_key_picture(scratch, 0, probe_picture(SIDE_PX + 64))}
+    return Codec(replace(codec.bundle, entries=replace(codec.bundle.entries, pictures=pictures)), str(codec.device))
+
+
+def _choice() -> Choice:
+    """A slanted view of entry 0 with brightness and a mesh, so that each step of the warp is replayed."""
+    low, high = 20 * 16, (20 + SIDE_PX) * 16
+    corners = (low, low, high + 70, low - 90, low - 40, high, high + 33, high + 110)
+    rows, columns = mesh_shape(SIDE_PX, SIDE_PX)
+    mesh = (np.arange(rows * columns * 2).reshape(rows, columns, 2) * 7 % 13 - 6).astype(np.int8)
+    return Choice((0,), (Alignment(corners, (66, 64, 61), (-3, 0, 5), mesh),))
 
 
 def _digests(codec: Codec, data: bytes) -> list[tuple[str, str]]:

@@ -4,13 +4,22 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 import clc
 from clc.bitstream import pack, parse
 from clc.codec import Codec, stream_info
 from clc.errors import BitstreamError, DictionaryMismatch, InputError
 from clc.metrics import psnr_db
+from clc.model import rate_distortion_lambda
 from tests.conftest import Picture
+
+
+def cost(image: Picture, codec: Codec, data: bytes) -> float:
+    """Rate + lambda * distortion in bits a pixel, what the encoder minimises."""
+    quality = torch.tensor(stream_info(data).quality)
+    error = np.square(image.astype(float) - codec.decode(data)).mean()
+    return stream_info(data).bpp + rate_distortion_lambda(quality).item() * error
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (64, 64), (65, 63), (255, 257), (1, 300)])
@@ -40,18 +49,38 @@ def test_encoding_is_deterministic(shipped: Codec, photo: Picture) -> None:
     assert shipped.encode(photo, 40) == shipped.encode(photo, 40)
 
 
-def test_references_never_make_a_stream_longer(shipped: Codec, photo: Picture) -> None:
+def test_references_never_cost_more(shipped: Codec, photo: Picture) -> None:
     for quality in (10, 50, 90):
         alone = shipped.encode(photo, quality, references="none")
         assert stream_info(alone).references == ()
-        assert len(shipped.encode(photo, quality, references="auto")) <= len(alone)
+        with_references = shipped.encode(photo, quality, references="auto")
+        assert cost(photo, shipped, with_references) <= cost(photo, shipped, alone)
 
 
-def test_a_picture_of_the_dictionary_finds_itself(shipped: Codec, photo: Picture) -> None:
-    entries = shipped.bundle.entries
-    found = shipped._retrieve(photo)
+def test_tokens_are_the_three_nearest_entries(shipped: Codec, photo: Picture) -> None:
+    found = stream_info(shipped.encode(photo, 50, "tokens")).references
     assert len(set(found)) == 3
-    assert all(0 <= index < len(entries) for index in found)
+    assert all(0 <= index < len(shipped.bundle.entries) for index in found)
+
+
+def test_a_number_bounds_the_references(shipped: Codec, photo: Picture) -> None:
+    assert shipped.encode(photo, 90, 0) == shipped.encode(photo, 90, "none")
+    assert len(stream_info(shipped.encode(photo, 90, 2)).references) <= 2
+
+
+def test_the_search_keeps_to_the_named_entries(shipped: Codec, photo: Picture) -> None:
+    assert set(stream_info(shipped.encode(photo, 50, "tokens", entries=[7, 11])).references) == {7, 11}
+
+
+@pytest.mark.parametrize("references", ["some", -1, 6, 2.5, None])
+def test_an_unknown_way_of_using_references_is_refused(shipped: Codec, photo: Picture, references: object) -> None:
+    with pytest.raises(InputError, match="references must be"):
+        shipped.encode(photo, 50, references)
+
+
+def test_an_entry_that_does_not_exist_is_refused(shipped: Codec, photo: Picture) -> None:
+    with pytest.raises(InputError, match="entries 0"):
+        shipped.encode(photo, 50, "tokens", entries=[100_000])
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from clc.checkpoint import save_checkpoint
-from clc.data import CropSampler, PictureSet, read_folders
+from clc.data import CropSampler, PictureSet, random_patches, read_folders
 from clc.errors import ClcError, InputError
 from clc.images import png_bytes, read_image
 from clc.model import Model, ModelConfig
-from clc.training import Trainer, TrainingConfig, random_entries, train
+from clc.training import Trainer, TrainingConfig, train
 from clc.training import main as train_command
 
 SMALL = ModelConfig(
@@ -34,7 +34,7 @@ def data() -> PictureSet:
 
 @pytest.fixture(scope="module")
 def entries(data: PictureSet) -> PictureSet:
-    return random_entries(data, 4, seed=0)
+    return random_patches(data, 4, 256, seed=0)
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

@@ -1,0 +1,88 @@
+"""Which pictures of a collection overlap, and which of them should be the key pictures of the others.
+
+Strips, bursts and scans come in the order of their names, so that a picture's partners are among its neighbours: each
+picture is registered against `reach` pictures on either side, which is linear in the collection. Called by training
+(real pairs) and by whoever makes a bundle for a collection.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from clc.data import PictureSet
+from clc.errors import InputError
+from clc.model import Picture
+from clc.pairs import Pair
+from clc.registration import Registrar, Registration
+from clc.warp import warp
+
+logger = logging.getLogger(__name__)
+
+REACH = 6
+OF_ITSELF_DB = 20.0
+FLAT_DB = 20.0
+
+
+class Overlap(NamedTuple):
+    """Picture `target` is partly seen in picture `reference`; `registration` says how."""
+
+    target: int
+    reference: int
+    registration: Registration
+
+    @property
+    def worth(self) -> float:
+        """Share of the target that is covered, times the dB by which the reference beats a flat prediction."""
+        return self.registration.coverage * max(0.0, self.registration.psnr_db - FLAT_DB)
+
+
+def find_overlaps(pictures: Sequence[Picture], reach: int = REACH, least_coverage: float = 0.1) -> list[Overlap]:
+    """All overlaps of pictures at most `reach` apart in their order, uint8 (H, W, 3) each."""
+    registrar = Registrar(lambda entry: pictures[entry])
+    overlaps = []
+    for target, picture in enumerate(pictures):
+        for reference in range(max(0, target - reach), min(len(pictures), target + reach + 1)):
+            found = registrar.register(picture, reference) if reference != target else None
+            if found is not None and found.coverage >= least_coverage:
+                overlaps.append(Overlap(target, reference, found))
+    logger.info("overlaps_found pictures=%d overlaps=%d", len(pictures), len(overlaps))
+    return overlaps
+
+
+def overlapping_pairs(pictures: PictureSet, partners: int = 4, reach: int = REACH) -> list[Pair]:
+    """Every picture with the `partners` that are worth most to it, warped onto it: pairs to train on."""
+    overlaps = find_overlaps(pictures.pictures, reach)
+    pairs = []
+    for target, picture in enumerate(pictures.pictures):
+        own = sorted((o for o in overlaps if o.target == target), key=lambda o: -o.worth)
+        for overlap in own[:partners]:
+            size = (picture.shape[0], picture.shape[1])
+            warped = warp(pictures.pictures[overlap.reference], size, overlap.registration.alignment)
+            pairs.append(Pair(picture, warped.pixels, warped.inside, pictures.photos[target]))
+    return pairs
+
+
+def choose_key_pictures(overlaps: Sequence[Overlap], pictures: int, count: int) -> list[int]:
+    """The `count` of so many pictures that are worth most to all, by greedy choice; ascending.
+
+    A picture takes its best reference among the chosen; a chosen one has itself. Raises `InputError` for a count that
+    is not within 1 and the number of pictures.
+    """
+    if not 1 <= count <= pictures:
+        raise InputError(f"{count} key pictures asked for, from {pictures} pictures: say 1 to {pictures}")
+    worth = np.zeros((pictures, pictures))
+    for overlap in overlaps:
+        worth[overlap.target, overlap.reference] = overlap.worth
+    np.fill_diagonal(worth, OF_ITSELF_DB)
+    chosen: list[int] = []
+    best = np.zeros(pictures)
+    for _ in range(count):
+        gains = np.maximum(worth - best[:, None], 0.0).sum(axis=0)
+        gains[chosen] = -1.0
+        chosen.append(int(gains.argmax()))
+        best = np.maximum(best, worth[:, chosen[-1]])
+    return sorted(chosen)
