@@ -1,9 +1,9 @@
 """Which pictures stand for a collection, and the Parquet file that says so.
 
-`build` clusters the reduced vectors and picks the member nearest to each centroid (CLC, construction of the dictionary);
-`prune` cuts a choice down to its most relevant entries (Eq. 3). `Dictionary` is the result with its provenance: a key
-to search by, and the picture's address in the blob store. Entry indices go into streams, so their order is part of a bundle; the conditioning latents are made at
-export, not here.
+`build` clusters the reduced vectors and picks the member nearest to each centroid (CLC, construction of the
+dictionary); `prune` cuts a choice down to its most relevant entries (Eq. 3). `Dictionary` is the result with its
+provenance: a key to search by, and the picture's address in the blob store. Entry indices go into streams, so their
+order is part of a bundle; the conditioning latents are made at export, not here.
 """
 
 import logging
