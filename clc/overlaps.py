@@ -53,9 +53,8 @@ def find_overlaps(pictures: Sequence[Picture], reach: int = REACH, least_coverag
     return overlaps
 
 
-def overlapping_pairs(pictures: PictureSet, partners: int = 4, reach: int = REACH) -> list[Pair]:
+def overlapping_pairs(pictures: PictureSet, overlaps: Sequence[Overlap], partners: int = 4) -> list[Pair]:
     """Every picture with the `partners` that are worth most to it, warped onto it: pairs to train on."""
-    overlaps = find_overlaps(pictures.pictures, reach)
     pairs = []
     for target, picture in enumerate(pictures.pictures):
         own = sorted((o for o in overlaps if o.target == target), key=lambda o: -o.worth)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from clc.data import CropSampler
 from clc.fusion import AlignedPixels
+from clc.images import read_image
 from clc.model import Picture
 
 MARGIN_PX = 16
@@ -142,8 +143,7 @@ def _compressed(levels_CHW: Tensor, quality: int) -> Tensor:
     buffer = io.BytesIO()
     pixels = levels_CHW.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     Image.fromarray(pixels).save(buffer, "WEBP", quality=quality, method=0)
-    with Image.open(buffer) as image:
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
+    return torch.from_numpy(read_image(buffer.getvalue())).permute(2, 0, 1).float()
 
 
 def _crop_pair(pair: Pair, rng: np.random.Generator, crop_px: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -383,9 +383,10 @@ def _pairs(folders: Sequence[Path]) -> list[Pair]:
     if not folders:
         return []
     # OpenCV is for this alone: a bare worker trains without it.
-    from clc.overlaps import overlapping_pairs
+    from clc.overlaps import find_overlaps, overlapping_pairs
 
-    return [pair for folder in folders for pair in overlapping_pairs(read_folders([folder]))]
+    collections = [read_folders([folder]) for folder in folders]
+    return [pair for one in collections for pair in overlapping_pairs(one, find_overlaps(one.pictures))]
 
 
 if __name__ == "__main__":

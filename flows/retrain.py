@@ -43,6 +43,7 @@ class Recipe:
     components: int
     minutes: float
     start: str
+    key_pictures: int
     dask_scheduler: str | None
 
 
@@ -55,6 +56,7 @@ def retrain(
     components: int = 256,
     minutes: float = 2.0,
     start: str = "shipped",
+    key_pictures: int = 0,
     dask_scheduler: str | None = None,
 ) -> str:
     """Run the five stages in order, and put the new codec in service if its BD-rate against JPEG is better.
@@ -67,6 +69,7 @@ def retrain(
         components: Length of a dictionary key after PCA.
         minutes: How long to train.
         start: The model to start from: "shipped", a key of train-codec, or a bundle folder.
+        key_pictures: How many pictures the bundle keeps whole for overlapping ones to be aligned with.
         dask_scheduler: Address of a running Dask scheduler; without one, a local cluster.
 
     Returns:
@@ -80,6 +83,7 @@ def retrain(
         components=components,
         minutes=minutes,
         start=start,
+        key_pictures=key_pictures,
         dask_scheduler=dask_scheduler,
     )
     workspace = Workspace.from_environment()
@@ -112,7 +116,13 @@ def _run_stages(recipe: Recipe, serving: str) -> tuple[dict[str, str], str]:
         ingest=ingest, backbone=recipe.backbone, part="dictionary", dask_scheduler=recipe.dask_scheduler
     )
     dictionary = build_dictionary(features=features, entries=recipe.entries, components=recipe.components)
-    bundle = train_codec(ingest=ingest, dictionary=dictionary, start=recipe.start, minutes=recipe.minutes)
+    bundle = train_codec(
+        ingest=ingest,
+        dictionary=dictionary,
+        start=recipe.start,
+        minutes=recipe.minutes,
+        key_pictures=recipe.key_pictures,
+    )
     evaluation = evaluate_codec(ingest=ingest, bundle=bundle)
     service_evaluation = evaluate_codec(ingest=ingest, bundle=serving)
     keys = dict(zip(STAGES, (ingest, features, dictionary, bundle, evaluation), strict=True))
@@ -127,6 +137,7 @@ def command(
     components: Annotated[int, typer.Option(help="Length of a dictionary key.", min=1)] = 256,
     minutes: Annotated[float, typer.Option(help="How long to train.", min=0.0)] = 2.0,
     start: Annotated[str, typer.Option(help='"shipped", a key of train-codec, or a bundle folder.')] = "shipped",
+    key_pictures: Annotated[int, typer.Option(help="Pictures kept whole for overlapping ones.", min=0)] = 0,
     dask_scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None,
 ) -> int:
     """Build a codec from pictures in five stages, and put it in service if it is better than the one there."""
@@ -136,7 +147,7 @@ def command(
         return _run_settled(workspace)
     log_to_terminal()
     wait_until_healthy(os.environ["PREFECT_API_URL"], _HEALTH_S)
-    retrain(source, patch_px, backbone, entries, components, minutes, start, dask_scheduler)
+    retrain(source, patch_px, backbone, entries, components, minutes, start, key_pictures, dask_scheduler)
     show_outcome(Console(), workspace, read_outcome(workspace))
     return 0
 

@@ -103,7 +103,7 @@ def read_source(source: str) -> Source:
         pictures = _listed_pictures(path)
         kind = f"the list {path} names no picture"
     else:
-        raise InputError(f"no folder or list of pictures at {path}; name one, or use \"{BUILTIN}\"")
+        raise InputError(f'no folder or list of pictures at {path}; name one, or use "{BUILTIN}"')
     if not pictures:
         raise InputError(f"{kind}; add pictures to it or name another source")
     return Source(str(path), pictures, patch_px=256, is_cut_whole=False, evaluation_items={})

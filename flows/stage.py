@@ -91,7 +91,7 @@ def resolve(workspace: Workspace, stage: str, key: str = "latest") -> StageResul
     Raises `InputError` that names the flow to run first when there is none, `StorageError` when it was altered.
     """
     if key != "latest" and not _KEY.fullmatch(key):
-        raise InputError(f"{key!r} is no key of {stage}: 16 hex digits or \"latest\" are wanted")
+        raise InputError(f'{key!r} is no key of {stage}: 16 hex digits or "latest" are wanted')
     folder = workspace.stages / stage
     keys = [path.parent.name for path in folder.glob(f"*/{MANIFEST_NAME}") if _KEY.fullmatch(path.parent.name)]
     if key == "latest" and keys:

@@ -61,7 +61,7 @@ def find_bundle(workspace: Workspace, bundle: str) -> Path | None:
         return resolve(workspace, "train-codec", bundle).directory / "bundle"
     folder = Path(bundle).expanduser().absolute()
     if not folder.is_dir():
-        raise InputError(f"no bundle folder at {folder}; name one, a key of train-codec, \"latest\" or \"shipped\"")
+        raise InputError(f'no bundle folder at {folder}; name one, a key of train-codec, "latest" or "shipped"')
     return folder
 
 

@@ -4,7 +4,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from clc.checkpoint import WEIGHTS, read_weights
 from clc.data import PictureSet
 from clc.dictionary import Dictionary
 from clc.errors import InputError
-from clc.export import export_bundle
+from clc.export import add_pictures, export_bundle
 from clc.images import read_image
 from clc.model import ModelConfig
+from clc.overlaps import choose_key_pictures, find_overlaps, overlapping_pairs
 from clc.references import entry_patch
 from clc.selftest import write_vectors
 from clc.training import TrainingConfig, train
@@ -44,18 +45,26 @@ MODULES = (
     "clc.exact",
     "clc.export",
     "clc.factorized",
+    "clc.fusion",
     "clc.images",
+    "clc.keypictures",
     "clc.klt",
     "clc.losses",
     "clc.matching",
     "clc.model",
+    "clc.overlaps",
+    "clc.pairs",
     "clc.references",
+    "clc.registration",
     "clc.selftest",
     "clc.tables",
     "clc.training",
     "clc.transforms",
     "flows.train",
 )
+
+PROVENANCE = ("name", "photo", "source", "licence")
+"""What a bundle says of each entry."""
 
 
 @flow(name="train-codec")
@@ -65,6 +74,7 @@ def train_codec(
     start: str = "shipped",
     minutes: float = 2.0,
     learning_rate: float | None = None,
+    key_pictures: int = 0,
     seed: int = 0,
 ) -> str:
     """Train a codec on the training part of the pictures, conditioned on the dictionary, and export its bundle.
@@ -76,11 +86,16 @@ def train_codec(
             a bundle folder, or the output folder of `python -m clc.training`.
         minutes: Time budget; the learning rate decays towards its end.
         learning_rate: Peak of the schedule; without it 5e-5 from weights and 1e-3 from scratch.
+        key_pictures: For collections whose pictures overlap (strips, bursts, scans, one camera): so many pictures of
+            the training part are kept whole in the bundle for others to be aligned with, and training sees the
+            overlaps. 0 for ordinary collections.
         seed: Seed of crops, noise and order.
 
     Returns:
         The key of the finished stage, which evaluate-codec takes as `bundle`.
     """
+    if key_pictures < 0:
+        raise InputError(f"key_pictures is {key_pictures}; say 0 or how many to keep")
     if not minutes > 0.0:
         raise InputError(f"minutes is {minutes}; training needs a time budget above 0")
     workspace = Workspace.from_environment()
@@ -93,9 +108,11 @@ def train_codec(
         workspace,
         "train-codec",
         inputs={"ingest": pictures.key, "dictionary": chosen.key, "start": _start_digest(origin)},
-        config={"minutes": minutes, "learning_rate": rate, "seed": seed},
+        config={"minutes": minutes, "learning_rate": rate, "key_pictures": key_pictures, "seed": seed},
         modules=MODULES,
-        body=lambda folder: _train(workspace, pictures.directory, chosen.directory, origin, config, folder),
+        body=lambda folder: _train(
+            Sources(workspace.blobs, pictures.directory, chosen.directory, origin, key_pictures), config, folder
+        ),
     )
     if not result.reused:
         log = _read_log(result.directory / "log.jsonl")
@@ -130,37 +147,59 @@ def _start_weights(origin: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     return read_weights(origin)
 
 
-def _train(
-    workspace: Workspace, ingest: Path, dictionary: Path, origin: Path | None, config: TrainingConfig, folder: Path
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Sources:
+    """What a training run is made from: folders of finished stages, where to start, and how many key pictures."""
+
+    blobs: BlobStore
+    ingest: Path
+    dictionary: Path
+    origin: Path | None
+    key_pictures: int
+
+
+def _train(sources: Sources, config: TrainingConfig, folder: Path) -> dict[str, Any]:
     """Train into a folder of its own, export, and keep what a reader needs: the bundle, the log and the curve."""
-    items = read_table(ingest / "items.parquet").to_pylist()
+    items = read_table(sources.ingest / "items.parquet").to_pylist()
     training = [row for row in items if row["part"] == "training" and row["status"] == "ok"]
     if not training:
         raise InputError("no picture in the training part; ingest more pictures, or raise training_share")
-    data = _pictures(workspace.blobs, [row["blob"] for row in training], [row["photo"] for row in training])
-    chosen = Dictionary.read(dictionary / "dictionary.parquet")
-    whole = _pictures(workspace.blobs, chosen.blobs, chosen.photos)
+    data = _pictures(sources.blobs, [row["blob"] for row in training], [row["photo"] for row in training])
+    chosen = Dictionary.read(sources.dictionary / "dictionary.parquet")
+    whole = _pictures(sources.blobs, chosen.blobs, chosen.photos)
     entries = PictureSet([entry_patch(picture) for picture in whole.pictures], whole.photos)
     state = None
-    if origin:
-        model, state = _start_weights(origin)
+    if sources.origin:
+        model, state = _start_weights(sources.origin)
         config = replace(config, model=model)
+    overlaps = find_overlaps(data.pictures) if sources.key_pictures else []
+    keys = choose_key_pictures(overlaps, len(data), sources.key_pictures) if sources.key_pictures else []
+    pairs = overlapping_pairs(data, overlaps)
     with tempfile.TemporaryDirectory(prefix="clc-train-") as scratch, progress_of("training", config.minutes) as report:
-        outcome = train(config, data, entries, Path(scratch), start=state, report=report)
-    provenance = [
-        {"name": name, "photo": photo, "source": source, "licence": licence}
-        for name, photo, source, licence in zip(
-            chosen.names, chosen.photos, chosen.sources, chosen.licences, strict=True
-        )
-    ]
-    exported = export_bundle(folder / "bundle", config.model, outcome.weights, entries.pictures, provenance)
+        outcome = train(config, data, entries, Path(scratch), pairs=pairs, start=state, report=report)
+        base = Path(scratch) / "bundle" if keys else folder / "bundle"
+        bundle_id = export_bundle(base, config.model, outcome.weights, entries.pictures, _provenance(chosen)).bundle_id
+        if keys:
+            provenance = [{name: training[key][name] for name in PROVENANCE} for key in keys]
+            bundle_id = add_pictures(base, folder / "bundle", [data.pictures[key] for key in keys], provenance)
     write_vectors(folder / "bundle")
     write_bytes(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in outcome.log).encode())
     curve = [line for line in outcome.log if "validation_bpp" in line]
     write_bytes(folder / "curve.json", json.dumps(curve, indent=1).encode())
-    logger.info("codec_trained steps=%d bundle=%s", outcome.steps, exported.bundle_id)
-    return {"steps": outcome.steps, "bundle_id": exported.bundle_id, "entries": len(entries), "pictures": len(data)}
+    logger.info("codec_trained steps=%d bundle=%s", outcome.steps, bundle_id)
+    return {
+        "steps": outcome.steps,
+        "bundle_id": bundle_id,
+        "entries": len(entries) + len(keys),
+        "pictures": len(data),
+        "key_pictures": [training[key]["name"] for key in keys],
+        "pairs": len(pairs),
+    }
+
+
+def _provenance(chosen: Dictionary) -> list[dict[str, str]]:
+    columns = (chosen.names, chosen.photos, chosen.sources, chosen.licences)
+    return [dict(zip(PROVENANCE, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _pictures(blobs: BlobStore, keys: Sequence[str], photos: Sequence[str]) -> PictureSet:

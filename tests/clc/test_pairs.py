@@ -63,7 +63,7 @@ def test_neighbours_in_a_strip_are_found_and_warped_onto_one_another(scene: Pict
     overlaps = find_overlaps(strip, reach=1)
     assert {(o.target, o.reference) for o in overlaps} == {(0, 1), (1, 0), (1, 2), (2, 1)}
     assert all(0.6 < o.registration.coverage < 0.85 for o in overlaps)
-    pairs = overlapping_pairs(PictureSet(strip, ["a", "b", "c"]), partners=1, reach=1)
+    pairs = overlapping_pairs(PictureSet(strip, ["a", "b", "c"]), overlaps, partners=1)
     assert [pair.photo for pair in pairs] == ["a", "b", "c"]
     for pair in pairs:
         difference = pair.picture[pair.inside].astype(int) - pair.warped[pair.inside]
