@@ -1,4 +1,4 @@
-"""The command line `python -m clc.codec`: encode, decode, info, selftest.
+"""The command line `python -m clc.codec`: encode, decode, info, collect, selftest.
 
     encode INPUT OUTPUT    encode INPUT... --out FOLDER    encode - -    (decode likewise)
 
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="python -m clc.codec", description="Code pictures with a learned codec and its dictionary."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="encode|decode|info|selftest")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="encode|decode|info|collect|selftest")
     encode = commands.add_parser(
         "encode", help="code pictures", description="Code a picture into a .clc file, or many into a folder of them."
     )
@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=".clc files, folders of them, or -")
     info.add_argument("--json", action="store_true", help="as one JSON object a line")
     info.set_defaults(run=_info)
+    _add_collect(commands)
     selftest = commands.add_parser(
         "selftest", help="check that this machine decodes exactly", description="Replay the bundle's stored stream."
     )
@@ -125,6 +126,36 @@ def _add_paths(command: argparse.ArgumentParser, what: str, run: object) -> None
     command.add_argument("--out", type=Path, metavar="FOLDER", help="write one output for each input below this folder")
     command.add_argument("--overwrite", action="store_true", help="replace what exists below the --out folder")
     command.set_defaults(run=run, parser=command)
+
+
+def _add_collect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    collect = commands.add_parser(
+        "collect",
+        help="make a bundle for overlapping pictures",
+        description="Keep some of a collection's pictures in a bundle, for the overlapping ones to be aligned with.",
+    )
+    collect.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures and folders, in order of names")
+    collect.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the bundle to write, a new folder")
+    collect.add_argument("--keys", type=_count, default=8, metavar="N", help="key pictures to keep; default 8")
+    collect.add_argument(
+        "--format", default="webp-lossless", help="how key pictures are kept: webp-lossless (default) or webp-QUALITY"
+    )
+    collect.add_argument("--source", default="", help="where the pictures come from, for the bundle's provenance")
+    collect.add_argument("--licence", default="", help="their licence, likewise")
+    collect.add_argument("--bundle", type=Path, help="the bundle to start from; default: the shipped one")
+    collect.set_defaults(run=_collect)
+
+
+def _collect(options: argparse.Namespace) -> int:
+    from clc.collection import collect_command
+
+    return collect_command(options)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 def _add_rate(command: argparse.ArgumentParser) -> None:
