@@ -25,6 +25,7 @@ from clc.bdrate import BdRate, Curve, RatePoint, bd_rate
 from clc.summary import describe_bd_rate
 
 LEAST_OVERLAP_DB = 1.5
+WITHIN_POINTS = 9
 
 
 @dataclass(frozen=True)
@@ -114,3 +115,15 @@ def levels_db(first: Curve, second: Curve, count: int = 3) -> list[float]:
     if high <= low:
         return []
     return [round(low + (high - low) * (index + 1) / (count + 1), 1) for index in range(count)]
+
+
+def within(curve: Curve, low_db: float, high_db: float) -> Curve:
+    """The part of a curve between two PSNR levels: `WITHIN_POINTS` points of its PCHIP, as far as it reaches."""
+    if not curve.points:
+        return curve
+    low, high = max(low_db, curve.range_db[0]), min(high_db, curve.range_db[1])
+    if high <= low:
+        return Curve(curve.name, ())
+    levels = [float(level) for level in np.linspace(low, high, WITHIN_POINTS)]
+    found = [(rate_at(curve, level), level) for level in levels]
+    return Curve(curve.name, tuple(RatePoint(bpp, level) for bpp, level in found if bpp is not None))

@@ -6,7 +6,7 @@ from typing import Any
 
 from hevc import Settings
 from reference_collection import Collection
-from reference_curves import Saving, levels_db, mean_curve, mean_of_pictures, rate_at, saving, usable
+from reference_curves import Saving, levels_db, mean_curve, mean_of_pictures, rate_at, saving, usable, within
 from reference_rows import ALIGNED, MODES, NONE, ORACLE, CodedFile
 from reference_x265 import INTRA, RAW, WARPED, X265_MODES
 from rich.console import Console
@@ -22,12 +22,14 @@ KEY_MEANING = "BD-rate of the mean curve (bpp and PSNR averaged over the picture
 class Peer:
     """x265 on some of the pictures: savings against its own intra coding, ours on the same pictures, sizes.
 
-    `bare` are the savings without the parameter sets and the alignment's bytes. `levels` are mean bytes a picture by
-    codec at each PSNR level; None where a curve does not reach it.
+    What a reference saves depends on the PSNR, so only `same_range`, x265 over the range of `ours`, may be held against
+    `ours`. `bare` are the savings without the parameter sets and the alignment's bytes. `levels` are mean bytes a
+    picture by codec at each PSNR level; None where a curve does not reach it.
     """
 
     pictures: tuple[str, ...]
     percent: Mapping[str, Saving]
+    same_range: Mapping[str, Saving]
     bare: Mapping[str, Saving]
     ours: Saving
     levels: tuple[Mapping[str, float | None], ...]
@@ -41,6 +43,7 @@ class Peer:
             "warped": self.percent[WARPED].percent,
             "ours_aligned_on_these": self.ours.percent,
             "bd_rates": {mode: one.to_json() for mode, one in [*self.percent.items(), (ALIGNED, self.ours)]},
+            "over_our_range": {mode: one.to_json() for mode, one in self.same_range.items()},
             "without_headers_and_alignment": {mode: one.to_json() for mode, one in self.bare.items()},
             "mean_bytes_at_equal_psnr": [dict(level) for level in self.levels],
         }
@@ -161,11 +164,14 @@ def _peer(files: Sequence[CodedFile]) -> Peer | None:
     curves = {mode: mean_curve(same, mode) for mode in (NONE, ALIGNED, *X265_MODES)}
     bare = {mode: mean_curve(same, mode, without_side=True) for mode in X265_MODES}
     pixels = sum({file.name: file.pixels for file in same}.values()) / len(names)
+    ours = saving(curves[NONE], curves[ALIGNED])
+    anchor = within(curves[INTRA], ours.rate.low_db, ours.rate.high_db)
     return Peer(
         pictures=names,
         percent={mode: saving(curves[INTRA], curves[mode]) for mode in (RAW, WARPED)},
+        same_range={mode: saving(anchor, curves[mode]) for mode in (RAW, WARPED)},
         bare={mode: saving(bare[INTRA], bare[mode]) for mode in (RAW, WARPED)},
-        ours=saving(curves[NONE], curves[ALIGNED]),
+        ours=ours,
         levels=tuple(_level(curves, level, pixels) for level in levels_db(curves[ALIGNED], curves[WARPED])),
     )
 
@@ -216,10 +222,14 @@ def _pictures_table(summary: Summary) -> Table:
 
 def _peer_table(peer: Peer) -> Table:
     heading = f"beside x265 ({len(peer.pictures)} pictures; {Settings()})"
-    table = _table(heading, "codec", "against its own intra", "without headers and alignment", "common range dB")
+    columns = ("against its own intra", "range dB", "without headers and alignment", "over clc's range", "range dB")
+    table = _table(heading, "codec", *columns)
     for mode, one in peer.percent.items():
-        table.add_row(mode, _percent(one.percent), _percent(peer.bare[mode].percent), _range(one))
-    table.add_row("clc aligned", _percent(peer.ours.percent), "", _range(peer.ours))
+        same = peer.same_range[mode]
+        bare = _percent(peer.bare[mode].percent)
+        table.add_row(mode, _percent(one.percent), _range(one), bare, _percent(same.percent), _range(same))
+    ours = (_percent(peer.ours.percent), _range(peer.ours))
+    table.add_row("clc aligned", *ours, "", *ours)
     return table
 
 

@@ -215,6 +215,17 @@ def test_too_little_common_range_gives_no_figure_but_a_reason(bench) -> None:
     assert "share 1.40 dB" in found.rate.reason
 
 
+def test_a_part_of_a_curve_keeps_its_rates(bench) -> None:
+    curves = bench("reference_curves")
+    curve = Curve.of("x265", [0.1, 0.2, 0.4, 0.8], [30.0, 33.0, 36.0, 39.0])
+    part = curves.within(curve, 31.0, 36.0)
+    assert part.range_db == (31.0, 36.0)
+    assert part.points[-1].bpp == pytest.approx(0.4)
+    assert curves.within(curve, 40.0, 45.0).points == ()
+    saved = Curve.of("x265 raw", [0.05, 0.1, 0.2, 0.4], [30.0, 33.0, 36.0, 39.0])
+    assert curves.saving(part, saved).percent == pytest.approx(-50, abs=1)
+
+
 def test_a_point_that_costs_more_and_is_worse_is_left_out_and_counted(bench) -> None:
     curves = bench("reference_curves")
     anchor = Curve.of("none", [0.1, 0.2, 0.4, 0.8], [30.0, 33.0, 36.0, 39.0])
@@ -239,6 +250,7 @@ def test_the_peer_stands_beside_ours(bench) -> None:
     assert peer["warped"] == pytest.approx(-75)
     assert peer["ours_aligned_on_these"] == pytest.approx(-50)
     assert peer["without_headers_and_alignment"]["x265 raw"]["percent"] == pytest.approx(-50)
+    assert peer["over_our_range"]["x265 raw"]["percent"] == pytest.approx(-50, abs=1)
     assert len(peer["mean_bytes_at_equal_psnr"]) == 3
     for level in peer["mean_bytes_at_equal_psnr"]:
         assert level["aligned"] / level["x265 warped"] == pytest.approx(2.5)
