@@ -83,7 +83,7 @@ class Selector:
         queries = query_vectors(image_HW3, self._backbone, self._entries.reduction)
         queries = queries if self._config.multi_query else queries[:1]
         is_nearest_enough = entries is None and not self._entries.pictures
-        count = self._config.token_references if is_nearest_enough else len(self._entries)
+        count = self._config.references if is_nearest_enough else len(self._entries)
         ranked = [int(entry) for entry in multi_query(self._index, queries, count).indices]
         return ranked if entries is None else [entry for entry in ranked if entry in set(entries)]
 

@@ -1,0 +1,120 @@
+"""The model's state stays what trained weights are for, and its configuration reads what was written before."""
+
+import hashlib
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from clc.bundle import SHIPPED
+from clc.configuration import ModelConfig, tcm_config
+from clc.errors import InputError
+from clc.fusion import AlignedPixels
+from clc.limits import MAX_REFERENCES
+from clc.model import Model, perturbed
+
+# A trained model lies in files under these names and shapes: a change here makes them unreadable.
+STATE_SHA256 = "7549dcef1e186d7b8473644bc5ace6329bcd3d530e2b637df36ece88ca1cd224"
+FRESH_SUM = 110548.09211821186
+# Sums of y, x_hat, y_bits and z_bits, with and without an aligned reference, of the passes below.
+PASSES = {
+    False: (-9.760385, 24745.6486, 42138.8887, 724.5172),
+    True: (-6.208757, 24770.7345, 42314.8926, 725.7102),
+}
+FIRST_FIELDS = {
+    "slices": [16, 32, 64, 144],
+    "narrow": 128,
+    "wide": 192,
+    "hyper": 64,
+    "hyper_width": 96,
+    "features": 128,
+    "token": 48,
+    "reference": 64,
+    "aligned": 64,
+    "context": 128,
+    "knots": 9,
+}
+
+
+@pytest.fixture(scope="module")
+def fresh() -> Model:
+    torch.manual_seed(0)
+    return Model(ModelConfig())
+
+
+def test_the_default_model_keeps_its_keys_and_shapes(fresh: Model) -> None:
+    text = "\n".join(f"{name} {list(value.shape)}" for name, value in sorted(fresh.state_dict().items()))
+    assert hashlib.sha256(text.encode()).hexdigest() == STATE_SHA256
+
+
+def test_a_seed_gives_the_default_model_the_numbers_that_it_always_gave(fresh: Model) -> None:
+    total = sum(float(value.double().abs().sum()) for value in fresh.state_dict().values())
+    assert total == pytest.approx(FRESH_SUM, rel=1e-9)
+
+
+def test_the_default_model_computes_what_it_always_did(fresh: Model) -> None:
+    model = Model(ModelConfig())
+    model.load_state_dict(fresh.state_dict())
+    weights = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for _, parameter in sorted(model.named_parameters()):
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=weights))
+    generator = torch.Generator().manual_seed(3)
+    x = torch.rand(2, 3, 64, 128, generator=generator)
+    inside = (torch.rand(2, 1, 64, 128, generator=generator) > 0.3).float()
+    references = AlignedPixels((x * 255).round(), inside, torch.tensor([1.0, 0.0]).view(2, 1, 1, 1))
+    tokens = torch.randn(2, 128, 48, generator=generator)
+    present = torch.tensor([True, False])
+    for is_aligned, expected in PASSES.items():
+        aligned = references if is_aligned else None
+        y = model.g_a(x, aligned)
+        done = model(y, torch.tensor([800, 5000]), tokens, present, aligned=aligned, generator=generator)
+        found = [value.detach().double().sum().item() for value in (y, done.x_hat, done.y_bits, done.z_bits)]
+        assert found == pytest.approx(expected, rel=1e-4, abs=1e-2)
+
+
+def test_the_configuration_of_a_model_from_before_the_switches_is_read() -> None:
+    assert ModelConfig.from_json(FIRST_FIELDS) == ModelConfig()
+    shipped = json.loads((SHIPPED / "manifest.json").read_text())["model"]
+    assert ModelConfig.from_json(shipped) == ModelConfig()
+
+
+@pytest.mark.parametrize("config", [ModelConfig(), tcm_config(128), ModelConfig(matching=False, references=5)])
+def test_a_configuration_comes_back_from_json(config: ModelConfig) -> None:
+    assert ModelConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(TypeError):
+        ModelConfig.from_json({**FIRST_FIELDS, "depth": 3})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"backbone": "resnet"},
+        {"conditioner": "self"},
+        {"backbone": "tcm"},
+        {"references": 0},
+        {"references": MAX_REFERENCES + 1},
+        {"perturbation": 1.5},
+        {"learned_tokens": -1},
+    ],
+)
+def test_a_value_out_of_range_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        ModelConfig(**{**asdict(ModelConfig()), **fields})
+
+
+def test_perturbation_takes_whole_references_of_another_picture_and_as_often_as_it_says() -> None:
+    pictures, entries = 200, 3
+    names = torch.arange(pictures)[:, None, None] * 10 + torch.arange(entries)[None, :, None]
+    tokens = names.expand(-1, -1, 64).reshape(pictures, -1, 1).float()
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(perturbed(tokens, 0.0, generator), tokens)
+    assert torch.equal(perturbed(tokens, 1.0, generator), tokens.roll(1, dims=0))
+    some = perturbed(tokens, 0.3, generator).unflatten(1, (entries, 64))
+    is_own = some == tokens.unflatten(1, (entries, 64))
+    assert torch.equal(is_own.all(dim=2), is_own.any(dim=2))
+    assert (~is_own).float().mean().item() == pytest.approx(0.3, abs=0.06)
