@@ -1,0 +1,114 @@
+"""bench/codec.py: ratios, the pictures it makes, and each measurement on something small."""
+
+import importlib.util
+import json
+import statistics
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from clc.codec import Codec
+from clc.images import png_bytes
+
+PROGRAM = Path(__file__).parents[2] / "bench" / "codec.py"
+
+
+@pytest.fixture(scope="module")
+def program():
+    spec = importlib.util.spec_from_file_location("codec_bench", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_ratio_is_our_median_over_the_peers_and_every_encoding_meets_the_peers_encoding(program) -> None:
+    ours = {
+        "encode": [1.0, 2.0, 9.0],
+        "encode, no references": [1.0],
+        "decode": [3.0],
+        "decode, latents only": [2.0],
+    }
+    ratios = program.beside_peers(ours, {"a": {"encode": [4.0], "decode": [1.0, 1.5, 2.0]}})
+    assert ratios == {"encode": {"a": 0.5}, "encode, no references": {"a": 0.25}, "decode": {"a": 2.0}}
+
+
+def test_our_own_peer_without_references_meets_ours_without(program) -> None:
+    ratios = program.beside_peers(
+        {"encode, no references": [1.0]}, {"tcm": {"encode": [9.0], "encode, no references": [2.0]}}
+    )
+    assert ratios == {"encode, no references": {"tcm": 0.5}}
+
+
+def test_the_first_call_is_not_counted(program) -> None:
+    calls = []
+    assert len(program.timed(lambda: calls.append(1), 3)) == 3
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("size", [(40, 60), (400, 700)])
+def test_a_picture_is_cut_or_tiled_to_the_size(program, photo, tmp_path, size) -> None:
+    (tmp_path / "a.png").write_bytes(png_bytes(photo))
+    image = program.picture(tmp_path / "a.png", size)
+    assert image.shape == (*size, 3)
+    shared = min(size[0], 300), min(size[1], 451)
+    assert np.array_equal(image[: shared[0], : shared[1]], photo[: shared[0], : shared[1]])
+    assert program.picture(None, size).shape == (*size, 3)
+
+
+def test_a_codec_gives_all_rows(program, shipped: Codec, photo) -> None:
+    rows = program.measure_codec(shipped, np.ascontiguousarray(photo[:64, :64]), 1)
+    assert list(rows) == ["encode", "encode, no references", "decode", "decode, latents only"]
+    assert all(seconds > 0 for values in rows.values() for seconds in values)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # in compressai's own imports
+def test_the_peers_of_compressai_run_at_a_quality(program, photo) -> None:
+    rows = program.measure_peer("mbt2018-mean", 3, np.ascontiguousarray(photo[:64, :64]), 1)
+    assert list(rows) == ["encode", "decode"]
+
+
+def test_memory_is_that_of_a_process_of_its_own(program) -> None:
+    peaks = program.peak_memory(None, (64, 64))
+    assert set(peaks) == {"encode", "decode"}
+    assert all(50 < peak < 4096 for peak in peaks.values())
+
+
+def test_large_pictures_are_given_by_the_megapixel(program, monkeypatch) -> None:
+    sides = []
+    codec = SimpleNamespace(encode=lambda image, quality, references: image.shape, decode=sides.append)
+    ticks = iter(np.arange(100.0))
+    monkeypatch.setattr(program.time, "perf_counter", lambda: next(ticks))
+    found = program.measure_large(codec, [1, 4], 2)
+    assert found == {"1 MP": [1.0, 1.0], "4 MP": [0.25, 0.25]}
+    assert sides == [(1024, 1024, 3)] * 3 + [(2048, 2048, 3)] * 3
+
+
+def test_the_command_prints_every_peer_and_writes_all_figures(program, monkeypatch, tmp_path, capsys) -> None:
+    rows = {"encode": [2.0], "encode, no references": [1.0], "decode": [1.0], "decode, latents only": [0.5]}
+    monkeypatch.setattr(program, "measure_codec", lambda codec, image, runs: rows)
+    monkeypatch.setattr(program, "measure_peer", lambda name, quality, image, runs: {"encode": [4.0], "decode": [2.0]})
+    monkeypatch.setattr(program, "measure_tcm", lambda image, runs: {row: [8.0] for row in rows})
+    monkeypatch.setattr(
+        program, "measure_exactness", lambda bundle, runs: {"exact path": [3.0], "its float twin": [2.0]}
+    )
+    monkeypatch.setattr(program, "start_up", lambda bundle, runs: [1.0])
+    monkeypatch.setattr(program, "peak_memory", lambda bundle: {"encode": 900.0, "decode": 800.0})
+    out = tmp_path / "figures.json"
+    assert program.main(["--runs", "1", "--json", str(out)]) == 0
+    found = json.loads(out.read_text())
+    peers = {f"{name} q{quality}" for name in ("mbt2018-mean", "cheng2020-anchor") for quality in (3, 6)}
+    assert set(found["ratios"]["decode"]) == {*peers, program.TCM}
+    assert found["ratios"]["decode"]["mbt2018-mean q3"] == 0.5
+    assert found["exact_over_float"] == 1.5
+    assert statistics.median(found["start_up_seconds"]) == 1.0
+    assert found["decode_seconds_a_megapixel"] == {}
+    printed = capsys.readouterr().out
+    assert "0.12" in printed  # a decoding of 1 s over tcm's 8 s
+    assert "900 MiB" in printed
+
+
+def test_a_bundle_that_is_not_there_is_one_line(program, tmp_path, capsys) -> None:
+    assert program.main(["--bundle", str(tmp_path / "none")]) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
