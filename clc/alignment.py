@@ -8,7 +8,7 @@ integer, so that both sides warp alike. No invalid alignment can exist: the cons
     bytes         field        content
     ============  ===========  ==================================================================================
     8 to 32       corners      zigzag varints: p0, p1 - p0, p2 - p0, p3 - (p1 + p2 - p0); x, then y; 1/16 px
-    1             flags        bit 0: brightness follows; bit 1: mesh follows; bit 2: its nodes are 16 px apart
+    1             flags        bit 0: brightness follows; bit 1: mesh follows
     0 or 6        brightness   3 gains (u8, 1/64), 3 offsets (two's complement); never the neutral ones
     0, 1 and up   mesh         varint: number of bytes; then the mesh as `clc.mesh` codes it
     ============  ===========  ==================================================================================
@@ -34,12 +34,11 @@ CORNER_BITS = 4
 
 MAX_CORNER_Q4 = 1 << 20
 MESH_PX = 32
-FINE_MESH_PX = 16
 GAIN_BITS = 6
 NEUTRAL_GAIN = (1 << GAIN_BITS,) * 3
 NEUTRAL_OFFSET = (0, 0, 0)
 
-_HAS_BRIGHTNESS, _HAS_MESH, _IS_FINE = 1, 2, 4
+_HAS_BRIGHTNESS, _HAS_MESH = 1, 2
 _BRIGHTNESS_BYTES = 6
 _MAX_CORNER_VARINT_BYTES = 4
 _MAX_LENGTH_VARINT_BYTES = 3
@@ -53,8 +52,8 @@ class Alignment:
       reference, in 1/16 px, within +-2**20. Positions count from the edge of the picture: a pixel's centre is at +0.5.
       They span a strictly convex quadrilateral in this order, so that the projective map has no pole and no flip.
     - `gain_q6` 1..255 and `offset` -128..127, for R, G, B: warped = (pixel * gain_q6 + 32 >> 6) + offset, clipped.
-    - `mesh` int8 (rows, columns, 2) or None: offsets (dx, dy) in quarter px of the reference at nodes every `mesh_px`
-      (32 or 16) px of the target, bilinear between them. It is copied and read-only. Without a mesh `mesh_px` is 32.
+    - `mesh` int8 (rows, columns, 2) or None: offsets (dx, dy) in quarter px of the reference at nodes every
+      `MESH_PX` px of the target, bilinear between them. It is copied and read-only.
 
     Raises `InputError` on construction where a field breaks these rules.
     """
@@ -63,7 +62,6 @@ class Alignment:
     gain_q6: tuple[int, int, int] = NEUTRAL_GAIN
     offset: tuple[int, int, int] = NEUTRAL_OFFSET
     mesh: Mesh | None = None
-    mesh_px: int = MESH_PX
 
     def __post_init__(self) -> None:
         if len(self.corners_q4) != 8 or not all(-MAX_CORNER_Q4 <= c <= MAX_CORNER_Q4 for c in self.corners_q4):
@@ -74,8 +72,6 @@ class Alignment:
             raise InputError(f"alignment: three gains within 1..255 are needed, not {self.gain_q6}")
         if len(self.offset) != 3 or not all(-128 <= offset <= 127 for offset in self.offset):
             raise InputError(f"alignment: three offsets within -128..127 are needed, not {self.offset}")
-        if self.mesh_px not in ((MESH_PX,) if self.mesh is None else (MESH_PX, FINE_MESH_PX)):
-            raise InputError(f"alignment: nodes {self.mesh_px} px apart do not exist")
         if self.mesh is not None:
             if self.mesh.dtype != np.int8 or self.mesh.ndim != 3 or self.mesh.shape[2] != 2 or 0 in self.mesh.shape:
                 raise InputError(
@@ -93,7 +89,7 @@ class Alignment:
 
     def _key(self) -> tuple[object, ...]:
         mesh = None if self.mesh is None else (self.mesh.shape, self.mesh.tobytes())
-        return self.corners_q4, self.gain_q6, self.offset, mesh, self.mesh_px
+        return self.corners_q4, self.gain_q6, self.offset, mesh
 
     @property
     def is_neutral_in_brightness(self) -> bool:
@@ -132,7 +128,7 @@ def pack_alignment(alignment: Alignment) -> bytes:
     parts = [write_varint(2 * n if n >= 0 else -2 * n - 1) for n in numbers]
     flags = 0 if alignment.is_neutral_in_brightness else _HAS_BRIGHTNESS
     if alignment.mesh is not None:
-        flags |= _HAS_MESH | (_IS_FINE if alignment.mesh_px == FINE_MESH_PX else 0)
+        flags |= _HAS_MESH
     parts.append(bytes((flags,)))
     if flags & _HAS_BRIGHTNESS:
         parts.append(bytes((*alignment.gain_q6, *(offset & 255 for offset in alignment.offset))))
@@ -147,7 +143,7 @@ def read_alignment(data: bytes, position: int, height: int, width: int) -> tuple
 
     The inverse of `pack_alignment`. Raises `TruncatedStream` where the data end inside it, `CorruptStream` where no
     encoder writes such bytes. Time and memory: in proportion to the picture's nodes (about 1 us and 150 bytes for each
-    32x32 or 16x16 px), never to another number of the stream.
+    32x32 px), never to another number of the stream.
     """
     fields, position = _read_fields(data, position)
     try:
@@ -155,8 +151,7 @@ def read_alignment(data: bytes, position: int, height: int, width: int) -> tuple
             _corners(fields.numbers),
             gain_q6=fields.gain_q6,
             offset=fields.offset,
-            mesh=None if fields.mesh is None else read_mesh(fields.mesh, *mesh_shape(height, width, fields.mesh_px)),
-            mesh_px=fields.mesh_px,
+            mesh=None if fields.mesh is None else read_mesh(fields.mesh, *mesh_shape(height, width)),
         )
     except InputError as error:
         raise CorruptStream(f"the stream is damaged: {error}") from error
@@ -178,7 +173,6 @@ class _Fields(NamedTuple):
     gain_q6: tuple[int, int, int]
     offset: tuple[int, int, int]
     mesh: bytes | None
-    mesh_px: int
 
 
 def _read_fields(data: bytes, position: int) -> tuple[_Fields, int]:
@@ -187,7 +181,7 @@ def _read_fields(data: bytes, position: int) -> tuple[_Fields, int]:
         number, position = read_varint(data, position, _MAX_CORNER_VARINT_BYTES, "alignment's corners")
         numbers.append(number >> 1 if number & 1 == 0 else -(number >> 1) - 1)
     (flags,), position = _take(data, position, 1, "flags")
-    if flags & ~(_HAS_BRIGHTNESS | _HAS_MESH | _IS_FINE) or flags & (_HAS_MESH | _IS_FINE) == _IS_FINE:
+    if flags & ~(_HAS_BRIGHTNESS | _HAS_MESH):
         raise CorruptStream(f"the alignment's flags are {flags:#04x}, which this release does not know")
     gain_q6, offset = NEUTRAL_GAIN, NEUTRAL_OFFSET
     if flags & _HAS_BRIGHTNESS:
@@ -200,7 +194,7 @@ def _read_fields(data: bytes, position: int) -> tuple[_Fields, int]:
     if flags & _HAS_MESH:
         length, position = read_varint(data, position, _MAX_LENGTH_VARINT_BYTES, "mesh's length")
         mesh, position = _take(data, position, length, "mesh")
-    return _Fields(tuple(numbers), gain_q6, offset, mesh, FINE_MESH_PX if flags & _IS_FINE else MESH_PX), position
+    return _Fields(tuple(numbers), gain_q6, offset, mesh), position
 
 
 def _corners(numbers: tuple[int, ...]) -> tuple[int, ...]:

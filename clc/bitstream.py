@@ -106,7 +106,7 @@ class Stream:
         if len(self.alignments) > len(self.references):
             raise InputError(f"{len(self.alignments)} alignments for {len(self.references)} references")
         for a in self.alignments:
-            shape = mesh_shape(self.height, self.width, a.mesh_px)
+            shape = mesh_shape(self.height, self.width)
             if a.mesh is not None and a.mesh.shape[:2] != shape:
                 raise InputError(f"a mesh of {a.mesh.shape[:2]} nodes, but the picture's needs {shape}")
 

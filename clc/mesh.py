@@ -25,6 +25,7 @@ _WORD = 1 << 32
 _UNARY_STEPS = 12
 _ESCAPE_BITS = 8  # a difference of two offsets lies within +-255
 
+_STILL = [0, 0]
 _ACTIVITIES = (1, 3, 7)  # thresholds of the neighbours' differences, quarter px
 _N_ZERO = 4 * 4
 _SIGN_AT = _N_ZERO
@@ -137,26 +138,40 @@ class _Decoder(_Coder):
         return bit
 
 
+def predict(mesh: list[list[list[int]]], row: int, column: int) -> tuple[int, int]:
+    """The offset (dx, dy) that the nodes before (`row`, `column`) let expect; those behind it are not read."""
+    west = mesh[row][column - 1] if column else _STILL
+    if row == 0:
+        return west[0], west[1]
+    north, north_west = mesh[row - 1][column], mesh[row - 1][column - 1] if column else _STILL
+    return _median(west[0], north[0], north_west[0]), _median(west[1], north[1], north_west[1])
+
+
 def _walk(coder: _Coder, mesh: list[list[list[int]]], *, is_known: bool) -> None:
     """Code each node's dx and dy, row by row, as the difference from its prediction; fills `mesh` when decoding."""
-    blank = [[0, 0] for _ in range(len(mesh[0]) + 2)]
-    above = blank
-    for row in mesh:
-        current = [[0, 0], *row, [0, 0]]  # shares the nodes of `row`
-        for i, node in enumerate(row, start=1):
+    for row, nodes in enumerate(mesh):
+        for column, node in enumerate(nodes):
+            expected = predict(mesh, row, column)
             level = 0
             for axis in (0, 1):
-                west, north = current[i - 1][axis], above[i][axis]
-                north_west, north_east = above[i - 1][axis], above[i + 1][axis]
-                predicted = _median(west, north, north_west) if above is not blank else west
-                activity = abs(west - north_west) + abs(north - north_west) + abs(north - north_east)
-                busy = sum(activity >= threshold for threshold in _ACTIVITIES)
-                difference = _code_number(coder, busy, axis * (1 + level), node[axis] - predicted if is_known else 0)
-                node[axis] = predicted + difference
+                wanted = node[axis] - expected[axis] if is_known else 0
+                difference = _code_number(coder, _busy(mesh, row, column, axis), axis * (1 + level), wanted)
+                node[axis] = expected[axis] + difference
                 if not -128 <= node[axis] <= 127:
                     raise CorruptStream("the mesh holds an offset that does not exist: the stream is damaged")
                 level = min(abs(difference), 2)
-        above = current
+
+
+def _busy(mesh: list[list[list[int]]], row: int, column: int, axis: int) -> int:
+    """How much the neighbours before a node differ, 0 to 3."""
+    if row == 0:
+        return 1
+    above = mesh[row - 1]
+    north = above[column][axis]
+    west, north_west = (mesh[row][column - 1][axis], above[column - 1][axis]) if column else (0, 0)
+    north_east = above[column + 1][axis] if column + 1 < len(above) else north
+    activity = abs(west - north_west) + abs(north - north_west) + abs(north - north_east)
+    return sum(activity >= threshold for threshold in _ACTIVITIES)
 
 
 def _median(west: int, north: int, north_west: int) -> int:

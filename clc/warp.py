@@ -3,8 +3,8 @@
 The encoder and the decoder both call `warp`; what it returns enters the exact prior (`clc.references`), so it must not
 differ in one bit. It holds integers only, and no result depends on an order: numpy's loops do the work.
 
-The projective map of `clc.alignment` is evaluated exactly at nodes (every 32 px, or as far as the mesh's nodes are
-apart), the mesh is added there, and positions between nodes are bilinear. Where the last column or row of nodes lies
+The projective map of `clc.alignment` is evaluated exactly at nodes every 32 px of the target, the mesh
+is added there, and positions between nodes are bilinear. Where the last column or row of nodes lies
 beyond the target's edge, where the map may have a pole, the node continues the line through the last inner node and the
 edge. A sample is a 4x4 filter (Catmull-Rom's kernel in 1/128) at positions of 1/32 px; taps beyond the reference take
 its edge's pixel.
@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from clc.alignment import CORNER_BITS, GAIN_BITS, Alignment, corner_denominators, mesh_shape
+from clc.alignment import CORNER_BITS, GAIN_BITS, MESH_PX, Alignment, corner_denominators, mesh_shape
 from clc.errors import InputError
 from clc.limits import check_size
 
@@ -35,6 +35,7 @@ Int64Array = npt.NDArray[np.int64]
 POSITION_BITS = 5
 _NODE_BITS = 8
 _MESH_BITS = 2
+_WEIGHTS = 2 * MESH_PX  # bilinear weights count half pixels, because pixels' centres lie between whole ones
 _TAP_BITS = 7
 _MIDDLE_BITS = 2  # dropped between the horizontal and the vertical filter
 _LANE_BITS = 21
@@ -72,7 +73,7 @@ def warp(reference_HW3: Picture, size: tuple[int, int], alignment: Alignment) ->
     n_rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, n_rows):
         rows = slice(top, min(height, top + n_rows))
-        x_q5, y_q5 = (_positions(axis, rows, width, alignment.mesh_px) for axis in nodes)
+        x_q5, y_q5 = (_positions(axis, rows, width) for axis in nodes)
         inside[rows] = (x_q5 >= 0) & (x_q5 <= source.right_q5) & (y_q5 >= 0) & (y_q5 <= source.bottom_q5)
         where = inside[rows]
         if where.any():
@@ -98,43 +99,42 @@ def compose(parts: Sequence[Warped]) -> Warped:
 
 def _nodes(alignment: Alignment, height: int, width: int) -> tuple[Int64Array, Int64Array]:
     """x and y of the nodes in the reference, int64 (rows, columns), in 1/256 px."""
-    px = alignment.mesh_px
-    rows, columns = mesh_shape(height, width, px)
+    rows, columns = mesh_shape(height, width)
     if alignment.mesh is not None and alignment.mesh.shape[:2] != (rows, columns):
         raise InputError(f"the mesh has {alignment.mesh.shape[:2]} nodes, a {width}x{height} px target {rows, columns}")
     x0, y0, x1, y1, x2, y2, _, _ = alignment.corners_q4
     d0, d1, d2, _ = corner_denominators(alignment.corners_q4)
     # Times width * height: weights of the corners (0, 0), (W, 0) and (0, H), which the map blends projectively.
-    at_x = np.array([min(px * i, width) for i in range(columns)], dtype=object)[None, :] * height
-    at_y = np.array([min(px * j, height) for j in range(rows)], dtype=object)[:, None] * width
+    at_x = np.array([min(MESH_PX * i, width) for i in range(columns)], dtype=object)[None, :] * height
+    at_y = np.array([min(MESH_PX * j, height) for j in range(rows)], dtype=object)[:, None] * width
     at_0 = width * height - at_x - at_y
     denominator = d0 * at_0 + d1 * at_x + d2 * at_y
     nodes = []
     for axis, (p0, p1, p2) in enumerate(((x0, x1, x2), (y0, y1, y2))):
         numerator = (p0 * d0 * at_0 + p1 * d1 * at_x + p2 * d2 * at_y) << _NODE_BITS - CORNER_BITS
         exact = (2 * numerator + denominator) // (2 * denominator)
-        position = _beyond_edge(_beyond_edge(exact, width, px).T, height, px).T.astype(np.int64)
+        position = _beyond_edge(_beyond_edge(exact, width).T, height).T.astype(np.int64)
         if alignment.mesh is not None:
             position += alignment.mesh[:, :, axis].astype(np.int64) << _NODE_BITS - _MESH_BITS
         nodes.append(position)
     return nodes[0], nodes[1]
 
 
-def _beyond_edge(nodes: npt.NDArray[np.object_], length: int, px: int) -> npt.NDArray[np.object_]:
-    """Move the last column from the edge at `length` px on to its place, a multiple of `px`, along the line there."""
-    last_cell = length - px * (nodes.shape[1] - 2)
-    nodes[:, -1] = nodes[:, -2] + (nodes[:, -1] - nodes[:, -2]) * px // last_cell
+def _beyond_edge(nodes: npt.NDArray[np.object_], length: int) -> npt.NDArray[np.object_]:
+    """Move the last column from the edge at `length` px on to its place, a multiple of 32 px, along the line there."""
+    last_cell = length - MESH_PX * (nodes.shape[1] - 2)
+    nodes[:, -1] = nodes[:, -2] + (nodes[:, -1] - nodes[:, -2]) * MESH_PX // last_cell
     return nodes
 
 
-def _positions(nodes: Int64Array, rows: slice, width: int, px: int) -> Int64Array:
+def _positions(nodes: Int64Array, rows: slice, width: int) -> Int64Array:
     """Positions of the centres of the pixels of `rows` along one axis, int64 (rows, width), in 1/32 px."""
     y = np.arange(rows.start, rows.stop)
-    cell, down = y // px, 2 * (y % px) + 1
-    lines = nodes[cell] * (2 * px - down)[:, None] + nodes[cell + 1] * down[:, None]
+    cell, down = y // MESH_PX, 2 * (y % MESH_PX) + 1
+    lines = nodes[cell] * (_WEIGHTS - down)[:, None] + nodes[cell + 1] * down[:, None]
     left, step = lines[:, :-1, None], np.diff(lines, axis=1)[:, :, None]
-    exact = left * (2 * px) + step * (2 * np.arange(px) + 1)
-    drop = _NODE_BITS - POSITION_BITS + 2 * (2 * px).bit_length() - 2
+    exact = left * _WEIGHTS + step * (2 * np.arange(MESH_PX) + 1)
+    drop = _NODE_BITS - POSITION_BITS + 2 * (_WEIGHTS.bit_length() - 1)
     position: Int64Array = (exact.reshape(len(y), -1)[:, :width] + (1 << drop - 1)) >> drop
     return position
 

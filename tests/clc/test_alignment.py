@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clc.alignment import (
-    FINE_MESH_PX,
     MAX_CORNER_Q4,
     Alignment,
     corner_denominators,
@@ -26,9 +25,9 @@ HEIGHT, WIDTH = 40, 60
 CORNERS = (-100, 37, 1605, -50, 13, 1200, 1570, 1100)
 
 
-def random_mesh(seed: int, mesh_px: int = 32, spread: float = 3.0) -> npt.NDArray[np.int8]:
+def random_mesh(seed: int, spread: float = 3.0) -> npt.NDArray[np.int8]:
     generator = np.random.default_rng(seed)
-    shape = (*mesh_shape(HEIGHT, WIDTH, mesh_px), 2)
+    shape = (*mesh_shape(HEIGHT, WIDTH), 2)
     return np.clip(np.rint(generator.normal(0, spread, shape)), -128, 127).astype(np.int8)
 
 
@@ -39,20 +38,15 @@ def alignments() -> st.SearchStrategy[Alignment]:
     """Alignments of a target of 60 x 40 px: a rectangle whose corners are moved by less than a fold takes."""
     moved = st.tuples(*[st.integers(-120, 120)] * 8)
     at = st.tuples(st.integers(-900_000, 900_000), st.integers(-900_000, 900_000))
-    meshes = st.one_of(
-        st.just((None, 32)),
-        st.tuples(st.integers(0, 99), st.sampled_from((32, 16)), st.floats(0, 100)).map(
-            lambda drawn: (random_mesh(*drawn), drawn[1])
-        ),
-    )
+    meshes = st.one_of(st.none(), st.builds(random_mesh, st.integers(0, 99), st.floats(0, 100)))
     gains = st.tuples(*[st.integers(1, 255)] * 3)
     offsets = st.tuples(*[st.integers(-128, 127)] * 3)
     brightness = st.one_of(st.just(((64, 64, 64), (0, 0, 0))), st.tuples(gains, offsets))
     return st.builds(
-        lambda moves, corner, light, grid: Alignment(
+        lambda moves, corner, light, mesh: Alignment(
             tuple(m + c + s for m, c, s in zip(moves, corner * 4, (0, 0, 960, 0, 0, 640, 960, 640), strict=True)),
             *light,
-            *grid,
+            mesh,
         ),
         moved,
         at,
@@ -146,10 +140,9 @@ def test_alignments_differ_by_each_of_their_fields() -> None:
         dataclasses.replace(EXAMPLE, offset=(-3, 0, 126)),
         dataclasses.replace(EXAMPLE, mesh=random_mesh(2)),
         dataclasses.replace(EXAMPLE, mesh=None),
-        dataclasses.replace(EXAMPLE, mesh_px=FINE_MESH_PX),
     )
     assert all(other != EXAMPLE for other in others)
-    assert len({EXAMPLE, *others, dataclasses.replace(EXAMPLE)}) == 7
+    assert len({EXAMPLE, *others, dataclasses.replace(EXAMPLE)}) == 6
 
 
 def test_the_denominators_of_a_parallelogram_are_equal() -> None:
@@ -176,8 +169,6 @@ def test_the_denominators_of_a_parallelogram_are_equal() -> None:
         {"mesh": np.zeros((4, 5), dtype=np.int8)},
         {"mesh": np.zeros((4, 5, 3), dtype=np.int8)},
         {"mesh": np.zeros((0, 5, 2), dtype=np.int8)},
-        {"mesh_px": 64},
-        {"mesh_px": 16, "mesh": None},
     ],
 )
 def test_an_alignment_out_of_range_cannot_be_made(changes: dict[str, object]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from clc.alignment import FINE_MESH_PX, Alignment, identity, mesh_shape
+from clc.alignment import Alignment, identity, mesh_shape
 from clc.errors import InputError, LimitError
 from clc.warp import Warped, compose, warp
 
@@ -42,8 +42,7 @@ def test_a_picture_aligned_to_itself_is_the_very_same(size: tuple[int, int]) -> 
     assert warped.inside.all()
 
 
-@pytest.mark.parametrize("mesh_px", [32, 16])
-def test_a_mesh_of_zeros_changes_nothing(mesh_px: int) -> None:
+def test_a_mesh_of_zeros_changes_nothing() -> None:
     picture = texture(90, 70)
     alignment = Alignment((30, -50, 1000, 20, 0, 1500, 1300, 1400))
     still = Alignment(alignment.corners_q4, mesh=np.zeros((*mesh_shape(80, 75), 2), dtype=np.int8))
@@ -60,13 +59,12 @@ def test_whole_pixels_move_without_filtering_and_leave_the_outside_black() -> No
     assert not warped.pixels[~expected].any()
 
 
-@pytest.mark.parametrize("mesh_px", [32, 16])
-def test_a_constant_mesh_moves_by_quarter_pixels(mesh_px: int) -> None:
+def test_a_constant_mesh_moves_by_quarter_pixels() -> None:
     picture = texture(60, 80)
-    mesh = np.zeros((*mesh_shape(60, 80, mesh_px), 2), dtype=np.int8)
+    mesh = np.zeros((*mesh_shape(60, 80), 2), dtype=np.int8)
     mesh[:, :, 0], mesh[:, :, 1] = 6, -3
     corners = identity(60, 80).corners_q4
-    by_mesh = warp(picture, (60, 80), Alignment(corners, mesh=mesh, mesh_px=mesh_px))
+    by_mesh = warp(picture, (60, 80), Alignment(corners, mesh=mesh))
     by_corners = warp(picture, (60, 80), moved(60, 80, 24, -12))
     assert np.array_equal(by_mesh.pixels, by_corners.pixels)
     assert np.array_equal(by_mesh.inside, by_corners.inside)
@@ -149,11 +147,10 @@ def test_a_reference_far_away_covers_nothing() -> None:
     assert not warped.pixels.any()
 
 
-@pytest.mark.parametrize("mesh_px", [32, 16])
-def test_the_largest_numbers_stay_within_their_widths(mesh_px: int) -> None:
+def test_the_largest_numbers_stay_within_their_widths() -> None:
     """A quadrilateral at the bounds, thin and steep, with the largest offsets, on odd sizes: nothing overflows."""
     limit = 1 << 20
-    mesh = np.full((*mesh_shape(47, 33, mesh_px), 2), -128, dtype=np.int8)
+    mesh = np.full((*mesh_shape(47, 33), 2), -128, dtype=np.int8)
     mesh[::2] = 127
     for corners in (
         (-limit, -limit, limit, -limit, -limit, limit, limit, limit),
@@ -161,7 +158,7 @@ def test_the_largest_numbers_stay_within_their_widths(mesh_px: int) -> None:
         (-limit, -limit, limit, limit - 1, -limit, 1 - limit, limit, limit),
         (-limit, -limit, limit, -limit, -limit, limit, 1, 0),
     ):
-        warped = warp(texture(30, 30), (47, 33), Alignment(corners, mesh=mesh, mesh_px=mesh_px))
+        warped = warp(texture(30, 30), (47, 33), Alignment(corners, mesh=mesh))
         assert not warped.pixels[~warped.inside].any()
 
 
@@ -195,15 +192,15 @@ def test_memory_stays_near_the_pictures_own() -> None:
 
 
 def digest() -> str:
-    """sha256 of a warp that uses every part: perspective, edges, a fine mesh, brightness."""
+    """sha256 of a warp that uses every part: perspective, edges, a mesh, brightness."""
     generator = np.random.default_rng(11)
-    mesh = generator.integers(-9, 10, (*mesh_shape(150, 200, FINE_MESH_PX), 2)).astype(np.int8)
+    mesh = generator.integers(-9, 10, (*mesh_shape(150, 200), 2)).astype(np.int8)
     corners = (-150, 60, 3300, -100, 200, 2500, 2900, 2800)
-    warped = warp(texture(160, 190, 3), (150, 200), Alignment(corners, (60, 66, 70), (3, 0, -5), mesh, FINE_MESH_PX))
+    warped = warp(texture(160, 190, 3), (150, 200), Alignment(corners, (60, 66, 70), (3, 0, -5), mesh))
     return hashlib.sha256(warped.pixels.tobytes() + warped.inside.tobytes()).hexdigest()
 
 
-DIGEST = "86a1e777cc607908a050d66e7742a32f0a67a54ed4ee5c50b2653c39e4b7cff7"
+DIGEST = "adf158596d7daa9d1917eea5b0d613dac80661ebd7b8fb0ef7e6a36e06d58914"
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])

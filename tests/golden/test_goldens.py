@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clc.alignment import FINE_MESH_PX, Alignment, mesh_shape
+from clc.alignment import Alignment, mesh_shape
 from clc.bitstream import Stream, pack, parse
 from clc.rangecoder import CdfTable, Decoder, Encoder
 
@@ -49,10 +49,7 @@ ALIGNED_STREAM = replace(
         Alignment(corners_q4=(0, 0, 12288, 0, 0, 8192, 12288, 8192)),
         Alignment(
             corners_q4=(64, -64, 12300, 0, 5, 8192, 12288, 8200),
-            mesh=np.where(np.arange(33 * 49 * 2) % 97 == 5, -128, 2)
-            .reshape(*mesh_shape(512, 768, FINE_MESH_PX), 2)
-            .astype(np.int8),
-            mesh_px=FINE_MESH_PX,
+            mesh=np.where(np.arange(17 * 25 * 2) % 97 == 5, -128, 2).reshape(*mesh_shape(512, 768), 2).astype(np.int8),
         ),
     ),
 )
