@@ -52,7 +52,7 @@ SAME, OTHER = "same picture", "picture"
 
 @dataclass
 class Row:
-    """What became of the mutants of one kind; the worst time and resident memory of a decode."""
+    """What became of the mutants of one kind; the worst processor time and resident memory of a decode."""
 
     tried: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -139,13 +139,13 @@ class Judge:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
     def decode(self, made: Mutant) -> dict[str, Any]:
-        """Outcome, a reason where it must not be, wall time and memory."""
+        """Outcome, a reason where it must not be, processor time and memory."""
         Path("/proc/self/clear_refs").write_text("5")  # the peak of resident memory counts from here
         signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S)
         signal.setitimer(signal.ITIMER_REAL, MAX_WALL_S)
-        started = time.perf_counter()
+        started = time.process_time()
         outcome, reason = self._judged(made)
-        spent = time.perf_counter() - started
+        spent = time.process_time() - started
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         peak = max(0, _status_kib("VmHWM") - self._resident) / 1024
@@ -217,7 +217,7 @@ def _status_kib(name: str) -> int:
 
 def print_report(report: Report) -> None:
     """Print a row for each kind and repair, then the failures."""
-    table = Table("kind", "repaired", "tried", "ended as", "worst ms", "peak MiB")
+    table = Table("kind", "repaired", "tried", "ended as", "worst CPU ms", "peak MiB")
     for (kind, repair), row in sorted(report.rows.items()):
         ended = ", ".join(f"{name} {count}" for name, count in row.outcomes.most_common())
         table.add_row(kind, repair, str(row.tried), ended, f"{row.worst_ms:.1f}", f"{row.peak_mib:.0f}")
