@@ -19,7 +19,7 @@ Mesh = npt.NDArray[np.int8]
 
 _ONE = 1 << 16
 _LEAST_PROBABILITY = _ONE >> 7
-_RATES = [int(_ONE / (n + 1.6)) for n in range(28)]  # of adaptation: nearly a mean at first, 1/28 in the long run
+_RATES = [_ONE // (n + 2) for n in range(40)]  # of adaptation: nearly a mean at first, 1/41 in the long run
 _LEAST_RANGE = 1 << 24
 _WORD = 1 << 32
 _UNARY_STEPS = 12

@@ -21,10 +21,10 @@ import numpy.typing as npt
 from clc.alignment import CORNER_BITS, GAIN_BITS, MAX_CORNER_Q4, Alignment, pack_alignment
 from clc.displacement import fit_mesh
 from clc.errors import InputError
-from clc.warp import Picture, Warped, warp
+from clc.warp import Picture, Warped, brightness_curves, warp
 
-FEATURE_PIXELS = 200_000
-MAX_FEATURES = 3_000
+FEATURE_PIXELS = 120_000
+MAX_FEATURES = 2_000
 FEATURE_CONTRAST = 0.02
 RATIO = 0.8
 RANSAC_PX = 2.0
@@ -217,19 +217,27 @@ def bytes_saved(target_HW3: Picture, before: Warped, after: Warped) -> float:
 def _refine(target_HW3: Picture, reference_HW3: Picture, plain: Alignment, warped: Warped) -> tuple[Alignment, Warped]:
     """The alignment with mesh and brightness as far as they pay, and what it gives."""
     size = target_HW3.shape[0], target_HW3.shape[1]
-    mesh = fit_mesh(target_HW3, reference_HW3, _matrix(plain, size))
-    best, best_warped = plain, warped
-    for step in ("mesh", "brightness"):
-        if step == "mesh":
-            candidate = replace(best, mesh=mesh)
-        else:
-            gain_q6, offset = fit_brightness(target_HW3, best_warped)
-            candidate = replace(best, gain_q6=gain_q6, offset=offset)
-        candidate_warped = warp(reference_HW3, size, candidate)
-        spent_bytes = len(pack_alignment(candidate)) - len(pack_alignment(best))
-        if bytes_saved(target_HW3, best_warped, candidate_warped) > spent_bytes:
-            best, best_warped = candidate, candidate_warped
-    return best, best_warped
+    bent = replace(plain, mesh=fit_mesh(target_HW3, reference_HW3, _matrix(plain, size)))
+    best = _cheaper(target_HW3, (plain, warped), (bent, warp(reference_HW3, size, bent)))
+    gain_q6, offset = fit_brightness(target_HW3, best[1])
+    lit = replace(best[0], gain_q6=gain_q6, offset=offset)
+    return _cheaper(target_HW3, best, (lit, _lit(best[1], lit)))
+
+
+def _cheaper(
+    target_HW3: Picture, before: tuple[Alignment, Warped], after: tuple[Alignment, Warped]
+) -> tuple[Alignment, Warped]:
+    """`after` where it saves more bytes than its alignment adds."""
+    spent_bytes = len(pack_alignment(after[0])) - len(pack_alignment(before[0]))
+    return after if bytes_saved(target_HW3, before[1], after[1]) > spent_bytes else before
+
+
+def _lit(warped: Warped, alignment: Alignment) -> Warped:
+    """What `clc.warp.warp` makes of `alignment` where `warped` is the same without its brightness."""
+    curves = brightness_curves(alignment)
+    pixels = np.stack([curves[colour][warped.pixels[:, :, colour]] for colour in range(3)], axis=-1)
+    pixels[~warped.inside] = 0
+    return Warped(pixels, warped.inside)
 
 
 def _matrix(alignment: Alignment, size: tuple[int, ...]) -> FloatArray:

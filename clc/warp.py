@@ -67,7 +67,7 @@ def warp(reference_HW3: Picture, size: tuple[int, int], alignment: Alignment) ->
     check_size(reference_HW3.shape[1], reference_HW3.shape[0])
     nodes = _nodes(alignment, height, width)
     source = _Source(reference_HW3)
-    brightness = _brightness(alignment)
+    brightness = brightness_curves(alignment)[:, np.clip(np.arange(_LEVELS) - _LEVEL_BIAS, 0, 255)]
     pixels = np.zeros((height, width, 3), dtype=np.uint8)
     inside = np.zeros((height, width), dtype=np.bool_)
     n_rows = max(1, _STRIP_PIXELS // width)
@@ -95,6 +95,14 @@ def compose(parts: Sequence[Warped]) -> Warped:
         pixels[is_new] = part.pixels[is_new]
         inside |= part.inside
     return Warped(pixels, inside)
+
+
+def brightness_curves(alignment: Alignment) -> npt.NDArray[np.uint8]:
+    """What becomes of each level of each colour, uint8 (3, 256): gain, offset, clipped."""
+    gains, offsets = np.array(alignment.gain_q6)[:, None], np.array(alignment.offset)[:, None]
+    raised = ((np.arange(256) * gains + (1 << GAIN_BITS - 1)) >> GAIN_BITS) + offsets
+    curves: npt.NDArray[np.uint8] = np.clip(raised, 0, 255).astype(np.uint8)
+    return curves
 
 
 def _nodes(alignment: Alignment, height: int, width: int) -> tuple[Int64Array, Int64Array]:
@@ -160,15 +168,6 @@ _MIDDLE_MASK = _LANES * ((1 << _LANE_BITS - _MIDDLE_BITS) - 1)
 _DROP = 2 * _TAP_BITS - _MIDDLE_BITS
 _LEVEL_BIAS = _MIDDLE_BIAS << _TAP_BITS >> _DROP  # a constant passes the vertical filter times 128
 _LEVELS = 1 << _LANE_BITS - _DROP
-
-
-def _brightness(alignment: Alignment) -> npt.NDArray[np.uint8]:
-    """What becomes of each biased level of each colour, uint8 (3, 512): clipped, gain and offset, clipped."""
-    levels = np.clip(np.arange(_LEVELS) - _LEVEL_BIAS, 0, 255)
-    gains, offsets = np.array(alignment.gain_q6)[:, None], np.array(alignment.offset)[:, None]
-    raised = ((levels * gains + (1 << GAIN_BITS - 1)) >> GAIN_BITS) + offsets
-    curves: npt.NDArray[np.uint8] = np.clip(raised, 0, 255).astype(np.uint8)
-    return curves
 
 
 class _Source:

@@ -190,3 +190,14 @@ def test_neighbouring_photographs_agree_much_better_with_a_mesh() -> None:
     assert plain_db > 30
     assert found.coverage > 0.7
     assert found.psnr_db > plain_db + 3
+
+
+def test_the_reported_agreement_is_that_of_the_decoders_warp() -> None:
+    world = texture(360, 440, 13)
+    darker = np.clip(seen_through(world, MAPS["turn"]) * 0.8 + 5, 0, 255).astype(np.uint8)
+    found = register(darker, world)
+    assert found is not None
+    assert not found.alignment.is_neutral_in_brightness
+    warped = warp(world, (HEIGHT, WIDTH), found.alignment)
+    assert found.psnr_db == agreement_db(darker, warped)
+    assert found.coverage == warped.inside.mean()
