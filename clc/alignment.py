@@ -64,6 +64,12 @@ class Alignment:
     mesh: Mesh | None = None
 
     def __post_init__(self) -> None:
+        for name in ("corners_q4", "gain_q6", "offset"):
+            given = getattr(self, name)
+            if not all(isinstance(number, int | np.integer) for number in given):
+                raise InputError(f"alignment: {name} holds integers, not {given}")
+            # Python's own: products of corners do not fit into numpy's 64 bits
+            object.__setattr__(self, name, tuple(int(number) for number in given))
         if len(self.corners_q4) != 8 or not all(-MAX_CORNER_Q4 <= c <= MAX_CORNER_Q4 for c in self.corners_q4):
             raise InputError(f"alignment: 8 corners within +-{MAX_CORNER_Q4} are needed, not {self.corners_q4}")
         if min(corner_denominators(self.corners_q4)) <= 0:

@@ -160,6 +160,7 @@ def test_the_denominators_of_a_parallelogram_are_equal() -> None:
         {"corners_q4": (16, 0, 0, 0, 16, 16, 0, 16)},  # mirrored
         {"corners_q4": (0, 0, 160, 0, 0, 160, 20, 20)},  # not convex
         {"corners_q4": (0, 0, 160, 0, 160, 160, 0, 160)},  # crossed
+        {"corners_q4": (*CORNERS[:7], 1100.0)},
         {"gain_q6": (0, 64, 64)},
         {"gain_q6": (64, 64, 256)},
         {"gain_q6": (64, 64)},

@@ -162,6 +162,12 @@ def test_the_largest_numbers_stay_within_their_widths() -> None:
         assert not warped.pixels[~warped.inside].any()
 
 
+def test_corners_may_be_numpys_integers() -> None:
+    corners = (-900_000, 60, 900_000, -100, 200, 900_000, 900_000, 880_000)
+    ours, theirs = Alignment(corners), Alignment(tuple(np.array(corners)))
+    assert np.array_equal(warp(texture(9, 9), (99, 70), ours).inside, warp(texture(9, 9), (99, 70), theirs).inside)
+
+
 def test_a_mesh_of_another_size_is_refused() -> None:
     alignment = Alignment(identity(64, 64).corners_q4, mesh=np.zeros((3, 4, 2), dtype=np.int8))
     with pytest.raises(InputError, match="mesh"):
