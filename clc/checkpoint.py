@@ -53,6 +53,7 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
     position = {
         "step": trainer.step,
         "minutes": trainer.minutes,
+        "hyper_warmup_steps": trainer.hyper_warmup_steps,
         "sampler": trainer.sampler_rng.bit_generator.state,
     }
     write_bytes(folder / POSITION, json.dumps(position).encode())
@@ -81,6 +82,7 @@ def resume_checkpoint(trainer: Trainer, folder: Path) -> None:
                 trainer.optimiser.state[parameter] = moments
         trainer.noise.set_state(state["noise"])
         trainer.step, trainer.minutes = position["step"], position["minutes"]
+        trainer.hyper_warmup_steps = position["hyper_warmup_steps"]
         trainer.sampler_rng.bit_generator.state = position["sampler"]
         described_by = {k.removeprefix("bank."): v for k, v in state.items() if k.startswith("bank.")}
         trainer.restore_bank(described_by, state["middle_step"])

@@ -21,10 +21,11 @@ import torch
 
 from clc.bitstream import MAX_QUALITY_Q6, PROFILE, Stream, pack, parse
 from clc.bundle import Bundle
+from clc.effort import DEFAULT_EFFORT, Target, effort_of, refine
 from clc.errors import DecodeMismatch, DictionaryMismatch, InputError
 from clc.features import CodecBackbone
 from clc.fusion import AlignedPixels
-from clc.latents import Conditions, Decoded, Trace, aligned_latents, decode_latents, encode_latents
+from clc.latents import Conditions, Decoded, Trace, aligned_latents, check_payload, decode_latents, encode_latents
 from clc.limits import check_size
 from clc.model import STRIDE_Z, Picture, channels_last, padded, rate_distortion_lambda
 from clc.selection import Choice, References, Selector
@@ -60,10 +61,12 @@ class StreamInfo:
 
 
 class Attempt(NamedTuple):
-    """A picture coded in one way: the stream, and its rate + lambda * distortion in bits a pixel."""
+    """A picture coded in one way: its fields and bytes, what both sides know of it, and what a decoder will decode."""
 
+    stream: Stream
     data: bytes
-    cost: float
+    conditions: Conditions
+    decoded: Decoded
 
 
 class Codec:
@@ -103,31 +106,46 @@ class Codec:
         references: References = "auto",
         *,
         entries: Sequence[int] | None = None,
+        effort: int = DEFAULT_EFFORT,
     ) -> bytes:
         """Codes a uint8 (H, W, 3) RGB picture at a quality of 0 to 100.
 
         The picture is coded without references and, as `references` allows, with those of the dictionary that resemble
         it; the stream with the least rate + lambda * distortion is kept. "none" tries no reference; "tokens" takes the
         nearest entries as tokens, whatever they save; "aligned" tries none and aligned ones; "auto" tries all; a number
-        is "auto" with at most so many references. `entries` restricts the search to these dictionary entries. The
-        encoder decodes its own stream's latents before it returns it. Raises `InputError` for another shape or type or
-        a parameter out of range, `LimitError` for a picture over `clc.limits`.
+        is "auto" with at most so many references. `entries` restricts the search to these dictionary entries; `effort`
+        0..9 says how long it may take (`clc.effort`). The encoder decodes its own stream's latents before it returns
+        it. Raises `InputError` for another shape or type or a parameter out of range, `LimitError` for a picture over
+        `clc.limits`.
         """
         image_HW3 = _checked(image_HW3)
         if not 0.0 <= quality <= 100.0:
             raise InputError(f"the quality must lie within 0 and 100, not {quality}")
         quality_q6 = min(MAX_QUALITY_Q6, round(quality * 64))
-        choices = self._selector.propose(image_HW3, references, entries)
-        if len(choices) == 1:
-            best = self.encode_with(image_HW3, quality_q6, choices[0]).data
-        else:
-            attempts = [self.encode_with(image_HW3, quality_q6, choice) for choice in choices]
-            best = min(attempts, key=lambda attempt: attempt.cost).data
-        self._decode_latents(parse(best))
-        return best
+        level = effort_of(effort)
+        choices = self._selector.propose(image_HW3, references, entries, level)
+        attempts = [self.encode_with(image_HW3, quality_q6, choice) for choice in choices]
+        best = self._cheapest(image_HW3, attempts)
+        if level.steps:
+            refined = self.encode_with(image_HW3, quality_q6, _choice_of(best), level.steps)
+            best = self._cheapest(image_HW3, [best, refined])
+        self._decode_latents(parse(best.data))
+        return best.data
+
+    def _cheapest(self, image_HW3: Picture, attempts: list[Attempt]) -> Attempt:
+        """The attempt with the least rate + lambda * distortion."""
+        return attempts[0] if len(attempts) == 1 else min(attempts, key=lambda one: self.cost(image_HW3, one))
 
     @torch.no_grad()
-    def encode_with(self, image_HW3: Picture, quality_q6: int, choice: Choice) -> Attempt:
+    def cost(self, image_HW3: Picture, attempt: Attempt) -> float:
+        """Rate + lambda * distortion in bits a pixel, the objective of training, from real bytes and pixels."""
+        error = self._synthesise(attempt.stream, attempt.decoded, attempt.conditions).astype(np.float32) - image_HW3
+        trade = rate_distortion_lambda(torch.tensor(attempt.stream.quality_q6 / 64)).item()
+        pixels = image_HW3.shape[0] * image_HW3.shape[1]
+        return len(attempt.data) * 8 / pixels + trade * float(np.square(error).mean())
+
+    @torch.no_grad()
+    def encode_with(self, image_HW3: Picture, quality_q6: int, choice: Choice, refine_steps: int = 0) -> Attempt:
         """Codes a picture with given references and alignments at a quality of 0..6400; see `encode`."""
         stream = Stream(
             profile=PROFILE,
@@ -142,15 +160,16 @@ class Codec:
         )
         conditions = self._conditions(stream)
         y = self._model.analyse(image_HW3, conditions.aligned)
+        if refine_steps:
+            x = padded(torch.from_numpy(image_HW3.copy()).to(self.device)) / 255.0
+            target = Target(x, quality_q6, conditions.tokens_1NT.float(), conditions.aligned)
+            y = refine(self._model, y, target, refine_steps)
         scaled = y / self._model.gains.step(torch.tensor([quality_q6], device=self.device))
         own = aligned_latents(self._prior, conditions)
         z = self._model.h_a(scaled, None if own is None else own.to_float())
         payload, decoded = encode_latents(self._prior, self.bundle.table, scaled, z, conditions)
-        data = pack(replace(stream, latents_crc32=decoded.crc32, payload=payload))
-        error = self._synthesise(stream, decoded, conditions).astype(np.float32) - image_HW3
-        trade = rate_distortion_lambda(torch.tensor(quality_q6 / 64)).item()
-        pixels = image_HW3.shape[0] * image_HW3.shape[1]
-        return Attempt(data, len(data) * 8 / pixels + trade * float(np.square(error).mean()))
+        stream = replace(stream, latents_crc32=decoded.crc32, payload=payload)
+        return Attempt(stream, pack(stream), conditions, decoded)
 
     def _conditions(self, stream: Stream) -> Conditions:
         header = pack(replace(stream, latents_crc32=0, payload=b""))
@@ -178,6 +197,7 @@ class Codec:
         """
         stream = parse(data)
         self._check_bundle(stream)
+        self._check_size(stream)
         conditions = self._conditions(stream)
         return self._synthesise(stream, self._decode_latents(stream, conditions=conditions), conditions)
 
@@ -201,13 +221,23 @@ class Codec:
                 "is loaded: name the stream's bundle (--bundle FOLDER)"
             )
 
+    def _check_size(self, stream: Stream) -> None:
+        """Before a reference is warped to a size that nothing but the header vouches for."""
+        is_aligned = bool(stream.alignments)
+        check_payload(
+            self._prior, self.bundle.table, len(stream.payload), self._latents_shape(stream), is_aligned=is_aligned
+        )
+
+    def _latents_shape(self, stream: Stream) -> tuple[int, int, int]:
+        return self.bundle.config.hyper, -(-stream.height // STRIDE_Z), -(-stream.width // STRIDE_Z)
+
     def _decode_latents(
         self, stream: Stream, trace: Trace | None = None, conditions: Conditions | None = None
     ) -> Decoded:
         self._check_bundle(stream)
         conditions = conditions or self._conditions(stream)
-        shape = (self.bundle.config.hyper, -(-stream.height // STRIDE_Z), -(-stream.width // STRIDE_Z))
-        decoded = decode_latents(self._prior, self.bundle.table, stream.payload, shape, conditions, trace)
+        shape, table = self._latents_shape(stream), self.bundle.table
+        decoded = decode_latents(self._prior, table, stream.payload, shape, conditions, trace)
         if decoded.crc32 != stream.latents_crc32:
             raise DecodeMismatch(
                 f"the decoded latents have CRC {decoded.crc32:08x}, the encoder's had {stream.latents_crc32:08x}: the "
@@ -242,6 +272,10 @@ def stream_info(data: bytes) -> StreamInfo:
         overhead_bytes=len(data) - len(stream.payload),
         bpp=len(data) * 8 / (stream.width * stream.height),
     )
+
+
+def _choice_of(attempt: Attempt) -> Choice:
+    return Choice(attempt.stream.references, attempt.stream.alignments)
 
 
 def _checked(image_HW3: Picture) -> Picture:

@@ -104,9 +104,13 @@ def _many(options: Namespace, direction: Direction) -> int:
 def _encode(codec: Codec, picture: ReadPicture, options: Namespace) -> tuple[bytes, tuple[str, ...]]:
     """The stream at the quality or the size that was asked for, and what is lost by it."""
     target = _target_bytes(picture, options)
+
+    def encode(quality: float) -> bytes:
+        return codec.encode(picture.image_HW3, quality, options.references, effort=options.effort)
+
     if target is None:
-        return codec.encode(picture.image_HW3, options.quality, options.references), picture.losses
-    found = encode_to_size(lambda quality: codec.encode(picture.image_HW3, quality, options.references), target)
+        return encode(options.quality), picture.losses
+    found = encode_to_size(encode, target)
     return found.data, picture.losses if found.is_met else (*picture.losses, _MISSED)
 
 

@@ -67,9 +67,7 @@ def match_bytes(coder: Coder, image_HW3: NDArray[np.uint8], target_bytes: int) -
     return float(quality), tried[quality]
 
 
-def _tile(
-    coder: Coder, quality: float, data: bytes, image_HW3: NDArray[np.uint8], window: tuple[slice, slice]
-) -> Tile:
+def _tile(coder: Coder, quality: float, data: bytes, image_HW3: NDArray[np.uint8], window: tuple[slice, slice]) -> Tile:
     decoded_HW3 = coder.decode(data)
     bpp = bits_per_pixel(len(data), image_HW3)
     return Tile(coder.name, quality, len(data), bpp, psnr_db(image_HW3, decoded_HW3), decoded_HW3[window])

@@ -15,6 +15,9 @@ from clc.limits import MAX_REFERENCES
 
 BACKBONES = ("depthconv", "tcm")
 CONDITIONERS = ("none", "dictionary")
+WIDTHS = ("narrow", "wide", "hyper", "hyper_width", "features", "token", "reference", "aligned", "context")
+MAX_WIDTH = 2048
+MAX_KNOTS = 101
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,11 @@ class ModelConfig:
     references: int = 3
 
     def __post_init__(self) -> None:
+        widths = [*self.slices, *(getattr(self, name) for name in WIDTHS)]
+        if not self.slices or not all(isinstance(width, int) and 1 <= width <= MAX_WIDTH for width in widths):
+            raise InputError(f"every width and slice of a model is a whole number from 1 to {MAX_WIDTH}, not {widths}")
+        if not isinstance(self.knots, int) or not 2 <= self.knots <= MAX_KNOTS:
+            raise InputError(f"knots is {self.knots}, but must lie within 2 and {MAX_KNOTS}")
         for name, known in (("backbone", BACKBONES), ("conditioner", CONDITIONERS)):
             if getattr(self, name) not in known:
                 raise InputError(f"no {name} {getattr(self, name)!r}: say {' or '.join(known)}")

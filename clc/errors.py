@@ -51,4 +51,3 @@ class DictionaryMismatch(BitstreamError):
 
 class DecodeMismatch(BitstreamError):
     """The decoded latents are not those that the encoder wrote (their CRC differs), so no picture is made of them."""
-

@@ -14,12 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from clc.entropy import QUALITY_TOP_Q6
 from clc.exact import GridConv2d
 from clc.fusion import PATCH_PX, PIXEL_SCALE
-from clc.model import Model
+from clc.model import STRIDE_Z, Model
 
 # Trust in r is 0.25 times this plus 0.5, see `SliceFusion.trust_in_r`: none, at the very edge, where gradients pass.
 NO_TRUST = -2.0
+HYPER_SPREAD = 1.5
 
 
 def klt_basis(
@@ -80,3 +82,22 @@ def follow_analysis(model: Model) -> None:
         klt.weight.copy_(linear.weight * (PIXEL_SCALE / 510.0))
         if linear.bias is not None:
             klt.bias.copy_(linear.bias)
+
+
+@torch.no_grad()
+def spread_hyper_latents(model: Model, crops_B3HW: torch.Tensor) -> None:
+    """Scales the last layer of h_a so that each channel of z has mean 0 and spread 1.5 on uint8 crops, at all rates.
+
+    A random h_a makes z far smaller than 1: all of it rounds to 0, nothing behind it learns to use it, and training
+    settles on a codec without hyperprior (measured: it never left that state in 30,000 steps). H, W multiples of 64.
+    """
+    side = crops_B3HW.shape[-1] // STRIDE_Z * STRIDE_Z
+    x = crops_B3HW[:8, :, :side, :side].float() / 255.0
+    qualities = torch.linspace(0, QUALITY_TOP_Q6, 5).long()
+    z = torch.cat([model.h_a(model.g_a(x) / model.gains.step(quality[None])) for quality in qualities])
+    spread, mean = z.std(dim=(0, 2, 3)), z.mean(dim=(0, 2, 3))
+    gain = HYPER_SPREAD / spread.clamp_min(1e-6)
+    last = model.h_a.last_layer()
+    last.weight.mul_(gain[:, None, None, None])
+    if last.bias is not None:
+        last.bias.copy_((last.bias - mean) * gain)

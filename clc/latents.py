@@ -24,7 +24,7 @@ from torch import Tensor
 from clc.entropy import PHASES, SCALE_LEVELS, Context, Prior, checkerboard
 from clc.exact import MEAN_BITS
 from clc.fusion import AlignedLatents, AlignedPixels
-from clc.rangecoder import CdfTable, Decoder, Encoder
+from clc.rangecoder import CdfTable, Decoder, Encoder, check_capacity
 
 SYMBOL_LIMIT = 1 << 18
 
@@ -131,6 +131,20 @@ def encode_latents(
 
     decoded = walk(prior, z_hat, conditions, exchange)
     return encoder.finish(), decoded
+
+
+def check_payload(
+    prior: Prior, table: CdfTable, payload_bytes: int, shape: tuple[int, int, int], *, is_aligned: bool
+) -> None:
+    """Refuses a payload that is too short for latents of `shape` (Z, h/4, w/4), before any are made: `CorruptStream`.
+
+    The likeliest symbol of every table still costs something; which table a y symbol will use nobody knows yet.
+    """
+    hyper, rows, columns = shape
+    first = SCALE_LEVELS + (hyper if is_aligned else 0)
+    z_bits = float(table.least_bits[first : first + hyper].sum())
+    y_bits = float(table.least_bits[:SCALE_LEVELS].min()) * sum(prior.slices) * 16
+    check_capacity(payload_bytes, (z_bits + y_bits) * rows * columns)
 
 
 def decode_latents(

@@ -9,8 +9,9 @@
 References come as tokens (`clc.matching`) and, where one is aligned, as warped pixels (`clc.fusion`), which g_a, h_a
 and g_s see too.
 
-`forward` is the training pass: rate under additive noise, reconstruction from straight-through rounding. Encoding and
-decoding use the same parts through `clc.codec`. Called by `clc.training`, `clc.export` and `clc.bundle`.
+`forward` is the training pass: rate of rounded latents or, for a share of it, of latents with additive noise;
+reconstruction from straight-through rounding. Encoding and decoding use the same parts through `clc.codec`. Called by
+`clc.training`, `clc.effort`, `clc.export` and `clc.bundle`.
 
 Shapes: B pictures, M latent channels, h = H/16, w = W/16, Z hyper channels, N tokens of T values.
 """
@@ -18,6 +19,7 @@ Shapes: B pictures, M latent channels, h = H/16, w = W/16, Z hyper channels, N t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -46,16 +48,20 @@ Picture = npt.NDArray[np.uint8]
 
 
 class TrainingPass(NamedTuple):
-    """`x_hat` (B, 3, H, W) unclamped; `y_bits` and `z_bits` (B,): estimated bits for each picture."""
+    """`x_hat` (B, 3, H, W) unclamped; `y_bits` and `z_bits` (B,): estimated bits of each picture; `y_hat` in symbols."""
 
     x_hat: Tensor
     y_bits: Tensor
     z_bits: Tensor
+    y_hat: Tensor
 
 
 def rate_distortion_lambda(quality: Tensor) -> Tensor:
     """lambda of a quality 0..100, log-uniform from 0.0009 to 0.05: the loss is bpp + lambda * 255**2 * MSE."""
     return LAMBDA_LOW * (LAMBDA_HIGH / LAMBDA_LOW) ** (quality / 100.0)
+
+
+Quantiser = Callable[[Tensor], Tensor]
 
 
 def straight_through_round(x: Tensor) -> Tensor:
@@ -144,6 +150,8 @@ class Model(nn.Module):
         present_B: Tensor,
         *,
         aligned: AlignedPixels | None = None,
+        rounded_share: float = 1.0,
+        quantise: Quantiser = straight_through_round,
         generator: torch.Generator | None = None,
     ) -> TrainingPass:
         """One training pass from y = g_a(x, aligned); `present_B` says which pictures may see their tokens."""
@@ -159,12 +167,19 @@ class Model(nn.Module):
         if self.config.perturbation and tokens_BNT.shape[1]:
             tokens_BNT = perturbed(tokens_BNT, self.config.perturbation, generator)
         a = self.prior.matching(h, tokens_BNT, present_B)
-        y_hat, y_bits = self._slices(scaled, Context(h, a, own), generator)
+        y_hat, y_bits = self._slices(scaled, Context(h, a, own), quantise, rounded_share, generator)
         view = None if aligned is None or own is None else AlignedView(aligned, own)
         x_hat = self.g_s(y_hat, step, self.gains.modulation(quality_q6_B), a, view)
-        return TrainingPass(x_hat, y_bits, z_bits.sum(dim=(1, 2, 3)))
+        return TrainingPass(x_hat, y_bits, z_bits.sum(dim=(1, 2, 3)), y_hat)
 
-    def _slices(self, scaled: Tensor, context: Context, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def _slices(
+        self,
+        scaled: Tensor,
+        context: Context,
+        quantise: Quantiser,
+        rounded_share: float,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Tensor]:
         masks = [checkerboard(phase, scaled) for phase in range(PHASES)]
         decoded: list[Tensor] = []
         bits = torch.zeros(scaled.shape[0], device=scaled.device)
@@ -174,9 +189,12 @@ class Model(nn.Module):
             for phase, mask in enumerate(masks):
                 mean, level = self.prior.slice_parameters(index, phase, base, y_hat, context)
                 offset = y - mean
-                cost = gaussian_bits(offset + _noise_like(y, generator), level)
+                rounded = quantise(offset)
+                cost = rounded_share * gaussian_bits(rounded, level)
+                if rounded_share < 1.0:
+                    cost = cost + (1.0 - rounded_share) * gaussian_bits(offset + _noise_like(y, generator), level)
                 bits = bits + (cost * mask).sum(dim=(1, 2, 3))
-                part = (straight_through_round(offset) + mean) * mask
+                part = (rounded + mean) * mask
                 y_hat = part if y_hat is None else y_hat + part
             if y_hat is not None:
                 decoded.append(y_hat)

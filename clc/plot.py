@@ -109,9 +109,7 @@ def _label_ends(axes: Axes, curves: Sequence[Curve], test: str, colours: dict[st
         lowest = place
         colour = colours.get(curve.name, theme.own)
         label_db = low_db + place * height_db
-        axes.plot(
-            [end.bpp, right_bpp], [end.psnr_db, label_db], color=colour, linewidth=0.7, alpha=0.55, clip_on=False
-        )
+        axes.plot([end.bpp, right_bpp], [end.psnr_db, label_db], color=colour, linewidth=0.7, alpha=0.55, clip_on=False)
         axes.annotate(
             curve.name,
             (1.0, place),

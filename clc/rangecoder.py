@@ -123,7 +123,8 @@ class CdfTable:
     def least_bits(self) -> npt.NDArray[np.float64]:
         """What the likeliest value of each table costs, float64 (n_tables,), bits."""
         masses = np.diff(self.cdf.astype(np.int64), axis=1).max(axis=1)
-        return PRECISION_BITS - np.log2(masses)
+        least: npt.NDArray[np.float64] = PRECISION_BITS - np.log2(masses)
+        return least
 
     @cached_property
     def _lists(self) -> tuple[list[list[int]], list[int], list[int]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from clc.alignment import Alignment
 from clc.bundle import EntryTable
 from clc.configuration import ModelConfig
+from clc.effort import DEFAULT, Effort
 from clc.errors import InputError
 from clc.features import Backbone
 from clc.limits import MAX_REFERENCES
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 References = Literal["auto", "none", "tokens", "aligned"] | int
 
 MODES = ("auto", "none", "tokens", "aligned")
-ALIGNED_REFERENCES = 3
-REGISTERED = 8
 LEAST_COVERAGE = 0.03
 
 
@@ -56,7 +55,9 @@ class Selector:
 
         return Registrar(self._picture_of)
 
-    def propose(self, image_HW3: Picture, references: References, entries: Sequence[int] | None) -> list[Choice]:
+    def propose(
+        self, image_HW3: Picture, references: References, entries: Sequence[int] | None, effort: Effort = DEFAULT
+    ) -> list[Choice]:
         """The choices worth coding, "no reference" first unless tokens are asked for.
 
         `entries` restricts the search. Raises `InputError` for a mode or an entry that does not exist.
@@ -68,13 +69,13 @@ class Selector:
         if entries is not None and not all(0 <= entry < len(self._entries) for entry in entries):
             raise InputError(f"the dictionary has entries 0..{len(self._entries) - 1}, not {list(entries)}")
         at_most = references if isinstance(references, int) else MAX_REFERENCES
-        if references == "none" or at_most == 0:
+        if references == "none" or at_most == 0 or not effort.registered:
             return [Choice()]
         ranked = self._ranked(image_HW3, entries)
         tokens = Choice(tuple(ranked[: min(self._config.token_references, at_most)]))
         if references == "tokens":
             return [tokens]
-        aligned = self._aligned(image_HW3, ranked, min(ALIGNED_REFERENCES, at_most))
+        aligned = self._aligned(image_HW3, ranked, effort._replace(aligned=min(effort.aligned, at_most)))
         is_tried = references != "aligned" and tokens.references
         return [Choice(), *([tokens] if is_tried else []), *aligned]
 
@@ -87,8 +88,8 @@ class Selector:
         ranked = [int(entry) for entry in multi_query(self._index, queries, count).indices]
         return ranked if entries is None else [entry for entry in ranked if entry in set(entries)]
 
-    def _aligned(self, image_HW3: Picture, ranked: list[int], at_most: int) -> list[Choice]:
-        candidates = [entry for entry in ranked if entry in self._entries.pictures][:REGISTERED]
+    def _aligned(self, image_HW3: Picture, ranked: list[int], effort: Effort) -> list[Choice]:
+        candidates = [entry for entry in ranked if entry in self._entries.pictures][: effort.registered]
         fitting = []
         for entry in candidates:
             registration = self._registrar.register(image_HW3, entry)
@@ -100,7 +101,7 @@ class Selector:
         choices = [_choice(fitting[:1])]
         if fitting[0][1].alignment.mesh is not None:
             choices.append(Choice((fitting[0][0],), (fitting[0][1].plain,)))
-        choices += [_choice(fitting[:count]) for count in range(2, min(at_most, len(fitting)) + 1)]
+        choices += [_choice(fitting[:count]) for count in range(2, min(effort.aligned, len(fitting)) + 1)]
         return choices
 
 

@@ -73,6 +73,5 @@ def versions() -> dict[str, str]:
 
 def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
     }

@@ -29,15 +29,15 @@ from clc.checkpoint import resume_checkpoint, save_checkpoint
 from clc.data import CropSampler, PictureSet, centre_crops, random_patches, read_folders
 from clc.errors import ClcError, InputError
 from clc.fusion import AlignedPixels
-from clc.klt import klt_basis, start_from_klt
+from clc.klt import klt_basis, spread_hyper_latents, start_from_klt
 from clc.losses import rate_distortion_loss
 from clc.model import MIDDLE_QUALITY_Q6, Model, ModelConfig
 from clc.pairs import MARGIN_PX, Pair, PairSampler, disturb
 from clc.references import ENTRY_PX, ReferenceBank
+from clc.validation import rd_points
 
 logger = logging.getLogger(__name__)
 
-VALIDATION_QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
 MAX_BAD_STEPS = 3
 Report = Callable[[dict[str, Any]], None]
 
@@ -52,9 +52,11 @@ class TrainingConfig:
     linear_rate_factor: float = 0.1
     warmup_steps: int = 200
     decay_from: float = 0.4
+    rounded_from: float = 0.5
     batch_px: int = 8 * 128 * 128
     crops: tuple[tuple[float, int], ...] = ((0.0, 128), (0.65, 256))
     reference_share: float = 0.5
+    hyper_warmup_steps: int = 900
     aligned_share: float = 0.5
     real_share: float = 0.5
     refresh_steps: int = 1500
@@ -70,6 +72,10 @@ class TrainingConfig:
     def crop_px(self, progress: float) -> int:
         """Side of the crops at a share of the budget, 0..1."""
         return [crop for start, crop in self.crops if progress >= start][-1]
+
+    def rounded_share(self, progress: float) -> float:
+        """Share of the rate that is taken from rounded latents, the rest from noisy ones: half, then all."""
+        return 0.5 if progress < self.rounded_from else 1.0
 
     def rate_factor(self, progress: float, step: int) -> float:
         """Factor of the learning rate: warm-up by steps, constant, then linear to zero over the rest of the budget."""
@@ -103,6 +109,7 @@ class Trainer:
         self.noise = torch.Generator().manual_seed(config.seed)
         self.bank = make_bank(entries)
         self.step, self.minutes, self.bad_steps = 0, 0.0, 0
+        self.hyper_warmup_steps = 0
         self.log: list[dict[str, Any]] = []
         self.ema: dict[str, Tensor] = {}
         self.described_by: dict[str, Tensor] = {}
@@ -119,6 +126,8 @@ class Trainer:
         """Starts from the KLT of the training pictures."""
         basis = klt_basis(self.training.pictures, self.config.model.latents, self.sampler_rng)
         start_from_klt(self.model, basis)
+        spread_hyper_latents(self.model, self.validation)
+        self.hyper_warmup_steps = self.config.hyper_warmup_steps
         self._reset_average()
 
     def start_from(self, weights: dict[str, Tensor]) -> None:
@@ -150,14 +159,16 @@ class Trainer:
             self.refresh_bank()
         y = self.model.g_a(x, aligned)
         tokens = self._tokens(y, photos)
-        result = self.model(y, quality, tokens, present, aligned=aligned, generator=self.noise)
-        loss = rate_distortion_loss(result, x, quality / 64.0)
+        share = config.rounded_share(progress)
+        result = self.model(y, quality, tokens, present, aligned=aligned, rounded_share=share, generator=self.noise)
+        charged = min(1.0, 0.05 + self.step / max(1, self.hyper_warmup_steps))
+        loss = rate_distortion_loss(result._replace(z_bits=result.z_bits * charged), x, quality / 64.0)
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip))
         if not np.isfinite(norm):
             self._count_bad_step(photos)
-            return {"loss": float("nan"), "bpp": float("nan"), "psnr_db": float("nan"), "grad_norm": norm}
+            return {**dict.fromkeys(("loss", "bpp", "psnr_db", "z_bpp"), float("nan")), "grad_norm": norm}
         self.optimiser.step()
         self._update_average()
         self.step += 1
@@ -166,6 +177,7 @@ class Trainer:
             "loss": loss.total.item(),
             "bpp": loss.bpp.detach().mean().item(),
             "psnr_db": psnr.item(),
+            "z_bpp": result.z_bits.mean().item() / x.shape[-1] ** 2,
             "grad_norm": norm,
         }
 
@@ -217,8 +229,8 @@ class Trainer:
         middle = self.validation[:, :, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
         levels, inside = disturb(self.validation.float(), np.random.default_rng(1))
         aligned = AlignedPixels(levels, inside, torch.ones(len(levels), 1, 1, 1))
-        rates, psnrs = self._rd_points(middle, None)
-        rates_aligned, psnrs_aligned = self._rd_points(middle, aligned)
+        rates, psnrs = rd_points(self.model, middle, None)
+        rates_aligned, psnrs_aligned = rd_points(self.model, middle, aligned)
         self.copy_parameters(kept)
         return {
             "validation_bpp": rates,
@@ -226,26 +238,6 @@ class Trainer:
             "aligned_bpp": rates_aligned,
             "aligned_psnr_db": psnrs_aligned,
         }
-
-    def _rd_points(self, crops: Tensor, aligned: AlignedPixels | None) -> tuple[list[float], list[float]]:
-        noise = torch.Generator().manual_seed(1)
-        rates, psnrs = [], []
-        for quality in VALIDATION_QUALITIES:
-            bpp, psnr = [], []
-            for start in range(0, len(crops), 4):
-                x = crops[start : start + 4].float() / 255.0
-                seen = None if aligned is None else AlignedPixels(*(part[start : start + 4] for part in aligned))
-                level = torch.full((len(x),), round(quality * 64))
-                absent = torch.zeros(len(x), dtype=torch.bool)
-                no_tokens = torch.zeros(len(x), 0, self.config.model.token)
-                y = self.model.g_a(x, seen)
-                result = self.model(y, level, no_tokens, absent, aligned=seen, generator=noise)
-                loss = rate_distortion_loss(result._replace(x_hat=result.x_hat.clamp(0, 1)), x, level / 64.0)
-                bpp.append(loss.bpp)
-                psnr.append(-10.0 * torch.log10(loss.mse))
-            rates.append(torch.cat(bpp).mean().item())
-            psnrs.append(torch.cat(psnr).mean().item())
-        return rates, psnrs
 
     @torch.no_grad()
     def copy_parameters(self, values: dict[str, Tensor]) -> None:
@@ -376,6 +368,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ClcError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    finally:
+        torch.set_flush_denormal(False)
     return 0
 
 

@@ -79,9 +79,7 @@ def test_breach_of_the_layers_is_seen(layer: str, source: str) -> None:
 
 def test_only_the_range_coder_touches_the_unsafe_coder() -> None:
     touching = {
-        named(path)
-        for path in SOURCES
-        if "compressai.ans" in imported(path.read_text()) | constants(path.read_text())
+        named(path) for path in SOURCES if "compressai.ans" in imported(path.read_text()) | constants(path.read_text())
     }
     assert touching <= {"clc/rangecoder.py"}
 

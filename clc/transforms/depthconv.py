@@ -146,3 +146,7 @@ class DepthConvHyperAnalysis(HyperAnalysis):
         h = self.first(h)
         h = self.second(self.to_half(F.pixel_unshuffle(h, 2)))
         return self.to_quarter(F.pixel_unshuffle(F.leaky_relu(h, SLOPE), 2))
+
+    def last_layer(self) -> nn.Conv2d:
+        """See `HyperAnalysis`."""
+        return self.to_quarter

@@ -71,6 +71,10 @@ class HyperAnalysis(nn.Module, ABC):
     def forward(self, y: Tensor, aligned: AlignedLatents | None = None) -> Tensor:
         """Latents to hyper-latents."""
 
+    @abstractmethod
+    def last_layer(self) -> nn.Conv2d:
+        """The convolution that makes z; its weight is scaled when training starts (`clc.klt.spread_hyper_latents`)."""
+
 
 class Transforms(NamedTuple):
     """The three transforms of one backbone."""

@@ -195,6 +195,10 @@ class TcmHyperAnalysis(HyperAnalysis):
         z: Tensor = self.leave(self.mixed(h))
         return z
 
+    def last_layer(self) -> nn.Conv2d:
+        """See `HyperAnalysis`."""
+        return self.leave
+
 
 def _pixels_at_eighth(aligned: AlignedPixels) -> Tensor:
     """Warped pixels and their coverage by 8x8 blocks (B, 193, H/8, W/8)."""

@@ -78,6 +78,22 @@ def test_an_unknown_way_of_using_references_is_refused(shipped: Codec, photo: Pi
         shipped.encode(photo, 50, references)
 
 
+@pytest.mark.parametrize("effort", [-1, 10, 2.5, "5"])
+def test_an_unknown_effort_is_refused(shipped: Codec, photo: Picture, effort: object) -> None:
+    with pytest.raises(InputError, match="effort must be"):
+        shipped.encode(photo, 50, effort=effort)
+
+
+def test_refinement_lowers_rate_plus_lambda_distortion(shipped: Codec, photo: Picture) -> None:
+    small = np.ascontiguousarray(photo[:120, :136])
+    plain, refined = (shipped.encode(small, 50, "none", effort=effort) for effort in (5, 6))
+    assert cost(small, shipped, refined) < cost(small, shipped, plain)
+
+
+def test_without_effort_no_reference_is_tried(shipped: Codec, photo: Picture) -> None:
+    assert shipped.encode(photo, 90, effort=0) == shipped.encode(photo, 90, "none")
+
+
 def test_an_entry_that_does_not_exist_is_refused(shipped: Codec, photo: Picture) -> None:
     with pytest.raises(InputError, match="entries 0"):
         shipped.encode(photo, 50, "tokens", entries=[100_000])

@@ -69,7 +69,8 @@ def test_the_default_model_computes_what_it_always_did(fresh: Model) -> None:
     for is_aligned, expected in PASSES.items():
         aligned = references if is_aligned else None
         y = model.g_a(x, aligned)
-        done = model(y, torch.tensor([800, 5000]), tokens, present, aligned=aligned, generator=generator)
+        quality = torch.tensor([800, 5000])
+        done = model(y, quality, tokens, present, aligned=aligned, rounded_share=0.0, generator=generator)
         found = [value.detach().double().sum().item() for value in (y, done.x_hat, done.y_bits, done.z_bits)]
         assert found == pytest.approx(expected, rel=1e-4, abs=1e-2)
 

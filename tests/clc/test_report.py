@@ -15,7 +15,7 @@ from clc.plot import DARK, LIGHT, draw_rd
 from clc.report import Report, quality_near, render, telling_pictures
 from clc.summary import summarise, versions
 
-EVIL = "<script>alert(1)</script> & \"x\".png"
+EVIL = '<script>alert(1)</script> & "x".png'
 QUALITIES = (10.0, 30.0, 60.0, 90.0)
 
 

@@ -54,6 +54,16 @@ def test_a_run_ends_at_its_steps_and_leaves_weights_and_log(
     assert last["validation_bpp"] == sorted(last["validation_bpp"])
 
 
+def test_a_fresh_start_leaves_z_alive_at_every_rate(data: PictureSet, entries: PictureSet, tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, data, entries, tmp_path)
+    trainer.start_fresh()
+    x = trainer.validation[:, :, :256, :256].float() / 255.0
+    for quality in (0, 3200, 6400):
+        with torch.no_grad():
+            z = trainer.model.h_a(trainer.model.g_a(x) / trainer.model.gains.step(torch.tensor([quality])))
+        assert (torch.round(z) != 0).float().mean() > 0.3
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
     data: PictureSet, entries: PictureSet, tmp_path: Path
 ) -> None:

@@ -169,9 +169,7 @@ def test_a_codec_that_fails_on_one_picture_costs_that_picture(workspace, codec, 
             return super().encode(image_HW3, quality, references)
 
     monkeypatch.setattr("flows.subject.Codec.load", lambda folder: Fails())
-    result = resolve(
-        workspace, "evaluate-codec", evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped")
-    )
+    result = resolve(workspace, "evaluate-codec", evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped"))
     assert result.manifest.summary["failed_rows"] == 5
     assert result.manifest.summary["pictures"] == {"natural": 1, "pair": 1}
     assert "a picture it cannot code" in result.manifest.summary["left_out"][0]

@@ -12,11 +12,13 @@ from storage.tables import read_table, write_table
 
 def sample() -> pa.Table:
     generator = random.Random(1)  # noqa: S311
-    return pa.table({
-        "item_id": [f"item-{index:04d}" for index in range(500)],
-        "value": [generator.random() for _ in range(500)],
-        "note": pa.array([None if index % 3 else "noted" for index in range(500)], pa.string()),
-    })
+    return pa.table(
+        {
+            "item_id": [f"item-{index:04d}" for index in range(500)],
+            "value": [generator.random() for _ in range(500)],
+            "note": pa.array([None if index % 3 else "noted" for index in range(500)], pa.string()),
+        }
+    )
 
 
 def test_table_round_trips_and_columns_are_chosen(tmp_path: Path) -> None:
