@@ -3,9 +3,9 @@
     level    key pictures tried    of these aligned at once    steps of refinement
     0        none, nor tokens      -                           -
     1, 2     2, 4                  1                           -
-    3, 4     4, 6                  2                           -
-    5        8 (the default)       3                           -
-    6 to 9   8                     3                           25, 100, 400, 1000
+    3, 4     8, 12                 2                           -
+    5        16 (the default)      3                           -
+    6 to 9   16                    3                           25, 100, 400, 1000
 
 Refinement moves the latents of this one picture against the frozen decoder, by the gradient of rate + lambda *
 distortion (Campos et al., "Content adaptive optimization for neural image compression", CVPRW 2019). It works on tiles,
@@ -43,16 +43,14 @@ _LEVELS = (
     Effort(0, 0, 0),
     Effort(2, 1, 0),
     Effort(4, 1, 0),
-    Effort(4, 2, 0),
-    Effort(6, 2, 0),
-    Effort(8, 3, 0),
-    Effort(8, 3, 25),
-    Effort(8, 3, 100),
-    Effort(8, 3, 400),
-    Effort(8, 3, 1000),
+    Effort(8, 2, 0),
+    Effort(12, 2, 0),
+    Effort(16, 3, 0),
+    Effort(16, 3, 25),
+    Effort(16, 3, 100),
+    Effort(16, 3, 400),
+    Effort(16, 3, 1000),
 )
-
-
 DEFAULT = _LEVELS[DEFAULT_EFFORT]
 
 

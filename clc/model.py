@@ -48,7 +48,7 @@ Picture = npt.NDArray[np.uint8]
 
 
 class TrainingPass(NamedTuple):
-    """`x_hat` (B, 3, H, W) unclamped; `y_bits` and `z_bits` (B,): estimated bits of each picture; `y_hat` in symbols."""
+    """`x_hat` (B, 3, H, W) unclamped; `y_bits` and `z_bits` (B,): estimated bits; `y_hat` in symbols."""
 
     x_hat: Tensor
     y_bits: Tensor

@@ -76,6 +76,11 @@ class Registrar:
 
     def register(self, target_HW3: Picture, entry: int) -> Registration | None:
         """How uint8 (H, W, 3) lies in the key picture of `entry`; None where it does not fit."""
+        located = self.locate(target_HW3, entry)
+        return None if located is None else self.refine(target_HW3, entry, located)
+
+    def locate(self, target_HW3: Picture, entry: int) -> Registration | None:
+        """The same by a homography only, for a fifth of the time: for choosing among entries."""
         if self._target is None or self._target[0] is not target_HW3:
             self._target = (target_HW3, find_features(target_HW3))
         size = target_HW3.shape[0], target_HW3.shape[1]
@@ -83,12 +88,18 @@ class Registrar:
         plain = None if matrix is None else quantise(matrix, size)
         if matrix is None or plain is None:
             return None
-        reference_HW3 = self._pictures(entry)
-        warped = warp(reference_HW3, size, plain)
+        warped = warp(self._pictures(entry), size, plain)
         if not is_same_scene(target_HW3, warped):
             return None
-        alignment, warped = _refine(target_HW3, reference_HW3, plain, warped)
-        return Registration(alignment, plain, float(warped.inside.mean()), agreement_db(target_HW3, warped))
+        return Registration(plain, plain, float(warped.inside.mean()), agreement_db(target_HW3, warped))
+
+    def refine(self, target_HW3: Picture, entry: int, located: Registration) -> Registration:
+        """Adds mesh and brightness to what `locate` found, as far as they pay."""
+        size = target_HW3.shape[0], target_HW3.shape[1]
+        reference_HW3 = self._pictures(entry)
+        warped = warp(reference_HW3, size, located.plain)
+        alignment, warped = _refine(target_HW3, reference_HW3, located.plain, warped)
+        return Registration(alignment, located.plain, located.coverage, agreement_db(target_HW3, warped))
 
 
 def find_features(picture_HW3: Picture) -> Features:

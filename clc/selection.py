@@ -89,20 +89,16 @@ class Selector:
         return ranked if entries is None else [entry for entry in ranked if entry in set(entries)]
 
     def _aligned(self, image_HW3: Picture, ranked: list[int], effort: Effort) -> list[Choice]:
-        candidates = [entry for entry in ranked if entry in self._entries.pictures][: effort.registered]
-        fitting = []
-        for entry in candidates:
-            registration = self._registrar.register(image_HW3, entry)
-            if registration is not None and registration.coverage >= LEAST_COVERAGE:
-                fitting.append((entry, registration))
-        if not fitting:
-            return []
-        fitting.sort(key=lambda pair: -_worth(pair[1]))
-        choices = [_choice(fitting[:1])]
-        if fitting[0][1].alignment.mesh is not None:
-            choices.append(Choice((fitting[0][0],), (fitting[0][1].plain,)))
-        choices += [_choice(fitting[:count]) for count in range(2, min(effort.aligned, len(fitting)) + 1)]
-        return choices
+        """The best key picture, then the best two and so on; what the first leaves uncovered the next may show."""
+        located = []
+        for entry in [entry for entry in ranked if entry in self._entries.pictures][: effort.registered]:
+            found = self._registrar.locate(image_HW3, entry)
+            if found is not None and found.coverage >= LEAST_COVERAGE:
+                located.append((entry, found))
+        located.sort(key=lambda pair: -_worth(pair[1]))
+        refined = [(e, self._registrar.refine(image_HW3, e, found)) for e, found in located[: effort.aligned]]
+        refined.sort(key=lambda pair: -_worth(pair[1]))
+        return [_choice(refined[:count]) for count in range(1, len(refined) + 1)]
 
 
 def _choice(fitting: Sequence[tuple[int, Registration]]) -> Choice:
