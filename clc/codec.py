@@ -29,6 +29,7 @@ from clc.latents import Conditions, Decoded, Trace, aligned_latents, check_paylo
 from clc.limits import check_size
 from clc.model import STRIDE_Z, Picture, channels_last, padded, rate_distortion_lambda
 from clc.selection import Choice, References, Selector
+from clc.tiling import synthesise
 from clc.transforms.interface import AlignedView
 from clc.warp import compose, warp
 
@@ -208,7 +209,8 @@ class Codec:
         if conditions.aligned is not None and latents.own is not None:
             view = AlignedView(conditions.aligned, latents.own.to_float())
         y_hat = latents.y_hat.float().contiguous(memory_format=torch.channels_last)
-        x_hat = self._model.g_s(y_hat, gains.step(quality), gains.modulation(quality), latents.a.float(), view)
+        step, film = gains.step(quality), gains.modulation(quality)
+        x_hat = synthesise(self._model.g_s, y_hat, step, film, (latents.a.float(), view))
         cropped = x_hat[0, :, : stream.height, : stream.width]
         pixels = torch.round(cropped.clamp(0.0, 1.0) * 255.0).to(torch.uint8)
         image: Picture = pixels.permute(1, 2, 0).contiguous().cpu().numpy()

@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clc import tiling
 from clc.configuration import ModelConfig as ModelConfig
 from clc.entropy import PHASES, QUALITY_TOP_Q6, SCALE_LEVELS, Context, Prior, checkerboard
 from clc.exact import compand
@@ -135,7 +136,7 @@ class Model(nn.Module):
     def analyse(self, image_HW3: Picture, aligned: AlignedPixels | None = None) -> Tensor:
         """Latents y (1, M, h, w) of a uint8 picture, padded by its edges to multiples of 64 px; h, w multiples of 4."""
         pixels = padded(torch.from_numpy(image_HW3.copy()).to(self.gains.log_step.device)) / 255.0
-        return self.g_a(pixels.contiguous(memory_format=torch.channels_last), aligned)
+        return tiling.analyse(self.g_a, pixels.contiguous(memory_format=torch.channels_last), aligned)
 
     @torch.no_grad()
     def describe(self, y: Tensor) -> npt.NDArray[np.float32]:

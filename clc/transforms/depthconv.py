@@ -28,6 +28,8 @@ from clc.transforms.interface import (
     shown,
 )
 
+REACH = 4
+
 
 class DepthConvBlock(nn.Module):
     """1x1 - activation - depthwise 3x3 - 1x1, then a two-layer 1x1 network, each with a residual: (B, C, H, W) kept."""
@@ -73,6 +75,10 @@ class DepthConvAnalysis(Analysis):
             deep = deep + self.eighth_aligned(torch.cat(seen, dim=1)) * aligned.present
         deep = F.pixel_unshuffle(self.eighth[1:](deep), 2)
         return self.linear(F.pixel_unshuffle(centred, PATCH_PX)) + self.leave(self.sixteenth(deep))
+
+    def reach(self) -> int:
+        """3 blocks at 1/16 and 2 at 1/8, each with one 3x3 convolution: 4 latents."""
+        return REACH
 
     def linear_path(self) -> nn.Conv2d:
         """The KLT."""
@@ -120,6 +126,10 @@ class DepthConvSynthesis(Synthesis):
         taken = self.take_over(deep) * pixels.present
         of_coarse, of_fine = (F.pixel_shuffle(part, 8) for part in taken.chunk(2, dim=1))
         return smooth + of_coarse * (missing - fine) + of_fine * fine + F.pixel_shuffle(self.leave(deep), 8) + 0.5
+
+    def reach(self) -> int:
+        """3 blocks at 1/16 and 2 at 1/8, each with one 3x3 convolution: 4 latents."""
+        return REACH
 
     def linear_path(self) -> nn.Conv2d:
         """The inverse KLT."""

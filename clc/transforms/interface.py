@@ -44,6 +44,10 @@ class Analysis(nn.Module, ABC):
         """The 1x1 convolution (768 -> M) of 16x16 patches that the latents follow, where the backbone has one."""
         return None
 
+    def reach(self) -> int | None:
+        """Beyond how many latents (16 px) nothing influences one; None where all of the picture may."""
+        return None
+
 
 class Synthesis(nn.Module, ABC):
     """g_s: y_hat in symbol units, step sizes, rate-level vectors and reference features -> pictures (B, 3, H, W).
@@ -61,6 +65,10 @@ class Synthesis(nn.Module, ABC):
 
     def linear_path(self) -> nn.Conv2d | None:
         """The 1x1 convolution (M -> 768) that inverts `Analysis.linear_path`, where the backbone has one."""
+        return None
+
+    def reach(self) -> int | None:
+        """See `Analysis.reach`."""
         return None
 
 
