@@ -10,7 +10,7 @@ Pillow to open and save `.clc` files (`clc.pillow_plugin`); it costs no torch an
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from clc.errors import (
     BitstreamError,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from clc.codec import Codec
+    from clc.selection import References
 
 __all__ = [
     "BitstreamError",
@@ -42,9 +43,7 @@ __all__ = [
 ]
 
 
-def encode(
-    image_HW3: npt.NDArray[np.uint8], quality: float = 50.0, references: Literal["auto", "none"] = "auto"
-) -> bytes:
+def encode(image_HW3: npt.NDArray[np.uint8], quality: float = 50.0, references: References = "auto") -> bytes:
     """Codes a uint8 (H, W, 3) RGB picture with the shipped bundle; see `clc.codec.Codec.encode`."""
     return _shipped().encode(image_HW3, quality, references)
 
