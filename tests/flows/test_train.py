@@ -94,6 +94,26 @@ def test_the_same_parameters_train_once_and_other_weights_again(workspace: Works
     assert trained(workspace, start=first.key).key != first.key
 
 
+def test_key_pictures_are_kept_whole_and_their_overlaps_trained_on(workspace: Workspace, photo: Picture) -> None:
+    stage = trained(workspace, key_pictures=2)
+    entries = Codec.load(stage.directory / "bundle").bundle.entries
+    assert len(entries) == 6
+    assert sorted(entries.pictures) == [4, 5]
+    kept = [entry["name"] for entry in entries.provenance[4:]]
+    assert kept == stage.manifest.summary["key_pictures"]
+    whole = dict(zip([f"n{n}" for n in range(5)], patches_of(photo, 256), strict=True))
+    for entry, name in zip((4, 5), kept, strict=True):
+        assert np.array_equal(entries.pictures[entry].read(), whole[name])
+    assert stage.manifest.summary["pairs"] > 0
+
+
+def test_more_key_pictures_than_pictures_are_refused(workspace: Workspace) -> None:
+    with pytest.raises(InputError, match="6 key pictures asked for, from 5 pictures"):
+        trained(workspace, key_pictures=6)
+    with pytest.raises(InputError, match="key_pictures is -1"):
+        trained(workspace, key_pictures=-1)
+
+
 def test_wrong_starts_and_budgets_are_told(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="neither a bundle nor the weights"):
         trained(workspace, start=str(tmp_path))
