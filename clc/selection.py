@@ -6,6 +6,7 @@ codec codes the picture with each proposal and keeps the one with the least rate
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -27,6 +28,7 @@ References = Literal["auto", "none", "tokens", "aligned"] | int
 
 MODES = ("auto", "none", "tokens", "aligned")
 LEAST_COVERAGE = 0.03
+REMEMBERED = 8
 
 
 class Choice(NamedTuple):
@@ -43,6 +45,7 @@ class Selector:
         self, entries: EntryTable, config: ModelConfig, backbone: Backbone, picture_of: Callable[[int], Picture]
     ) -> None:
         self._entries, self._config, self._backbone, self._picture_of = entries, config, backbone, picture_of
+        self._found: dict[tuple[object, ...], list[Choice]] = {}
 
     @cached_property
     def _index(self) -> Index:
@@ -60,7 +63,8 @@ class Selector:
     ) -> list[Choice]:
         """The choices worth coding, "no reference" first unless tokens are asked for.
 
-        `entries` restricts the search. Raises `InputError` for a mode or an entry that does not exist.
+        `entries` restricts the search. What was found for a picture is remembered: coding it at several qualities
+        searches once. Raises `InputError` for a mode or an entry that does not exist.
         """
         if references not in ("auto", "none", "tokens", "aligned") and not _is_count(references):
             raise InputError(
@@ -68,9 +72,20 @@ class Selector:
             )
         if entries is not None and not all(0 <= entry < len(self._entries) for entry in entries):
             raise InputError(f"the dictionary has entries 0..{len(self._entries) - 1}, not {list(entries)}")
-        at_most = references if isinstance(references, int) else MAX_REFERENCES
-        if references == "none" or at_most == 0 or not effort.registered:
+        if references == "none" or references == 0 or not effort.registered:
             return [Choice()]
+        named = None if entries is None else tuple(entries)
+        key = (zlib.crc32(image_HW3.tobytes()), image_HW3.shape, references, named, effort)
+        if key not in self._found:
+            self._found[key] = self._search(image_HW3, references, named, effort)
+            while len(self._found) > REMEMBERED:
+                del self._found[next(iter(self._found))]
+        return self._found[key]
+
+    def _search(
+        self, image_HW3: Picture, references: References, entries: tuple[int, ...] | None, effort: Effort
+    ) -> list[Choice]:
+        at_most = references if isinstance(references, int) else MAX_REFERENCES
         ranked = self._ranked(image_HW3, entries)
         tokens = Choice(tuple(ranked[: min(self._config.token_references, at_most)]))
         if references == "tokens":
