@@ -111,3 +111,22 @@ def test_a_width_that_the_files_do_not_have_is_refused(bundle: Path, width: str,
     (bundle / "manifest.json").write_bytes(canonical_json(manifest))
     with pytest.raises((StorageError, InputError)):
         Bundle.load(bundle)
+
+
+@pytest.mark.parametrize("width", ["narrow", "wide", "hyper", "features", "context", "aligned", "token"])
+@pytest.mark.parametrize("value", [0, -1, 1 << 30, "64", 64.5, None])
+def test_a_width_that_no_model_can_have_is_refused_before_memory(bundle: Path, width: str, value: object) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_bytes())
+    manifest["model"][width] = value
+    (bundle / "manifest.json").write_bytes(canonical_json(manifest))
+    with pytest.raises(InputError, match="whole number"):
+        Bundle.load(bundle)
+
+
+@pytest.mark.parametrize("slices", [[], [0], [1 << 20], ["16"]])
+def test_slices_that_no_model_can_have_are_refused(bundle: Path, slices: list[object]) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_bytes())
+    manifest["model"]["slices"] = slices
+    (bundle / "manifest.json").write_bytes(canonical_json(manifest))
+    with pytest.raises(InputError, match="whole number"):
+        Bundle.load(bundle)
