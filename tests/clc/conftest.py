@@ -44,7 +44,9 @@ class ContainerCodec:
     def __init__(self) -> None:
         self.asked_for: list[tuple[float, object]] = []
 
-    def encode(self, image_HW3: NDArray[np.uint8], quality: float = 50.0, references: object = "auto") -> bytes:
+    def encode(
+        self, image_HW3: NDArray[np.uint8], quality: float = 50.0, references: object = "auto", *, effort: int = 5
+    ) -> bytes:
         self.asked_for.append((quality, references))
         if not 0 <= quality <= 100:
             raise InputError(f"the quality must lie within 0 and 100, not {quality}")
