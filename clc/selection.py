@@ -66,10 +66,8 @@ class Selector:
         `entries` restricts the search. What was found for a picture is remembered: coding it at several qualities
         searches once. Raises `InputError` for a mode or an entry that does not exist.
         """
-        if references not in ("auto", "none", "tokens", "aligned") and not _is_count(references):
-            raise InputError(
-                f"references must be auto, none, tokens, aligned or 0..{MAX_REFERENCES}, not {references!r}"
-            )
+        if references not in MODES and not _is_count(references):
+            raise InputError(f"references must be {', '.join(MODES)} or 0..{MAX_REFERENCES}, not {references!r}")
         if entries is not None and not all(0 <= entry < len(self._entries) for entry in entries):
             raise InputError(f"the dictionary has entries 0..{len(self._entries) - 1}, not {list(entries)}")
         if references == "none" or references == 0 or not effort.registered:

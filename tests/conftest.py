@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from clc.codec import Codec
+from clc.configuration import ModelConfig
 from clc.images import read_image
 
 # Prefect makes its folder when it is imported; the tests' lies neither in a workspace nor in the user's home.
@@ -23,6 +24,10 @@ settings.register_profile("clc", deadline=None)
 settings.load_profile("clc")
 
 Picture = npt.NDArray[np.uint8]
+
+SMALL = ModelConfig(
+    slices=(8, 8), narrow=16, wide=16, hyper=8, hyper_width=8, features=16, token=8, reference=8, aligned=8, context=16
+)
 
 
 @pytest.fixture(scope="session")

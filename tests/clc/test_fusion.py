@@ -8,11 +8,8 @@ from clc.errors import InputError
 from clc.exact import GridExp2, exp2_table
 from clc.fusion import AlignedPixels
 from clc.klt import follow_analysis
-from clc.model import Model, ModelConfig, make_prior
-
-SMALL = ModelConfig(
-    slices=(8, 8), narrow=16, wide=16, hyper=8, hyper_width=8, features=16, token=8, reference=8, aligned=8, context=16
-)
+from clc.model import Model, make_prior
+from tests.conftest import SMALL
 
 
 @pytest.fixture

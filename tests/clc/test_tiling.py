@@ -6,12 +6,9 @@ import torch
 
 from clc import tiling
 from clc.fusion import AlignedLatents, AlignedPixels
-from clc.model import Model, ModelConfig
+from clc.model import Model
 from clc.transforms.interface import AlignedView
-
-SMALL = ModelConfig(
-    slices=(8, 8), narrow=16, wide=16, hyper=8, hyper_width=8, features=16, token=8, reference=8, aligned=8, context=16
-)
+from tests.conftest import SMALL
 
 
 @pytest.fixture
