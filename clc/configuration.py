@@ -18,6 +18,8 @@ CONDITIONERS = ("none", "dictionary")
 WIDTHS = ("narrow", "wide", "hyper", "hyper_width", "features", "token", "reference", "aligned", "context")
 MAX_WIDTH = 2048
 MAX_KNOTS = 101
+BEFORE = {"refresh_before": 0, "alignment_scales": 1, "residual_prediction": False}
+"""What JSON means that lacks these fields: models made before they existed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +31,12 @@ class ModelConfig:
 
     The switches, all as the shipped model has them by default: `conditioner` says what the latents are conditioned on;
     `matching` is CLM and `synthesis` CLS; `learned_tokens` counts the tokens beside those of references, 0 for none;
-    `residual_prediction` adds the predicted error of rounding before g_s. Training only: `cache` conditions on stored
-    latents of entries, `perturbation` is the probability that a reference is a wrong one. Encoder only: `multi_query`
-    asks the dictionary with a turned copy too, `references` is the paper's M, for training also.
+    `refresh_before` is the slice before which CLM asks once more, knowing the slices decoded by then, 0 for never;
+    `alignment_scales` is 1 or 2, the scales at which F_a works; `residual_prediction` adds the predicted error of
+    rounding before g_s. Training only: `cache` conditions on stored latents of entries, `perturbation` is the
+    probability that a reference is a wrong one, `sampling` the spread with which the means are sampled (CLC Eq. 5), as
+    a share of their scale. Encoder only: `multi_query` asks the dictionary with a turned copy too, `references` is the
+    paper's M, for training also.
 
     Raises `InputError` for a value out of range.
     """
@@ -52,9 +57,12 @@ class ModelConfig:
     matching: bool = True
     synthesis: bool = True
     learned_tokens: int = 16
-    residual_prediction: bool = False
+    refresh_before: int = 2
+    alignment_scales: int = 2
+    residual_prediction: bool = True
     cache: bool = True
     perturbation: float = 0.0
+    sampling: float = 0.0
     multi_query: bool = True
     references: int = 3
 
@@ -73,6 +81,10 @@ class ModelConfig:
             raise InputError(f"references is {self.references}, but must lie within 1 and {MAX_REFERENCES}")
         if not 0.0 <= self.perturbation <= 1.0 or self.learned_tokens < 0:
             raise InputError("perturbation is a probability, 0 to 1, and learned_tokens a count")
+        if not 0.0 <= self.sampling <= 1.0 or self.alignment_scales not in (1, 2):
+            raise InputError("sampling is a share of the scale, 0 to 1, and alignment_scales is 1 or 2")
+        if not 0 <= self.refresh_before < len(self.slices):
+            raise InputError(f"refresh_before is {self.refresh_before}, but must be one of the slices, or 0 for never")
 
     @property
     def latents(self) -> int:
@@ -93,13 +105,19 @@ class ModelConfig:
         """As a JSON object."""
         return {**asdict(self), "slices": list(self.slices)}
 
+    @property
+    def before_refresh(self) -> int:
+        """How many latent channels CLM knows when it asks once more; 0 where it does not."""
+        asks = self.conditioner == "dictionary" and self.matching
+        return sum(self.slices[: self.refresh_before]) if asks else 0
+
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> ModelConfig:
-        """The inverse of `to_json`; a missing field has its default.
+        """The inverse of `to_json`; a missing field is that of `BEFORE`, or else its default.
 
         Raises `TypeError` for an unknown field and `KeyError` without `slices`.
         """
-        return cls(**{**fields, "slices": tuple(fields["slices"])})
+        return cls(**{**BEFORE, **fields, "slices": tuple(fields["slices"])})
 
 
 def tcm_config(n: int = 64) -> ModelConfig:

@@ -3,7 +3,7 @@
     z_hat -- h_s --+-- h --+---------------------------+
     quality -------+       |                           |
                            CLM with tokens -- a -------+-- slice i, phase 0, 1 --> mean (q6), scale index (0..63)
-                                                       |
+                              |                        |
                            slices < i, first phase ----+
                                                        |
     warped reference -- clc.fusion -- r, features -----+
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from clc.configuration import ModelConfig
 from clc.exact import MEAN_BITS, MEAN_LIMIT, GridConv2d, GridTable, activate, compand, snap
 from clc.fusion import AlignedLatents, Fusion, SliceFusion
-from clc.matching import make_conditioner
+from clc.matching import Memory, make_conditioner
 
 PHASES = 2
 SCALE_LEVELS = 64
@@ -40,11 +40,15 @@ class SliceParameters(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What the slices are conditioned on: h (B, C, h, w), a (B, A, h, w) of `clc.matching`, an aligned reference."""
+    """What the slices are conditioned on: h (B, C, h, w), a (B, A, h, w) of `clc.matching`, an aligned reference.
+
+    `memory` is what a was found in and may be found in once more.
+    """
 
     h: Tensor
     a: Tensor
     own: AlignedLatents | None = None
+    memory: Memory | None = None
 
 
 def checkerboard(phase: int, like: Tensor) -> Tensor:
@@ -167,6 +171,7 @@ class Prior(nn.Module):
         self.levels = GridTable(config.knots, features, spread=0.1, is_exact=is_exact)
         self.h_s = HyperSynthesis(config.hyper, 96, features, is_exact=is_exact)
         self.matching = make_conditioner(config, is_exact=is_exact)
+        self.refresh_before = config.refresh_before if config.before_refresh else 0
         self.fusion = Fusion(sum(slices), config.aligned, config.knots, is_exact=is_exact)
         conditioning = config.conditioning
         is_synthesised = config.synthesis and conditioning > 0
@@ -180,6 +185,19 @@ class Prior(nn.Module):
     def hyper_features(self, z_hat: Tensor, quality_q6_B: Tensor) -> Tensor:
         """z_hat (B, Z, h/4, w/4) and quality (int64 (B,), 64 units a quality step) -> h (B, C, h, w)."""
         return self.h_s(z_hat, self.levels.interpolate(quality_q6_B, QUALITY_TOP_Q6))
+
+    def context(
+        self, h: Tensor, tokens_BNT: Tensor, present_B: Tensor | None = None, own: AlignedLatents | None = None
+    ) -> Context:
+        """What the first slice is conditioned on, from hyper features, tokens of references and an aligned one."""
+        memory = self.matching.remember(tokens_BNT, present_B)
+        return Context(h, self.matching(h, memory), own, memory)
+
+    def refreshed(self, index: int, context: Context, decoded: list[Tensor]) -> Context:
+        """The context of slice `index`: the same, or before slice `refresh_before` with a found anew."""
+        if not self.refresh_before or index != self.refresh_before:
+            return context
+        return context._replace(a=self.matching(context.h, context.memory, decoded))
 
     def inverse_step(self, quality_q6_B: Tensor) -> Tensor:
         """1 / step (B, M, 1, 1) as the exact path has it, see `Fusion.inverse_step`."""

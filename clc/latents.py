@@ -1,6 +1,6 @@
 """Latents to payload and back: the exact path, walked once for encoding and for decoding by the same function.
 
-    z_hat --> h --> a --> for each slice, for each phase: mean, scale --> symbols --> y_hat
+    z_hat --> h --> a --> for each slice: a again, for each phase: mean, scale --> symbols --> y_hat
 
 `walk` is that path. The encoder's exchange turns the latents into symbols and pushes them, the decoder's pops them; all
 else is shared, so that both sides see the same numbers. Everything is float64 on grids (`clc.exact`).
@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.entropy import PHASES, SCALE_LEVELS, Context, Prior, checkerboard
+from clc.entropy import PHASES, SCALE_LEVELS, Prior, checkerboard
 from clc.exact import MEAN_BITS
 from clc.fusion import AlignedLatents, AlignedPixels
 from clc.rangecoder import CdfTable, Decoder, Encoder, check_capacity
@@ -71,13 +71,14 @@ def walk(
         trace("aligned features", own.features)
     h = prior.hyper_features(z_hat, quality)
     trace("h", h)
-    a = prior.matching(h, conditions.tokens_1NT)
-    trace("a", a)
-    context = Context(h, a, own)
+    context = prior.context(h, conditions.tokens_1NT, own=own)
+    trace("a", context.a)
     decoded: list[Tensor] = []
     masks = [checkerboard(phase, h) for phase in range(PHASES)]
     channel0 = 0
     for index, channels in enumerate(prior.slices):
+        context = prior.refreshed(index, context, decoded)
+        trace(f"a of slice {index}", context.a)
         base = prior.slice_base(index, context, decoded)
         y_hat: Tensor | None = None
         for phase, mask in enumerate(masks):
@@ -90,7 +91,7 @@ def walk(
             decoded.append(y_hat)
         channel0 += channels
     y_hat = torch.cat(decoded, dim=1)
-    return Decoded(y_hat, a, own, latents_crc32(conditions.header, z_hat, y_hat))
+    return Decoded(y_hat, context.a, own, latents_crc32(conditions.header, z_hat, y_hat))
 
 
 def aligned_latents(prior: Prior, conditions: Conditions) -> AlignedLatents | None:

@@ -1,13 +1,15 @@
 """Conditional latent matching (CLM, CLC section 3.3): from dictionary tokens to a reference feature at every position.
 
-    h (hyper features) --query--+
-                                softmax(q k / t) v = y_m --+
-    tokens of M references -k,v-+                          +-- F_a([h, y_m]) = a
-    learned tokens -------------+
+    h (hyper features) -------query--+
+    slices decoded so far ----query--+
+                                     softmax(q k / t) v = y_m --+
+    tokens of M references ----k, v--+                          +-- F_a([h, y_m]) = a
+    learned tokens ------------k, v--+
 
-The paper computes its queries from y, which a decoder does not have. Ours come from h, which both sides have, so the
-result may enter the prior; it does, and therefore everything here is exact (`clc.exact`). A few learned tokens stand
-beside those of the references, so that the same path serves a picture without references.
+The paper computes its queries from y, which a decoder does not have. Ours come from h, which both sides have, and once
+more, when a few slices are decoded, from these too. So the result may enter the prior; it does, and therefore
+everything here is exact (`clc.exact`). Keys and values are made once for a picture (CLC Eq. 1). A few learned tokens
+stand beside those of the references, so that the same path serves a picture without references.
 
 `Conditioner` is the interface that the prior knows: from h and the tokens of references to a. CLM is the conditioner
 `dictionary`; `none` gives nothing. Another one, such as a prior that a model generates for itself, needs a class here
@@ -18,8 +20,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.configuration import ModelConfig
@@ -31,6 +35,7 @@ from clc.exact import (
     GridSoftmax,
     GridTable,
     activate,
+    compand,
     snap,
 )
 
@@ -57,114 +62,173 @@ class TokenCompression(nn.Module):
         return tokens + (rounded - tokens).detach()
 
 
+class Memory(NamedTuple):
+    """The tokens that a picture may attend to, learned ones first: the KV-cache of one walk.
+
+    `keys` (B, 32, N), `values` (B, N, A); `hidden` bool (B, 1, N) or None: tokens that a picture of a training batch
+    may not see; `is_known` (B, 1, 1, 1) or None: 0 for pictures that may see no token at all.
+    """
+
+    keys: Tensor
+    values: Tensor
+    hidden: Tensor | None = None
+    is_known: Tensor | None = None
+
+
 class Conditioner(nn.Module, ABC):
     """What the latents are conditioned on beside z: h (B, C, h, w) and tokens (B, N, T) -> a (B, A, h, w).
 
-    A decoder runs it before the first latent, so it sees only what both sides have by then, and it is exact.
+    A decoder runs it before the first latent, and once more where `ModelConfig.refresh_before` says so, with the
+    latents decoded by then: it sees only what both sides have, and it is exact.
     """
 
     @abstractmethod
-    def forward(self, h: Tensor, tokens_BNT: Tensor, present_B: Tensor | None = None) -> Tensor:
-        """From hyper features and the tokens of references (N may be 0) to features a, on the activation grid.
+    def remember(self, tokens_BNT: Tensor, present_B: Tensor | None = None) -> Memory | None:
+        """Keys and values of the references' tokens (N may be 0), None where there is nothing to attend to.
 
         `present_B` (bool, training only) hides the references of single pictures of a batch.
         """
+
+    @abstractmethod
+    def forward(self, h: Tensor, memory: Memory | None, decoded: list[Tensor] | None = None) -> Tensor:
+        """From hyper features, memory and the slices `decoded` so far to features a, on the activation grid."""
 
 
 class NoConditioner(Conditioner):
     """The conditioner `none`: a has no channels, whatever the references are."""
 
-    def forward(self, h: Tensor, tokens_BNT: Tensor, present_B: Tensor | None = None) -> Tensor:
-        """Returns (B, 0, h, w)."""
+    def remember(self, tokens_BNT: Tensor, present_B: Tensor | None = None) -> Memory | None:
+        """Returns None."""
         del tokens_BNT, present_B
+        return None
+
+    def forward(self, h: Tensor, memory: Memory | None, decoded: list[Tensor] | None = None) -> Tensor:
+        """Returns (B, 0, h, w)."""
+        del memory, decoded
         return h[:, :0]
 
 
 class Aligned(Conditioner):
-    """A conditioner that ends in the alignment F_a of CLM."""
+    """A conditioner that ends in F_a, which works at full and, with two scales, at half scale; h and w are even."""
 
     is_exact: bool
 
-    def make_alignment(self, inputs: int, reference: int) -> None:
-        """Adds the layers of F_a."""
-        self.enter = GridConv2d(inputs, reference, is_exact=self.is_exact)
-        self.spatial = GridConv2d(reference, reference, 3, groups=reference, is_exact=self.is_exact)
-        self.leave = GridConv2d(reference, reference, is_exact=self.is_exact)
+    def make_alignment(self, inputs: int, config: ModelConfig) -> None:
+        """Adds the layers of F_a; the half scale starts as nothing."""
+        reference, is_exact = config.reference, self.is_exact
+        self.enter = GridConv2d(inputs, reference, is_exact=is_exact)
+        self.spatial = GridConv2d(reference, reference, 3, groups=reference, is_exact=is_exact)
+        self.leave = GridConv2d(reference, reference, is_exact=is_exact)
+        self.coarse, self.coarse_leave = None, None
+        if config.alignment_scales == 2:
+            self.coarse = GridConv2d(reference, reference, 3, groups=reference, is_exact=is_exact)
+            self.coarse_leave = _from_zero(GridConv2d(reference, reference, is_exact=is_exact))
 
     def align(self, known: Tensor) -> Tensor:
         """F_a: what is known at each position (B, .., h, w) -> a (B, A, h, w)."""
-        mixed = activate(self.enter(known), is_exact=self.is_exact)
-        mixed = snap(mixed + activate(self.spatial(mixed), is_exact=self.is_exact), is_exact=self.is_exact)
-        return self.leave(mixed)
+        is_exact = self.is_exact
+        mixed = activate(self.enter(known), is_exact=is_exact)
+        near = mixed + activate(self.spatial(mixed), is_exact=is_exact)
+        if self.coarse is not None and self.coarse_leave is not None:
+            # The mean of four numbers of a grid is exact in any order; snapping brings it back onto the grid.
+            half = snap(F.avg_pool2d(mixed, 2), is_exact=is_exact)
+            far = self.coarse_leave(activate(self.coarse(half), is_exact=is_exact))
+            near = near + F.interpolate(far, scale_factor=2.0, mode="nearest")
+        return self.leave(snap(near, is_exact=is_exact))
 
 
 class Unmatched(Aligned):
     """The conditioner `dictionary` without CLM: F_a alone, a = F_a(h); tokens change nothing."""
 
-    def __init__(self, hyper: int, reference: int, *, is_exact: bool = False) -> None:
+    def __init__(self, config: ModelConfig, *, is_exact: bool = False) -> None:
         super().__init__()
         self.is_exact = is_exact
-        self.make_alignment(hyper, reference)
+        self.make_alignment(config.features, config)
 
-    def forward(self, h: Tensor, tokens_BNT: Tensor, present_B: Tensor | None = None) -> Tensor:
-        """Aligns h."""
+    def remember(self, tokens_BNT: Tensor, present_B: Tensor | None = None) -> Memory | None:
+        """Returns None."""
         del tokens_BNT, present_B
+        return None
+
+    def forward(self, h: Tensor, memory: Memory | None, decoded: list[Tensor] | None = None) -> Tensor:
+        """Aligns h."""
+        del memory, decoded
         return self.align(h)
 
 
 class Matching(Aligned):
     """The conditioner `dictionary` with CLM: y_m by attention, then a = F_a([h, y_m]).
 
-    Beside the tokens of references stand `learned` tokens; without those, y_m of a picture without references is 0.
+    Beside the tokens of references stand learned tokens; without those, y_m of a picture without references is 0.
     """
 
-    def __init__(self, hyper: int, token: int, reference: int, *, learned: int = 16, is_exact: bool = False) -> None:
+    def __init__(self, config: ModelConfig, *, is_exact: bool = False) -> None:
         super().__init__()
-        self.is_exact = is_exact
+        self.is_exact, self.reference = is_exact, config.reference
+        learned, token, reference = config.learned_tokens, config.token, config.reference
         self.learned = GridTable(learned, token, spread=1.0, is_exact=is_exact) if learned else None
-        self.query = GridConv2d(hyper, 32, is_exact=is_exact)
+        self.query = GridConv2d(config.features, 32, is_exact=is_exact)
         self.key = GridConv2d(token, 32, is_exact=is_exact)
         self.value = GridConv2d(token, reference, is_exact=is_exact)
         self.softmax = GridSoftmax(is_exact=is_exact)
-        self.make_alignment(hyper + reference, reference)
+        self.make_alignment(config.features + reference, config)
+        known = config.before_refresh
+        self.query_decoded = _from_zero(GridConv2d(known, 32, is_exact=is_exact)) if known else None
 
-    def forward(self, h: Tensor, tokens_BNT: Tensor, present_B: Tensor | None = None) -> Tensor:
-        """Attends over the learned tokens and `tokens_BNT`, then aligns."""
-        return self.align(torch.cat([h, self._attend(h, tokens_BNT, present_B)], dim=1))
-
-    def _attend(self, h: Tensor, tokens_BNT: Tensor, present_B: Tensor | None) -> Tensor:
-        batch, _, height, width = h.shape
-        learned = h.new_zeros(batch, 0, tokens_BNT.shape[2])
+    def remember(self, tokens_BNT: Tensor, present_B: Tensor | None = None) -> Memory | None:
+        """Keys and values of the learned tokens and `tokens_BNT`."""
+        batch, given = tokens_BNT.shape[:2]
+        learned = tokens_BNT.new_zeros(batch, 0, tokens_BNT.shape[2])
         if self.learned is not None:
             learned = self.learned.values.expand(batch, -1, -1)
-        elif not tokens_BNT.shape[1]:
-            return h.new_zeros(batch, self.value.weight.shape[0], height, width)
-        tokens = torch.cat([learned, tokens_BNT.to(h.dtype)], dim=1).transpose(1, 2)[..., None]
+        elif not given:
+            return None
+        tokens = torch.cat([learned, tokens_BNT.to(self.key.weight.dtype)], dim=1).transpose(1, 2)[..., None]
         keys = self.key(tokens).squeeze(-1)
         values = self.value(tokens).squeeze(-1).transpose(1, 2)
-        queries = self.query(h).flatten(2).transpose(1, 2)
-        hidden = None
-        if present_B is not None and tokens_BNT.shape[1]:
-            hidden = torch.zeros(batch, 1, tokens.shape[2], dtype=torch.bool, device=h.device)
-            hidden[~present_B, :, learned.shape[1] :] = True
+        if present_B is None or not given:
+            return Memory(keys, values)
+        behind_learned = torch.arange(tokens.shape[2], device=tokens.device) >= learned.shape[1]
+        hidden = ~present_B[:, None, None] & behind_learned
+        is_known = None if self.learned is not None else present_B.to(keys.dtype)[:, None, None, None]
+        return Memory(keys, values, hidden, is_known)
+
+    def forward(self, h: Tensor, memory: Memory | None, decoded: list[Tensor] | None = None) -> Tensor:
+        """Attends over the memory, then aligns."""
+        batch, _, height, width = h.shape
+        y_m = h.new_zeros(batch, self.reference, height, width)
+        if memory is not None:
+            query = self.query(h)
+            if decoded is not None and self.query_decoded is not None:
+                latents = torch.cat([compand(y_hat, is_exact=self.is_exact) for y_hat in decoded], dim=1)
+                query = snap(query + self.query_decoded(latents), is_exact=self.is_exact)
+            y_m = self._attend(query, memory).transpose(1, 2).reshape(batch, -1, height, width)
+            if memory.is_known is not None:
+                y_m = y_m * memory.is_known
+            y_m = snap(y_m, is_exact=self.is_exact)
+        return self.align(torch.cat([h, y_m], dim=1))
+
+    def _attend(self, query_BQhw: Tensor, memory: Memory) -> Tensor:
         parts = []
-        for chunk in queries.split(POSITIONS_AT_ONCE, dim=1):
-            logits = chunk @ keys / math.sqrt(16.0)
+        for chunk in query_BQhw.flatten(2).transpose(1, 2).split(POSITIONS_AT_ONCE, dim=1):
+            logits = chunk @ memory.keys / math.sqrt(16.0)
             logits = snap(logits, LOGIT_BITS, ACTIVATION_LIMIT * 2**ACTIVATION_BITS, is_exact=self.is_exact)
-            if hidden is not None:
-                logits = logits.masked_fill(hidden, -1e4)
-            parts.append(self.softmax(logits) @ values)
-        y_m = torch.cat(parts, dim=1).transpose(1, 2).reshape(batch, -1, height, width)
-        if present_B is not None and self.learned is None:
-            y_m = y_m * present_B.to(y_m.dtype)[:, None, None, None]
-        return snap(y_m, is_exact=self.is_exact)
+            if memory.hidden is not None:
+                logits = logits.masked_fill(memory.hidden, -1e4)
+            parts.append(self.softmax(logits) @ memory.values)
+        return torch.cat(parts, dim=1)
 
 
 def make_conditioner(config: ModelConfig, *, is_exact: bool) -> Conditioner:
-    """The conditioner of a model, by `conditioner`, `matching` and `learned_tokens`."""
+    """The conditioner of a model, by `conditioner` and `matching`."""
     if config.conditioner == "none":
         return NoConditioner()
     if not config.matching:
-        return Unmatched(config.features, config.reference, is_exact=is_exact)
-    learned = config.learned_tokens
-    return Matching(config.features, config.token, config.reference, learned=learned, is_exact=is_exact)
+        return Unmatched(config, is_exact=is_exact)
+    return Matching(config, is_exact=is_exact)
+
+
+def _from_zero(layer: GridConv2d) -> GridConv2d:
+    with torch.no_grad():
+        layer.weight.zero_()
+    return layer

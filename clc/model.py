@@ -70,14 +70,18 @@ def straight_through_round(x: Tensor) -> Tensor:
     return x + (torch.round(x) - x).detach()
 
 
+def sigma(level: Tensor) -> Tensor:
+    """The standard deviation that a scale level 0..63 stands for, in symbols."""
+    return SIGMA_MIN * torch.exp(level * (math.log(SIGMA_MAX / SIGMA_MIN) / (SCALE_LEVELS - 1)))
+
+
 def gaussian_bits(offset: Tensor, level: Tensor) -> Tensor:
     """-log2 of the mass of N(0, sigma**2) on the unit interval around `offset`; sigma from the scale level 0..63.
 
     Beyond 4.5 sigma the mass underflows and its gradient with it; a linear term takes over, so that a coefficient far
     off its prediction still pulls mean and scale.
     """
-    step = math.log(SIGMA_MAX / SIGMA_MIN) / (SCALE_LEVELS - 1)
-    inverse = torch.exp(-level * step) / SIGMA_MIN
+    inverse = 1.0 / sigma(level)
     magnitude = offset.abs()
     root = math.sqrt(0.5)
     mass = 0.5 * (torch.erfc((magnitude - 0.5) * inverse * root) - torch.erfc((magnitude + 0.5) * inverse * root))
@@ -117,6 +121,7 @@ class Model(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.low_precision: torch.dtype | None = None
         self.g_a, self.g_s, self.h_a = make_transforms(config)
         self.gains = Gains(config.knots, config.latents, config.wide)
         self.compress_tokens = TokenCompression(config.latents, config.token)
@@ -167,39 +172,56 @@ class Model(nn.Module):
         h = self.prior.hyper_features(straight_through_round(z), quality_q6_B)
         if self.config.perturbation and tokens_BNT.shape[1]:
             tokens_BNT = perturbed(tokens_BNT, self.config.perturbation, generator)
-        a = self.prior.matching(h, tokens_BNT, present_B)
-        y_hat, y_bits = self._slices(scaled, Context(h, a, own), quantise, rounded_share, generator)
+        context = self.prior.context(h, tokens_BNT, present_B, own)
+        is_noisy = rounded_share < 1.0 or (self.training and self.config.sampling > 0.0)
+        noise = _noise_like(scaled, generator) if is_noisy else torch.zeros_like(scaled)
+        y_hat, y_bits, a = self.walk_slices(scaled, noise, context, rounded_share, quantise)
         view = None if aligned is None or own is None else AlignedView(aligned, own)
-        x_hat = self.g_s(y_hat, step, self.gains.modulation(quality_q6_B), a, view)
-        return TrainingPass(x_hat, y_bits, z_bits.sum(dim=(1, 2, 3)), y_hat)
+        with self._lowered(y):
+            x_hat = self.g_s(y_hat, step, self.gains.modulation(quality_q6_B), a, view)
+        return TrainingPass(x_hat.float(), y_bits, z_bits.sum(dim=(1, 2, 3)), y_hat)
 
-    def _slices(
-        self,
-        scaled: Tensor,
-        context: Context,
-        quantise: Quantiser,
-        rounded_share: float,
-        generator: torch.Generator | None,
-    ) -> tuple[Tensor, Tensor]:
+    def analysis(self, x: Tensor, aligned: AlignedPixels | None = None) -> Tensor:
+        """y (B, M, h, w) of pictures (B, 3, H, W) in 0..1, for training: in `low_precision` where that is set."""
+        with self._lowered(x):
+            y: Tensor = self.g_a(x, aligned)
+        return y.float()
+
+    def _lowered(self, like: Tensor) -> torch.autocast:
+        is_lowered = self.low_precision is not None
+        return torch.autocast(like.device.type, self.low_precision or torch.bfloat16, enabled=is_lowered)
+
+    def walk_slices(
+        self, scaled: Tensor, noise: Tensor, context: Context, rounded_share: float, quantise: Quantiser
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """y_hat (B, M, h, w), its bits (B,) and a (B, A, h, w) as g_s gets it, from y over its step.
+
+        `noise` (B, M, h, w) is uniform within +-0.5. Nothing is drawn in here, so that `torch.compile` can take it whole.
+        """
         masks = [checkerboard(phase, scaled) for phase in range(PHASES)]
+        spread = self.config.sampling * math.sqrt(12.0) if self.training else 0.0
         decoded: list[Tensor] = []
         bits = torch.zeros(scaled.shape[0], device=scaled.device)
-        for index, y in enumerate(scaled.split(self.config.slices, dim=1)):
+        slices = zip(scaled.split(self.config.slices, dim=1), noise.split(self.config.slices, dim=1), strict=True)
+        for index, (y, shift) in enumerate(slices):
+            context = self.prior.refreshed(index, context, decoded)
             base = self.prior.slice_base(index, context, decoded)
             y_hat: Tensor | None = None
             for phase, mask in enumerate(masks):
                 mean, level = self.prior.slice_parameters(index, phase, base, y_hat, context)
+                if spread:
+                    mean = mean + spread * shift.roll(1, dims=3) * sigma(level.detach())
                 offset = y - mean
                 rounded = quantise(offset)
                 cost = rounded_share * gaussian_bits(rounded, level)
                 if rounded_share < 1.0:
-                    cost = cost + (1.0 - rounded_share) * gaussian_bits(offset + _noise_like(y, generator), level)
+                    cost = cost + (1.0 - rounded_share) * gaussian_bits(offset + shift, level)
                 bits = bits + (cost * mask).sum(dim=(1, 2, 3))
                 part = (rounded + mean) * mask
                 y_hat = part if y_hat is None else y_hat + part
             if y_hat is not None:
                 decoded.append(y_hat)
-        return torch.cat(decoded, dim=1), bits
+        return torch.cat(decoded, dim=1), bits, context.a
 
 
 def perturbed(tokens_BNT: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:

@@ -26,7 +26,17 @@ settings.load_profile("clc")
 Picture = npt.NDArray[np.uint8]
 
 SMALL = ModelConfig(
-    slices=(8, 8), narrow=16, wide=16, hyper=8, hyper_width=8, features=16, token=8, reference=8, aligned=8, context=16
+    slices=(8, 8),
+    narrow=16,
+    wide=16,
+    hyper=8,
+    hyper_width=8,
+    features=16,
+    token=8,
+    reference=8,
+    aligned=8,
+    context=16,
+    refresh_before=1,
 )
 
 

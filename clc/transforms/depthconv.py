@@ -23,6 +23,7 @@ from clc.transforms.interface import (
     Analysis,
     HyperAnalysis,
     Synthesis,
+    in_float32,
     near_zero,
     seen_beside,
     shown,
@@ -74,7 +75,7 @@ class DepthConvAnalysis(Analysis):
             seen = [F.pixel_unshuffle(shown(aligned), 8) * 2.0, F.avg_pool2d(aligned.inside, 8)]
             deep = deep + self.eighth_aligned(torch.cat(seen, dim=1)) * aligned.present
         deep = F.pixel_unshuffle(self.eighth[1:](deep), 2)
-        return self.linear(F.pixel_unshuffle(centred, PATCH_PX)) + self.leave(self.sixteenth(deep))
+        return in_float32(self.linear, F.pixel_unshuffle(centred, PATCH_PX)) + self.leave(self.sixteenth(deep))
 
     def reach(self) -> int:
         """3 blocks at 1/16 and 2 at 1/8, each with one 3x3 convolution: 4 latents."""
@@ -108,7 +109,7 @@ class DepthConvSynthesis(Synthesis):
         self, y_hat: Tensor, step: Tensor, film: tuple[Tensor, Tensor], a: Tensor, aligned: AlignedView | None = None
     ) -> Tensor:
         """Latents to pictures."""
-        smooth = F.pixel_shuffle(self.linear(y_hat * step), PATCH_PX)
+        smooth = F.pixel_shuffle(in_float32(self.linear, y_hat * step), PATCH_PX)
         deep = self.enter(torch.cat([compand(y_hat, is_exact=False), a], dim=1))
         if aligned is not None:
             deep = deep + self.enter_aligned(seen_beside(y_hat, aligned.latents)) * aligned.latents.present
@@ -121,7 +122,7 @@ class DepthConvSynthesis(Synthesis):
         seen = [F.pixel_unshuffle(shown(pixels), 8), F.pixel_unshuffle(missing, 8)]
         seen.append(F.avg_pool2d(pixels.inside, 8))
         deep = self.eighth(deep + self.eighth_aligned(torch.cat(seen, dim=1)) * pixels.present)
-        coded = F.pixel_shuffle(self.linear(aligned.latents.r * step), PATCH_PX)
+        coded = F.pixel_shuffle(in_float32(self.linear, aligned.latents.r * step), PATCH_PX)
         fine = (shown(pixels) - coded) * pixels.inside
         taken = self.take_over(deep) * pixels.present
         of_coarse, of_fine = (F.pixel_shuffle(part, 8) for part in taken.chunk(2, dim=1))

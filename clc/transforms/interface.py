@@ -101,6 +101,13 @@ def near_zero(conv: nn.Conv2d, factor: float = 0.01) -> nn.Conv2d:
     return conv
 
 
+def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """The layer without autocast: a linear transform of pictures must keep more digits than bfloat16 has."""
+    with torch.autocast(x.device.type, enabled=False):
+        y: Tensor = layer(x.float())
+    return y
+
+
 def shown(aligned: AlignedPixels) -> Tensor:
     """The warped pixels as g_a takes pictures: around 0, and 0 where the reference does not reach."""
     return (aligned.levels / 255.0 - 0.5) * aligned.inside

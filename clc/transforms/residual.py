@@ -41,6 +41,11 @@ class RefinedSynthesis(Synthesis):
         pictures: Tensor = self.synthesis(y_hat + self.residual(y_hat, a), step, film, a, aligned)
         return pictures
 
+    def reach(self) -> int | None:
+        """That of the wrapped g_s and one more for the 3x3 convolution."""
+        inner = self.synthesis.reach()
+        return None if inner is None else inner + 1
+
     def linear_path(self) -> nn.Conv2d | None:
         """That of the wrapped g_s."""
         return self.synthesis.linear_path()

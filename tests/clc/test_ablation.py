@@ -32,19 +32,23 @@ BASE = ModelConfig(
     aligned=8,
     context=16,
     learned_tokens=4,
+    refresh_before=1,
 )
 SWITCHED = {
     "no conditioner": replace(BASE, conditioner="none"),
     "no matching": replace(BASE, matching=False),
     "no synthesis": replace(BASE, synthesis=False),
     "no learned tokens": replace(BASE, learned_tokens=0),
-    "residual prediction": replace(BASE, residual_prediction=True),
+    "no refresh": replace(BASE, refresh_before=0),
+    "one scale": replace(BASE, alignment_scales=1),
+    "no residual prediction": replace(BASE, residual_prediction=False),
     "no cache": replace(BASE, cache=False),
     "one query": replace(BASE, multi_query=False),
     "one reference": replace(BASE, references=1),
     "perturbed": replace(BASE, perturbation=0.5),
+    "sampled": replace(BASE, sampling=0.5),
 }
-ONLY_DATA = ("no cache", "one query", "one reference", "perturbed")
+ONLY_DATA = ("no cache", "one query", "one reference", "perturbed", "sampled")
 
 
 def shapes(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
@@ -81,7 +85,8 @@ def test_what_concerns_training_or_the_encoder_leaves_the_model_alone(name: str)
 
 
 def test_a_model_without_matching_lacks_attention_and_nothing_else() -> None:
-    parts = {f"prior.matching.{part}" for part in ("learned", "query", "key", "value", "enter")}
+    names = ("learned", "query", "query_decoded", "key", "value", "enter")
+    parts = {f"prior.matching.{part}" for part in names}
     assert {".".join(name.split(".")[:3]) for name in changed(SWITCHED["no matching"])} == parts
 
 
@@ -109,13 +114,71 @@ def test_a_model_without_conditioner_has_none_and_no_inputs_for_it() -> None:
         }
 
 
-def test_residual_prediction_adds_layers_before_synthesis_and_leaves_the_prior_alone() -> None:
-    base, other = shapes(Model(BASE)), shapes(Model(SWITCHED["residual prediction"]))
+def test_residual_prediction_is_layers_before_synthesis_and_leaves_the_prior_alone() -> None:
+    base, other = shapes(Model(BASE)), shapes(Model(SWITCHED["no residual prediction"]))
     assert {k: v for k, v in base.items() if not k.startswith("g_s.")} == {
         k: v for k, v in other.items() if not k.startswith("g_s.")
     }
-    inner = {k.replace("g_s.synthesis.", "g_s."): v for k, v in other.items() if k.startswith("g_s.synthesis.")}
-    assert inner == {k: v for k, v in base.items() if k.startswith("g_s.")}
+    inner = {k.replace("g_s.synthesis.", "g_s."): v for k, v in base.items() if k.startswith("g_s.synthesis.")}
+    assert inner == {k: v for k, v in other.items() if k.startswith("g_s.")}
+
+
+def test_a_model_that_asks_once_lacks_the_second_query_and_nothing_else() -> None:
+    assert {name.rsplit(".", 1)[0] for name in changed(SWITCHED["no refresh"])} == {"prior.matching.query_decoded"}
+
+
+def test_a_model_that_aligns_at_one_scale_lacks_the_coarse_layers_and_nothing_else() -> None:
+    assert {name.rsplit(".", 1)[0] for name in changed(SWITCHED["one scale"])} == {
+        "prior.matching.coarse",
+        "prior.matching.coarse_leave",
+    }
+
+
+@pytest.mark.parametrize("name", ["no refresh", "one scale", "no residual prediction"])
+def test_what_was_added_later_starts_as_nothing(name: str) -> None:
+    torch.manual_seed(0)
+    model, smaller = Model(BASE), Model(SWITCHED[name])
+    state = model.state_dict()
+    rename = "g_s.synthesis." if name == "no residual prediction" else "g_s."
+    smaller.load_state_dict({key: state[key.replace("g_s.", rename, 1)] for key in smaller.state_dict()})
+    results = []
+    for one in (model, smaller):
+        y = one.g_a(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(5)))
+        noise = torch.Generator().manual_seed(1)
+        done = one(y, torch.tensor([1600, 4800]), tokens(1), PRESENT, generator=noise)
+        results.append(torch.cat([done.y_bits, done.z_bits, done.x_hat.flatten()]).detach())
+    assert torch.allclose(results[0], results[1], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_second_question_knows_the_slices_decoded_by_then() -> None:
+    torch.manual_seed(0)
+    prior = Prior(BASE)
+    prior.matching.query_decoded.weight.normal_()
+    context = prior.context(torch.randn(2, 16, 4, 4), tokens(1))
+    decoded = [torch.randn(2, 4, 4, 4)]
+    assert prior.refreshed(0, context, []) is context
+    again = prior.refreshed(1, context, decoded)
+    assert not torch.equal(again.a, context.a)
+    assert not torch.equal(prior.refreshed(1, context, [2 * decoded[0]]).a, again.a)
+
+
+def test_sampling_changes_a_pass_in_training_and_none_outside() -> None:
+    torch.manual_seed(0)
+    sampled, plain = Model(SWITCHED["sampled"]), Model(BASE)
+    plain.load_state_dict(sampled.state_dict())
+    y = torch.randn(2, BASE.latents, 4, 4)
+    bits = {}
+    for is_training in (True, False):
+        passes = [
+            model.train(is_training)(
+                y, torch.tensor([1600, 4800]), tokens(1), PRESENT, generator=torch.Generator().manual_seed(2)
+            )
+            for model in (sampled, plain)
+        ]
+        bits[is_training] = [done.y_bits for done in passes]
+    assert not torch.equal(*bits[True])
+    assert torch.equal(*bits[False])
 
 
 @pytest.mark.parametrize("name", ["no conditioner", "no matching"])
@@ -125,7 +188,7 @@ def test_without_matching_no_token_changes_the_result(name: str) -> None:
     assert torch.equal(passed(config, tokens(1), PRESENT), passed(config, tokens(2, 0), PRESENT))
 
 
-@pytest.mark.parametrize("name", ["no synthesis", "no learned tokens", "residual prediction"])
+@pytest.mark.parametrize("name", ["no synthesis", "no learned tokens", "no refresh", "one scale"])
 def test_with_matching_tokens_change_the_result(name: str) -> None:
     config = SWITCHED[name]
     assert not torch.equal(passed(BASE, tokens(1), PRESENT), passed(BASE, tokens(2), PRESENT))
@@ -172,9 +235,10 @@ def test_without_learned_tokens_a_picture_without_references_matches_nothing() -
     torch.manual_seed(0)
     matching = Prior(SWITCHED["no learned tokens"]).matching
     h = torch.randn(2, 16, 4, 4)
-    nothing = matching(h, tokens(1, 0))
-    assert torch.equal(matching(h, tokens(1), torch.tensor([False, False])), nothing)
-    some = matching(h, tokens(1), torch.tensor([True, False]))
+    nothing = matching(h, matching.remember(tokens(1, 0)))
+    hidden = matching.remember(tokens(1), torch.tensor([False, False]))
+    assert torch.equal(matching(h, hidden), nothing)
+    some = matching(h, matching.remember(tokens(1), torch.tensor([True, False])))
     assert torch.equal(some[1], nothing[1])
     assert not torch.equal(some[0], nothing[0])
 
@@ -208,7 +272,7 @@ def test_the_exact_prior_follows_the_float_one(name: str) -> None:
     for prior, dtype in ((twin, torch.float32), (exact, torch.float64)):
         h = prior.hyper_features(z_hat.to(dtype), quality)
         grid = torch.round(tokens(1)[:1] * 16) / 16
-        context = Context(h, prior.matching(h, grid.to(dtype)))
+        context = prior.context(h, grid.to(dtype))
         found.append(prior.slice_parameters(0, 0, prior.slice_base(0, context, []), None, context))
     assert torch.allclose(found[0].mean, found[1].mean.float(), atol=0.05)
     assert torch.allclose(found[0].scale, found[1].scale.float(), atol=0.6)

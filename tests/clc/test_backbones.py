@@ -32,6 +32,8 @@ TINY = ModelConfig(
     aligned=8,
     context=16,
     learned_tokens=4,
+    refresh_before=1,
+    residual_prediction=False,
 )
 BACKBONES = [TINY, replace(TINY, backbone="tcm"), replace(TINY, backbone="tcm", residual_prediction=True)]
 IDS = ["depthconv", "tcm", "tcm with residual prediction"]

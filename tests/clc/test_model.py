@@ -76,7 +76,8 @@ def test_the_default_model_computes_what_it_always_did(fresh: Model) -> None:
 
 
 def test_the_configuration_of_a_model_from_before_the_switches_is_read() -> None:
-    assert ModelConfig.from_json(FIRST_FIELDS) == ModelConfig()
+    first = ModelConfig(refresh_before=0, alignment_scales=1, residual_prediction=False)
+    assert ModelConfig.from_json(FIRST_FIELDS) == first
     shipped = json.loads((SHIPPED / "manifest.json").read_text())["model"]
     assert ModelConfig.from_json(shipped) == ModelConfig()
 
@@ -101,6 +102,9 @@ def test_an_unknown_field_is_refused() -> None:
         {"references": MAX_REFERENCES + 1},
         {"perturbation": 1.5},
         {"learned_tokens": -1},
+        {"refresh_before": 4},
+        {"alignment_scales": 3},
+        {"sampling": -0.1},
     ],
 )
 def test_a_value_out_of_range_is_refused(fields: dict[str, object]) -> None:
