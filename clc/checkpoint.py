@@ -1,34 +1,38 @@
 """What a training run keeps on disk, and how it goes on from there.
 
     weights.safetensors   the moving average of the parameters: usable at any moment, whatever stops the run
+    best.safetensors      the averaged weights that validated best so far, with their step and loss
     model.json            the configuration that the weights belong to
-    state.safetensors     parameters, average, optimiser moments, the noise generator, what described the dictionary
-    state.json            step, minutes used, state of the sampler
+    state.safetensors     parameters, average, optimiser moments, what described the dictionary
+    state.json            step, batches drawn, minutes used
     log.jsonl             every line of the log so far
 
-Each file is replaced atomically, `state.json` last. On a CPU a resumed run makes the same steps as an uninterrupted
-one, given the same number of threads.
+Each file is replaced atomically, `state.json` last. Crops and noise follow from the seed and the number of the batch
+(`clc.batches`), so that no generator's state is kept. On a CPU a resumed run makes the same steps as an uninterrupted
+one, given the same number of threads and no compiler.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from clc.errors import InputError
 from clc.model import ModelConfig
+from clc.shards import INDEX, read_shards
 from storage.atomic import write_bytes
 
 if TYPE_CHECKING:
-    from clc.training import Trainer
+    from clc.trainer import Trainer
 
-WEIGHTS, STATE, POSITION, LOG, MODEL = (
+WEIGHTS, BEST, STATE, POSITION, LOG, MODEL = (
     "weights.safetensors",
+    "best.safetensors",
     "state.safetensors",
     "state.json",
     "log.jsonl",
@@ -36,11 +40,22 @@ WEIGHTS, STATE, POSITION, LOG, MODEL = (
 )
 
 
+class Best(NamedTuple):
+    """The averaged weights with the lowest validation loss so far, on the CPU."""
+
+    step: int
+    loss: float
+    weights: dict[str, Tensor]
+
+
 def save_checkpoint(trainer: Trainer, folder: Path) -> None:
     """Writes the files of the module's table. Raises `StorageError` when the folder cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / MODEL, json.dumps(trainer.config.model.to_json(), indent=1).encode())
-    write_bytes(folder / WEIGHTS, save({name: value.contiguous() for name, value in trainer.average_state().items()}))
+    write_model(folder, trainer.config.model)
+    write_bytes(folder / WEIGHTS, _packed(trainer.average_state()))
+    if trainer.best is not None:
+        step, loss, weights = trainer.best
+        write_bytes(folder / BEST, _packed(weights, {"step": str(step), "loss": repr(loss)}))
     write_bytes(folder / LOG, "".join(json.dumps(line) + "\n" for line in trainer.log).encode())
     state = {f"model.{name}": parameter.detach() for name, parameter in trainer.model.named_parameters()}
     state |= {f"ema.{name}": value for name, value in trainer.ema.items()}
@@ -48,22 +63,46 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
         state |= {f"adam.{name}.{key}": value for key, value in trainer.optimiser.state[parameter].items()}
     state |= {f"bank.{name}": value for name, value in trainer.described_by.items()}
     state["middle_step"] = trainer.described_at
-    state["noise"] = trainer.noise.get_state()
-    write_bytes(folder / STATE, save({name: value.clone().contiguous() for name, value in state.items()}))
+    write_bytes(folder / STATE, _packed(state))
     position = {
         "step": trainer.step,
+        "batches": trainer.batches,
         "minutes": trainer.minutes,
         "hyper_warmup_steps": trainer.hyper_warmup_steps,
-        "sampler": trainer.sampler_rng.bit_generator.state,
     }
     write_bytes(folder / POSITION, json.dumps(position).encode())
 
 
+def write_model(folder: Path, config: ModelConfig) -> None:
+    """Writes the configuration of a model beside its weights."""
+    write_bytes(folder / MODEL, json.dumps(config.to_json(), indent=1).encode())
+
+
+def _packed(tensors: dict[str, Tensor], notes: dict[str, str] | None = None) -> bytes:
+    return save({name: value.clone().contiguous() for name, value in tensors.items()}, notes)
+
+
+def forget_best(folder: Path) -> None:
+    """Removes the best weights of an earlier run in the same folder."""
+    (folder / BEST).unlink(missing_ok=True)
+
+
+def weights_file(folder: Path) -> Path | None:
+    """The file that stands for what a run left: its best weights, else the last, else the index of shards."""
+    return next((folder / name for name in (BEST, WEIGHTS, INDEX) if (folder / name).is_file()), None)
+
+
 def read_weights(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The configuration and averaged weights that a run left; raises `InputError` when they are missing or damaged."""
+    """The configuration and averaged weights of a run's output folder or a folder of shards (`clc.shards`).
+
+    Raises `InputError` when they are missing or damaged.
+    """
     try:
         config = ModelConfig.from_json(json.loads((folder / MODEL).read_text()))
-        return config, load_file(folder / WEIGHTS)
+        found = weights_file(folder)
+        if found is None:
+            raise InputError(f"no weights of a training run in {folder}")
+        return config, read_shards(folder) if found.name == INDEX else load_file(found)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(f"no weights of a training run in {folder}: {error}") from error
 
@@ -71,7 +110,7 @@ def read_weights(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 def resume_checkpoint(trainer: Trainer, folder: Path) -> None:
     """Restores what `save_checkpoint` wrote; raises `InputError` when it is missing, damaged or of another model."""
     try:
-        state = load_file(folder / STATE)
+        state = load_file(folder / STATE, device=str(trainer.device))
         position = json.loads((folder / POSITION).read_text())
         trainer.log = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
         trainer.copy_parameters({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
@@ -80,11 +119,16 @@ def resume_checkpoint(trainer: Trainer, folder: Path) -> None:
             moments = {k.rpartition(".")[2]: v for k, v in state.items() if k.startswith(f"adam.{name}.")}
             if moments:
                 trainer.optimiser.state[parameter] = moments
-        trainer.noise.set_state(state["noise"])
-        trainer.step, trainer.minutes = position["step"], position["minutes"]
-        trainer.hyper_warmup_steps = position["hyper_warmup_steps"]
-        trainer.sampler_rng.bit_generator.state = position["sampler"]
+        trainer.step, trainer.batches = position["step"], position["batches"]
+        trainer.minutes, trainer.hyper_warmup_steps = position["minutes"], position["hyper_warmup_steps"]
+        trainer.best = _read_best(folder / BEST) if (folder / BEST).is_file() else None
         described_by = {k.removeprefix("bank."): v for k, v in state.items() if k.startswith("bank.")}
         trainer.restore_bank(described_by, state["middle_step"])
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"cannot resume from {folder}: {error}; start the run anew without --resume") from error
+
+
+def _read_best(path: Path) -> Best:
+    with safe_open(path, "pt") as file:
+        notes = file.metadata()
+    return Best(int(notes["step"]), float(notes["loss"]), load_file(path))

@@ -36,12 +36,22 @@ class PictureSet:
         return len(self.pictures)
 
     def split(self, held_out: int, generator: np.random.Generator) -> tuple[PictureSet, PictureSet]:
-        """(training, held out): `held_out` pictures, chosen at random, are set apart; a single picture is in both."""
-        if len(self) == 1:
+        """(training, held out): photos chosen at random, of `held_out` pictures or a few more, are set apart.
+
+        No photo is on both sides, except that a single one is in both; and at most half of the pictures are set apart.
+        """
+        photos = list(dict.fromkeys(self.photos))
+        if len(photos) == 1:
             return self, self
-        order = generator.permutation(len(self))
-        apart, kept = sorted(order[:held_out].tolist()), sorted(order[held_out:].tolist())
-        return self._subset(kept), self._subset(apart)
+        apart: list[int] = []
+        for place in generator.permutation(len(photos)).tolist():
+            if len(apart) >= held_out:
+                break
+            shown = [i for i, photo in enumerate(self.photos) if photo == photos[place]]
+            if 2 * (len(apart) + len(shown)) <= len(self):
+                apart += shown
+        chosen = set(apart)
+        return self._subset([i for i in range(len(self)) if i not in chosen]), self._subset(sorted(apart))
 
     def _subset(self, indexes: list[int]) -> PictureSet:
         return PictureSet([self.pictures[i] for i in indexes], [self.photos[i] for i in indexes])

@@ -1,4 +1,4 @@
-"""The training objective: rate plus lambda times distortion, for pictures of different lambda in one batch."""
+"""The training objectives: rate plus lambda times distortion, for pictures of different lambda in one batch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ import torch
 from torch import Tensor
 
 from clc.model import LAMBDA_LOW, TrainingPass, rate_distortion_lambda
+from clc.similarity import ms_ssim
 
 BALANCE = 0.35
+MSE, MS_SSIM = OBJECTIVES = ("mse", "ms-ssim")
+SMALLEST_CROP_PX = 192
+"""The least multiple of 64 px that has five scales of MS-SSIM."""
+MS_SSIM_LAMBDA_LOW, MS_SSIM_LAMBDA_HIGH = 2.4, 220.0
 
 
 class Loss(NamedTuple):
@@ -20,14 +25,24 @@ class Loss(NamedTuple):
     mse: Tensor
 
 
-def rate_distortion_loss(result: TrainingPass, x: Tensor, quality_B: Tensor) -> Loss:
-    """bpp + lambda * 255**2 * MSE, mean over the batch, each picture weighted by (lambda / lambda_low)**-0.35.
+def ms_ssim_lambda(quality: Tensor) -> Tensor:
+    """lambda of a quality 0..100, log-uniform from 2.4 to 220: the loss is bpp + lambda * (1 - MS-SSIM)."""
+    return MS_SSIM_LAMBDA_LOW * (MS_SSIM_LAMBDA_HIGH / MS_SSIM_LAMBDA_LOW) ** (quality / 100.0)
 
-    Rate grows about like lambda**0.55, so that unweighted the high qualities would own the gradient; BD-rate counts
-    relative savings at all rates alike.
+
+def rate_distortion_loss(result: TrainingPass, x: Tensor, quality_B: Tensor, objective: str = MSE) -> Loss:
+    """bpp + lambda * distortion, mean over the batch, each picture weighted by (lambda / lambda_low)**-0.35.
+
+    The distortion is 255**2 * MSE, or 1 - MS-SSIM with its own lambda. Rate grows about like lambda**0.55, so that
+    unweighted the high qualities would own the gradient; BD-rate counts relative savings at all rates alike.
     """
     bpp = (result.y_bits + result.z_bits) / (x.shape[-2] * x.shape[-1])
     mse = (result.x_hat - x).square().mean(dim=(1, 2, 3))
-    trade = rate_distortion_lambda(quality_B)
-    weight = (trade / LAMBDA_LOW) ** -BALANCE
-    return Loss(torch.mean(weight * (bpp + trade * 255.0**2 * mse)), bpp, mse)
+    if objective == MS_SSIM:
+        trade, lowest = ms_ssim_lambda(quality_B), MS_SSIM_LAMBDA_LOW
+        distortion = 1.0 - ms_ssim(result.x_hat, x)
+    else:
+        trade, lowest = rate_distortion_lambda(quality_B), LAMBDA_LOW
+        distortion = 255.0**2 * mse
+    weight = (trade / lowest) ** -BALANCE
+    return Loss(torch.mean(weight * (bpp + trade * distortion)), bpp, mse)

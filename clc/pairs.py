@@ -9,7 +9,7 @@ noised, compressed, in places showing something else, and covered in part (`dist
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ MARGIN_PX = 16
 
 
 class Batch(NamedTuple):
-    """`x` (B, 3, H, W) float32 in 0..1, the photo of each crop, and its references (None if no crop has one)."""
+    """`x` (B, 3, H, W) float32 in 0..1, the photo of each crop, and their references (None if it has none)."""
 
     x: Tensor
     photos: list[str]
@@ -47,32 +47,51 @@ class Pair:
 
 
 class PairSampler:
-    """Crops with references: `aligned_share` of them have one, `real_share` of these from `pairs` if there are any."""
+    """Crops of a batch: with references all of them or none, a `real_share` from `pairs` if there are any.
 
-    def __init__(self, sampler: CropSampler, pairs: Sequence[Pair], aligned_share: float, real_share: float) -> None:
+    What a model does beside a reference costs a third more for the whole batch, though one crop alone have it.
+    """
+
+    def __init__(self, sampler: CropSampler, pairs: Sequence[Pair], real_share: float) -> None:
         self._sampler, self._pairs = sampler, pairs
-        self._aligned_share = aligned_share
         self._real_share = real_share if pairs else 0.0
 
-    def sample(self, rng: np.random.Generator, count: int, crop_px: int) -> Batch:
+    def sample(self, rng: np.random.Generator, count: int, crop_px: int, *, is_aligned: bool) -> Batch:
         """`count` crops of `crop_px` squared, a multiple of 64."""
         contexts, photos = self._sampler.sample(rng, count, crop_px + 2 * MARGIN_PX)
-        has_reference = rng.random(count) < self._aligned_share
-        is_real = has_reference & (rng.random(count) < self._real_share)
         x = contexts[:, :, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX].float()
-        levels, inside = torch.zeros_like(x), torch.zeros_like(x[:, :1])
-        synthetic = np.flatnonzero(has_reference & ~is_real)
-        if len(synthetic):
-            levels[synthetic], inside[synthetic] = disturb(contexts[synthetic].float(), rng)
-        for index in np.flatnonzero(is_real):
-            pair = self._pairs[int(rng.integers(len(self._pairs)))]
-            x[index], levels[index], inside[index] = _crop_pair(pair, rng, crop_px)
-            photos[index] = pair.photo
         aligned = None
-        if has_reference.any():
-            present = torch.from_numpy(has_reference.astype(np.float32)).view(-1, 1, 1, 1)
-            aligned = AlignedPixels(levels, inside, present)
+        if is_aligned:
+            is_real = rng.random(count) < self._real_share
+            levels, inside = torch.zeros_like(x), torch.zeros_like(x[:, :1])
+            if not is_real.all():
+                levels[~is_real], inside[~is_real] = disturb(contexts[~is_real].float(), rng)
+            for index in np.flatnonzero(is_real):
+                pair = self._pairs[int(rng.integers(len(self._pairs)))]
+                x[index], levels[index], inside[index] = _crop_pair(pair, rng, crop_px)
+                photos[index] = pair.photo
+            aligned = AlignedPixels(levels, inside, torch.ones(count, 1, 1, 1))
         return Batch((x / 255.0).contiguous(memory_format=torch.channels_last), photos, aligned)
+
+
+def split_pairs(pairs: Sequence[Pair], apart: Collection[str]) -> tuple[list[Pair], list[Pair]]:
+    """(training, held out): pairs that show a photo of `apart` are held out.
+
+    Where that is none of them, every eighth photo of the pairs is; a single photo is in both.
+    """
+    photos = sorted({pair.photo for pair in pairs})
+    held_out = set(apart).intersection(photos) or set(photos[::8])
+    if len(photos) <= len(held_out):
+        return list(pairs), list(pairs)
+    return [p for p in pairs if p.photo not in held_out], [p for p in pairs if p.photo in held_out]
+
+
+def centre_pairs(pairs: Sequence[Pair], side_px: int) -> tuple[Tensor, AlignedPixels]:
+    """The middle of each pair, mirrored where it is smaller: uint8 (n, 3, side, side) and their references."""
+    cut = [_cut(_stacked(pair, side_px), side_px, lambda room: room // 2) for pair in pairs]
+    planes = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2)
+    inside = planes[:, 6:].float()
+    return planes[:, :3], AlignedPixels(planes[:, 3:6] * inside, inside, torch.ones(len(pairs), 1, 1, 1))
 
 
 def disturb(contexts_BCHW: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -148,15 +167,24 @@ def _compressed(levels_CHW: Tensor, quality: int) -> Tensor:
 
 def _crop_pair(pair: Pair, rng: np.random.Generator, crop_px: int) -> tuple[Tensor, Tensor, Tensor]:
     """The same crop, flip and turn of picture, reference and coverage."""
-    stacked = np.concatenate([pair.picture, pair.warped, pair.inside[..., None].astype(np.uint8)], axis=2)
-    missing = [max(0, crop_px - side) for side in stacked.shape[:2]]
-    if any(missing):
-        stacked = np.pad(stacked, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
-    top, left = (int(rng.integers(side - crop_px + 1)) for side in stacked.shape[:2])
-    crop = np.rot90(stacked[top : top + crop_px, left : left + crop_px], int(rng.integers(4)))
+    crop = _cut(_stacked(pair, crop_px), crop_px, lambda room: int(rng.integers(room + 1)))
+    crop = np.rot90(crop, int(rng.integers(4)))
     crop = crop[:, ::-1] if rng.integers(2) else crop
     planes = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1).float()
     return planes[:3], planes[3:6] * planes[6:], planes[6:]
+
+
+def _stacked(pair: Pair, least_px: int) -> Picture:
+    """Picture, reference and coverage as 7 channels of one picture, mirrored up to a size."""
+    stacked = np.concatenate([pair.picture, pair.warped, pair.inside[..., None].astype(np.uint8)], axis=2)
+    missing = [max(0, least_px - side) for side in stacked.shape[:2]]
+    return np.pad(stacked, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric") if any(missing) else stacked
+
+
+def _cut(picture: Picture, side_px: int, place: Callable[[int], int]) -> Picture:
+    """A square; `place(room)` chooses, within 0 and `room`, where it begins."""
+    top, left = (place(side - side_px) for side in picture.shape[:2])
+    return picture[top : top + side_px, left : left + side_px]
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...] | torch.Size, spread: float) -> Tensor:

@@ -12,17 +12,19 @@ from prefect import flow
 from torch import Tensor
 
 from clc.bundle import SHIPPED, Bundle
-from clc.checkpoint import WEIGHTS, read_weights
+from clc.checkpoint import read_weights, weights_file
 from clc.data import PictureSet
 from clc.dictionary import Dictionary
 from clc.errors import InputError
 from clc.export import add_pictures, export_bundle
 from clc.images import read_image
+from clc.loop import Observer
 from clc.model import ModelConfig
 from clc.overlaps import choose_key_pictures, find_overlaps, overlapping_pairs
 from clc.references import entry_patch
+from clc.schedule import TrainingConfig
 from clc.selftest import write_vectors
-from clc.training import TrainingConfig, train
+from clc.training import train
 from flows.config import Workspace
 from flows.progress import progress_of
 from flows.stage import resolve, run_stage
@@ -37,6 +39,8 @@ logger = logging.getLogger(__name__)
 FINE_TUNING_RATE = 5e-5
 SCRATCH = "scratch"
 MODULES = (
+    "clc.acceleration",
+    "clc.batches",
     "clc.bundle",
     "clc.checkpoint",
     "clc.configuration",
@@ -49,17 +53,23 @@ MODULES = (
     "clc.images",
     "clc.keypictures",
     "clc.klt",
+    "clc.loop",
     "clc.losses",
     "clc.matching",
     "clc.model",
     "clc.overlaps",
     "clc.pairs",
+    "clc.ranks",
     "clc.references",
     "clc.registration",
+    "clc.schedule",
     "clc.selftest",
+    "clc.similarity",
     "clc.tables",
+    "clc.trainer",
     "clc.training",
     "clc.transforms",
+    "clc.validation",
     "flows.train",
 )
 
@@ -133,8 +143,8 @@ def _start_folder(workspace: Workspace, start: str) -> Path | None:
 def _start_digest(origin: Path | None) -> str:
     if origin is None:
         return SCRATCH
-    names = ("manifest.json", WEIGHTS)
-    found = next((origin / name for name in names if (origin / name).is_file()), None)
+    manifest = origin / "manifest.json"
+    found = manifest if manifest.is_file() else weights_file(origin)
     if found is None:
         raise InputError(f"{origin} holds neither a bundle nor the weights of a training run; name one that does")
     return sha256_file(found)
@@ -176,7 +186,7 @@ def _train(sources: Sources, config: TrainingConfig, folder: Path) -> dict[str, 
     keys = choose_key_pictures(overlaps, len(data), sources.key_pictures) if sources.key_pictures else []
     pairs = overlapping_pairs(data, overlaps)
     with tempfile.TemporaryDirectory(prefix="clc-train-") as scratch, progress_of("training", config.minutes) as report:
-        outcome = train(config, data, entries, Path(scratch), pairs=pairs, start=state, report=report)
+        outcome = train(config, data, entries, Path(scratch), pairs=pairs, start=state, observer=Observer(report))
         base = Path(scratch) / "bundle" if keys else folder / "bundle"
         bundle_id = export_bundle(base, config.model, outcome.weights, entries.pictures, _provenance(chosen)).bundle_id
         if keys:

@@ -16,8 +16,9 @@ from clc.export import export_bundle
 from clc.model import Model
 from clc.reduction import Reduction
 from clc.references import ReferenceBank
+from clc.schedule import TrainingConfig
 from clc.selection import Selector
-from clc.training import Trainer, TrainingConfig
+from clc.trainer import Trainer
 from tests.conftest import Picture
 
 BASE = ModelConfig(

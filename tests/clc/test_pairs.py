@@ -10,7 +10,7 @@ from clc.data import CropSampler, PictureSet
 from clc.errors import InputError
 from clc.images import read_image
 from clc.overlaps import Overlap, choose_key_pictures, find_overlaps, overlapping_pairs
-from clc.pairs import MARGIN_PX, Pair, PairSampler, disturb
+from clc.pairs import MARGIN_PX, Pair, PairSampler, centre_pairs, disturb, split_pairs
 from clc.registration import Registration
 from tests.conftest import Picture
 
@@ -35,27 +35,47 @@ def test_a_synthetic_reference_resembles_its_crop_where_it_covers(scene: Picture
 
 
 def test_the_same_generator_makes_the_same_batch(scene: Picture) -> None:
-    sampler = PairSampler(CropSampler(PictureSet([scene], ["a"])), [], 0.5, 0.5)
-    batches = [sampler.sample(np.random.default_rng(4), 4, 64) for _ in range(2)]
+    sampler = PairSampler(CropSampler(PictureSet([scene], ["a"])), [], 0.5)
+    batches = [sampler.sample(np.random.default_rng(4), 4, 64, is_aligned=True) for _ in range(2)]
     assert torch.equal(batches[0].x, batches[1].x)
     assert batches[0].aligned is not None
     assert batches[1].aligned is not None
     assert all(torch.equal(a, b) for a, b in zip(batches[0].aligned, batches[1].aligned, strict=True))
 
 
-def test_without_a_share_no_crop_has_a_reference(scene: Picture) -> None:
-    sampler = PairSampler(CropSampler(PictureSet([scene], ["a"])), [], 0.0, 0.5)
-    assert sampler.sample(np.random.default_rng(4), 4, 64).aligned is None
+def test_a_batch_has_references_for_all_of_its_crops_or_for_none(scene: Picture) -> None:
+    sampler = PairSampler(CropSampler(PictureSet([scene], ["a"])), [], 0.5)
+    assert sampler.sample(np.random.default_rng(4), 4, 64, is_aligned=False).aligned is None
+    aligned = sampler.sample(np.random.default_rng(4), 4, 64, is_aligned=True).aligned
+    assert aligned is not None
+    assert (aligned.inside.sum(dim=(1, 2, 3)) > 0).sum() >= 3
+    assert aligned.present.flatten().tolist() == [1.0] * 4
 
 
 def test_a_real_pair_is_cut_at_one_place(scene: Picture) -> None:
     inside = np.ones(scene.shape[:2], bool)
     inside[:, 300:] = False
-    sampler = PairSampler(CropSampler(PictureSet([scene], ["a"])), [Pair(scene, scene, inside, "pair")], 1.0, 1.0)
-    batch = sampler.sample(np.random.default_rng(4), 6, 64)
+    pair = Pair(scene, scene, inside, "pair")
+    batch = PairSampler(CropSampler(PictureSet([scene], ["a"])), [pair], 1.0).sample(
+        np.random.default_rng(4), 6, 64, is_aligned=True
+    )
     assert batch.photos == ["pair"] * 6
     assert batch.aligned is not None
     assert torch.equal(torch.round(batch.x * 255) * batch.aligned.inside, batch.aligned.levels)
+    crops, aligned = centre_pairs([pair, pair], 640)
+    assert crops.shape == (2, 3, 640, 640)
+    assert torch.equal(crops.float() * aligned.inside, aligned.levels)
+
+
+def test_pairs_of_held_out_photos_are_not_trained_on(scene: Picture) -> None:
+    inside = np.ones(scene.shape[:2], bool)
+    pairs = [Pair(scene, scene, inside, f"p{n % 10}") for n in range(20)]
+    training, apart = split_pairs(pairs, {"p3", "elsewhere"})
+    assert {pair.photo for pair in apart} == {"p3"}
+    assert len(training) == 18
+    training, apart = split_pairs(pairs, {"elsewhere"})
+    assert {pair.photo for pair in apart} == {"p0", "p8"}
+    assert split_pairs(pairs[:1], set()) == (pairs[:1], pairs[:1])
 
 
 def test_neighbours_in_a_strip_are_found_and_warped_onto_one_another(scene: Picture) -> None:

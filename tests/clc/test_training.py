@@ -4,22 +4,24 @@ import json
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from clc.checkpoint import save_checkpoint
+from clc.batches import BatchSource
+from clc.checkpoint import BEST, WEIGHTS, read_weights, save_checkpoint
 from clc.data import CropSampler, PictureSet, random_patches, read_folders
 from clc.errors import ClcError, InputError
 from clc.images import png_bytes, read_image
-from clc.model import Model, ModelConfig
-from clc.training import Trainer, TrainingConfig, train
+from clc.model import Model
+from clc.schedule import TrainingConfig, read_config
+from clc.trainer import Trainer
 from clc.training import main as train_command
+from clc.training import train
+from tests.conftest import SMALL
 
-SMALL = ModelConfig(
-    slices=(8, 8), narrow=16, wide=16, hyper=8, hyper_width=8, features=16, token=8, reference=8, context=16
-)
 CONFIG = TrainingConfig(
     minutes=60.0, steps=6, batch_px=2 * 64 * 64, crops=((0.0, 64), (0.5, 128)), warmup_steps=2, held_out=1, model=SMALL
 )
@@ -49,15 +51,17 @@ def test_a_run_ends_at_its_steps_and_leaves_weights_and_log(
     assert {"weights.safetensors", "state.safetensors", "state.json", "log.jsonl", "model.json"} <= {
         path.name for path in tmp_path.iterdir()
     }
-    last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
-    assert len(last["validation_bpp"]) == 5
-    assert last["validation_bpp"] == sorted(last["validation_bpp"])
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert lines[-3]["pictures_per_s"] > 0
+    assert len(lines[-2]["validation_bpp"]) == 5
+    assert lines[-2]["validation_bpp"] == sorted(lines[-2]["validation_bpp"])
+    assert lines[-1] == {**lines[-1], "kept": "last", "kept_step": 6, "kept_loss": lines[-2]["validation_loss"]}
 
 
 def test_a_fresh_start_leaves_z_alive_at_every_rate(data: PictureSet, entries: PictureSet, tmp_path: Path) -> None:
     trainer = Trainer(CONFIG, data, entries, tmp_path)
     trainer.start_fresh()
-    x = trainer.validation[:, :, :256, :256].float() / 255.0
+    x = trainer.held_out.crops.float() / 255.0
     for quality in (0, 3200, 6400):
         with torch.no_grad():
             z = trainer.model.h_a(trainer.model.g_a(x) / trainer.model.gains.step(torch.tensor([quality])))
@@ -144,6 +148,91 @@ def test_a_broken_picture_among_training_pictures_is_left_out(
     (tmp_path / "bad.png").write_bytes(b"\x89PNG nothing")
     assert len(read_folders([tmp_path])) == 1
     assert "bad.png" in caplog.text
+
+
+def test_a_batch_is_a_function_of_seed_number_and_rank(data: PictureSet, entries: PictureSet, tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, data, entries, tmp_path)
+    sampler = trainer.source._sampler
+    alone, ahead = (BatchSource(replace(CONFIG, workers=workers), sampler, 0) for workers in (0, 2))
+    drawn = [[source.take(number, lambda n: 64) for number in range(3)] for source in (alone, ahead)]
+    ahead.close()
+    for one, other in zip(*drawn, strict=True):
+        assert torch.equal(one.seen.x, other.seen.x)
+        assert one.noise_seed == other.noise_seed
+    assert not torch.equal(drawn[0][0].seen.x, drawn[0][1].seen.x)
+    assert not torch.equal(drawn[0][0].seen.x, BatchSource(CONFIG, sampler, 1).draw(0, 64).seen.x)
+
+
+def test_all_crops_of_a_batch_have_references_or_none_alike_in_every_process(
+    data: PictureSet, entries: PictureSet, tmp_path: Path
+) -> None:
+    sampler = Trainer(CONFIG, data, entries, tmp_path).source._sampler
+    found = [
+        [BatchSource(CONFIG, sampler, rank).draw(number, 64).seen.aligned for number in range(20)] for rank in (0, 1)
+    ]
+    has = [[aligned is not None for aligned in one] for one in found]
+    assert has[0] == has[1]
+    assert 2 <= sum(has[0]) <= 12
+    assert all(bool((aligned.present == 1).all()) for aligned in found[0] if aligned is not None)
+
+
+def test_earlier_weights_are_kept_when_later_ones_validate_worse(
+    data: PictureSet, entries: PictureSet, tmp_path: Path
+) -> None:
+    start = train(replace(CONFIG, steps=30), data, entries, tmp_path / "start").weights
+    ruinous = replace(CONFIG, steps=8, learning_rate=0.02, ema=0.0)
+    result = train(ruinous, data, entries, tmp_path / "ruined", start=start)
+    assert result.kept_step == 0
+    assert result.log[-1]["kept"] == "best"
+    assert same(result.weights, start)
+    assert same(read_weights(tmp_path / "ruined")[1], start)
+    assert (tmp_path / "ruined" / BEST).read_bytes() != (tmp_path / "ruined" / WEIGHTS).read_bytes()
+
+
+def test_the_best_weights_outlive_a_resumption_and_not_a_new_run(
+    data: PictureSet, entries: PictureSet, tmp_path: Path
+) -> None:
+    first = Trainer(CONFIG, data, entries, tmp_path)
+    first.start_fresh()
+    first.train_step()
+    first.validate()
+    assert first.best is not None
+    kept = first.best._replace(loss=-1.0)
+    first.best = kept
+    save_checkpoint(first, tmp_path)
+    resumed = train(CONFIG, data, entries, tmp_path, is_resumed=True)
+    assert (resumed.kept_step, resumed.steps) == (1, 6)
+    assert same(resumed.weights, kept.weights)
+    assert train(CONFIG, data, entries, tmp_path).kept_step == 6
+
+
+def test_no_photo_is_both_trained_on_and_held_out() -> None:
+    pictures = [np.full((70, 70, 3), n, np.uint8) for n in range(20)]
+    photos = [f"p{n // 4}" for n in range(20)]
+    for seed in range(5):
+        training, apart = PictureSet(pictures, photos).split(3, np.random.default_rng(seed))
+        assert not set(training.photos) & set(apart.photos)
+        assert len(training) + len(apart) == 20
+        assert len(apart) == 4
+
+
+def test_a_configuration_is_read_from_json_and_the_command_line_goes_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"steps": 7, "crops": [[0.0, 64]], "bf16": True, "model": SMALL.to_json()}))
+    config = read_config(path)
+    assert config == TrainingConfig(steps=7, crops=((0.0, 64),), bf16=True, model=SMALL)
+    path.write_text(json.dumps({"stepps": 7}))
+    with pytest.raises(InputError, match="no field stepps"):
+        read_config(path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"minutes": 0.0}, {"steps": 0}, {"objective": "vmaf"}, {"crops": ((0.0, 100),)}, {"objective": "ms-ssim"}],
+)
+def test_what_no_run_can_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        TrainingConfig(**wrong)
 
 
 def test_the_command_says_in_one_line_that_there_are_no_pictures(

@@ -1,0 +1,103 @@
+"""The loop of a training run: steps to the end of the budget, and now and then a line, a validation, a checkpoint.
+
+Called by `clc.training`. Of several processes (`clc.ranks`) only the first does more than steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from clc.checkpoint import Best, save_checkpoint
+from clc.trainer import Trainer
+
+
+class Observer(NamedTuple):
+    """Who follows a run: `report` gets each line of the log; `show` a step and its reconstructions, uint8 (H, W, 3)."""
+
+    report: Callable[[dict[str, Any]], None] = lambda line: None
+    show: Callable[[int, npt.NDArray[np.uint8]], None] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run left: the averaged `weights` that validated best, of `kept_step`, steps done, and its log's lines."""
+
+    weights: dict[str, Tensor]
+    kept_step: int
+    steps: int
+    log: list[dict[str, Any]]
+
+
+SILENT = Observer()
+
+
+def run(trainer: Trainer, observer: Observer = SILENT) -> TrainingResult:
+    """Trains to the end of the budget; see `TrainingResult`."""
+    config, ranks = trainer.config, trainer.ranks
+    before, began = trainer.minutes, time.monotonic()
+    logged = saved = validated = began
+    recent: list[dict[str, float]] = []
+    try:
+        while trainer.progress() < 1.0:
+            recent.append(trainer.train_step())
+            now = time.monotonic()
+            trainer.minutes = ranks.agree(before + (now - began) / 60.0)
+            if not ranks.is_first:
+                recent.clear()
+                continue
+            if now - logged >= config.log_s:
+                _note_steps(trainer, recent, now - logged, observer)
+                recent, logged = [], now
+            if now - validated >= config.validate_s:
+                _note_validation(trainer, observer)
+                validated = time.monotonic()
+            if now - saved >= config.save_s:
+                save_checkpoint(trainer, trainer.out)
+                saved = time.monotonic()
+    finally:
+        trainer.source.close()
+    if ranks.is_first and recent:
+        _note_steps(trainer, recent, max(1e-3, time.monotonic() - logged), observer)
+    return _finished(trainer, observer)
+
+
+def _finished(trainer: Trainer, observer: Observer) -> TrainingResult:
+    """Validates the last weights, says whether they or earlier ones are kept, and saves."""
+    if trainer.ranks.is_first:
+        _note_validation(trainer, observer)
+    best = trainer.best or Best(trainer.step, float("nan"), trainer.average_on_cpu())
+    if trainer.ranks.is_first:
+        kept = "last" if best.step == trainer.step else "best"
+        _note(trainer, {"kept": kept, "kept_step": best.step, "kept_loss": best.loss}, observer)
+        save_checkpoint(trainer, trainer.out)
+    return TrainingResult(best.weights, best.step, trainer.step, trainer.log)
+
+
+def _note_steps(trainer: Trainer, recent: list[dict[str, float]], seconds: float, observer: Observer) -> None:
+    """A line of means over the last steps. A second of the log is one of the clock, whatever it was spent on."""
+    means = {key: float(np.mean([line[key] for line in recent])) for key in recent[0]}
+    speed = len(recent) / seconds
+    rate = trainer.optimiser.param_groups[0]["lr"]
+    pictures = trainer.ranks.count * means.pop("pictures")
+    figures = {**means, "learning_rate": rate, "steps_per_s": speed, "pictures_per_s": speed * pictures}
+    _note(trainer, figures, observer)
+
+
+def _note_validation(trainer: Trainer, observer: Observer) -> None:
+    _note(trainer, trainer.validate(), observer)
+    if observer.show is not None:
+        with trainer.averaged() as model:
+            observer.show(trainer.step, trainer.held_out.reconstructions(model))
+
+
+def _note(trainer: Trainer, figures: dict[str, Any], observer: Observer) -> None:
+    line = {"step": trainer.step, "minutes": round(trainer.minutes, 3), **figures}
+    trainer.log.append(line)
+    observer.report(line)

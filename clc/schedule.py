@@ -1,0 +1,97 @@
+"""What one training run is, as a frozen configuration, and how its schedule follows the share of the budget used.
+
+`clc.trainer` is built from it; the command line of `clc.training` and the flow `train-codec` make it. What each field
+does to a run is told in `docs/training.md`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from clc.configuration import ModelConfig
+from clc.errors import InputError
+from clc.losses import MS_SSIM, OBJECTIVES, SMALLEST_CROP_PX
+
+CROPS = ((0.0, 128), (0.65, 256))
+CROPS_MS_SSIM = ((0.0, 192), (0.65, 256))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """One training run. The budget ends at `minutes` or `steps`, whichever is first; the schedule follows it.
+
+    `batch_px` are pixels a step and process. Raises `InputError` for values that no run can have.
+    """
+
+    minutes: float = 2.0
+    steps: int | None = None
+    learning_rate: float = 1e-3
+    linear_rate_factor: float = 0.1
+    warmup_steps: int = 200
+    decay_from: float = 0.4
+    rounded_from: float = 0.5
+    objective: str = "mse"
+    batch_px: int = 8 * 128 * 128
+    crops: tuple[tuple[float, int], ...] = CROPS
+    reference_share: float = 0.5
+    hyper_warmup_steps: int = 900
+    aligned_share: float = 0.3
+    real_share: float = 0.5
+    refresh_steps: int = 4000
+    clip: float = 1.0
+    ema: float = 0.999
+    held_out: int = 12
+    log_s: float = 15.0
+    save_s: float = 120.0
+    validate_s: float = 300.0
+    seed: int = 0
+    device: str = "cpu"
+    workers: int = 0
+    compile: bool = False
+    bf16: bool = False
+    model: ModelConfig = field(default_factory=ModelConfig)
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0.0 or (self.steps is not None and self.steps < 1):
+            raise InputError(f"a budget of {self.minutes} minutes and {self.steps} steps trains nothing")
+        if self.objective not in OBJECTIVES:
+            raise InputError(f"no objective {self.objective!r}: say {' or '.join(OBJECTIVES)}")
+        if not self.crops or any(crop < 64 or crop % 64 for _, crop in self.crops):
+            raise InputError(f"crops are multiples of 64 px, not {self.crops}")
+        if self.objective == MS_SSIM and min(crop for _, crop in self.crops) < SMALLEST_CROP_PX:
+            raise InputError(f"MS-SSIM needs crops of {SMALLEST_CROP_PX} px or more, not {self.crops}")
+
+    def crop_px(self, progress: float) -> int:
+        """Side of the crops at a share of the budget, 0..1."""
+        return [crop for start, crop in self.crops if progress >= start][-1]
+
+    def rounded_share(self, progress: float) -> float:
+        """Share of the rate that is taken from rounded latents, the rest from noisy ones: half, then all."""
+        return 0.5 if progress < self.rounded_from else 1.0
+
+    def rate_factor(self, progress: float, step: int) -> float:
+        """Factor of the learning rate: warm-up by steps, constant, then linear to zero over the rest of the budget."""
+        warm = min(1.0, (step + 1) / self.warmup_steps)
+        return warm * min(1.0, max(0.0, (1.0 - progress) / (1.0 - self.decay_from)))
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """A configuration from a JSON object of its fields, `model` an object too; a missing field has its default.
+
+    Raises `InputError` when the file cannot be read, or names a field that there is not.
+    """
+    known = [one.name for one in fields(TrainingConfig)]
+    try:
+        given = json.loads(path.read_text())
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise InputError(f"{path}: no field {', '.join(unknown)} in a training; there are {', '.join(known)}")
+        if "model" in given:
+            given["model"] = ModelConfig.from_json(given["model"])
+        if "crops" in given:
+            given["crops"] = tuple((float(start), int(crop)) for start, crop in given["crops"])
+        return TrainingConfig(**given)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} is no training configuration: {error}") from error

@@ -1,0 +1,236 @@
+"""The state of a training run, and one step of it.
+
+`clc.training` builds a `Trainer`, `clc.loop` runs it to the end of its budget, `clc.checkpoint` keeps and restores its
+state. What a run makes is the moving average of its parameters, and of these the ones that validated best: a collection
+of a few pictures is soon overfitted, so that the last ones need not be the best.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clc.acceleration import prepare
+from clc.batches import BatchSource, TrainingBatch
+from clc.checkpoint import Best, forget_best
+from clc.data import CropSampler, PictureSet
+from clc.errors import ClcError, InputError
+from clc.klt import klt_basis, spread_hyper_latents, start_from_klt
+from clc.losses import rate_distortion_loss
+from clc.model import MIDDLE_QUALITY_Q6, Model
+from clc.pairs import Pair, PairSampler, split_pairs
+from clc.ranks import ALONE, Ranks
+from clc.references import ReferenceBank
+from clc.schedule import TrainingConfig
+from clc.validation import HeldOut
+
+logger = logging.getLogger(__name__)
+
+MAX_BAD_STEPS = 3
+FIGURES = ("loss", "bpp", "psnr_db", "z_bpp", "grad_norm")
+
+
+class Trainer:
+    """The state of a run: model, moving average, optimiser, the best so far, step, batches drawn, minutes used."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        data: PictureSet,
+        entries: PictureSet,
+        out: Path,
+        pairs: Sequence[Pair] = (),
+        *,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.config, self.out, self.ranks = config, out, ranks
+        self.device = torch.device(config.device)
+        torch.manual_seed(config.seed)
+        held_out = min(config.held_out, max(1, len(data) // 8))
+        self.training, apart = data.split(held_out, np.random.default_rng(config.seed))
+        kept_pairs, pairs_apart = split_pairs(pairs, set(apart.photos) - set(self.training.photos))
+        self.held_out = HeldOut.of(apart, pairs_apart[: config.held_out], self.device)
+        self.source = BatchSource(
+            config, PairSampler(CropSampler(self.training), kept_pairs, config.real_share), ranks.rank
+        )
+        self.model = prepare(Model(config.model), config)
+        self.noise = torch.Generator(self.device)
+        self.bank = make_bank(entries)
+        self.step, self.batches, self.minutes, self.bad_steps = 0, 0, 0.0, 0
+        self.hyper_warmup_steps = 0
+        self.log: list[dict[str, Any]] = []
+        self.ema: dict[str, Tensor] = {}
+        self.best: Best | None = None
+        self.described_by: dict[str, Tensor] = {}
+        self.described_at = torch.empty(0)
+        self.optimiser = self._optimiser()
+
+    def _optimiser(self) -> torch.optim.AdamW:
+        """AdamW with one group for the linear paths, which move slower, and one for all else."""
+        groups: dict[bool, list[Tensor]] = {False: [], True: []}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                groups[".linear." in name or ".klt." in name].append(parameter)
+        peak = self.config.learning_rate
+        self.peaks = [peak, peak * self.config.linear_rate_factor]
+        described = [{"params": part, "lr": rate} for part, rate in zip(groups.values(), self.peaks, strict=True)]
+        return torch.optim.AdamW(described, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+
+    def start_fresh(self) -> None:
+        """Starts from the KLT of the training pictures."""
+        rng = np.random.default_rng(self.config.seed)
+        basis = klt_basis(self.training.pictures, self.config.model.latents, rng)
+        start_from_klt(self.model, basis.to(self.device))
+        spread_hyper_latents(self.model, self.held_out.crops)
+        self.hyper_warmup_steps = self.config.hyper_warmup_steps
+        self._begin()
+
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Starts from the weights of a model of the same configuration; they are the first candidate for the best."""
+        try:
+            self.model.load_state_dict(weights, strict=True)
+        except RuntimeError as error:
+            raise InputError(f"the start weights do not fit the model configuration: {error}") from error
+        self._begin()
+        if self.ranks.is_first:
+            self.validate()
+
+    def _begin(self) -> None:
+        self.ranks.spread(parameter.detach() for parameter in self.model.parameters())
+        self.ema = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        if self.ranks.is_first:
+            forget_best(self.out)
+
+    def progress(self, ahead: int = 0) -> float:
+        """Share of the budget that is used, or will be `ahead` steps later, 0..1."""
+        share = self.minutes / self.config.minutes
+        return min(1.0, max(share, (self.step + ahead) / self.config.steps if self.config.steps else 0.0))
+
+    def train_step(self) -> dict[str, float]:
+        """One step on the next batch; its figures. Raises `ClcError` after three non-finite gradients."""
+        batch = self.source.take(self.batches, lambda ahead: self.config.crop_px(self.progress(ahead)))
+        self.batches += 1
+        return self.learn(batch)
+
+    def learn(self, batch: TrainingBatch) -> dict[str, float]:
+        """One step of the optimiser on a batch; see `train_step`."""
+        config, progress = self.config, self.progress()
+        for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * config.rate_factor(progress, self.step)
+        if self.step % config.refresh_steps == 0:
+            self.refresh_bank()
+        (x, photos, aligned), quality, has_tokens, noise_seed = batch.to(self.device)
+        self.noise.manual_seed(noise_seed)
+        y = self.model.analysis(x, aligned)
+        tokens = self._tokens(y, photos)
+        share = config.rounded_share(progress)
+        result = self.model(y, quality, tokens, has_tokens, aligned=aligned, rounded_share=share, generator=self.noise)
+        charged = min(1.0, 0.05 + self.step / max(1, self.hyper_warmup_steps))
+        result = result._replace(z_bits=result.z_bits * charged)
+        loss = rate_distortion_loss(result, x, quality / 64.0, config.objective)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()
+        self.ranks.average_gradients(self.model.parameters())
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        psnr = -10.0 * torch.log10(loss.mse.clamp_min(1e-9)).mean()
+        z_bpp = result.z_bits.mean() / (charged * x.shape[-1] ** 2)
+        # One transfer for all of them: a GPU is waited for once a step.
+        found = torch.stack([loss.total, loss.bpp.mean(), psnr, z_bpp, norm]).detach().tolist()
+        if np.isfinite(found[-1]):
+            self.optimiser.step()
+            self._update_average()
+            self.step += 1
+        else:
+            self._count_bad_step(photos)
+        return {**dict(zip(FIGURES, found, strict=True)), "pictures": float(len(x))}
+
+    def refresh_bank(self) -> None:
+        """Describes the dictionary entries anew, by the current analysis transform, which is remembered."""
+        self.described_by = {name: value.detach().clone() for name, value in self.model.g_a.state_dict().items()}
+        self.described_at = self._middle_step().clone()
+        self.bank.refresh(self.model.g_a, self.described_at)
+
+    def restore_bank(self, described_by: dict[str, Tensor], described_at: Tensor) -> None:
+        """Describes the entries as an earlier `refresh_bank` did, from what that remembered."""
+        g_a = copy.deepcopy(self.model.g_a)
+        g_a.load_state_dict(described_by)
+        self.described_by, self.described_at = described_by, described_at
+        self.bank.refresh(g_a, described_at)
+
+    def _middle_step(self) -> Tensor:
+        return self.model.gains.step(torch.tensor([MIDDLE_QUALITY_Q6], device=self.device)).detach()
+
+    def _tokens(self, y: Tensor, photos: list[str]) -> Tensor:
+        anew = None if self.config.model.cache else lambda x: self.model.analysis(x) / self._middle_step()
+        found = self.bank.find(y.detach() / self._middle_step(), photos, self.config.model.references, anew)
+        batch, count = found.shape[:2]
+        return self.model.compress_tokens(found.flatten(0, 1)).reshape(batch, count * 64, -1)
+
+    def _count_bad_step(self, photos: list[str]) -> None:
+        self.bad_steps += 1
+        logger.warning("non-finite gradient step=%d photos=%s", self.step, ",".join(photos))
+        if self.bad_steps >= MAX_BAD_STEPS:
+            raise ClcError(
+                f"training stopped at step {self.step}: three non-finite gradients, the last with {', '.join(photos)}; "
+                f"the last good weights are in {self.out}; go on with a lower learning rate"
+            )
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.config.ema, (1.0 + self.step) / (10.0 + self.step))
+        averages = list(self.ema.values())
+        torch._foreach_lerp_(averages, [p.detach() for p in self.model.parameters()], 1.0 - decay)
+
+    def validate(self) -> dict[str, Any]:
+        """The figures of `HeldOut.measure` for the averaged weights, which are kept if none before were as good."""
+        with self.averaged() as model:
+            figures = self.held_out.measure(model, self.config.objective)
+        loss = figures["validation_loss"]
+        if isinstance(loss, float) and math.isfinite(loss) and (self.best is None or loss <= self.best.loss):
+            self.best = Best(self.step, loss, self.average_on_cpu())
+        return figures
+
+    @contextmanager
+    def averaged(self) -> Iterator[Model]:
+        """The model with its averaged parameters, in full precision and not in training."""
+        kept = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        precision = self.model.low_precision
+        self.copy_parameters(self.ema)
+        self.model.low_precision = None
+        try:
+            yield self.model.eval()
+        finally:
+            self.model.train()
+            self.model.low_precision = precision
+            self.copy_parameters(kept)
+
+    @torch.no_grad()
+    def copy_parameters(self, values: dict[str, Tensor]) -> None:
+        """Sets the parameters of the model by name."""
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(values[name])
+
+    def average_state(self) -> dict[str, Tensor]:
+        """The state dict of the model with its parameters replaced by their moving averages."""
+        return {**self.model.state_dict(), **self.ema}
+
+    def average_on_cpu(self) -> dict[str, Tensor]:
+        """A copy of `average_state` on the CPU."""
+        return {name: value.detach().to("cpu", copy=True) for name, value in self.average_state().items()}
+
+
+def make_bank(entries: PictureSet) -> ReferenceBank:
+    """The training view of dictionary patches, each uint8 (256, 256, 3)."""
+    if not len(entries):
+        raise InputError("the dictionary for training holds no entry; build one with at least three")
+    stacked = torch.from_numpy(np.stack(entries.pictures)).permute(0, 3, 1, 2)
+    return ReferenceBank(stacked, list(entries.photos))
