@@ -25,7 +25,16 @@ from clc.effort import DEFAULT_EFFORT, Target, effort_of, refine
 from clc.errors import DecodeMismatch, DictionaryMismatch, InputError
 from clc.features import CodecBackbone
 from clc.fusion import AlignedPixels
-from clc.latents import Conditions, Decoded, Trace, aligned_latents, check_payload, decode_latents, encode_latents
+from clc.latents import (
+    Analysed,
+    Conditions,
+    Decoded,
+    Trace,
+    aligned_latents,
+    check_payload,
+    decode_latents,
+    encode_latents,
+)
 from clc.limits import check_size
 from clc.model import STRIDE_Z, Picture, channels_last, padded, rate_distortion_lambda
 from clc.selection import Choice, References, Selector
@@ -165,10 +174,15 @@ class Codec:
             x = padded(torch.from_numpy(image_HW3.copy()).to(self.device)) / 255.0
             target = Target(x, quality_q6, conditions.tokens_1NT.float(), conditions.aligned)
             y = refine(self._model, y, target, refine_steps)
-        scaled = y / self._model.gains.step(torch.tensor([quality_q6], device=self.device))
+        quality = torch.tensor([quality_q6], device=self.device)
+        step = self._model.gains.step(quality)
+        scaled = y / step
         own = aligned_latents(self._prior, conditions)
         z = self._model.h_a(scaled, None if own is None else own.to_float())
-        payload, decoded = encode_latents(self._prior, self.bundle.table, scaled, z, conditions)
+        # Refined latents have weighed every symbol already.
+        worth = None if refine_steps else self._model.worth(quality, step)
+        analysed = Analysed(scaled, z, worth)
+        payload, decoded = encode_latents(self._prior, self.bundle.table, analysed, conditions)
         stream = replace(stream, latents_crc32=decoded.crc32, payload=payload)
         return Attempt(stream, pack(stream), conditions, decoded)
 

@@ -23,7 +23,8 @@ from torch import Tensor
 from clc.errors import InputError
 from clc.fusion import PATCH_PX, AlignedPixels
 from clc.losses import rate_distortion_loss
-from clc.model import Model, Quantiser, straight_through_round
+from clc.model import Model
+from clc.quantisation import Quantiser, thrifty_round
 
 DEFAULT_EFFORT = 5
 TILE_PX = 512
@@ -103,7 +104,7 @@ def _refine_tile(model: Model, y: Tensor, target: Target, steps: int) -> Tensor:
         return rate_distortion_loss(result, target.x, quality / 64.0).total, result.y_hat
 
     with torch.no_grad():
-        before = code(straight_through_round)
+        before = code(thrifty_round)
     for index in range(steps):
         progress = index / steps
         optimiser.param_groups[0]["lr"] = STEP_SIZE * (1.0 - progress)
@@ -113,13 +114,14 @@ def _refine_tile(model: Model, y: Tensor, target: Target, steps: int) -> Tensor:
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        after = code(straight_through_round)
+        after = code(thrifty_round)
     # The rounded latents: they lie in the middle of their intervals, where no small difference turns a symbol.
     return step * (after if after[0] < before[0] else before)[1]
 
 
-def _annealed_round(x: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+def _annealed_round(x: Tensor, level: Tensor, worth: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
     """Between floor and ceiling of x at random, likelier and harder towards the nearer one as it cools."""
+    del level, worth
     low = torch.floor(x)
     above = (x - low).clamp(1e-4, 1.0 - 1e-4)
     odds = (torch.atanh(1.0 - above) - torch.atanh(above)) / temperature  # of the floor against the ceiling

@@ -24,6 +24,7 @@ from torch import Tensor
 from clc.entropy import PHASES, SCALE_LEVELS, Prior, checkerboard
 from clc.exact import MEAN_BITS
 from clc.fusion import AlignedLatents, AlignedPixels
+from clc.quantisation import thrifty_round
 from clc.rangecoder import CdfTable, Decoder, Encoder, check_capacity
 
 SYMBOL_LIMIT = 1 << 18
@@ -39,6 +40,17 @@ class Decoded(NamedTuple):
     a: Tensor
     own: AlignedLatents | None
     crc32: int
+
+
+class Analysed(NamedTuple):
+    """What an encoder codes, in float: y over its step (1, M, h, w), hyper-latents z (1, Z, h/4, w/4).
+
+    `worth` (1, M, 1, 1) of a squared error makes rounding thrifty (`clc.quantisation`); None rounds to the nearest.
+    """
+
+    scaled_y: Tensor
+    z: Tensor
+    worth: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -111,21 +123,21 @@ def latents_crc32(header: bytes, z_hat: Tensor, y_hat: Tensor) -> int:
     return zlib.crc32(fixed.astype("<i4").tobytes(), crc)
 
 
-def encode_latents(
-    prior: Prior, table: CdfTable, scaled_y: Tensor, z: Tensor, conditions: Conditions
-) -> tuple[bytes, Decoded]:
-    """Codes latents over their step (1, M, h, w) and hyper-latents (1, Z, h/4, w/4), both float.
-
-    Returns the payload and what a decoder will make of it.
-    """
+def encode_latents(prior: Prior, table: CdfTable, analysed: Analysed, conditions: Conditions) -> tuple[bytes, Decoded]:
+    """Returns the payload of a picture's latents and what a decoder will make of it."""
     encoder = Encoder(table)
-    z_hat = torch.round(z.double()).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+    z_hat = torch.round(analysed.z.double()).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
     encoder.push(_integers(z_hat.flatten()), _z_tables(z_hat, conditions))
-    y = scaled_y.double()
+    y = analysed.scaled_y.double()
 
     def exchange(channel0: int, mean: Tensor, level: Tensor, mask: Tensor) -> Tensor:
-        offset = y[:, channel0 : channel0 + mean.shape[1]] - mean
-        symbols = torch.floor(offset + 0.5).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT) * mask
+        channels = slice(channel0, channel0 + mean.shape[1])
+        offset = y[:, channels] - mean
+        if analysed.worth is None:
+            symbols = torch.round(offset)
+        else:
+            symbols = torch.round(thrifty_round(offset, level, analysed.worth[:, channels]))
+        symbols = symbols.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT) * mask
         inside = mask.bool().expand_as(symbols)
         encoder.push(_integers(symbols[inside]), _integers(level[inside]))
         return symbols

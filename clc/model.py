@@ -19,7 +19,6 @@ Shapes: B pictures, M latent channels, h = H/16, w = W/16, Z hyper channels, N t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,13 +29,13 @@ from torch import Tensor, nn
 
 from clc import tiling
 from clc.configuration import ModelConfig as ModelConfig
-from clc.entropy import PHASES, QUALITY_TOP_Q6, SCALE_LEVELS, Context, Prior, checkerboard
+from clc.entropy import PHASES, QUALITY_TOP_Q6, Context, Prior, checkerboard
 from clc.exact import compand
 from clc.factorized import FactorizedPrior
 from clc.fusion import AlignedPixels
 from clc.matching import TOKENS_PER_ENTRY, TokenCompression
+from clc.quantisation import Quantiser, gaussian_bits, sigma, thrifty_round
 from clc.references import analysis_features
-from clc.tables import SIGMA_MAX, SIGMA_MIN
 from clc.transforms.backbone import make_transforms
 from clc.transforms.interface import AlignedView
 
@@ -62,30 +61,12 @@ def rate_distortion_lambda(quality: Tensor) -> Tensor:
     return LAMBDA_LOW * (LAMBDA_HIGH / LAMBDA_LOW) ** (quality / 100.0)
 
 
-Quantiser = Callable[[Tensor], Tensor]
+class SliceCoding(NamedTuple):
+    """How a training pass codes slices: the share of the rate that is of rounded latents, the worth, the rounding."""
 
-
-def straight_through_round(x: Tensor) -> Tensor:
-    """Rounds, with the gradient of the identity."""
-    return x + (torch.round(x) - x).detach()
-
-
-def sigma(level: Tensor) -> Tensor:
-    """The standard deviation that a scale level 0..63 stands for, in symbols."""
-    return SIGMA_MIN * torch.exp(level * (math.log(SIGMA_MAX / SIGMA_MIN) / (SCALE_LEVELS - 1)))
-
-
-def gaussian_bits(offset: Tensor, level: Tensor) -> Tensor:
-    """-log2 of the mass of N(0, sigma**2) on the unit interval around `offset`; sigma from the scale level 0..63.
-
-    Beyond 4.5 sigma the mass underflows and its gradient with it; a linear term takes over, so that a coefficient far
-    off its prediction still pulls mean and scale.
-    """
-    inverse = 1.0 / sigma(level)
-    magnitude = offset.abs()
-    root = math.sqrt(0.5)
-    mass = 0.5 * (torch.erfc((magnitude - 0.5) * inverse * root) - torch.erfc((magnitude + 0.5) * inverse * root))
-    return -torch.log2(mass.clamp_min(1e-6)) + 0.5 * torch.relu(magnitude * inverse - 4.5)
+    rounded_share: float
+    worth: Tensor
+    quantise: Quantiser
 
 
 class Gains(nn.Module):
@@ -157,7 +138,7 @@ class Model(nn.Module):
         *,
         aligned: AlignedPixels | None = None,
         rounded_share: float = 1.0,
-        quantise: Quantiser = straight_through_round,
+        quantise: Quantiser = thrifty_round,
         generator: torch.Generator | None = None,
     ) -> TrainingPass:
         """One training pass from y = g_a(x, aligned); `present_B` says which pictures may see their tokens."""
@@ -169,13 +150,14 @@ class Model(nn.Module):
         z_bits = self.z_prior.bits(noisy)
         if aligned is not None:
             z_bits = torch.where(aligned.present > 0, self.z_prior_aligned.bits(noisy), z_bits)
-        h = self.prior.hyper_features(straight_through_round(z), quality_q6_B)
+        h = self.prior.hyper_features(z + (torch.round(z) - z).detach(), quality_q6_B)
         if self.config.perturbation and tokens_BNT.shape[1]:
             tokens_BNT = perturbed(tokens_BNT, self.config.perturbation, generator)
         context = self.prior.context(h, tokens_BNT, present_B, own)
         is_noisy = rounded_share < 1.0 or (self.training and self.config.sampling > 0.0)
         noise = _noise_like(scaled, generator) if is_noisy else torch.zeros_like(scaled)
-        y_hat, y_bits, a = self.walk_slices(scaled, noise, context, rounded_share, quantise)
+        coding = SliceCoding(rounded_share, self.worth(quality_q6_B, step), quantise)
+        y_hat, y_bits, a = self.walk_slices(scaled, noise, context, coding)
         view = None if aligned is None or own is None else AlignedView(aligned, own)
         with self._lowered(y):
             x_hat = self.g_s(y_hat, step, self.gains.modulation(quality_q6_B), a, view)
@@ -191,19 +173,28 @@ class Model(nn.Module):
         is_lowered = self.low_precision is not None
         return torch.autocast(like.device.type, self.low_precision or torch.bfloat16, enabled=is_lowered)
 
+    def worth(self, quality_q6_B: Tensor, step: Tensor) -> Tensor:
+        """What a squared error of one quantisation step in a latent costs, in bits (B, M, 1, 1): lambda * step**2.
+
+        As if g_s were orthonormal, which its linear path is; three colours share the error.
+        """
+        trade = rate_distortion_lambda(quality_q6_B.float() / 64.0)
+        return (trade[:, None, None, None] * (255.0**2 / 3.0) * step.square()).detach()
+
     def walk_slices(
-        self, scaled: Tensor, noise: Tensor, context: Context, rounded_share: float, quantise: Quantiser
+        self, scaled: Tensor, noise: Tensor, context: Context, coding: SliceCoding
     ) -> tuple[Tensor, Tensor, Tensor]:
         """y_hat (B, M, h, w), its bits (B,) and a (B, A, h, w) as g_s gets it, from y over its step.
 
-        `noise` (B, M, h, w) is uniform within +-0.5. Nothing is drawn in here, so that `torch.compile` can take it whole.
+        `noise` (B, M, h, w) is uniform within +-0.5. Nothing is drawn in here, so that `torch.compile` takes it whole.
         """
         masks = [checkerboard(phase, scaled) for phase in range(PHASES)]
         spread = self.config.sampling * math.sqrt(12.0) if self.training else 0.0
         decoded: list[Tensor] = []
         bits = torch.zeros(scaled.shape[0], device=scaled.device)
-        slices = zip(scaled.split(self.config.slices, dim=1), noise.split(self.config.slices, dim=1), strict=True)
-        for index, (y, shift) in enumerate(slices):
+        share = coding.rounded_share
+        slices = zip(*(part.split(self.config.slices, dim=1) for part in (scaled, noise, coding.worth)), strict=True)
+        for index, (y, shift, worth) in enumerate(slices):
             context = self.prior.refreshed(index, context, decoded)
             base = self.prior.slice_base(index, context, decoded)
             y_hat: Tensor | None = None
@@ -212,10 +203,10 @@ class Model(nn.Module):
                 if spread:
                     mean = mean + spread * shift.roll(1, dims=3) * sigma(level.detach())
                 offset = y - mean
-                rounded = quantise(offset)
-                cost = rounded_share * gaussian_bits(rounded, level)
-                if rounded_share < 1.0:
-                    cost = cost + (1.0 - rounded_share) * gaussian_bits(offset + shift, level)
+                rounded = coding.quantise(offset, level, worth)
+                cost = share * gaussian_bits(rounded, level)
+                if share < 1.0:
+                    cost = cost + (1.0 - share) * gaussian_bits(offset + shift, level)
                 bits = bits + (cost * mask).sum(dim=(1, 2, 3))
                 part = (rounded + mean) * mask
                 y_hat = part if y_hat is None else y_hat + part
