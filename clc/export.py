@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clc import reduction
 from clc.bundle import PARTS, Arrays, Bundle, exact_layers, flatten_table, write_bundle
+from clc.calibration import count_symbols
 from clc.errors import InputError
 from clc.exact import exp2_table, exp_table, sum_bound_bits
 from clc.features import spp
@@ -27,7 +28,7 @@ from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.matching import TOKEN_BITS
 from clc.model import Model, ModelConfig, Picture
 from clc.references import ENTRY_PX, middle_patch
-from clc.tables import gaussian_table, merge, sigma_levels, table_from_pmf
+from clc.tables import fitted_table, merge, sigma_levels, table_from_pmf
 from storage.arrays import read_arrays
 from storage.atomic import write_bytes
 
@@ -52,7 +53,8 @@ def export_bundle(
 
     `entries`: K uint8 pictures (256, 256, 3); `provenance` says where each one comes from. The keys are SPP vectors of
     the codec's own analysis transform, reduced by PCA, so that encoding needs no other network, whatever backbone chose
-    the entries. Raises `InputError` when an entry has another size or a layer cannot be proven exact.
+    the entries; the coder's tables are fitted to the symbols of the entries. Raises `InputError` when an entry has
+    another size or a layer cannot be proven exact.
     """
     if not 1 <= len(entries) <= MAX_DICTIONARY_ENTRIES or len(entries) != len(provenance):
         raise InputError(f"a bundle takes 1 to {MAX_DICTIONARY_ENTRIES} entries with provenance, not {len(entries)}")
@@ -70,13 +72,14 @@ def export_bundle(
     bounds = {name: sum_bound_bits(**parts) for name, parts in integers.items() if "shift" in parts}
     prior = {f"{name}.{part}": value.numpy() for name, parts in integers.items() for part, value in parts.items()}
     dictionary = _dictionary(model, entries)
-    parts = {"transforms": transforms, "prior": prior, "tables": _tables(model), "dictionary": dictionary}
+    tables = _tables(model, entries)
+    parts = {"transforms": transforms, "prior": prior, "tables": tables, "dictionary": dictionary}
     return Exported(write_bundle(directory, config, parts, provenance, {}), bounds)
 
 
-def _tables(model: Model) -> dict[str, npt.NDArray[np.int32]]:
+def _tables(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArray[np.int32]]:
     """The CDF tables (64 scales, z without and with an aligned reference) and those of the exact functions."""
-    table = gaussian_table(sigma_levels())
+    table = fitted_table(sigma_levels(), count_symbols(model, entries))
     for z_prior in (model.z_prior, model.z_prior_aligned):
         table = merge(table, table_from_pmf(*z_prior.masses()))
     return {**flatten_table(table), "exponentials": exp_table().numpy(), "powers_of_two": exp2_table().numpy()}

@@ -18,6 +18,10 @@ SIGMA_MIN = 0.11
 SIGMA_MAX = 128.0
 SIGMA_COUNT = 64
 REACH_IN_SIGMA = 6.0
+COUNTED = 64
+"""Symbols up to this magnitude are counted, and tables that reach no further fitted."""
+
+PRIOR_COUNT = 200.0
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -42,6 +46,29 @@ def gaussian_table(sigmas: FloatArray, least_reach: int = 10) -> CdfTable:
     reaches = [max(least_reach, math.ceil(REACH_IN_SIGMA * float(sigma))) for sigma in sigmas]
     pmfs = [_gaussian_pmf(float(sigma), reach) for sigma, reach in zip(sigmas, reaches, strict=True)]
     return table_from_pmf(pmfs, [-reach for reach in reaches])
+
+
+def fitted_table(sigmas: FloatArray, counts: npt.NDArray[np.int64], least_reach: int = 10) -> CdfTable:
+    """Return the tables of `gaussian_table`, moved to the frequencies found: `counts` int64 (n, 129) of -64..64.
+
+    The Gaussian counts as 200 symbols, so that what was seen rarely stays as it is; both signs share their counts. A
+    table that reaches beyond 64 is left Gaussian. Raises `InputError` as `gaussian_table` does, or for other counts.
+    """
+    gaussian = gaussian_table(sigmas, least_reach)
+    if counts.shape != (gaussian.n_tables, 2 * COUNTED + 1) or bool((counts < 0).any()):
+        raise InputError(f"fitted tables: counts must be ({gaussian.n_tables}, {2 * COUNTED + 1}), not {counts.shape}")
+    pmfs = []
+    for sigma, offset, row in zip(sigmas, gaussian.offsets, counts, strict=True):
+        reach = -int(offset)
+        pmf = _gaussian_pmf(float(sigma), reach)
+        if reach <= COUNTED:
+            both = (row + row[::-1]).astype(np.float64) / 2.0
+            found = both[COUNTED - reach : COUNTED + reach + 1].copy()
+            found[0] += both[: COUNTED - reach].sum()
+            found[-1] += both[COUNTED + reach + 1 :].sum()
+            pmf = (found + PRIOR_COUNT * pmf) / (found.sum() + PRIOR_COUNT)
+        pmfs.append(pmf)
+    return table_from_pmf(pmfs, gaussian.offsets)
 
 
 def table_from_pmf(pmfs: Sequence[FloatArray], offsets: Sequence[int] | IntegerArray) -> CdfTable:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clc.errors import InputError
 from clc.rangecoder import TOTAL_MASS, CdfTable
-from clc.tables import digest, gaussian_table, merge, sigma_levels, table_from_pmf
+from clc.tables import COUNTED, digest, fitted_table, gaussian_table, merge, sigma_levels, table_from_pmf
 
 
 def masses_of(table: CdfTable, t: int) -> list[int]:
@@ -115,3 +115,41 @@ def test_a_sigma_that_is_not_positive_and_finite_is_refused(sigma: float) -> Non
 def test_a_sigma_too_wide_for_the_mass_is_refused() -> None:
     with pytest.raises(InputError, match="65536 values"):
         gaussian_table(np.array([6000.0]))
+
+
+def test_tables_fitted_to_nothing_are_gaussian(gaussians: CdfTable) -> None:
+    fitted = fitted_table(sigma_levels(), np.zeros((64, 2 * COUNTED + 1), np.int64))
+    assert digest(fitted) == digest(gaussians)
+
+
+def test_fitted_tables_cost_less_for_what_they_were_fitted_to_and_are_symmetric(gaussians: CdfTable) -> None:
+    symbols = np.clip(np.round(np.random.default_rng(0).laplace(0.0, 0.6, 20_000)), -COUNTED, COUNTED).astype(int)
+    level = 16
+    counts = np.zeros((64, 2 * COUNTED + 1), np.int64)
+    np.add.at(counts[level], symbols + COUNTED, 1)
+    fitted = fitted_table(sigma_levels(), counts)
+
+    def bits(table: CdfTable) -> float:
+        masses = np.array(masses_of(table, level))
+        return float(-np.log2(masses[np.clip(symbols, -10, 10) + 10] / TOTAL_MASS).sum())
+
+    assert bits(fitted) < 0.98 * bits(gaussians)
+    masses = np.array(masses_of(fitted, level))
+    assert np.abs(masses - masses[::-1]).max() <= 1
+    for t in (0, level - 1, 63):
+        assert masses_of(fitted, t) == masses_of(gaussians, t)
+
+
+def test_fitted_tables_fold_what_lies_beyond_their_reach_into_their_ends(gaussians: CdfTable) -> None:
+    counts = np.zeros((64, 2 * COUNTED + 1), np.int64)
+    counts[5, -1] = 1000
+    masses = masses_of(fitted_table(sigma_levels(), counts), 5)
+    assert masses[0] == pytest.approx(masses[-1], abs=1)
+    assert masses[-1] > 0.4 * TOTAL_MASS
+    assert len(masses) == len(masses_of(gaussians, 5))
+
+
+@pytest.mark.parametrize("counts", [np.zeros((64, 5), np.int64), -np.ones((64, 2 * COUNTED + 1), np.int64)])
+def test_counts_that_cannot_be_are_refused(counts: np.ndarray) -> None:
+    with pytest.raises(InputError, match="counts"):
+        fitted_table(sigma_levels(), counts)

@@ -1,0 +1,26 @@
+"""What tables are fitted to is what the encoder makes."""
+
+import numpy as np
+
+from clc.calibration import MAX_PICTURES, QUALITIES_Q6, count_symbols
+from clc.codec import Codec
+from clc.tables import COUNTED
+from tests.conftest import Picture
+
+
+def test_every_symbol_within_reach_is_counted_once(shipped: Codec, photo: Picture) -> None:
+    patch = np.ascontiguousarray(photo[:128, :128])
+    counts = count_symbols(shipped.bundle.model, [patch])
+    latents = shipped.bundle.config.latents * (128 // 16) ** 2 * len(QUALITIES_Q6)
+    assert 0.99 * latents < counts.sum() <= latents
+    assert counts.shape == (64, 2 * COUNTED + 1)
+    assert counts[0, COUNTED] > 0.9 * counts[0].sum()
+    spread = [np.abs(np.repeat(np.arange(-COUNTED, COUNTED + 1), row)).mean() for row in counts if row.sum() > 50]
+    assert spread[-1] > spread[len(spread) // 2] > spread[0]
+
+
+def test_of_many_pictures_as_many_are_counted_as_there_may_be(shipped: Codec) -> None:
+    patches = [np.full((64, 64, 3), level, np.uint8) for level in range(2 * MAX_PICTURES + 2)]
+    counts = count_symbols(shipped.bundle.model, patches)
+    latents = shipped.bundle.config.latents * (64 // 16) ** 2 * len(QUALITIES_Q6)
+    assert counts.sum() <= MAX_PICTURES * latents
