@@ -8,7 +8,8 @@ sum stays below 2**53 of its unit, so that float64 represents all of them exactl
 
 Each part exists in two arithmetics behind one interface. With ``is_exact=False`` it is an ordinary float32 layer with
 parameters to train; with ``is_exact=True`` it holds integers and computes on the grid in float64. The network that uses
-the parts is the same code in both cases, which is the contract of this module.
+the parts is the same code in both cases, which is the contract of this module. Exact parts write into memory that they
+made themselves, never into their inputs: passes over memory are what they cost beside the products.
 
 Ledger of grids (q10 means multiples of 2**-10):
 
@@ -24,6 +25,7 @@ Ledger of grids (q10 means multiples of 2**-10):
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +44,8 @@ LOGIT_BITS = 6
 ATTENTION_BITS = 15
 EXP_STEPS = 1024
 EXP2_MANTISSA_BITS = 16
+BLOCK = 1 << 15
+"""Values of a float64 block that stays in the cache of a core together with what is added to it."""
 
 
 def snap(x: Tensor, bits: int = ACTIVATION_BITS, limit: float = ACTIVATION_LIMIT, *, is_exact: bool) -> Tensor:
@@ -49,15 +53,41 @@ def snap(x: Tensor, bits: int = ACTIVATION_BITS, limit: float = ACTIVATION_LIMIT
 
     Shape and dtype are kept. Scaling by a power of two and `floor` are exact in IEEE arithmetic.
     """
-    if is_exact:
-        scale = float(1 << bits)
-        x = torch.floor(x * scale + 0.5) / scale
-    return x.clamp(-limit, limit)
+    if not is_exact:
+        return x.clamp(-limit, limit)
+    return _to_grid_((x * float(1 << bits)).add_(0.5), bits, -limit, limit)
 
 
 def activate(x: Tensor, *, is_exact: bool) -> Tensor:
     """Leaky rectifier with slope 1/8, a power of two: max(x, x/8)."""
-    return snap(torch.maximum(x, x * 0.125), is_exact=is_exact)
+    if not is_exact:
+        return snap(torch.maximum(x, x * 0.125), is_exact=False)
+    scale = float(1 << ACTIVATION_BITS)
+    return _to_grid_(F.leaky_relu(x, 0.125).mul_(scale).add_(0.5), ACTIVATION_BITS, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+
+
+def residual(x: Tensor, y: Tensor, *, is_exact: bool) -> Tensor:
+    """x + y within +-`ACTIVATION_LIMIT`; both (one shape) lie on the activation grid, and so does their sum."""
+    if not is_exact:
+        return snap(x + y, is_exact=False)
+    return (x + y).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+
+
+def share(x: Tensor, middle: float, *, is_exact: bool) -> Tensor:
+    """A share, 0 to 1, from an activation: x/4 + `middle`, clamped, on the activation grid; `middle` lies on it too."""
+    if not is_exact:
+        return snap(x * 0.25 + middle, is_exact=False).clamp(0.0, 1.0)
+    scale = float(1 << ACTIVATION_BITS)
+    return _to_grid_((x * (0.25 * scale)).add_(middle * scale + 0.5), ACTIVATION_BITS, 0.0, 1.0)
+
+
+def mix(x: Tensor, y: Tensor, weight: Tensor, *, is_exact: bool) -> Tensor:
+    """A mean between two: x + `weight` (y - x) on the grid of means, `weight` an activation of 0 to 1."""
+    if not is_exact:
+        return snap(x + weight * (y - x), MEAN_BITS, MEAN_LIMIT, is_exact=False)
+    scale = float(1 << MEAN_BITS)
+    mixed = (y - x).mul_(weight).add_(x).mul_(scale).add_(0.5)
+    return _to_grid_(mixed, MEAN_BITS, -MEAN_LIMIT, MEAN_LIMIT)
 
 
 def compand(x: Tensor, *, is_exact: bool) -> Tensor:
@@ -65,9 +95,20 @@ def compand(x: Tensor, *, is_exact: bool) -> Tensor:
 
     Latents span four orders of magnitude, networks like inputs near one; powers of two as slopes keep it exact.
     """
+    if is_exact:
+        # The same function as a sum of three clamped lines: fewer passes over memory.
+        scale = float(1 << ACTIVATION_BITS)
+        bent = x.clamp(-2.0, 2.0).mul_(0.75 * scale).add_(x.clamp(-16.0, 16.0), alpha=0.21875 * scale)
+        bent = bent.add_(x, alpha=0.03125 * scale).add_(0.5)
+        return _to_grid_(bent, ACTIVATION_BITS, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
     magnitude = x.abs()
     bent = torch.minimum(torch.minimum(magnitude, magnitude * 0.25 + 1.5), magnitude * 0.03125 + 5.0)
-    return snap(torch.sign(x) * bent, is_exact=is_exact)
+    return snap(torch.sign(x) * bent, is_exact=False)
+
+
+def _to_grid_(units: Tensor, bits: int, low: float, high: float) -> Tensor:
+    """Ends a rounding in place: from values in units of 2**-bits with 1/2 added, to a grid between `low` and `high`."""
+    return units.floor_().mul_(2.0**-bits).clamp_(low, high)
 
 
 class GridConv2d(nn.Module):
@@ -99,29 +140,91 @@ class GridConv2d(nn.Module):
             self.weight = nn.Parameter(torch.empty(shape).uniform_(-spread, spread))
             self.bias = nn.Parameter(torch.zeros(out_channels))
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Applies the layer; see the class for shapes and ranges."""
-        if not self.is_exact:
-            padding = self.kernel_size // 2
-            y = F.conv2d(x_BCHW, self.weight, self.bias, padding=padding, groups=self.groups)
-            return y.clamp(-self.limit, self.limit)
-        y = self._depthwise(x_BCHW) if self.groups > 1 else self._im2col(x_BCHW)
-        return snap(y + self.bias[:, None, None], self.bits, self.limit, is_exact=True)
+    def forward(self, *parts_BCHW: Tensor) -> Tensor:
+        """Applies the layer to the channels of all parts, one part after the other; see the class for the ranges."""
+        return self._exactly(parts_BCHW, is_activated=False) if self.is_exact else self._in_float(parts_BCHW)
 
-    def _im2col(self, x: Tensor) -> Tensor:
-        batch, _, height, width = x.shape
-        padding = self.kernel_size // 2
-        columns = x.flatten(2) if self.kernel_size == 1 else F.unfold(x, self.kernel_size, padding=padding)
-        return (self.weight.flatten(1) @ columns).view(batch, -1, height, width)
+    def activated(self, *parts_BCHW: Tensor) -> Tensor:
+        """`activate` of the layer, for one whose output lies on the activation grid: the same bits in fewer passes."""
+        if self.is_exact:
+            return self._exactly(parts_BCHW, is_activated=True)
+        return activate(self._in_float(parts_BCHW), is_exact=False)
 
-    def _depthwise(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        padded = F.pad(x, [self.kernel_size // 2] * 4)
-        y = torch.zeros_like(x)
-        for i in range(self.kernel_size):
-            for j in range(self.kernel_size):
-                y = y + padded[:, :, i : i + height, j : j + width] * self.weight[:, 0, i, j, None, None]
+    def _in_float(self, parts: tuple[Tensor, ...]) -> Tensor:
+        y = F.conv2d(_joined(parts), self.weight, self.bias, padding=self.kernel_size // 2, groups=self.groups)
+        return y.clamp(-self.limit, self.limit)
+
+    def _exactly(self, parts: tuple[Tensor, ...], *, is_activated: bool) -> Tensor:
+        if self.kernel_size == 1:
+            pictures = [self._pointwise(part_CHW, is_activated) for part_CHW in zip(*parts, strict=True)]
+            return _joined([picture[None] for picture in pictures], dim=0)
+        x = _joined(parts)
+        y = x.new_empty(x.shape[0], self.weight.shape[0], *x.shape[2:])
+        sum_up = self._depthwise if self.groups > 1 else self._dense
+        for x_CHW, y_CHW in zip(x, y, strict=True):
+            for sums, out in sum_up(x_CHW, y_CHW):
+                rounded = self._rounded_(sums, is_activated)
+                out.copy_(rounded.view(len(out), out.shape[1], -1)[..., : out.shape[2]])
         return y
+
+    def _rounded_(self, units: Tensor, is_activated: bool) -> Tensor:
+        """Rounds and clamps sums with 1/2 added, in units of 2**-bits, and rectifies them where asked, all in place."""
+        largest = self.limit * (1 << self.bits)
+        units.floor_().clamp_(-largest, largest)
+        if is_activated:
+            F.leaky_relu(units, 0.125, inplace=True).add_(0.5).floor_()
+        return units.mul_(2.0**-self.bits)
+
+    def _scaled(self) -> tuple[float, Tensor]:
+        """The unit of the sums, 2**bits, and what they start from (C_out, 1): bias and the 1/2 of the rounding.
+
+        Scaling by a power of two is exact wherever in a sum it happens.
+        """
+        scale = float(1 << self.bits)
+        return scale, (self.bias * scale + 0.5)[:, None]
+
+    def _pointwise(self, parts: tuple[Tensor, ...], is_activated: bool) -> Tensor:
+        scale, start = self._scaled()
+        weights = torch.split(self.weight.flatten(1), [len(part) for part in parts], dim=1)
+        sums = torch.addmm(start, weights[0], parts[0].flatten(1), alpha=scale)
+        for weight, part in zip(weights[1:], parts[1:], strict=True):
+            sums.addmm_(weight, part.flatten(1), alpha=scale)
+        return self._rounded_(sums, is_activated).view(-1, *parts[0].shape[1:])
+
+    def _dense(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        scale, start = self._scaled()
+        flat, offsets, length = self._padded(x)
+        weights = [weight.contiguous() for weight in self.weight.flatten(2).unbind(2)]
+        sums = torch.addmm(start, weights[0], flat[:, :length], alpha=scale)
+        for weight, offset in zip(weights[1:], offsets[1:], strict=True):
+            sums.addmm_(weight, flat[:, offset : offset + length], alpha=scale)
+        yield sums, y
+
+    def _depthwise(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        scale, start = self._scaled()
+        weights = (self.weight * scale).flatten(1)
+        size = max(1, BLOCK // y[0].numel())
+        blocks = zip(*(torch.split(whole, size) for whole in (x, y, weights, start)), strict=True)
+        for x_block, out, weight, start_block in blocks:
+            flat, offsets, length = self._padded(x_block)
+            taps = torch.split(weight, 1, dim=1)
+            sums = torch.addcmul(start_block, flat[:, :length], taps[0])
+            for tap, offset in zip(taps[1:], offsets[1:], strict=True):
+                sums.addcmul_(flat[:, offset : offset + length], tap)
+            yield sums, out
+
+    def _padded(self, x: Tensor) -> tuple[Tensor, list[int], int]:
+        """Padded rows end to end (C, ..), where the run of each tap begins in them, and how long a run is.
+
+        Of rows end to end, a convolution is a sum of shifted runs; what it says of the padding between is dropped.
+        """
+        channels, height, width = x.shape
+        pad = self.kernel_size // 2
+        stride = width + 2 * pad
+        padded = x.new_zeros(channels, height + 2 * pad + 1, stride)
+        padded[:, pad : pad + height, pad : pad + width] = x
+        offsets = [i * stride + j for i in range(self.kernel_size) for j in range(self.kernel_size)]
+        return padded.flatten(1), offsets, height * stride
 
     def export(self) -> dict[str, Tensor]:
         """As integers: `weight` int16 (out, in/groups, k, k), `shift` int8 (out,), `bias` int32 (out,) in q20."""
@@ -155,6 +258,10 @@ def sum_bound_bits(weight: Tensor, shift: Tensor, bias: Tensor) -> float:
     peak = gain * ACTIVATION_LIMIT + bias.double().abs() * 2.0**-BIAS_BITS
     unit_bits = torch.clamp(ACTIVATION_BITS + shift.double(), min=BIAS_BITS)
     return float((torch.log2(peak.clamp_min(1.0)) + unit_bits).max()) + 1.0
+
+
+def _joined(parts: Sequence[Tensor], dim: int = 1) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=dim)
 
 
 class GridTable(nn.Module):
@@ -214,13 +321,13 @@ class GridSoftmax(nn.Module):
         self.exponentials = exponentials.double().to(self.exponentials.device)
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Weights of the same shape; exact ones are multiples of 2**-15 that sum to at most 1."""
+        """Weights of the same shape; exact ones, of logits on q6, are multiples of 2**-15 that sum to at most 1."""
         if not self.is_exact:
             return torch.softmax(logits, dim=-1)
-        below = (logits.amax(dim=-1, keepdim=True) - logits) * float(1 << LOGIT_BITS)
-        masses = self.exponentials[torch.floor(below + 0.5).clamp(0, EXP_STEPS - 1).long()]
-        scale = float(1 << ATTENTION_BITS)
-        return torch.floor(masses * scale / masses.sum(dim=-1, keepdim=True)) / scale
+        below = logits.amax(dim=-1, keepdim=True).sub(logits).mul_(float(1 << LOGIT_BITS))
+        masses = self.exponentials[below.clamp_(max=EXP_STEPS - 1).long()]
+        scale = 2.0**-ATTENTION_BITS
+        return masses.div_(masses.sum(dim=-1, keepdim=True) * scale).floor_().mul_(scale)
 
 
 def exp2_table() -> Tensor:

@@ -24,8 +24,10 @@ from clc.exact import (
     GridConv2d,
     GridExp2,
     GridTable,
-    activate,
     compand,
+    mix,
+    residual,
+    share,
     snap,
 )
 
@@ -85,12 +87,12 @@ class Fusion(nn.Module):
     def forward(self, pixels: AlignedPixels, inverse_step: Tensor) -> AlignedLatents:
         """Transforms and describes the references; H and W are multiples of 16."""
         is_exact = self.is_exact
-        centred = (2.0 * pixels.levels - 255.0) / PIXEL_SCALE * pixels.inside
+        centred = (pixels.levels * (2.0 / PIXEL_SCALE) - 255.0 / PIXEL_SCALE) * pixels.inside
         latents = self.klt(F.pixel_unshuffle(centred, PATCH_PX))
         r = snap(latents * inverse_step, MEAN_BITS, MEAN_LIMIT, is_exact=is_exact)
-        covered = F.pixel_unshuffle(pixels.inside, PATCH_PX).sum(dim=1, keepdim=True) / PATCH_PX**2
-        u = activate(self.enter(torch.cat([compand(r, is_exact=is_exact), covered], dim=1)), is_exact=is_exact)
-        u = snap(u + activate(self.spatial(u), is_exact=is_exact), is_exact=is_exact)
+        covered = F.avg_pool2d(pixels.inside, PATCH_PX)
+        u = self.enter.activated(compand(r, is_exact=is_exact), covered)
+        u = residual(u, self.spatial.activated(u), is_exact=is_exact)
         features = snap(self.leave(u) * covered, is_exact=is_exact)
         return AlignedLatents(r, covered, features, pixels.present)
 
@@ -112,7 +114,7 @@ class SliceFusion(nn.Module):
         """The addend (B, width, h, w) to the slice's features; `errors` (y_hat - r) of the slices before."""
         parts = [own.features, compand(r_i, is_exact=self.is_exact)]
         parts += [compand(error * own.covered, is_exact=self.is_exact) for error in errors]
-        return self.enter(torch.cat(parts, dim=1)) * own.present
+        return self.enter(*parts) * own.present
 
     def anchors(self, own: AlignedLatents, error: Tensor) -> Tensor:
         """The addend (B, width / 2, h, w) from how r predicted the first phase; `error` is 0 at other positions."""
@@ -120,12 +122,12 @@ class SliceFusion(nn.Module):
 
     def trust_in_r(self, phase: int, features: Tensor) -> Tensor:
         """How far to follow r, 0 to 1, for each latent (B, C, h, w), from the features of the phase."""
-        return snap(self.trust[phase](features) * 0.25 + 0.5, is_exact=self.is_exact).clamp(0.0, 1.0)
+        return share(self.trust[phase](features), 0.5, is_exact=self.is_exact)
 
     def blend(self, own: AlignedLatents, r_i: Tensor, mean: Tensor, trust: Tensor) -> Tensor:
         """Moves the mean (B, C, h, w) towards r by `trust` times the coverage."""
         weight = snap(trust * own.covered, is_exact=self.is_exact) * own.present
-        return snap(mean + weight * (r_i - mean), MEAN_BITS, MEAN_LIMIT, is_exact=self.is_exact)
+        return mix(mean, r_i, weight, is_exact=self.is_exact)
 
 
 def _from_zero(layer: GridConv2d) -> GridConv2d:

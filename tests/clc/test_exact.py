@@ -13,8 +13,12 @@ from clc.exact import (
     GridConv2d,
     GridSoftmax,
     GridTable,
+    activate,
     compand,
     exp_table,
+    mix,
+    residual,
+    share,
     snap,
     sum_bound_bits,
 )
@@ -133,3 +137,57 @@ def test_a_table_meets_its_knots_and_lies_between_them() -> None:
     assert torch.equal(knots * 1024, values.double())
     middle = table.interpolate(torch.tensor([400]), 6400)
     assert torch.allclose(middle[0] * 1024, (values[0] + values[1]).double() / 2, atol=0.51)
+
+
+LAYERS = [(1, 1), (3, 1), (3, 6)]
+
+
+@pytest.mark.parametrize(("kernel", "groups"), LAYERS)
+def test_an_activated_layer_is_the_layer_and_then_the_rectifier(kernel: int, groups: int) -> None:
+    torch.manual_seed(4)
+    layer = exact_copy(GridConv2d(6, 6, kernel, groups=groups), 6, 6, kernel, groups)
+    for limit in (1 << ACTIVATION_BITS, 32 << ACTIVATION_BITS):
+        x = random_grid(2, 6, 5, 7, seed=limit, limit=limit)
+        plain = layer(x)
+        assert (plain < 0).any()
+        assert torch.equal(layer.activated(x), in_many_steps(torch.maximum(plain, plain * 0.125)))
+
+
+@pytest.mark.parametrize(("kernel", "groups"), LAYERS)
+def test_parts_are_the_channels_of_one_input_and_stay_as_they_were(kernel: int, groups: int) -> None:
+    torch.manual_seed(5)
+    layer = exact_copy(GridConv2d(6, 6, kernel, groups=groups), 6, 6, kernel, groups)
+    x = random_grid(2, 6, 5, 7, seed=6)
+    before, parts = x.clone(), x.split([1, 3, 2], dim=1)
+    assert torch.equal(layer(*parts), layer(x))
+    assert torch.equal(layer.activated(*parts), layer.activated(x))
+    assert torch.equal(x, before)
+
+
+def in_many_steps(x: torch.Tensor, bits: int = ACTIVATION_BITS, limit: float = 32.0) -> torch.Tensor:
+    return (torch.floor(x * 2.0**bits + 0.5) / 2.0**bits).clamp(-limit, limit)
+
+
+def test_the_steps_between_layers_are_their_definitions_and_change_no_input() -> None:
+    x, y = random_grid(4000, seed=7), random_grid(4000, seed=8)
+    kept = x.clone(), y.clone()
+    wide = x * 30
+    magnitude = wide.abs()
+    bent = torch.minimum(torch.minimum(magnitude, magnitude / 4 + 1.5), magnitude / 32 + 5)
+    weight = share(y, 0.5, is_exact=True)
+    assert torch.equal(snap(x / 3, is_exact=True), in_many_steps(x / 3))
+    assert torch.equal(activate(x + y, is_exact=True), in_many_steps(torch.maximum(x + y, (x + y) / 8)))
+    assert torch.equal(residual(x, y, is_exact=True), in_many_steps(x + y))
+    assert torch.equal(weight, in_many_steps(y / 4 + 0.5).clamp(0, 1))
+    assert torch.equal(mix(wide, x, weight, is_exact=True), in_many_steps(wide + weight * (x - wide), 6, 4096.0))
+    assert torch.equal(compand(wide, is_exact=True), in_many_steps(torch.sign(wide) * bent))
+    assert torch.equal(x, kept[0])
+    assert torch.equal(y, kept[1])
+
+
+def test_both_arithmetics_of_a_step_mean_the_same() -> None:
+    x, y = random_grid(500, seed=9), random_grid(500, seed=10)
+    assert torch.allclose(residual(x, y, is_exact=True), residual(x, y, is_exact=False))
+    assert torch.allclose(share(x, 0.75, is_exact=True), share(x, 0.75, is_exact=False), atol=1e-3)
+    weight = share(y, 0.5, is_exact=True)
+    assert torch.allclose(mix(x, y, weight, is_exact=True), mix(x, y, weight, is_exact=False), atol=1 / 64)
