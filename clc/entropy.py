@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.configuration import ModelConfig
-from clc.exact import MEAN_BITS, MEAN_LIMIT, GridConv2d, GridTable, activate, compand, snap
+from clc.exact import MEAN_BITS, MEAN_LIMIT, GridConv2d, GridTable, activate, compand, mix, residual, share, snap
 from clc.fusion import AlignedLatents, Fusion, SliceFusion
 from clc.matching import Memory, make_conditioner
 
@@ -75,13 +75,13 @@ class HyperSynthesis(nn.Module):
     def forward(self, z_hat: Tensor, level_BC: Tensor) -> Tensor:
         """Hyper-latents to hyper features."""
         is_exact = self.is_exact
-        h = activate(self.enter(compand(z_hat, is_exact=is_exact)), is_exact=is_exact)
-        h = F.pixel_shuffle(activate(self.to_half(h), is_exact=is_exact), 2)
-        h = snap(h + activate(self.spatial(h), is_exact=is_exact), is_exact=is_exact)
+        h = self.enter.activated(compand(z_hat, is_exact=is_exact))
+        h = F.pixel_shuffle(self.to_half.activated(h), 2)
+        h = residual(h, self.spatial.activated(h), is_exact=is_exact)
         h = snap(F.pixel_shuffle(self.to_full(h), 2) + level_BC[:, :, None, None], is_exact=is_exact)
         h = activate(h, is_exact=is_exact)
-        h = snap(h + activate(self.smooth(h), is_exact=is_exact), is_exact=is_exact)
-        return activate(self.leave(h), is_exact=is_exact)
+        h = residual(h, self.smooth.activated(h), is_exact=is_exact)
+        return self.leave.activated(h)
 
 
 class SliceWidths(NamedTuple):
@@ -96,6 +96,13 @@ class SliceWidths(NamedTuple):
     channels: int
     aligned: int
     is_synthesised: bool
+
+
+class SliceBase(NamedTuple):
+    """What both phases of a slice share: features `u` (B, width, h, w), and CLS's y_a (B, C, h, w) if there is CLS."""
+
+    u: Tensor
+    y_a: Tensor | None
 
 
 class SliceNet(nn.Module):
@@ -119,38 +126,41 @@ class SliceNet(nn.Module):
         self.aligned = _mean_layer(widths.reference, channels, is_exact) if widths.is_synthesised else None
         self.fusion = SliceFusion(widths.before, channels, widths.aligned, width, is_exact=is_exact)
 
-    def base(self, context: Context, decoded: list[Tensor], r: Tensor | None, errors: list[Tensor]) -> Tensor:
-        """What both phases share, (B, width, h, w); `errors` are y_hat - r of the slices before."""
+    def base(self, context: Context, decoded: list[Tensor], r: Tensor | None, errors: list[Tensor]) -> SliceBase:
+        """What both phases share; `errors` are y_hat - r of the slices before."""
         known = [context.h, context.a, *(compand(y_hat, is_exact=self.is_exact) for y_hat in decoded)]
-        u = self.enter(torch.cat(known, dim=1))
-        if context.own is not None and r is not None:
-            u = u + self.fusion.base(context.own, r, errors)
-        u = activate(u, is_exact=self.is_exact)
-        return snap(u + activate(self.spatial(u), is_exact=self.is_exact), is_exact=self.is_exact)
+        if context.own is None or r is None:
+            u = self.enter.activated(*known)
+        else:
+            u = activate(self.enter(*known) + self.fusion.base(context.own, r, errors), is_exact=self.is_exact)
+        u = residual(u, self.spatial.activated(u), is_exact=self.is_exact)
+        return SliceBase(u, None if self.aligned is None else self.aligned(context.a))
 
-    def first_phase(self, context: Context, base: Tensor, anchors: Tensor, r: Tensor | None) -> Tensor:
-        """Adds to the base what phase 0 turned out to be: `anchors` (B, C, h, w), zero at the positions of phase 1."""
-        v = self.anchor_in(compand(anchors, is_exact=self.is_exact))
-        if context.own is not None and r is not None:
-            v = v + self.fusion.anchors(context.own, anchors - r * checkerboard(0, r))
-        return snap(base + self.anchor_out(activate(v, is_exact=self.is_exact)), is_exact=self.is_exact)
+    def first_phase(self, context: Context, u: Tensor, anchors: Tensor, r: Tensor | None) -> Tensor:
+        """Adds to the features what phase 0 became: `anchors` (B, C, h, w), zero at the positions of phase 1."""
+        known = compand(anchors, is_exact=self.is_exact)
+        if context.own is None or r is None:
+            v = self.anchor_in.activated(known)
+        else:
+            v = self.anchor_in(known) + self.fusion.anchors(context.own, anchors - r * checkerboard(0, r))
+            v = activate(v, is_exact=self.is_exact)
+        return residual(u, self.anchor_out(v), is_exact=self.is_exact)
 
-    def slice_parameters(self, context: Context, phase: int, u: Tensor, r: Tensor | None) -> SliceParameters:
-        """Mean and scale level of a phase from the features `u` (B, width, h, w) of everything known."""
+    def slice_parameters(self, context: Context, phase: int, base: SliceBase, r: Tensor | None) -> SliceParameters:
+        """Mean and scale level of a phase, from a base whose features are of everything known."""
         is_exact = self.is_exact
-        u = activate(self.hidden[phase](u), is_exact=is_exact)
+        u = cast("GridConv2d", self.hidden[phase]).activated(base.u)
         mean, scale = self.mean[phase](u), self.shape[phase](u)
-        if self.aligned is not None:
+        if base.y_a is not None:
             scale, blend = scale.chunk(2, dim=1)
-            alpha = snap(blend * 0.25 + 0.75, is_exact=is_exact).clamp(0.0, 1.0)
-            mean = alpha * mean + (1.0 - alpha) * self.aligned(context.a)
-            mean = snap(mean, MEAN_BITS, MEAN_LIMIT, is_exact=is_exact)
+            alpha = share(blend, 0.75, is_exact=is_exact)
+            mean = mix(base.y_a, mean, alpha, is_exact=is_exact)
         if context.own is not None and r is not None:
             mean = self.fusion.blend(context.own, r, mean, self.fusion.trust_in_r(phase, u))
+        if is_exact:
+            return SliceParameters(mean, (scale * 8.0).add_(24.5).floor_().clamp_(0.0, SCALE_LEVELS - 1.0))
         level = scale * 8.0 + 24.0
         inside = level.clamp(0.0, SCALE_LEVELS - 1.0)
-        if is_exact:
-            return SliceParameters(mean, torch.floor(inside + 0.5))
         return SliceParameters(mean, level + (inside - level).detach())
 
 
@@ -203,7 +213,7 @@ class Prior(nn.Module):
         """1 / step (B, M, 1, 1) as the exact path has it, see `Fusion.inverse_step`."""
         return self.fusion.inverse_step(quality_q6_B, QUALITY_TOP_Q6)
 
-    def slice_base(self, index: int, context: Context, decoded: list[Tensor]) -> Tensor:
+    def slice_base(self, index: int, context: Context, decoded: list[Tensor]) -> SliceBase:
         """The shared features of slice `index`, from the context and the latents of the slices before it."""
         errors = []
         if context.own is not None:
@@ -212,15 +222,16 @@ class Prior(nn.Module):
         return self._net(index).base(context, decoded, self._reference(index, context), errors)
 
     def slice_parameters(
-        self, index: int, phase: int, base: Tensor, anchors: Tensor | None, context: Context
+        self, index: int, phase: int, base: SliceBase, anchors: Tensor | None, context: Context
     ) -> SliceParameters:
         """Mean and scale level of slice `index` in `phase`: the one function for training, encoding and decoding.
 
         `anchors` (B, C, h, w) are the latents of phase 0, None while phase 0 itself is coded.
         """
         net, r = self._net(index), self._reference(index, context)
-        u = base if anchors is None else net.first_phase(context, base, anchors, r)
-        return net.slice_parameters(context, phase, u, r)
+        if anchors is not None:
+            base = base._replace(u=net.first_phase(context, base.u, anchors, r))
+        return net.slice_parameters(context, phase, base, r)
 
     def trust_biases(self) -> list[Tensor]:
         """The biases (C,) from which the trust of every slice and phase in an aligned reference starts."""

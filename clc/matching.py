@@ -34,7 +34,6 @@ from clc.exact import (
     GridConv2d,
     GridSoftmax,
     GridTable,
-    activate,
     compand,
     snap,
 )
@@ -127,12 +126,12 @@ class Aligned(Conditioner):
     def align(self, known: Tensor) -> Tensor:
         """F_a: what is known at each position (B, .., h, w) -> a (B, A, h, w)."""
         is_exact = self.is_exact
-        mixed = activate(self.enter(known), is_exact=is_exact)
-        near = mixed + activate(self.spatial(mixed), is_exact=is_exact)
+        mixed = self.enter.activated(known)
+        near = mixed + self.spatial.activated(mixed)
         if self.coarse is not None and self.coarse_leave is not None:
             # The mean of four numbers of a grid is exact in any order; snapping brings it back onto the grid.
             half = snap(F.avg_pool2d(mixed, 2), is_exact=is_exact)
-            far = self.coarse_leave(activate(self.coarse(half), is_exact=is_exact))
+            far = self.coarse_leave(self.coarse.activated(half))
             near = near + F.interpolate(far, scale_factor=2.0, mode="nearest")
         return self.leave(snap(near, is_exact=is_exact))
 

@@ -215,16 +215,17 @@ def test_without_synthesis_the_mean_is_mu_h_and_with_it_a_blend_with_y_a() -> No
     for name, value in plain.state_dict().items():
         value.copy_(state[name][: len(value)])
     context = Context(torch.randn(1, 16, 4, 4), torch.randn(1, 8, 4, 4))
-    base = plain.slice_base(0, context, [])
-    mean, level = plain.slice_parameters(0, 0, base, None, context)
-    features = plain.nets[0].hidden[0](base)
+    base = blended.slice_base(0, context, [])
+    assert plain.slice_base(0, context, []).y_a is None
+    assert torch.equal(plain.slice_base(0, context, []).u, base.u)
+    mean, level = plain.slice_parameters(0, 0, base._replace(y_a=None), None, context)
+    features = plain.nets[0].hidden[0](base.u)
     assert torch.equal(mean, plain.nets[0].mean[0](torch.maximum(features, features / 8)))
-    other = Context(context.h, context.a + 1.0)
-    assert torch.equal(plain.slice_parameters(0, 0, base, None, other).mean, mean)
     with_y_a = blended.slice_parameters(0, 0, base, None, context)
     assert torch.equal(with_y_a.scale, level)
     assert not torch.equal(with_y_a.mean, mean)
-    assert not torch.equal(blended.slice_parameters(0, 0, base, None, other).mean, with_y_a.mean)
+    other = base._replace(y_a=base.y_a + 1.0)
+    assert not torch.equal(blended.slice_parameters(0, 0, other, None, context).mean, with_y_a.mean)
     # alpha = 1: the blend is mu_h again.
     for phase in blended.nets[0].shape:
         phase.bias[BASE.slices[0] :] = 10.0
