@@ -41,7 +41,10 @@ from storage.atomic import write_bytes
 from storage.digest import canonical_json, sha256_bytes, sha256_file
 
 FORMAT = "clc-bundle"
-VERSION = 2
+VERSION = 3
+READABLE = (2, 3)
+"""Version 2 is a bundle of 0.2: its model lacks the fields of `clc.configuration.BEFORE`, and means them."""
+
 SHIPPED = Path(__file__).parent / "assets" / "shipped"
 PARTS = ("transforms", "prior", "tables", "dictionary")
 ID_BYTES = 8
@@ -152,9 +155,10 @@ def exact_layers(prior: Prior) -> dict[str, GridConv2d | GridTable]:
 def _parse_manifest(data: bytes, directory: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(data)
-        if manifest["format"] != FORMAT or manifest["version"] != VERSION:
+        if manifest["format"] != FORMAT or manifest["version"] not in READABLE:
             raise StorageError(
-                f"{directory} is {manifest['format']} version {manifest['version']}; this release reads {VERSION}"
+                f"{directory} is {manifest['format']} version {manifest['version']}; this release reads "
+                f"{' and '.join(str(version) for version in READABLE)}"
             )
         return dict(manifest)
     except (ValueError, KeyError, TypeError) as error:

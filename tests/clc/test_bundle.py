@@ -2,14 +2,21 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from clc.bundle import SHIPPED, Bundle, exact_layers
+from clc.codec import Codec
+from clc.configuration import BEFORE
 from clc.errors import ClcError, InputError, StorageError
 from clc.exact import MANTISSA_BITS, GridConv2d, sum_bound_bits
+from clc.export import export_bundle
+from clc.model import Model
+from tests.conftest import SMALL, Picture
 
 
 @pytest.fixture
@@ -17,8 +24,8 @@ def copied(tmp_path: Path) -> Path:
     return Path(shutil.copytree(SHIPPED, tmp_path / "bundle"))
 
 
-def test_the_shipped_bundle_is_under_12_mb() -> None:
-    assert sum(path.stat().st_size for path in SHIPPED.rglob("*")) < 12e6
+def test_the_shipped_bundle_is_under_13_mb() -> None:
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*")) < 13e6
 
 
 def test_every_exact_layer_of_the_shipped_bundle_is_proven() -> None:
@@ -82,3 +89,17 @@ def test_a_damaged_manifest_is_refused(copied: Path, text: str) -> None:
     (copied / "manifest.json").write_text(text)
     with pytest.raises(StorageError):
         Bundle.load(copied)
+
+
+def test_a_bundle_of_version_2_is_read_and_codes(tmp_path: Path, photo: Picture) -> None:
+    torch.manual_seed(0)
+    config = replace(SMALL, **BEFORE)
+    entries = [np.ascontiguousarray(photo[:256, left : left + 256]) for left in (0, 90, 180)]
+    export_bundle(tmp_path, config, Model(config).state_dict(), entries, [{"name": str(i)} for i in range(3)])
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    model = {name: value for name, value in manifest["model"].items() if name not in BEFORE}
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "version": 2, "model": model}))
+    codec = Codec.load(tmp_path)
+    assert codec.bundle.config == config
+    image = np.ascontiguousarray(photo[:64, :64])
+    assert codec.decode(codec.encode(image)).shape == image.shape
