@@ -29,7 +29,8 @@ from torch import Tensor
 
 from clc.entropy import SCALE_LEVELS, Prior
 from clc.errors import DictionaryMismatch, InputError, StorageError
-from clc.exact import GridConv2d, GridExp2, GridSoftmax, GridTable
+from clc.exact import GridConv2d, GridTable
+from clc.gridfunctions import GridExp2, GridSoftmax
 from clc.keypictures import KeyPicture, key_pictures_from_json, key_pictures_to_json
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.matching import TOKEN_BITS

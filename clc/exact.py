@@ -4,7 +4,7 @@ The entropy coder needs the same (mean, scale) pair on both sides, to the last b
 that: the order of a sum differs between processors, thread counts and versions, and every order rounds differently.
 Here every weight and every activation is an integer multiple of a power of two (a *grid*), and every possible partial
 sum stays below 2**53 of its unit, so that float64 represents all of them exactly and any order gives the same result.
-`clc.entropy` and `clc.matching` are built from nothing but these parts.
+`clc.entropy` and `clc.matching` are built from nothing but these parts and those of `clc.gridfunctions`.
 
 Each part exists in two arithmetics behind one interface. With ``is_exact=False`` it is an ordinary float32 layer with
 parameters to train; with ``is_exact=True`` it holds integers and computes on the grid in float64. The network that uses
@@ -40,10 +40,6 @@ MEAN_LIMIT = 4096.0
 BIAS_BITS = 20
 MAX_SHIFT = 20
 MANTISSA_BITS = 53
-LOGIT_BITS = 6
-ATTENTION_BITS = 15
-EXP_STEPS = 1024
-EXP2_MANTISSA_BITS = 16
 BLOCK = 1 << 15
 """Values of a float64 block that stays in the cache of a core together with what is added to it."""
 
@@ -248,6 +244,13 @@ class GridConv2d(nn.Module):
             self.bias.copy_(bias.double() * 2.0**-BIAS_BITS)
 
 
+def from_zero(layer: GridConv2d) -> GridConv2d:
+    """Clears the weights of a fresh layer, which then starts as nothing; returns it."""
+    with torch.no_grad():
+        layer.weight.zero_()
+    return layer
+
+
 def sum_bound_bits(weight: Tensor, shift: Tensor, bias: Tensor) -> float:
     """log2 of the largest partial sum of a `GridConv2d`, in its own unit: at most 53, or the layer is not exact.
 
@@ -297,71 +300,3 @@ class GridTable(nn.Module):
         rest = (quality_q6_B - knot * spacing).to(self.values.dtype)[:, None]
         mixed = (self.values[knot] * (spacing - rest) + self.values[knot + 1] * rest) / spacing
         return snap(mixed, is_exact=self.is_exact)
-
-
-def exp_table() -> Tensor:
-    """int32 (1024,): 2**16 * exp(-k/64), rounded. Built once at export and stored, never rebuilt when coding."""
-    return torch.round(torch.exp(-torch.arange(EXP_STEPS, dtype=torch.float64) / 2**LOGIT_BITS) * 65536).to(torch.int32)
-
-
-class GridSoftmax(nn.Module):
-    """Softmax over the last axis; exact through a stored table of exponentials and an integer division."""
-
-    exponentials: Tensor
-
-    def __init__(self, *, is_exact: bool = False) -> None:
-        super().__init__()
-        self.is_exact = is_exact
-        self.register_buffer("exponentials", exp_table().double(), persistent=False)
-
-    def load_integers(self, exponentials: Tensor) -> None:
-        """Takes the stored table, int32 (1024,) between 0 and 65536 with a full first entry, or raises `InputError`."""
-        if exponentials.shape != (EXP_STEPS,) or int(exponentials[0]) != 65536 or int(exponentials.min()) < 0:
-            raise InputError("the table of exponentials is malformed")
-        self.exponentials = exponentials.double().to(self.exponentials.device)
-
-    def forward(self, logits: Tensor) -> Tensor:
-        """Weights of the same shape; exact ones, of logits on q6, are multiples of 2**-15 that sum to at most 1."""
-        if not self.is_exact:
-            return torch.softmax(logits, dim=-1)
-        below = logits.amax(dim=-1, keepdim=True).sub(logits).mul_(float(1 << LOGIT_BITS))
-        masses = self.exponentials[below.clamp_(max=EXP_STEPS - 1).long()]
-        scale = 2.0**-ATTENTION_BITS
-        return masses.div_(masses.sum(dim=-1, keepdim=True) * scale).floor_().mul_(scale)
-
-
-def exp2_table() -> Tensor:
-    """int32 (1024,): 2**16 * 2**(k/1024), rounded. Built once at export and stored, never rebuilt when coding."""
-    fractions = torch.arange(1 << ACTIVATION_BITS, dtype=torch.float64) / (1 << ACTIVATION_BITS)
-    return torch.round(torch.exp2(fractions) * (1 << EXP2_MANTISSA_BITS)).to(torch.int32)
-
-
-class GridExp2(nn.Module):
-    """2**x for x on the activation grid, |x| <= 32: a stored mantissa of 17 bits and a power of two."""
-
-    mantissas: Tensor
-    powers: Tensor
-
-    def __init__(self, *, is_exact: bool = False) -> None:
-        super().__init__()
-        self.is_exact = is_exact
-        exponents = range(-int(ACTIVATION_LIMIT), int(ACTIVATION_LIMIT) + 1)
-        self.register_buffer("mantissas", exp2_table().double(), persistent=False)
-        self.register_buffer("powers", torch.tensor([2.0**k for k in exponents], dtype=torch.float64), persistent=False)
-
-    def load_integers(self, mantissas: Tensor) -> None:
-        """Takes the stored table, int32 (1024,) rising from 65536 to below 131072, or raises `InputError`."""
-        rises = mantissas.shape == self.mantissas.shape and bool((mantissas[1:] >= mantissas[:-1]).all())
-        one = 1 << EXP2_MANTISSA_BITS
-        if not rises or int(mantissas[0]) != one or int(mantissas[-1]) >= 2 * one:
-            raise InputError("the table of powers of two is malformed")
-        self.mantissas = mantissas.double().to(self.mantissas.device)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Powers of the same shape, multiples of 2**-48 in exact arithmetic."""
-        if not self.is_exact:
-            return torch.exp2(x)
-        whole = torch.floor(x)
-        index = ((x - whole) * (1 << ACTIVATION_BITS)).long()
-        power = self.powers[(whole + ACTIVATION_LIMIT).long()]
-        return self.mantissas[index] / (1 << EXP2_MANTISSA_BITS) * power

@@ -21,8 +21,9 @@ from clc import reduction
 from clc.bundle import PARTS, Arrays, Bundle, exact_layers, flatten_table, write_bundle
 from clc.calibration import count_symbols
 from clc.errors import InputError
-from clc.exact import exp2_table, exp_table, sum_bound_bits
+from clc.exact import sum_bound_bits
 from clc.features import spp
+from clc.gridfunctions import exp2_table, exp_table
 from clc.keypictures import LOSSLESS, write_key_picture
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.matching import TOKEN_BITS

@@ -14,22 +14,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.exact import (
-    MEAN_BITS,
-    MEAN_LIMIT,
-    GridConv2d,
-    GridExp2,
-    GridTable,
-    compand,
-    mix,
-    residual,
-    share,
-    snap,
-)
+from clc.exact import MEAN_BITS, MEAN_LIMIT, GridConv2d, GridTable, compand, from_zero, mix, residual, share, snap
+from clc.gridfunctions import GridExp2
 
 PATCH_PX = 16
 LATENT_BITS = 14
@@ -106,9 +95,9 @@ class SliceFusion(nn.Module):
     def __init__(self, before: int, channels: int, features: int, width: int, *, is_exact: bool) -> None:
         super().__init__()
         self.is_exact = is_exact
-        self.enter = _from_zero(GridConv2d(features + channels + before, width, is_exact=is_exact))
-        self.anchor = _from_zero(GridConv2d(channels, width // 2, 3, is_exact=is_exact))
-        self.trust = nn.ModuleList(_from_zero(GridConv2d(width, channels, is_exact=is_exact)) for _ in range(2))
+        self.enter = from_zero(GridConv2d(features + channels + before, width, is_exact=is_exact))
+        self.anchor = from_zero(GridConv2d(channels, width // 2, 3, is_exact=is_exact))
+        self.trust = nn.ModuleList(from_zero(GridConv2d(width, channels, is_exact=is_exact)) for _ in range(2))
 
     def base(self, own: AlignedLatents, r_i: Tensor, errors: list[Tensor]) -> Tensor:
         """The addend (B, width, h, w) to the slice's features; `errors` (y_hat - r) of the slices before."""
@@ -128,9 +117,3 @@ class SliceFusion(nn.Module):
         """Moves the mean (B, C, h, w) towards r by `trust` times the coverage."""
         weight = snap(trust * own.covered, is_exact=self.is_exact) * own.present
         return mix(mean, r_i, weight, is_exact=self.is_exact)
-
-
-def _from_zero(layer: GridConv2d) -> GridConv2d:
-    with torch.no_grad():
-        layer.weight.zero_()
-    return layer

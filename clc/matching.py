@@ -27,16 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.configuration import ModelConfig
-from clc.exact import (
-    ACTIVATION_BITS,
-    ACTIVATION_LIMIT,
-    LOGIT_BITS,
-    GridConv2d,
-    GridSoftmax,
-    GridTable,
-    compand,
-    snap,
-)
+from clc.exact import ACTIVATION_BITS, ACTIVATION_LIMIT, GridConv2d, GridTable, compand, from_zero, snap
+from clc.gridfunctions import LOGIT_BITS, GridSoftmax
 
 TOKEN_BITS = 4
 TOKEN_LIMIT = 127 / 2**TOKEN_BITS
@@ -121,7 +113,7 @@ class Aligned(Conditioner):
         self.coarse, self.coarse_leave = None, None
         if config.alignment_scales == 2:
             self.coarse = GridConv2d(reference, reference, 3, groups=reference, is_exact=is_exact)
-            self.coarse_leave = _from_zero(GridConv2d(reference, reference, is_exact=is_exact))
+            self.coarse_leave = from_zero(GridConv2d(reference, reference, is_exact=is_exact))
 
     def align(self, known: Tensor) -> Tensor:
         """F_a: what is known at each position (B, .., h, w) -> a (B, A, h, w)."""
@@ -172,7 +164,7 @@ class Matching(Aligned):
         self.softmax = GridSoftmax(is_exact=is_exact)
         self.make_alignment(config.features + reference, config)
         known = config.before_refresh
-        self.query_decoded = _from_zero(GridConv2d(known, 32, is_exact=is_exact)) if known else None
+        self.query_decoded = from_zero(GridConv2d(known, 32, is_exact=is_exact)) if known else None
 
     def remember(self, tokens_BNT: Tensor, present_B: Tensor | None = None) -> Memory | None:
         """Keys and values of the learned tokens and `tokens_BNT`."""
@@ -225,9 +217,3 @@ def make_conditioner(config: ModelConfig, *, is_exact: bool) -> Conditioner:
     if not config.matching:
         return Unmatched(config, is_exact=is_exact)
     return Matching(config, is_exact=is_exact)
-
-
-def _from_zero(layer: GridConv2d) -> GridConv2d:
-    with torch.no_grad():
-        layer.weight.zero_()
-    return layer

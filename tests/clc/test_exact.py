@@ -11,17 +11,16 @@ from clc.exact import (
     ACTIVATION_BITS,
     BIAS_BITS,
     GridConv2d,
-    GridSoftmax,
     GridTable,
     activate,
     compand,
-    exp_table,
     mix,
     residual,
     share,
     snap,
     sum_bound_bits,
 )
+from clc.gridfunctions import GridSoftmax, exp_table
 
 
 def random_grid(*shape: int, seed: int = 0, limit: int = 32 << ACTIVATION_BITS) -> torch.Tensor:

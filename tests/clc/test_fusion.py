@@ -5,8 +5,8 @@ import torch
 
 from clc.bundle import exact_layers
 from clc.errors import InputError
-from clc.exact import GridExp2, exp2_table
 from clc.fusion import AlignedPixels
+from clc.gridfunctions import GridExp2, exp2_table
 from clc.klt import follow_analysis
 from clc.model import Model, make_prior
 from tests.conftest import SMALL
