@@ -92,18 +92,25 @@ def weights_file(folder: Path) -> Path | None:
     return next((folder / name for name in (BEST, WEIGHTS, INDEX) if (folder / name).is_file()), None)
 
 
+def read_model(folder: Path) -> ModelConfig:
+    """The configuration that `write_model` wrote; raises `InputError` when it is missing or damaged."""
+    try:
+        return ModelConfig.from_json(json.loads((folder / MODEL).read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"no model of a training run in {folder}: {error}") from error
+
+
 def read_weights(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     """The configuration and averaged weights of a run's output folder or a folder of shards (`clc.shards`).
 
     Raises `InputError` when they are missing or damaged.
     """
+    config, found = read_model(folder), weights_file(folder)
+    if found is None:
+        raise InputError(f"no weights of a training run in {folder}")
     try:
-        config = ModelConfig.from_json(json.loads((folder / MODEL).read_text()))
-        found = weights_file(folder)
-        if found is None:
-            raise InputError(f"no weights of a training run in {folder}")
         return config, read_shards(folder) if found.name == INDEX else load_file(found)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:
         raise InputError(f"no weights of a training run in {folder}: {error}") from error
 
 

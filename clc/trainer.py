@@ -64,7 +64,7 @@ class Trainer:
         )
         self.model = prepare(Model(config.model), config)
         self.noise = torch.Generator(self.device)
-        self.bank = make_bank(entries)
+        self.bank = make_bank(entries, config.model.references)
         self.step, self.batches, self.minutes, self.bad_steps = 0, 0, 0.0, 0
         self.hyper_warmup_steps = 0
         self.log: list[dict[str, Any]] = []
@@ -228,9 +228,12 @@ class Trainer:
         return {name: value.detach().to("cpu", copy=True) for name, value in self.average_state().items()}
 
 
-def make_bank(entries: PictureSet) -> ReferenceBank:
-    """The training view of dictionary patches, each uint8 (256, 256, 3)."""
-    if not len(entries):
-        raise InputError("the dictionary for training holds no entry; build one with at least three")
+def make_bank(entries: PictureSet, references: int) -> ReferenceBank:
+    """The training view of dictionary patches, each uint8 (256, 256, 3); at least as many as a crop is given."""
+    if len(entries) < references:
+        raise InputError(
+            f"the dictionary for training holds {len(entries)} entries, and the model looks at {references} at a time; "
+            "give more pictures of 256 px or more, or build a larger dictionary"
+        )
     stacked = torch.from_numpy(np.stack(entries.pictures)).permute(0, 3, 1, 2)
     return ReferenceBank(stacked, list(entries.photos))

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clc.checkpoint import read_weights, resume_checkpoint, write_model
+from clc.checkpoint import read_model, read_weights, resume_checkpoint, write_model
 from clc.configuration import ModelConfig
 from clc.data import PictureSet, random_patches, read_folders
 from clc.errors import ClcError, InputError
@@ -124,6 +124,8 @@ def _config(options: argparse.Namespace) -> TrainingConfig:
 
 def _run(config: TrainingConfig, options: argparse.Namespace, ranks: Ranks) -> None:
     model, start = _start(options.start) if options.start else (None, None)
+    if options.resume:
+        model = read_model(options.out)
     config = replace(config, model=model or config.model)
     data = read_folders(options.data)
     entries = random_patches(data, options.entries, ENTRY_PX, config.seed)

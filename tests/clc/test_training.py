@@ -1,6 +1,8 @@
 """Training: budgets, the schedule, resuming to the bit, and stopping when the numbers go wrong."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -141,6 +143,12 @@ def test_one_small_picture_is_enough_to_train_on(entries: PictureSet, tmp_path: 
     assert train(replace(CONFIG, steps=2), small, entries, tmp_path).steps == 2
 
 
+def test_fewer_entries_than_a_crop_is_given_are_told(data: PictureSet, entries: PictureSet, tmp_path: Path) -> None:
+    few = PictureSet(entries.pictures[:2], entries.photos[:2])
+    with pytest.raises(InputError, match="holds 2 entries"):
+        train(CONFIG, data, few, tmp_path)
+
+
 def test_a_broken_picture_among_training_pictures_is_left_out(
     tmp_path: Path, photo: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -240,3 +248,12 @@ def test_the_command_says_in_one_line_that_there_are_no_pictures(
 ) -> None:
     assert train_command(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--minutes", "1"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_bare_worker_can_import_the_command() -> None:
+    absent = (
+        "cv2 scipy skimage sklearn faiss compressai constriction pytorch_msssim bjontegaard prefect mlflow dask typer"
+    )
+    program = f"import sys; sys.modules.update(dict.fromkeys({absent.split()!r})); import clc.training"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
