@@ -21,7 +21,7 @@ from clc.quantisation import thrifty_round
 from clc.tables import COUNTED
 
 QUALITIES_Q6 = (320, 1600, 2880, 4160, 5440)
-MAX_PICTURES = 48
+MAX_PICTURES = 24
 
 Counts = npt.NDArray[np.int64]
 
@@ -30,7 +30,7 @@ Counts = npt.NDArray[np.int64]
 def count_symbols(model: Model, pictures: Sequence[Picture]) -> Counts:
     """Counts of the symbols -64..64 at each scale level, int64 (64, 129), over uint8 pictures (H, W, 3).
 
-    At five qualities, without references, as the encoder makes symbols. Of more than 48 pictures as many, evenly apart,
+    At five qualities, without references, as the encoder makes symbols. Of more than 24 pictures as many, evenly apart,
     are taken; symbols beyond +-64 are left out.
     """
     counts = np.zeros((SCALE_LEVELS, 2 * COUNTED + 1), dtype=np.int64)
