@@ -32,8 +32,7 @@ def write_shards(folder: Path, weights: dict[str, Tensor], limit_mib: float = MA
 
     Raises `InputError` for a limit above 15 MiB or below the largest tensor.
     """
-    if not 0.0 < limit_mib <= MAX_SHARD_MIB:
-        raise InputError(f"shards of {limit_mib} MiB: say above 0, and at most {MAX_SHARD_MIB}")
+    check_limit(weights, limit_mib)
     paths, described = [], []
     for number, part in enumerate(_parts(weights, int(limit_mib * MIB))):
         data = save(part)
@@ -46,14 +45,26 @@ def write_shards(folder: Path, weights: dict[str, Tensor], limit_mib: float = MA
     return paths
 
 
+def check_limit(weights: dict[str, Tensor], limit_mib: float) -> None:
+    """Raises `InputError` where `write_shards` would, to be asked before a long training."""
+    if not 0.0 < limit_mib <= MAX_SHARD_MIB:
+        raise InputError(f"shards of {limit_mib} MiB: say above 0, and at most {MAX_SHARD_MIB}")
+    for name, value in weights.items():
+        needed = _bytes(name, value)
+        if needed + HEADER_BYTES > int(limit_mib * MIB):
+            raise InputError(f"{name} takes {needed} bytes, more than a shard of {limit_mib} MiB; allow larger ones")
+
+
+def _bytes(name: str, value: Tensor) -> int:
+    return value.numel() * value.element_size() + len(name) + HEADER_BYTES
+
+
 def _parts(weights: dict[str, Tensor], limit_bytes: int) -> Iterator[dict[str, Tensor]]:
     """The tensors in their order, as many at a time as fit."""
     part: dict[str, Tensor] = {}
     used = HEADER_BYTES
     for name, value in weights.items():
-        needed = value.numel() * value.element_size() + len(name) + HEADER_BYTES
-        if needed + HEADER_BYTES > limit_bytes:
-            raise InputError(f"{name} takes {needed} bytes, more than a shard of {limit_bytes}; allow larger shards")
+        needed = _bytes(name, value)
         if part and used + needed > limit_bytes:
             yield part
             part, used = {}, HEADER_BYTES

@@ -18,6 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -29,11 +30,12 @@ from clc.data import PictureSet, random_patches, read_folders
 from clc.errors import ClcError, InputError
 from clc.loop import SILENT, Observer, TrainingResult, run
 from clc.losses import MS_SSIM, OBJECTIVES
+from clc.model import Model
 from clc.pairs import Pair
 from clc.ranks import ALONE, Ranks, joined
 from clc.references import ENTRY_PX
 from clc.schedule import CROPS, CROPS_MS_SSIM, TrainingConfig, read_config
-from clc.shards import write_shards
+from clc.shards import check_limit, write_shards
 from clc.trainer import Trainer
 
 GPU_WORKERS = 8
@@ -75,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
+    # numpy asks once what the smallest numbers are, and warns when by then they are flushed to zero.
+    np.finfo(np.float32), np.finfo(np.float64)
     torch.set_flush_denormal(True)
     try:
         config = _config(options)
@@ -127,6 +131,8 @@ def _run(config: TrainingConfig, options: argparse.Namespace, ranks: Ranks) -> N
     if options.resume:
         model = read_model(options.out)
     config = replace(config, model=model or config.model)
+    if options.shards is not None:
+        check_limit(Model(config.model).state_dict(), options.shards)
     data = read_folders(options.data)
     entries = random_patches(data, options.entries, ENTRY_PX, config.seed)
     pairs = _pairs(options.overlapping)
@@ -146,7 +152,7 @@ def _run(config: TrainingConfig, options: argparse.Namespace, ranks: Ranks) -> N
         observer=observer,
         ranks=ranks,
     )
-    if options.shards and ranks.is_first:
+    if options.shards is not None and ranks.is_first:
         paths = write_shards(options.out / SHARDS, result.weights, options.shards)
         write_model(options.out / SHARDS, config.model)
         print(f"{len(paths)} shards in {options.out / SHARDS}", flush=True)

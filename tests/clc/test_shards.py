@@ -71,10 +71,19 @@ def test_training_goes_on_from_shards_with_a_warm_optimiser(photo: Picture, tmp_
     (tmp_path / "data").mkdir()
     for name in "abc":
         (tmp_path / "data" / f"{name}.png").write_bytes(png_bytes(photo))
-    config = {"steps": 2, "crops": [[0.0, 64]], "batch_px": 64 * 64, "warmup_steps": 10, "model": SMALL.to_json()}
+    config = {
+        "minutes": 600.0,
+        "steps": 2,
+        "crops": [[0.0, 64]],
+        "batch_px": 64 * 64,
+        "warmup_steps": 10,
+        "model": SMALL.to_json(),
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
     common = ["--data", str(tmp_path / "data"), "--config", str(tmp_path / "config.json"), "--entries", "3"]
-    assert train_command([*common, "--out", str(tmp_path / "a"), "--shards", "0.05"]) == 0
+    assert train_command([*common, "--out", str(tmp_path / "a"), "--shards", "0.05"]) == 1
+    assert not (tmp_path / "a").exists()
+    assert train_command([*common, "--out", str(tmp_path / "a"), "--shards", "0.4"]) == 0
     shards = tmp_path / "a" / "shards"
     assert len(list(shards.glob("weights-*.safetensors"))) > 1
     model, weights = read_weights(shards)
