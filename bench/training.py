@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from clc.acceleration import flush_denormals
 from clc.batches import TrainingBatch
 from clc.data import random_patches, read_folders
 from clc.references import ENTRY_PX
@@ -78,7 +79,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)
+    flush_denormals()
     config = read_config(options.config) if options.config else TrainingConfig()
     config = replace(config, minutes=1e6, steps=None, compile=options.compile, bf16=options.bf16, refresh_steps=10**9)
     data = read_folders(options.data)

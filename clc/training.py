@@ -18,12 +18,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from clc.acceleration import flush_denormals
 from clc.checkpoint import read_model, read_weights, resume_checkpoint, write_model
 from clc.configuration import ModelConfig
 from clc.data import PictureSet, random_patches, read_folders
@@ -77,9 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    # numpy asks once what the smallest numbers are, and warns when by then they are flushed to zero.
-    np.finfo(np.float32), np.finfo(np.float64)
-    torch.set_flush_denormal(True)
+    flush_denormals()
     try:
         config = _config(options)
         with joined(os.environ, config.device) as (ranks, device):

@@ -1,8 +1,8 @@
 """What the project tells MLflow, and the only module that imports it.
 
-`flows.evaluate` and `flows.train` log here after their stage is finished, so that tracking can never cost a result: a
-server that is gone or refuses makes a warning, and the functions return False. Series are logged with steps that make
-sense on an axis: MLflow draws a rate-distortion curve from a metric whose step is the rate.
+`flows.evaluate` logs here after its stage is finished and `flows.following` beside a training, so that tracking can
+never cost a result: a server that is gone or refuses makes a warning, and what sends returns False. Series are logged
+with steps that make sense on an axis: MLflow draws a rate-distortion curve from a metric whose step is the rate.
 """
 
 import logging
@@ -12,13 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clc.curves import CodecCurve, Comparison, OperatingPoint
+from clc.model import Picture
 from flows.config import Workspace
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 
@@ -66,31 +64,45 @@ def log_evaluation(server: Server, evaluation: Evaluation) -> bool:
     return session.is_logged
 
 
-def log_training(
-    server: Server,
-    name: str,
-    params: Mapping[str, Any],
-    series: Sequence[Mapping[str, Any]],
-    files: Sequence[Path] = (),
-) -> bool:
-    """Log one training run: its parameters, and every number of `series` as a metric at the entry's "step".
+class TrainingRun:
+    """One training run as MLflow sees it, sent bit by bit while it goes on; `flows.following` does so from a thread.
 
-    `series` are the lines of a training log; entries without a "step" are numbered. A list of numbers becomes a metric
-    for each place in it, `name/0` and so on; values that are no finite numbers are passed over. Returns False, after a
-    warning, when the server could not take it.
+    `params` are its parameters. The run is made by the first `send` that the server takes.
     """
-    with _tolerant(server, "train-codec") as session:
-        session.open()
-        run_id = session.start(name, {key: str(value) for key, value in params.items()})
-        points = [
-            (key, value, int(line.get("step", index)))
-            for index, line in enumerate(series)
-            for key, value in _numbers(line)
-            if key != "step"
-        ]
-        session.metrics(run_id, points)
-        session.finish(run_id, files)
-    return session.is_logged
+
+    def __init__(self, server: Server, name: str, params: Mapping[str, Any]) -> None:
+        self._server, self._name, self._params = server, name, params
+        self._run_id: str | None = None
+
+    def send(
+        self,
+        series: Sequence[Mapping[str, Any]],
+        pictures: Sequence[tuple[int, Picture]] = (),
+        *,
+        status: str | None = None,
+    ) -> bool:
+        """Log every number of `series` as a metric at the entry's "step", and pictures, uint8 (H, W, 3), by their step.
+
+        `series` are lines of a training log; entries without a "step" are numbered. A list of numbers becomes a metric
+        for each place in it, `name/0` and so on; values that are no finite numbers are passed over. `status`, FINISHED
+        or FAILED, ends the run. Returns False, after a warning, when the server could not take it: send it again.
+        """
+        with _tolerant(self._server, "train-codec") as session:
+            session.open()
+            if self._run_id is None:
+                self._run_id = session.start(self._name, {key: str(value) for key, value in self._params.items()})
+            points = [
+                (key, value, int(line.get("step", index)))
+                for index, line in enumerate(series)
+                for key, value in _numbers(line)
+                if key != "step"
+            ]
+            session.metrics(self._run_id, points)
+            for step, picture in pictures:
+                session.picture(self._run_id, f"reconstructions/step-{step:07d}.png", picture)
+            if status is not None:
+                session.finish(self._run_id, status=status)
+        return session.is_logged
 
 
 class _Session:
@@ -128,10 +140,13 @@ class _Session:
         for start in range(0, len(found), _BATCH):
             self._client.log_batch(run_id, metrics=found[start : start + _BATCH])
 
-    def finish(self, run_id: str, files: Sequence[Path] = ()) -> None:
+    def picture(self, run_id: str, name: str, picture: Picture) -> None:
+        self._client.log_image(run_id, picture, artifact_file=name)
+
+    def finish(self, run_id: str, files: Sequence[Path] = (), status: str = "FINISHED") -> None:
         for path in files:
             self._client.log_artifact(run_id, str(path))
-        self._client.set_terminated(run_id)
+        self._client.set_terminated(run_id, status=status)
 
 
 @contextmanager

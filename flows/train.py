@@ -26,9 +26,10 @@ from clc.schedule import TrainingConfig
 from clc.selftest import write_vectors
 from clc.training import train
 from flows.config import Workspace
+from flows.following import followed
 from flows.progress import progress_of
-from flows.stage import resolve, run_stage
-from flows.tracking import Server, log_training
+from flows.stage import resolve, run_stage, stage_key
+from flows.tracking import Server, TrainingRun
 from storage.atomic import write_bytes
 from storage.blobs import BlobStore
 from storage.digest import sha256_file
@@ -114,20 +115,14 @@ def train_codec(
     rate = learning_rate or (1e-3 if start == SCRATCH else FINE_TUNING_RATE)
     origin = _start_folder(workspace, start)
     config = TrainingConfig(minutes=minutes, learning_rate=rate, seed=seed, warmup_steps=50 if origin else 200)
-    result = run_stage(
-        workspace,
-        "train-codec",
-        inputs={"ingest": pictures.key, "dictionary": chosen.key, "start": _start_digest(origin)},
-        config={"minutes": minutes, "learning_rate": rate, "key_pictures": key_pictures, "seed": seed},
-        modules=MODULES,
-        body=lambda folder: _train(
-            Sources(workspace.blobs, pictures.directory, chosen.directory, origin, key_pictures), config, folder
-        ),
-    )
-    if not result.reused:
-        log = _read_log(result.directory / "log.jsonl")
-        log_training(Server.of(workspace), result.key, result.manifest.config, log)
-    return result.key
+    identity: dict[str, Any] = {
+        "inputs": {"ingest": pictures.key, "dictionary": chosen.key, "start": _start_digest(origin)},
+        "config": {"minutes": minutes, "learning_rate": rate, "key_pictures": key_pictures, "seed": seed},
+        "modules": MODULES,
+    }
+    run = TrainingRun(Server.of(workspace), stage_key("train-codec", **identity), identity["config"])
+    sources = Sources(workspace.blobs, pictures.directory, chosen.directory, origin, key_pictures)
+    return run_stage(workspace, "train-codec", **identity, body=lambda folder: _train(sources, config, run, folder)).key
 
 
 def _start_folder(workspace: Workspace, start: str) -> Path | None:
@@ -168,7 +163,7 @@ class Sources:
     key_pictures: int
 
 
-def _train(sources: Sources, config: TrainingConfig, folder: Path) -> dict[str, Any]:
+def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: Path) -> dict[str, Any]:
     """Train into a folder of its own, export, and keep what a reader needs: the bundle, the log and the curve."""
     items = read_table(sources.ingest / "items.parquet").to_pylist()
     training = [row for row in items if row["part"] == "training" and row["status"] == "ok"]
@@ -185,8 +180,15 @@ def _train(sources: Sources, config: TrainingConfig, folder: Path) -> dict[str, 
     overlaps = find_overlaps(data.pictures) if sources.key_pictures else []
     keys = choose_key_pictures(overlaps, len(data), sources.key_pictures) if sources.key_pictures else []
     pairs = overlapping_pairs(data, overlaps)
-    with tempfile.TemporaryDirectory(prefix="clc-train-") as scratch, progress_of("training", config.minutes) as report:
-        outcome = train(config, data, entries, Path(scratch), pairs=pairs, start=state, observer=Observer(report))
+    with tempfile.TemporaryDirectory(prefix="clc-train-") as scratch:
+        with progress_of("training", config.minutes) as progress, followed(run) as follower:
+
+            def report(line: dict[str, Any]) -> None:
+                progress(line)
+                follower.report(line)
+
+            observer = Observer(report, follower.show)
+            outcome = train(config, data, entries, Path(scratch), pairs=pairs, start=state, observer=observer)
         base = Path(scratch) / "bundle" if keys else folder / "bundle"
         bundle_id = export_bundle(base, config.model, outcome.weights, entries.pictures, _provenance(chosen)).bundle_id
         if keys:
@@ -199,6 +201,7 @@ def _train(sources: Sources, config: TrainingConfig, folder: Path) -> dict[str, 
     logger.info("codec_trained steps=%d bundle=%s", outcome.steps, bundle_id)
     return {
         "steps": outcome.steps,
+        "kept_step": outcome.kept_step,
         "bundle_id": bundle_id,
         "entries": len(entries) + len(keys),
         "pictures": len(data),
@@ -214,7 +217,3 @@ def _provenance(chosen: Dictionary) -> list[dict[str, str]]:
 
 def _pictures(blobs: BlobStore, keys: Sequence[str], photos: Sequence[str]) -> PictureSet:
     return PictureSet([read_image(blobs.get(key)) for key in keys], list(photos))
-
-
-def _read_log(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]

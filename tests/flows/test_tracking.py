@@ -1,13 +1,16 @@
 """MLflow: the curve is there to be drawn, files lie in the workspace, and a lost server costs nothing but a warning."""
 
 import logging
+import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from clc.curves import compare
 from clc.evaluation import Row
-from flows.tracking import RD_CURVE, Evaluation, Server, log_evaluation, log_training
+from flows.following import Follower, followed
+from flows.tracking import RD_CURVE, Evaluation, Server, TrainingRun, log_evaluation
 
 # MLflow and what it brings warn about themselves when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -71,9 +74,14 @@ def test_a_training_log_becomes_series_of_metrics(server, client) -> None:
         {"step": 20, "minutes": 1.0, "loss": float("nan")},
         {"step": 30, "minutes": 1.5, "loss": 1.0},
     ]
-    assert log_training(server, "a key", {"minutes": 2.0, "seed": 0}, series)
+    with followed(TrainingRun(server, "a key", {"minutes": 2.0, "seed": 0})) as follower:
+        for line in series:
+            follower.report(line)
+        follower.show(20, np.zeros((8, 16, 3), np.uint8))
     (run,) = runs_of(client, "train-codec")
-    assert run.info.run_name == "a key"
+    assert (run.info.run_name, run.info.status) == ("a key", "FINISHED")
+    shown = client.list_artifacts(run.info.run_id, "reconstructions")
+    assert [file.path for file in shown] == ["reconstructions/step-0000020.png"]
     assert run.data.params == {"minutes": "2.0", "seed": "0"}
     history = client.get_metric_history(run.info.run_id, "loss")
     assert [(one.step, one.value) for one in history] == [(10, 2.0), (30, 1.0)]
@@ -87,10 +95,48 @@ def test_a_lost_server_is_a_warning_and_never_an_error(server, evaluation, uri, 
     uri = uri.format(file=evaluation.files[0])
     with caplog.at_level(logging.WARNING, "flows.tracking"):
         assert not log_evaluation(replace(server, uri=uri), evaluation)
-        assert not log_training(replace(server, uri=uri), "a key", {}, [])
+        assert not TrainingRun(replace(server, uri=uri), "a key", {}).send([])
     assert caplog.text.count("tracking_lost") == 2
+
+
+def test_a_refusing_server_never_holds_a_training_up(server, caplog, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    began = time.monotonic()
+    with followed(TrainingRun(replace(server, uri="http://127.0.0.1:9"), "a key", {})) as follower:
+        for step in range(1000):
+            follower.report({"step": step, "loss": 1.0})
+        assert time.monotonic() - began < 1.0
+    assert "tracking_incomplete" in caplog.text
+    assert caplog.text.count("tracking_lost") <= 3
+
+
+class Waking(TrainingRun):
+    """A run whose server refuses twice."""
+
+    def __init__(self) -> None:
+        self.taken, self.asked, self.ended = [], 0, None
+
+    def send(self, series, pictures=(), *, status=None) -> bool:
+        self.asked += 1
+        if self.asked <= 2:
+            return False
+        self.taken += series
+        self.ended = status
+        return True
+
+
+def test_what_a_server_refused_is_sent_when_it_is_back() -> None:
+    run = Waking()
+    follower = Follower(run, retry_s=0.0)
+    for step in range(5):
+        follower.report({"step": step})
+        while run.asked <= min(step, 2):
+            time.sleep(0.001)
+    assert follower.close("FAILED")
+    assert [line["step"] for line in run.taken] == list(range(5))
+    assert run.ended == "FAILED"
 
 
 def test_a_mistake_of_ours_is_not_taken_for_a_lost_server(server) -> None:
     with pytest.raises(AttributeError):
-        log_training(server, "a key", None, [])
+        TrainingRun(server, "a key", None).send([])

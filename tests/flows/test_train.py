@@ -32,7 +32,7 @@ def patches_of(photo: Picture, size_px: int) -> list[Picture]:
 @pytest.fixture(autouse=True)
 def prepared(workspace: Workspace, photo: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A finished ingest of five patches and a dictionary of four, one smaller than an entry; tracking is not wanted."""
-    monkeypatch.setattr(train, "log_training", lambda *arguments: True)
+    monkeypatch.setattr(train.TrainingRun, "send", lambda *arguments, **options: True)
     blobs = [workspace.blobs.put(png_bytes(patch)) for patch in patches_of(photo, 256)]
     small = workspace.blobs.put(png_bytes(np.ascontiguousarray(photo[:100, :120])))
     fields = {
@@ -86,6 +86,13 @@ def test_fine_tuning_makes_a_bundle_of_its_own_dictionary(workspace: Workspace, 
     lines = [json.loads(line) for line in (stage.directory / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == stage.manifest.summary["steps"] > 0
     assert json.loads((stage.directory / "curve.json").read_text())[-1]["validation_bpp"]
+
+
+def test_a_lost_tracking_server_costs_no_training(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train.TrainingRun, "send", lambda *arguments, **options: False)
+    summary = trained(workspace).manifest.summary
+    assert summary["steps"] >= summary["kept_step"] >= 0
+    assert summary["steps"] > 0
 
 
 def test_the_same_parameters_train_once_and_other_weights_again(workspace: Workspace) -> None:
