@@ -219,7 +219,7 @@ def perturbed(tokens_BNT: Tensor, probability: float, generator: torch.Generator
     """Tokens of which each reference is, with `probability`, one of the next picture of the batch instead."""
     batch, count = len(tokens_BNT), tokens_BNT.shape[1] // TOKENS_PER_ENTRY
     tokens = tokens_BNT.unflatten(1, (count, TOKENS_PER_ENTRY))
-    is_wrong = torch.rand(batch, count, 1, 1, generator=generator).to(tokens.device) < probability
+    is_wrong = torch.rand(batch, count, 1, 1, generator=generator, device=tokens.device) < probability
     return torch.where(is_wrong, tokens.roll(1, dims=0), tokens).flatten(1, 2)
 
 
