@@ -19,22 +19,9 @@ from clc.references import ReferenceBank
 from clc.schedule import TrainingConfig
 from clc.selection import Selector
 from clc.trainer import Trainer
-from tests.conftest import Picture
+from tests.conftest import SMALL, Picture
 
-BASE = ModelConfig(
-    slices=(4, 4),
-    narrow=16,
-    wide=16,
-    hyper=4,
-    hyper_width=8,
-    features=16,
-    token=8,
-    reference=8,
-    aligned=8,
-    context=16,
-    learned_tokens=4,
-    refresh_before=1,
-)
+BASE = replace(SMALL, slices=(4, 4), hyper=4, learned_tokens=4)
 SWITCHED = {
     "no conditioner": replace(BASE, conditioner="none"),
     "no matching": replace(BASE, matching=False),

@@ -18,23 +18,9 @@ from clc.transforms.backbone import make_transforms
 from clc.transforms.interface import AlignedView
 from clc.transforms.tcm import GDN
 from clc.transforms.windows import WindowAttention
-from tests.conftest import Picture
+from tests.conftest import SMALL, Picture
 
-TINY = ModelConfig(
-    slices=(8, 8),
-    narrow=16,
-    wide=32,
-    hyper=8,
-    hyper_width=16,
-    features=16,
-    token=8,
-    reference=8,
-    aligned=8,
-    context=16,
-    learned_tokens=4,
-    refresh_before=1,
-    residual_prediction=False,
-)
+TINY = replace(SMALL, wide=32, hyper_width=16, learned_tokens=4, residual_prediction=False)
 BACKBONES = [TINY, replace(TINY, backbone="tcm"), replace(TINY, backbone="tcm", residual_prediction=True)]
 IDS = ["depthconv", "tcm", "tcm with residual prediction"]
 
