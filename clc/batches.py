@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -58,7 +59,7 @@ class BatchSource:
         rng = np.random.default_rng([config.seed, number, self._rank])
         count = max(1, config.batch_px // crop_px**2)
         seen = self._sampler.sample(rng, count, crop_px, is_aligned=is_aligned)
-        quality = torch.from_numpy(rng.integers(0, QUALITY_TOP_Q6 + 1, count))
+        quality = torch.from_numpy(_spread_qualities(rng, count))
         has_tokens = torch.from_numpy(rng.random(count) < config.reference_share)
         return TrainingBatch(seen, quality, has_tokens, int(rng.integers(1 << 31)))
 
@@ -76,3 +77,12 @@ class BatchSource:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         self._pending.clear()
+
+
+def _spread_qualities(rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
+    """One quality (in 1/64) from each of `count` equal parts of the range, in random order.
+
+    A batch of two large crops would else often be of two high or two low rates, and its gradient that much noisier.
+    """
+    shares = (rng.permutation(count) + rng.random(count)) / count
+    return np.minimum(shares * (QUALITY_TOP_Q6 + 1), QUALITY_TOP_Q6).astype(np.int64)

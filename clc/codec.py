@@ -224,10 +224,9 @@ class Codec:
             view = AlignedView(conditions.aligned, latents.own.to_float())
         y_hat = latents.y_hat.float().contiguous(memory_format=torch.channels_last)
         step, film = gains.step(quality), gains.modulation(quality)
-        x_hat = synthesise(self._model.g_s, y_hat, step, film, (latents.a.float(), view))
-        cropped = x_hat[0, :, : stream.height, : stream.width]
-        pixels = torch.round(cropped.clamp(0.0, 1.0) * 255.0).to(torch.uint8)
-        image: Picture = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+        pixels = synthesise(self._model.g_s, y_hat, step, film, (latents.a.float(), view))
+        cropped = pixels[0, :, : stream.height, : stream.width]
+        image: Picture = cropped.permute(1, 2, 0).contiguous().cpu().numpy()
         return image
 
     def _check_bundle(self, stream: Stream) -> None:

@@ -102,7 +102,7 @@ class SliceBase(NamedTuple):
     """What both phases of a slice share: features `u` (B, width, h, w), and CLS's y_a (B, C, h, w) if there is CLS."""
 
     u: Tensor
-    y_a: Tensor | None
+    y_a: Tensor | None = None
 
 
 class SliceNet(nn.Module):
@@ -204,10 +204,14 @@ class Prior(nn.Module):
         return Context(h, self.matching(h, memory), own, memory)
 
     def refreshed(self, index: int, context: Context, decoded: list[Tensor]) -> Context:
-        """The context of slice `index`: the same, or before slice `refresh_before` with a found anew."""
-        if not self.refresh_before or index != self.refresh_before:
+        """The context of slice `index`: the same, or where the conditioner is asked again with a found anew."""
+        if not self.asks_again_before(index):
             return context
         return context._replace(a=self.matching(context.h, context.memory, decoded))
+
+    def asks_again_before(self, index: int) -> bool:
+        """Whether the conditioner is asked once more, knowing the latents decoded by then, before slice `index`."""
+        return self.refresh_before > 0 and index == self.refresh_before
 
     def inverse_step(self, quality_q6_B: Tensor) -> Tensor:
         """1 / step (B, M, 1, 1) as the exact path has it, see `Fusion.inverse_step`."""

@@ -12,7 +12,7 @@ by channel, row, column.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,13 +21,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.entropy import PHASES, SCALE_LEVELS, Prior, checkerboard
+from clc.entropy import PHASES, SCALE_LEVELS, Context, Prior, SliceBase, SliceParameters, checkerboard
 from clc.exact import MEAN_BITS
-from clc.fusion import AlignedLatents, AlignedPixels
+from clc.fusion import PATCH_PX, AlignedLatents, AlignedPixels
 from clc.quantisation import thrifty_round
 from clc.rangecoder import CdfTable, Decoder, Encoder, check_capacity
+from clc.tiling import GRAIN, Tile, in_tiles, tiles
 
 SYMBOL_LIMIT = 1 << 18
+HYPER_REACH, PRIOR_REACH = 8, 4
+"""How many latents beyond its own h_s sees, two of z, and every other function of the prior, for F_a at half scale."""
 
 Exchange = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 Trace = Callable[[str, Tensor], None]
@@ -67,38 +70,85 @@ class Conditions:
     aligned: AlignedPixels | None = None
 
 
+@dataclass(frozen=True)
+class _Tiled:
+    """The functions of a prior on whole planes, computed tile by tile: the same bits, for every part is exact."""
+
+    prior: Prior
+    cut: Sequence[Tile]
+
+    def hyper_features(self, z_hat: Tensor, quality_q6_B: Tensor) -> Tensor:
+        return in_tiles(self.cut, lambda tile: (self.prior.hyper_features(tile.hyper_latents(z_hat), quality_q6_B),))[0]
+
+    def matched(self, context: Context, decoded: list[Tensor] | None = None) -> Tensor:
+        """What the conditioner makes of a context, with the slices `decoded` if it is asked once more."""
+
+        def compute(tile: Tile) -> tuple[Tensor, ...]:
+            known = None if decoded is None else [tile.latents(y_hat) for y_hat in decoded]
+            return (self.prior.matching(tile.latents(context.h), context.memory, known),)
+
+        return in_tiles(self.cut, compute)[0]
+
+    def slice_base(self, index: int, context: Context, decoded: list[Tensor]) -> SliceBase:
+        def compute(tile: Tile) -> tuple[Tensor, ...]:
+            base = self.prior.slice_base(index, _seen(tile, context), [tile.latents(y_hat) for y_hat in decoded])
+            return tuple(plane for plane in base if plane is not None)
+
+        return SliceBase(*in_tiles(self.cut, compute))
+
+    def slice_parameters(
+        self, index: int, phase: int, base: SliceBase, anchors: Tensor | None, context: Context
+    ) -> SliceParameters:
+        def compute(tile: Tile) -> tuple[Tensor, ...]:
+            of_tile = SliceBase(*(tile.latents(plane) for plane in base if plane is not None))
+            known = None if anchors is None else tile.latents(anchors)
+            return self.prior.slice_parameters(index, phase, of_tile, known, _seen(tile, context))
+
+        return SliceParameters(*in_tiles(self.cut, compute))
+
+
+def _seen(tile: Tile, context: Context) -> Context:
+    own = None if context.own is None else tile.aligned_latents(context.own)
+    return Context(tile.latents(context.h), tile.latents(context.a), own, context.memory)
+
+
 def walk(
     prior: Prior, z_hat: Tensor, conditions: Conditions, exchange: Exchange, trace: Trace | None = None
 ) -> Decoded:
-    """Runs the exact path; `exchange(channel0, mean, level, mask)` returns the symbols (1, C, h, w) of a phase.
+    """Runs the exact path; `exchange(channel0, mean, level, places)` returns the symbols (1, C, h, w) of a phase.
 
-    `channel0` is the first latent channel of the slice; mean, level (1, C, h, w); the symbols are integers in float64,
-    zero outside the mask. `trace(name, values)` sees each intermediate result, for the self-test.
+    `channel0` is the first latent channel of the slice; mean, level (1, C, h, w); `places` are the positions of the
+    phase, indexes into h * w; the symbols are integers in float64, zero elsewhere. `trace(name, values)` sees each
+    intermediate result, for the self-test.
     """
     trace = trace or _no_trace
-    quality = torch.tensor([conditions.quality_q6], device=z_hat.device)
-    own = aligned_latents(prior, conditions)
+    cut = tiles(z_hat.shape[2] * GRAIN, z_hat.shape[3] * GRAIN, PRIOR_REACH)
+    tiled = _Tiled(prior, cut)
+    own = aligned_latents(prior, conditions, cut)
     if own is not None:
         trace("aligned r", own.r)
         trace("aligned features", own.features)
-    h = prior.hyper_features(z_hat, quality)
+    h = tiled.hyper_features(z_hat, torch.tensor([conditions.quality_q6], device=z_hat.device))
     trace("h", h)
-    context = prior.context(h, conditions.tokens_1NT, own=own)
+    context = Context(h, h[:, :0], own, prior.matching.remember(conditions.tokens_1NT))
+    context = context._replace(a=tiled.matched(context))
     trace("a", context.a)
     decoded: list[Tensor] = []
     masks = [checkerboard(phase, h) for phase in range(PHASES)]
+    places = [mask.flatten().nonzero()[:, 0] for mask in masks]
     channel0 = 0
     for index, channels in enumerate(prior.slices):
-        context = prior.refreshed(index, context, decoded)
+        if prior.asks_again_before(index):
+            context = context._replace(a=tiled.matched(context, decoded))
         trace(f"a of slice {index}", context.a)
-        base = prior.slice_base(index, context, decoded)
+        base = tiled.slice_base(index, context, decoded)
         y_hat: Tensor | None = None
         for phase, mask in enumerate(masks):
-            mean, level = prior.slice_parameters(index, phase, base, y_hat, context)
+            mean, level = tiled.slice_parameters(index, phase, base, y_hat, context)
             trace(f"slice {index} phase {phase} mean", mean)
             trace(f"slice {index} phase {phase} scale", level)
-            part = (exchange(channel0, mean, level, mask) + mean) * mask
-            y_hat = part if y_hat is None else y_hat + part
+            part = exchange(channel0, mean, level, places[phase]).add_(mean).mul_(mask)
+            y_hat = part if y_hat is None else y_hat.add_(part)
         if y_hat is not None:
             decoded.append(y_hat)
         channel0 += channels
@@ -106,14 +156,21 @@ def walk(
     return Decoded(y_hat, context.a, own, latents_crc32(conditions.header, z_hat, y_hat))
 
 
-def aligned_latents(prior: Prior, conditions: Conditions) -> AlignedLatents | None:
+def aligned_latents(prior: Prior, conditions: Conditions, cut: Sequence[Tile] | None = None) -> AlignedLatents | None:
     """The aligned reference as the exact path sees it, None where the stream has none."""
-    if conditions.aligned is None:
+    pixels = conditions.aligned
+    if pixels is None:
         return None
-    levels, inside, present = (part.double() for part in conditions.aligned)
-    quality = torch.tensor([conditions.quality_q6], device=levels.device)
-    own: AlignedLatents = prior.fusion(AlignedPixels(levels, inside, present), prior.inverse_step(quality))
-    return own
+    cut = cut or tiles(pixels.levels.shape[2] // PATCH_PX, pixels.levels.shape[3] // PATCH_PX, PRIOR_REACH)
+    inverse_step = prior.inverse_step(torch.tensor([conditions.quality_q6], device=pixels.levels.device))
+
+    def compute(tile: Tile) -> tuple[Tensor, ...]:
+        seen = AlignedPixels(*(part.double() for part in tile.aligned_pixels(pixels)))
+        own: AlignedLatents = prior.fusion(seen, inverse_step)
+        return own.r, own.covered, own.features
+
+    r, covered, features = in_tiles(cut, compute)
+    return AlignedLatents(r, covered, features, pixels.present.double())
 
 
 def latents_crc32(header: bytes, z_hat: Tensor, y_hat: Tensor) -> int:
@@ -130,17 +187,14 @@ def encode_latents(prior: Prior, table: CdfTable, analysed: Analysed, conditions
     encoder.push(_integers(z_hat.flatten()), _z_tables(z_hat, conditions))
     y = analysed.scaled_y.double()
 
-    def exchange(channel0: int, mean: Tensor, level: Tensor, mask: Tensor) -> Tensor:
+    def exchange(channel0: int, mean: Tensor, level: Tensor, places: Tensor) -> Tensor:
         channels = slice(channel0, channel0 + mean.shape[1])
-        offset = y[:, channels] - mean
-        if analysed.worth is None:
-            symbols = torch.round(offset)
-        else:
-            symbols = torch.round(thrifty_round(offset, level, analysed.worth[:, channels]))
-        symbols = symbols.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT) * mask
-        inside = mask.bool().expand_as(symbols)
-        encoder.push(_integers(symbols[inside]), _integers(level[inside]))
-        return symbols
+        offset, levels = _at(places, y[:, channels] - mean), _at(places, level)
+        if analysed.worth is not None:
+            offset = thrifty_round(offset, levels, analysed.worth[:, channels].flatten(2))
+        symbols = torch.round(offset).clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+        encoder.push(_integers(symbols.flatten()), _integers(levels.flatten()))
+        return _placed(places, symbols, mean)
 
     decoded = walk(prior, z_hat, conditions, exchange)
     return encoder.finish(), decoded
@@ -176,15 +230,24 @@ def decode_latents(
     like = torch.zeros(1, hyper, rows, columns, dtype=torch.float64)
     z_hat = torch.from_numpy(decoder.pop(_z_tables(like, conditions)).astype(np.float64)).view_as(like).to(device)
 
-    def exchange(channel0: int, mean: Tensor, level: Tensor, mask: Tensor) -> Tensor:
+    def exchange(channel0: int, mean: Tensor, level: Tensor, places: Tensor) -> Tensor:
         del channel0
-        inside = mask.bool().expand_as(mean)
-        symbols = torch.zeros_like(mean)
-        values = decoder.pop(_integers(level[inside])).astype(np.float64)
-        symbols[inside] = torch.from_numpy(values).to(device)
-        return symbols
+        values = decoder.pop(_integers(_at(places, level).flatten())).astype(np.float64)
+        return _placed(places, torch.from_numpy(values).to(device), mean)
 
     return walk(prior, z_hat, conditions, exchange, trace)
+
+
+def _at(places: Tensor, plane_1Chw: Tensor) -> Tensor:
+    """A plane's values at positions of h * w: (1, C, n), one channel after the other."""
+    return plane_1Chw.flatten(2).index_select(2, places)
+
+
+def _placed(places: Tensor, values: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `_at`: a plane of the shape of `like` that is zero elsewhere."""
+    plane = torch.zeros_like(like, memory_format=torch.contiguous_format)
+    plane.flatten(2).index_copy_(2, places, values.view(1, like.shape[1], -1))
+    return plane
 
 
 def _integers(values: Tensor) -> npt.NDArray[np.int32]:

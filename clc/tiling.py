@@ -1,13 +1,14 @@
-"""Transforms of large pictures in strips, so that memory follows the strip and time the pixels.
+"""Large pictures in tiles, so that memory follows the tile and time the pixels.
 
-Each strip is computed with a margin as wide as the transform reaches (`Analysis.reach`, `Synthesis.reach`, in latents),
-of which nothing is kept: the result is that of the whole picture, up to the order in which a convolution sums. A
-transform without a bounded reach is run on the whole. The exact path is not cut: it depends on all that came before.
+Each tile is computed with a margin as wide as what is computed reaches (`Analysis.reach`, `Synthesis.reach`, in
+latents), of which nothing is kept. For the float transforms the result is that of the whole picture up to the order in
+which a convolution sums; for the exact path (`clc.latents`) it is the same bits. A transform without a bounded reach is
+run on the whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,67 +18,117 @@ from clc.fusion import PATCH_PX, AlignedLatents, AlignedPixels
 from clc.transforms.interface import AlignedView, Analysis, Synthesis
 
 WHOLE_LATENTS = 8192
-"""Positions (16 px squared) that are transformed at once: 2 megapixels."""
+"""Positions (16 px squared) that are computed at once: 2 megapixels, and about as many in a tile of more."""
+WIDEST_LATENTS = 96
+GRAIN = 4
+"""What tiles keep begins and ends at multiples of so many latents: at a hyper-latent."""
 
 
-class Strip(NamedTuple):
-    """Rows of latents to compute, `start` to `stop`, and which of these rows to keep."""
+class Span(NamedTuple):
+    """Latents `start` to `stop` along one side are computed, of which `first` to `last` are kept."""
 
     start: int
+    first: int
+    last: int
     stop: int
-    keep: slice
+
+
+class Tile(NamedTuple):
+    """A part of a picture to compute."""
+
+    rows: Span
+    columns: Span
 
     def latents(self, x: Tensor) -> Tensor:
-        """The strip's rows of something at 1/16 of the resolution."""
-        return x[..., self.start : self.stop, :]
+        """What of something at 1/16 of the resolution is computed."""
+        return self._of(x, lambda latent: latent)
 
     def pixels(self, x: Tensor) -> Tensor:
-        """The strip's rows of something at full resolution."""
-        return x[..., self.start * PATCH_PX : self.stop * PATCH_PX, :]
+        """What of something at full resolution is computed."""
+        return self._of(x, lambda latent: latent * PATCH_PX)
 
-    def kept_pixels(self) -> slice:
-        """`keep` at full resolution."""
-        return slice(self.keep.start * PATCH_PX, self.keep.stop * PATCH_PX)
+    def hyper_latents(self, x: Tensor) -> Tensor:
+        """What of something at 1/64 of the resolution is computed, where the reach is a multiple of 4."""
+        return self._of(x, lambda latent: latent // GRAIN)
+
+    def aligned_pixels(self, aligned: AlignedPixels) -> AlignedPixels:
+        """What of warped references is seen."""
+        return AlignedPixels(self.pixels(aligned.levels), self.pixels(aligned.inside), aligned.present)
+
+    def aligned_latents(self, own: AlignedLatents) -> AlignedLatents:
+        """What of the latents of warped references is seen."""
+        r, covered, features = (self.latents(part) for part in (own.r, own.covered, own.features))
+        return AlignedLatents(r, covered, features, own.present)
+
+    def _of(self, x: Tensor, place: Callable[[int], int]) -> Tensor:
+        (top, _, _, bottom), (left, _, _, right) = self
+        return x[..., place(top) : place(bottom), place(left) : place(right)]
 
 
-def strips(rows: int, columns: int, reach: int | None) -> Iterator[Strip]:
-    """Cuts (rows, columns) latents into strips of about `WHOLE_LATENTS`, in multiples of 4 rows."""
+def tiles(rows: int, columns: int, reach: int | None) -> list[Tile]:
+    """Cuts (rows, columns) latents, multiples of 4, into tiles of about `WHOLE_LATENTS` that see `reach` beyond."""
     if reach is None or rows * columns <= WHOLE_LATENTS:
-        yield Strip(0, rows, slice(0, rows))
-        return
-    height = max(4, WHOLE_LATENTS // columns // 4 * 4)
-    margin = -(-reach // 4) * 4
-    for top in range(0, rows, height):
-        bottom = min(rows, top + height)
-        start = max(0, top - margin)
-        yield Strip(start, min(rows, bottom + margin), slice(top - start, bottom - start))
+        return [Tile(Span(0, 0, rows, rows), Span(0, 0, columns, columns))]
+    margin = reach + reach % 2  # even, as a checkerboard and half scales want it
+    across = _spans(columns, WIDEST_LATENTS, margin)
+    down = _spans(rows, WHOLE_LATENTS // (across[0].last - across[0].first), margin)
+    return [Tile(y, x) for y in down for x in across]
+
+
+def _spans(length: int, longest: int, margin: int) -> list[Span]:
+    """Equal parts of `length`, of `longest` at most, up to whole grains."""
+    count = -(-length // max(GRAIN, longest))
+    size = -(-length // (count * GRAIN)) * GRAIN
+    parts = [(first, min(length, first + size)) for first in range(0, length, size)]
+    return [Span(max(0, first - margin), first, last, min(length, last + margin)) for first, last in parts]
+
+
+def in_tiles(cut: Sequence[Tile], compute: Callable[[Tile], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Planes (.., h, w) put together from what `compute` gives for each tile of `tiles`, margins included.
+
+    A plane is at the resolution of the latents or a whole multiple of it.
+    """
+    if len(cut) == 1:
+        return compute(cut[0])
+    rows, columns = cut[-1].rows.last, cut[-1].columns.last
+    whole: tuple[Tensor, ...] = ()
+    for tile in cut:
+        parts = compute(tile)
+        down, across = tile
+        unit = [part.shape[-2] // (down.stop - down.start) for part in parts]
+        if not whole:
+            sides = [(rows * n, columns * n) for n in unit]
+            whole = tuple(part.new_empty(*part.shape[:-2], *side) for part, side in zip(parts, sides, strict=True))
+        for plane, part, n in zip(whole, parts, unit, strict=True):
+            kept = part[..., _scaled(down, down.start, n), _scaled(across, across.start, n)]
+            plane[..., _scaled(down, 0, n), _scaled(across, 0, n)] = kept
+    return whole
+
+
+def _scaled(span: Span, origin: int, unit: int) -> slice:
+    return slice((span.first - origin) * unit, (span.last - origin) * unit)
 
 
 def analyse(g_a: Analysis, x: Tensor, aligned: AlignedPixels | None) -> Tensor:
     """`g_a(x, aligned)` for pictures (B, 3, H, W), H and W multiples of 64."""
-    parts = []
-    for strip in strips(x.shape[2] // PATCH_PX, x.shape[3] // PATCH_PX, g_a.reach()):
-        seen = None if aligned is None else _pixels_of(strip, aligned)
-        parts.append(g_a(strip.pixels(x), seen)[..., strip.keep, :])
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+    def compute(tile: Tile) -> tuple[Tensor, ...]:
+        return (g_a(tile.pixels(x), None if aligned is None else tile.aligned_pixels(aligned)),)
+
+    return in_tiles(tiles(x.shape[2] // PATCH_PX, x.shape[3] // PATCH_PX, g_a.reach()), compute)[0]
 
 
 def synthesise(
     g_s: Synthesis, y_hat: Tensor, step: Tensor, film: tuple[Tensor, Tensor], sides: tuple[Tensor, AlignedView | None]
 ) -> Tensor:
-    """`g_s(y_hat, step, film, a, aligned)` with `sides` = (a, aligned)."""
+    """`g_s(y_hat, step, film, a, aligned)` with `sides` = (a, aligned), as uint8 pictures (B, 3, H, W)."""
     a, view = sides
-    parts = []
-    for strip in strips(y_hat.shape[2], y_hat.shape[3], g_s.reach()):
-        seen = None if view is None else AlignedView(_pixels_of(strip, view.pixels), _latents_of(strip, view.latents))
-        x_hat = g_s(strip.latents(y_hat), step, film, strip.latents(a), seen)
-        parts.append(x_hat[..., strip.kept_pixels(), :])
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
+    def compute(tile: Tile) -> tuple[Tensor, ...]:
+        seen = None
+        if view is not None:
+            seen = AlignedView(tile.aligned_pixels(view.pixels), tile.aligned_latents(view.latents))
+        x_hat = g_s(tile.latents(y_hat), step, film, tile.latents(a), seen)
+        return (torch.round(x_hat.clamp_(0.0, 1.0).mul_(255.0)).to(torch.uint8),)
 
-def _pixels_of(strip: Strip, aligned: AlignedPixels) -> AlignedPixels:
-    return AlignedPixels(strip.pixels(aligned.levels), strip.pixels(aligned.inside), aligned.present)
-
-
-def _latents_of(strip: Strip, own: AlignedLatents) -> AlignedLatents:
-    return AlignedLatents(strip.latents(own.r), strip.latents(own.covered), strip.latents(own.features), own.present)
+    return in_tiles(tiles(y_hat.shape[2], y_hat.shape[3], g_s.reach()), compute)[0]

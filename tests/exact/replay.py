@@ -19,7 +19,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from clc import matching
+from clc import matching, tiling
 from clc.bitstream import parse
 from clc.codec import Codec
 from clc.latents import Conditions, walk
@@ -27,7 +27,7 @@ from clc.selftest import replay
 
 FIXED_BITS = 20
 BATCH = 4
-Z_SHAPE = (1, 1)
+Z_SHAPE = (2, 2)
 Digest = Any
 
 
@@ -47,6 +47,7 @@ SETTINGS: dict[str, Callable[[], Any]] = {
     "2 threads": lambda: threads(2),
     "without oneDNN": lambda: torch.backends.mkldnn.flags(enabled=False),
     "7 positions at once": lambda: mock.patch.object(matching, "POSITIONS_AT_ONCE", 7),
+    "tiles of 4 by 4": lambda: mock.patch.multiple(tiling, WHOLE_LATENTS=16, WIDEST_LATENTS=4),
 }
 
 
@@ -89,9 +90,10 @@ def walk_digest(codec: Codec, inputs: Inputs, batch: int, memory_format: torch.m
         part = slice(first, first + batch)
         symbols = inputs.symbols[part]
 
-        def exchange(channel0: int, mean: Tensor, level: Tensor, mask: Tensor, symbols: Tensor = symbols) -> Tensor:
+        def exchange(channel0: int, mean: Tensor, level: Tensor, places: Tensor, symbols: Tensor = symbols) -> Tensor:
             del level
-            return symbols[:, channel0 : channel0 + mean.shape[1]] * mask
+            of_phase = torch.zeros(mean.shape[2] * mean.shape[3], dtype=torch.float64).index_fill(0, places, 1.0)
+            return symbols[:, channel0 : channel0 + mean.shape[1]] * of_phase.view(mean.shape[2:])
 
         def trace(name: str, values: Tensor, first: int = first) -> None:
             for i, picture in enumerate(values):
