@@ -46,10 +46,11 @@ def _count(model: Model, y: Tensor, quality_q6: int, counts: Counts) -> None:
     step = model.gains.step(quality)
     scaled, worth = y / step, model.worth(quality, step)
 
-    def exchange(channel0: int, mean: Tensor, level: Tensor, mask: Tensor) -> Tensor:
+    def exchange(channel0: int, places: Tensor, mean: Tensor, level: Tensor) -> Tensor:
         channels = slice(channel0, channel0 + mean.shape[1])
-        symbols = torch.round(thrifty_round(scaled[:, channels] - mean, level, worth[:, channels]))
-        is_counted = mask.bool() & (symbols.abs() <= COUNTED)
+        offset = scaled[:, channels].flatten(2).index_select(2, places) - mean
+        symbols = torch.round(thrifty_round(offset, level, worth[:, channels].flatten(2)))
+        is_counted = symbols.abs() <= COUNTED
         levels = torch.round(level.clamp(0, SCALE_LEVELS - 1))[is_counted]
         np.add.at(counts, (_integers(levels), _integers(symbols[is_counted]) + COUNTED), 1)
         return symbols

@@ -115,11 +115,11 @@ def _seen(tile: Tile, context: Context) -> Context:
 def walk(
     prior: Prior, z_hat: Tensor, conditions: Conditions, exchange: Exchange, trace: Trace | None = None
 ) -> Decoded:
-    """Runs the exact path; `exchange(channel0, mean, level, places)` returns the symbols (1, C, h, w) of a phase.
+    """Runs the exact path; `exchange(channel0, places, mean, level)` returns the symbols of a phase, whole numbers.
 
-    `channel0` is the first latent channel of the slice; mean, level (1, C, h, w); `places` are the positions of the
-    phase, indexes into h * w; the symbols are integers in float64, zero elsewhere. `trace(name, values)` sees each
-    intermediate result, for the self-test.
+    `channel0` is the first latent channel of the slice; `places` (n,) are the positions of the phase, indexes into
+    h * w; mean, level and symbols (1, C, n) are those of these positions. `trace(name, values)` sees each intermediate
+    result, for the self-test.
     """
     trace = trace or _no_trace
     cut = tiles(z_hat.shape[2] * GRAIN, z_hat.shape[3] * GRAIN, PRIOR_REACH)
@@ -134,23 +134,21 @@ def walk(
     context = context._replace(a=tiled.matched(context))
     trace("a", context.a)
     decoded: list[Tensor] = []
-    masks = [checkerboard(phase, h) for phase in range(PHASES)]
-    places = [mask.flatten().nonzero()[:, 0] for mask in masks]
+    places = [checkerboard(phase, h).flatten().nonzero()[:, 0] for phase in range(PHASES)]
     channel0 = 0
     for index, channels in enumerate(prior.slices):
         if prior.asks_again_before(index):
             context = context._replace(a=tiled.matched(context, decoded))
         trace(f"a of slice {index}", context.a)
         base = tiled.slice_base(index, context, decoded)
-        y_hat: Tensor | None = None
-        for phase, mask in enumerate(masks):
-            mean, level = tiled.slice_parameters(index, phase, base, y_hat, context)
-            trace(f"slice {index} phase {phase} mean", mean)
-            trace(f"slice {index} phase {phase} scale", level)
-            part = exchange(channel0, mean, level, places[phase]).add_(mean).mul_(mask)
-            y_hat = part if y_hat is None else y_hat.add_(part)
-        if y_hat is not None:
-            decoded.append(y_hat)
+        decoded.append(h.new_zeros(len(h), channels, *h.shape[2:]))
+        for phase, of_phase in enumerate(places):
+            anchors = decoded[-1] if phase else None
+            parameters = tiled.slice_parameters(index, phase, base, anchors, context)
+            trace(f"slice {index} phase {phase} mean", parameters.mean)
+            trace(f"slice {index} phase {phase} scale", parameters.scale)
+            mean, level = (plane.flatten(2).index_select(2, of_phase) for plane in parameters)
+            decoded[-1].flatten(2).index_copy_(2, of_phase, exchange(channel0, of_phase, mean, level) + mean)
         channel0 += channels
     y_hat = torch.cat(decoded, dim=1)
     return Decoded(y_hat, context.a, own, latents_crc32(conditions.header, z_hat, y_hat))
@@ -187,14 +185,14 @@ def encode_latents(prior: Prior, table: CdfTable, analysed: Analysed, conditions
     encoder.push(_integers(z_hat.flatten()), _z_tables(z_hat, conditions))
     y = analysed.scaled_y.double()
 
-    def exchange(channel0: int, mean: Tensor, level: Tensor, places: Tensor) -> Tensor:
+    def exchange(channel0: int, places: Tensor, mean: Tensor, level: Tensor) -> Tensor:
         channels = slice(channel0, channel0 + mean.shape[1])
-        offset, levels = _at(places, y[:, channels] - mean), _at(places, level)
+        offset = y[:, channels].flatten(2).index_select(2, places) - mean
         if analysed.worth is not None:
-            offset = thrifty_round(offset, levels, analysed.worth[:, channels].flatten(2))
+            offset = thrifty_round(offset, level, analysed.worth[:, channels].flatten(2))
         symbols = torch.round(offset).clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
-        encoder.push(_integers(symbols.flatten()), _integers(levels.flatten()))
-        return _placed(places, symbols, mean)
+        encoder.push(_integers(symbols.flatten()), _integers(level.flatten()))
+        return symbols
 
     decoded = walk(prior, z_hat, conditions, exchange)
     return encoder.finish(), decoded
@@ -230,24 +228,12 @@ def decode_latents(
     like = torch.zeros(1, hyper, rows, columns, dtype=torch.float64)
     z_hat = torch.from_numpy(decoder.pop(_z_tables(like, conditions)).astype(np.float64)).view_as(like).to(device)
 
-    def exchange(channel0: int, mean: Tensor, level: Tensor, places: Tensor) -> Tensor:
-        del channel0
-        values = decoder.pop(_integers(_at(places, level).flatten())).astype(np.float64)
-        return _placed(places, torch.from_numpy(values).to(device), mean)
+    def exchange(channel0: int, places: Tensor, mean: Tensor, level: Tensor) -> Tensor:
+        del channel0, places
+        values = decoder.pop(_integers(level.flatten())).astype(np.float64)
+        return torch.from_numpy(values).view_as(mean).to(device)
 
     return walk(prior, z_hat, conditions, exchange, trace)
-
-
-def _at(places: Tensor, plane_1Chw: Tensor) -> Tensor:
-    """A plane's values at positions of h * w: (1, C, n), one channel after the other."""
-    return plane_1Chw.flatten(2).index_select(2, places)
-
-
-def _placed(places: Tensor, values: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `_at`: a plane of the shape of `like` that is zero elsewhere."""
-    plane = torch.zeros_like(like, memory_format=torch.contiguous_format)
-    plane.flatten(2).index_copy_(2, places, values.view(1, like.shape[1], -1))
-    return plane
 
 
 def _integers(values: Tensor) -> npt.NDArray[np.int32]:

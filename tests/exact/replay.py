@@ -90,10 +90,9 @@ def walk_digest(codec: Codec, inputs: Inputs, batch: int, memory_format: torch.m
         part = slice(first, first + batch)
         symbols = inputs.symbols[part]
 
-        def exchange(channel0: int, mean: Tensor, level: Tensor, places: Tensor, symbols: Tensor = symbols) -> Tensor:
+        def exchange(channel0: int, places: Tensor, mean: Tensor, level: Tensor, symbols: Tensor = symbols) -> Tensor:
             del level
-            of_phase = torch.zeros(mean.shape[2] * mean.shape[3], dtype=torch.float64).index_fill(0, places, 1.0)
-            return symbols[:, channel0 : channel0 + mean.shape[1]] * of_phase.view(mean.shape[2:])
+            return symbols[:, channel0 : channel0 + mean.shape[1]].flatten(2)[..., places]
 
         def trace(name: str, values: Tensor, first: int = first) -> None:
             for i, picture in enumerate(values):
