@@ -5,7 +5,7 @@
     1, 2     2, 4                  1                           -
     3, 4     8, 12                 2                           -
     5        16 (the default)      3                           -
-    6 to 9   16                    3                           25, 100, 400, 1000
+    6 to 9   16                    3                           100, 200, 400, 1000
 
 Refinement moves the latents of this one picture against the frozen decoder, by the gradient of rate + lambda *
 distortion (Campos et al., "Content adaptive optimization for neural image compression", CVPRW 2019). It works on tiles,
@@ -47,8 +47,8 @@ _LEVELS = (
     Effort(8, 2, 0),
     Effort(12, 2, 0),
     Effort(16, 3, 0),
-    Effort(16, 3, 25),
     Effort(16, 3, 100),
+    Effort(16, 3, 200),
     Effort(16, 3, 400),
     Effort(16, 3, 1000),
 )

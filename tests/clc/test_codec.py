@@ -86,7 +86,7 @@ def test_an_unknown_effort_is_refused(shipped: Codec, photo: Picture, effort: ob
 
 def test_refinement_lowers_rate_plus_lambda_distortion(shipped: Codec, photo: Picture) -> None:
     small = np.ascontiguousarray(photo[100:164, 120:184])
-    plain, refined = (shipped.encode(small, 50, "none", effort=effort) for effort in (5, 7))
+    plain, refined = (shipped.encode(small, 50, "none", effort=effort) for effort in (5, 6))
     assert cost(small, shipped, refined) < cost(small, shipped, plain)
 
 
