@@ -1,6 +1,7 @@
 """How long coding takes and what memory it needs, beside peers in the same run.
 
     python bench/codec.py [PICTURE] [--runs 7] [--large [MEGAPIXELS ...]] [--json FILE]
+    python bench/codec.py PICTURE --keys FOLDER [--runs 7] [--json FILE]
 
 The peers: compressai's mbt2018-mean and cheng2020-anchor at quality 3 and 6, and our own codec with the tcm backbone,
 N = 64; all with random weights, which cost the same time as trained ones. Ours is the shipped bundle or `--bundle`.
@@ -10,11 +11,16 @@ a peer's ratio is our median over the peer's, so that below 1 we are faster.
 Also measured: the exact path beside its float twin, the time from nothing to a loaded codec, the peak memory for
 3000x2000 in a process of its own, and with `--large` the time to decode a megapixel of pictures of 4 and 16
 megapixels, or of those that are named.
+
+With `--keys` only encoding with search is measured, beside mbt2018-mean: the pictures of the folder, of which PICTURE
+must be none, become the key pictures of a bundle, and PICTURE is coded at its own size. "first picture" is a codec that
+has seen none of the key pictures, "later picture" one that remembers their features.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -35,11 +41,11 @@ from clc.bundle import Bundle
 from clc.codec import Codec
 from clc.configuration import tcm_config
 from clc.entropy import Prior
-from clc.errors import ClcError
-from clc.export import export_bundle
+from clc.errors import ClcError, InputError
+from clc.export import add_pictures, export_bundle
 from clc.images import read_image
 from clc.latents import Conditions, walk
-from clc.model import STRIDE_Z, Model, Picture
+from clc.model import STRIDE_Z, Model, Picture, padded
 from clc.references import ENTRY_PX, entry_patch
 from clc.torchvision_compat import declare_missing_operators
 from storage.atomic import write_bytes
@@ -121,7 +127,7 @@ def measure_exactness(bundle: Bundle, runs: int) -> Seconds:
     shape = (1, bundle.config.hyper, -(-HEIGHT // STRIDE_Z), -(-WIDTH // STRIDE_Z))
     z_hat = torch.randint(-4, 5, shape, generator=torch.Generator().manual_seed(0))
 
-    def nothing(channel0: int, mean: torch.Tensor, level: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def nothing(channel0: int, places: torch.Tensor, mean: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(mean)
 
     def path(prior: Prior, dtype: torch.dtype) -> Callable[[], object]:
@@ -142,7 +148,7 @@ def measure_peer(name: str, quality: int, image: Picture, runs: int) -> Seconds:
     make = {"mbt2018-mean": mbt2018_mean, "cheng2020-anchor": cheng2020_anchor}[name]
     model = make(quality=quality, pretrained=False).eval()
     model.update()
-    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    x = padded(torch.from_numpy(image.copy())) / 255
     out = model.compress(x)
     return {
         "encode": timed(lambda: model.compress(x), runs),
@@ -188,6 +194,50 @@ def measure_large(codec: Codec, megapixels: list[int], runs: int) -> dict[str, l
     return seconds
 
 
+def measure_search(bundle: Bundle, image: Picture, runs: int) -> Seconds:
+    """Encoding with a search among the key pictures of a bundle; no search is remembered from a run before."""
+    codec, levels = Codec(bundle), itertools.count()
+
+    def later() -> None:
+        other = image.copy()
+        other[0, 0, 0] = next(levels) % 256
+        codec.encode(other, QUALITY)
+
+    return {
+        "encode, first picture": timed(lambda: Codec(bundle).encode(image, QUALITY), runs),
+        "encode, later picture": timed(later, runs),
+    }
+
+
+def measure_beside_keys(options: argparse.Namespace) -> dict[str, Any]:
+    """`--keys`: search beside the pictures of a folder, as what `--json` writes. Raises `InputError`."""
+    if options.picture is None:
+        raise InputError("--keys needs a picture to code: name one that is none of the key pictures")
+    image = read_image(options.picture)
+    paths = sorted(path for path in options.keys.iterdir() if path.is_file())
+    keys = [read_image(path) for path in paths]
+    if any(np.array_equal(key, image) for key in keys):
+        raise InputError(f"{options.picture} is one of the key pictures in {options.keys}: name another one")
+    mbt = [(name, quality) for name, quality in PEERS if name == "mbt2018-mean"]
+    peers = {f"{name} q{quality}": measure_peer(name, quality, image, options.runs) for name, quality in mbt}
+    with tempfile.TemporaryDirectory() as folder:
+        base, out = Bundle.load(options.bundle), Path(folder) / "bundle"
+        add_pictures(base.directory, out, keys, [{"name": path.name} for path in paths])
+        bundle = Bundle.load(out)
+        ours = measure_search(bundle, image, options.runs)
+    return {
+        "setting": {**setting_of(options, base.bundle_id, image), "keys": len(keys)},
+        "seconds": {"clc": ours, **peers},
+        "ratios": beside_peers(ours, peers),
+    }
+
+
+def setting_of(options: argparse.Namespace, bundle_id: str, image: Picture) -> dict[str, Any]:
+    """What was measured, and on what."""
+    setting = {"size": [image.shape[1], image.shape[0]], "runs": options.runs, "bundle": bundle_id}
+    return {**setting, "threads": torch.get_num_threads(), "cores": os.cpu_count(), "torch": torch.__version__}
+
+
 def beside_peers(ours: Seconds, peers: dict[str, Seconds]) -> dict[str, dict[str, float]]:
     """Ratios of medians, ours over the peer's, by row and peer; every way to encode is held against its encoding."""
     ratios: dict[str, dict[str, float]] = {}
@@ -214,10 +264,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     ours, peers = measure_codec(codec, image, options.runs), measure_peers(image, options.runs)
     exactness = measure_exactness(codec.bundle, options.runs)
     exact, twin = (statistics.median(seconds) for seconds in exactness.values())
-    setting = {"size": [WIDTH, HEIGHT], "runs": options.runs, "bundle": codec.bundle.bundle_id}
-    machine = {"threads": torch.get_num_threads(), "cores": os.cpu_count(), "torch": torch.__version__}
     return {
-        "setting": {**setting, **machine},
+        "setting": setting_of(options, codec.bundle.bundle_id, image),
         "seconds": {"clc": ours, **peers},
         "ratios": beside_peers(ours, peers),
         "exactness_seconds": exactness,
@@ -230,8 +278,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def show(found: dict[str, Any], console: Console) -> None:
     """Prints the figures as tables."""
+    show_seconds(found, console)
+    if "exactness_seconds" in found:
+        show_further(found, console)
+
+
+def show_seconds(found: dict[str, Any], console: Console) -> None:
+    """Our times, over the peers', and theirs."""
     setting = found["setting"]
-    about = f"{WIDTH}x{HEIGHT}, {setting['threads']} threads, torch {setting['torch']}, bundle {setting['bundle']}"
+    size = "x".join(str(side) for side in setting["size"]) + (f", {setting['keys']} keys" if "keys" in setting else "")
+    about = f"{size}, {setting['threads']} threads, torch {setting['torch']}, bundle {setting['bundle']}"
     peers = [name for name in found["seconds"] if name != "clc"]
     table = Table("ours", "median s", "min s", *(f"over {peer}" for peer in peers), title=about)
     for row, seconds in found["seconds"]["clc"].items():
@@ -244,6 +300,10 @@ def show(found: dict[str, Any], console: Console) -> None:
         rows = found["seconds"][peer]
         table.add_row(peer, *(f"{statistics.median(rows[row]):.3f}" for row in ("encode", "decode")))
     console.print(table)
+
+
+def show_further(found: dict[str, Any], console: Console) -> None:
+    """What is measured beside the times of coding one picture."""
     table = Table("further", "figure")
     for row, seconds in found["exactness_seconds"].items():
         table.add_row(row, f"{statistics.median(seconds):.3f} s")
@@ -261,13 +321,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Time coding beside peers in the same run.")
     parser.add_argument("picture", type=Path, nargs="?", help="a picture; without it, smooth shapes")
     parser.add_argument("--bundle", type=Path, help="a bundle folder; without it, the shipped one")
+    parser.add_argument("--keys", type=Path, metavar="FOLDER", help="key pictures: measure encoding beside them only")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--large", type=int, nargs="*", metavar="MP", help="megapixels: 4 and 16, or these")
     parser.add_argument("--json", type=Path, help="a file for all figures")
     options = parser.parse_args(arguments)
     options.large = [] if options.large is None else options.large or list(MEGAPIXELS)
     try:
-        found = measure(options)
+        found = measure_beside_keys(options) if options.keys else measure(options)
     except (ClcError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

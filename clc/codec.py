@@ -10,7 +10,7 @@ stream whose latents are not those of the encoder raises `DecodeMismatch` and ne
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from clc.alignment import Alignment
 from clc.bitstream import MAX_QUALITY_Q6, PROFILE, Stream, pack, parse
 from clc.bundle import Bundle
-from clc.effort import DEFAULT_EFFORT, Target, effort_of, refine
+from clc.effort import DEFAULT_EFFORT, Effort, Target, effort_of, refine
 from clc.errors import DecodeMismatch, DictionaryMismatch, InputError
 from clc.features import CodecBackbone
 from clc.fusion import AlignedPixels
@@ -37,10 +38,10 @@ from clc.latents import (
 )
 from clc.limits import check_size
 from clc.model import STRIDE_Z, Picture, channels_last, padded, rate_distortion_lambda
-from clc.selection import Choice, References, Selector
+from clc.selection import Choice, Judge, References, Selector, cheapest
 from clc.tiling import synthesise
 from clc.transforms.interface import AlignedView
-from clc.warp import compose, warp
+from clc.warp import Warped, compose, warp
 
 KEY_PICTURES_IN_MEMORY = 8
 
@@ -78,6 +79,20 @@ class Attempt(NamedTuple):
     conditions: Conditions
     decoded: Decoded
 
+    @property
+    def bpp(self) -> float:
+        """The rate, bits a pixel."""
+        return len(self.data) * 8 / (self.stream.width * self.stream.height)
+
+
+@dataclass
+class _Common:
+    """What the ways to code one picture have in common: its latents without a reference, and warped key pictures."""
+
+    image_HW3: Picture
+    y: torch.Tensor | None = None
+    warped: dict[tuple[int, tuple[int, int], Alignment], Warped] = field(default_factory=dict)
+
 
 class Codec:
     """Encodes and decodes with one bundle on one device."""
@@ -87,6 +102,7 @@ class Codec:
         self._model = channels_last(bundle.model.to(self.device))
         self._prior = bundle.prior.to(self.device)
         self._key_picture = lru_cache(KEY_PICTURES_IN_MEMORY)(self._read_key_picture)
+        self._common: _Common | None = None
 
     @classmethod
     def load(cls, bundle: Path | None = None, device: str = "cpu") -> Codec:
@@ -105,7 +121,7 @@ class Codec:
 
     def analyse(self, image_HW3: Picture) -> npt.NDArray[np.float32]:
         """The map that retrieval pools: float32 (64, h, w), h and w the sides over 16, rounded up to multiples of 4."""
-        described: npt.NDArray[np.float32] = self._model.describe(self._model.analyse(_checked(image_HW3)))[0]
+        described: npt.NDArray[np.float32] = self._model.describe(self._analysed(_checked(image_HW3)))[0]
         return described
 
     @torch.no_grad()
@@ -121,7 +137,8 @@ class Codec:
         """Codes a uint8 (H, W, 3) RGB picture at a quality of 0 to 100.
 
         The picture is coded without references and, as `references` allows, with those of the dictionary that resemble
-        it; the stream with the least rate + lambda * distortion is kept. "none" tries no reference; "tokens" takes the
+        it, as long as another way may win (`clc.selection.cheapest`); the stream with the least rate + lambda *
+        distortion is kept. "none" tries no reference; "tokens" takes the
         nearest entries as tokens, whatever they save; "aligned" tries none and aligned ones; "auto" tries all; a number
         is "auto" with at most so many references. `entries` restricts the search to these dictionary entries; `effort`
         0..9 says how long it may take (`clc.effort`). The encoder decodes its own stream's latents before it returns
@@ -132,27 +149,40 @@ class Codec:
         if not 0.0 <= quality <= 100.0:
             raise InputError(f"the quality must lie within 0 and 100, not {quality}")
         quality_q6 = min(MAX_QUALITY_Q6, round(quality * 64))
-        level = effort_of(effort)
-        choices = self._selector.propose(image_HW3, references, entries, level)
-        attempts = [self.encode_with(image_HW3, quality_q6, choice) for choice in choices]
-        best = self._cheapest(image_HW3, attempts)
+        self._common = _Common(image_HW3)
+        try:
+            return self._encode(image_HW3, quality_q6, effort_of(effort), (references, entries))
+        finally:
+            self._common = None
+
+    def _encode(
+        self,
+        image_HW3: Picture,
+        quality_q6: int,
+        level: Effort,
+        search: tuple[References, Sequence[int] | None],
+    ) -> bytes:
+        """`encode` with its `search` = (references, entries)."""
+        judge = Judge(
+            code=lambda choice: self.encode_with(image_HW3, quality_q6, choice),
+            rate=lambda attempt: attempt.bpp,
+            cost=lambda attempt: self.cost(image_HW3, attempt),
+            pixels=image_HW3.shape[0] * image_HW3.shape[1],
+        )
+        best = cheapest(self._selector.propose(image_HW3, *search, level), judge)
         if level.steps:
             refined = self.encode_with(image_HW3, quality_q6, _choice_of(best), level.steps)
-            best = self._cheapest(image_HW3, [best, refined])
-        self._decode_latents(parse(best.data))
+            best = min(best, refined, key=judge.cost)
+        stream = parse(best.data)
+        self._decode_latents(stream, conditions=best.conditions if stream == best.stream else None)
         return best.data
-
-    def _cheapest(self, image_HW3: Picture, attempts: list[Attempt]) -> Attempt:
-        """The attempt with the least rate + lambda * distortion."""
-        return attempts[0] if len(attempts) == 1 else min(attempts, key=lambda one: self.cost(image_HW3, one))
 
     @torch.no_grad()
     def cost(self, image_HW3: Picture, attempt: Attempt) -> float:
         """Rate + lambda * distortion in bits a pixel, the objective of training, from real bytes and pixels."""
         error = self._synthesise(attempt.stream, attempt.decoded, attempt.conditions).astype(np.float32) - image_HW3
         trade = rate_distortion_lambda(torch.tensor(attempt.stream.quality_q6 / 64)).item()
-        pixels = image_HW3.shape[0] * image_HW3.shape[1]
-        return len(attempt.data) * 8 / pixels + trade * float(np.square(error).mean())
+        return attempt.bpp + trade * float(np.square(error).mean())
 
     @torch.no_grad()
     def encode_with(self, image_HW3: Picture, quality_q6: int, choice: Choice, refine_steps: int = 0) -> Attempt:
@@ -169,7 +199,7 @@ class Codec:
             payload=b"",
         )
         conditions = self._conditions(stream)
-        y = self._model.analyse(image_HW3, conditions.aligned)
+        y = self._analysed(image_HW3, conditions.aligned)
         if refine_steps:
             x = padded(torch.from_numpy(image_HW3.copy()).to(self.device)) / 255.0
             target = Target(x, quality_q6, conditions.tokens_1NT.float(), conditions.aligned)
@@ -186,6 +216,23 @@ class Codec:
         stream = replace(stream, latents_crc32=decoded.crc32, payload=payload)
         return Attempt(stream, pack(stream), conditions, decoded)
 
+    def _analysed(self, image_HW3: Picture, aligned: AlignedPixels | None = None) -> torch.Tensor:
+        """The latents y of a picture; without a reference they are the same however it is coded, and computed once."""
+        common = self._common
+        if aligned is not None or common is None or common.image_HW3 is not image_HW3:
+            return self._model.analyse(image_HW3, aligned)
+        if common.y is None:
+            common.y = self._model.analyse(image_HW3)
+        return common.y
+
+    def _warped(self, entry: int, size: tuple[int, int], alignment: Alignment) -> Warped:
+        """A key picture as the target of `size` sees it; once for all ways to code a picture."""
+        known = {} if self._common is None else self._common.warped
+        key = entry, size, alignment
+        if key not in known:
+            known[key] = warp(self._key_picture(entry), size, alignment)
+        return known[key]
+
     def _conditions(self, stream: Stream) -> Conditions:
         header = pack(replace(stream, latents_crc32=0, payload=b""))
         tokens = self.bundle.entries.conditioning(stream.references[len(stream.alignments) :]).to(self.device)
@@ -197,7 +244,7 @@ class Codec:
             return None
         size = (stream.height, stream.width)
         aligned = zip(stream.references, stream.alignments, strict=False)
-        seen = compose([warp(self._key_picture(entry), size, alignment) for entry, alignment in aligned])
+        seen = compose([self._warped(entry, size, alignment) for entry, alignment in aligned])
         levels = padded(torch.from_numpy(seen.pixels).to(self.device))
         inside = padded(torch.from_numpy(seen.inside.astype(np.uint8))[..., None].to(self.device))
         return AlignedPixels(levels, inside, torch.ones(1, 1, 1, 1, device=self.device))

@@ -9,10 +9,11 @@ plausible view of the same thing, a mesh of offsets (`clc.displacement`), bright
 kept where they save more than their bytes, by an estimate of what the codec will make of the smaller error.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -42,7 +43,13 @@ CODED_ERROR = 20.0
 ACTIVE_SHARE = 0.25
 """Coefficients for each pixel whose bits shrink with the error."""
 
+_MEAN_OF_COLOURS = np.full((1, 3), 1 / 3)
+_TO_EDGE = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+
 FloatArray = npt.NDArray[np.float64]
+GreyPicture = npt.NDArray[np.uint8]
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 class Registration(NamedTuple):
@@ -58,67 +65,87 @@ class Registration(NamedTuple):
     psnr_db: float
 
 
+class Located(NamedTuple):
+    """How a picture lies in a key picture by a homography only, judged at the size at which features are found.
+
+    `covered` bool (h, w) says where the reference covers the target, `psnr_db` how well the grey levels agree there.
+    """
+
+    plain: Alignment
+    covered: npt.NDArray[np.bool_]
+    psnr_db: float
+
+    @property
+    def coverage(self) -> float:
+        """Share of the target that the reference covers."""
+        return float(self.covered.mean())
+
+
 class Features(NamedTuple):
-    """Positions in px of the full picture, from its edge, float64 (N, 2), and unit descriptors float32 (N, 128)."""
+    """What registration knows of a picture.
+
+    `points` are positions in px of the full picture, from its edge, float64 (N, 2), `descriptors` unit vectors float32
+    (N, 128), `grey` the small picture uint8 (h, w) in which they were found, `size` the full one's height and width.
+    """
 
     points: FloatArray
     descriptors: npt.NDArray[np.float32]
+    grey: GreyPicture
+    size: tuple[int, int]
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Width and height of `grey` over those of the full picture."""
+        return self.grey.shape[1] / self.size[1], self.grey.shape[0] / self.size[0]
 
 
 class Registrar:
     """Registers pictures against key pictures, whose features it remembers by entry."""
 
-    def __init__(self, pictures: Callable[[int], Picture]) -> None:
-        """`pictures` gives the key picture of an entry, uint8 (H, W, 3)."""
-        self._pictures = pictures
+    def __init__(self, pictures: Callable[[int], Picture], threads: int = 1) -> None:
+        """`pictures` gives the key picture of an entry, uint8 (H, W, 3); at most `threads` entries are in work."""
+        self._pictures, self._threads = pictures, threads
         self._features = lru_cache(CACHED_ENTRIES)(lambda entry: find_features(pictures(entry)))
-        self._target: tuple[Picture, Features] | None = None
 
     def register(self, target_HW3: Picture, entry: int) -> Registration | None:
         """How uint8 (H, W, 3) lies in the key picture of `entry`; None where it does not fit."""
-        located = self.locate(target_HW3, entry)
-        return None if located is None else self.refine(target_HW3, entry, located)
+        (located,) = self.locate(find_features(target_HW3), [entry])
+        return None if located is None else self.refine(target_HW3, [(entry, located)])[0]
 
-    def locate(self, target_HW3: Picture, entry: int) -> Registration | None:
-        """The same by a homography only, for a fifth of the time: for choosing among entries."""
-        if self._target is None or self._target[0] is not target_HW3:
-            self._target = (target_HW3, find_features(target_HW3))
-        size = target_HW3.shape[0], target_HW3.shape[1]
-        matrix = find_homography(self._target[1], self._features(entry), size)
-        plain = None if matrix is None else quantise(matrix, size)
-        if matrix is None or plain is None:
-            return None
-        warped = warp(self._pictures(entry), size, plain)
-        if not is_same_scene(target_HW3, warped):
-            return None
-        return Registration(plain, plain, float(warped.inside.mean()), agreement_db(target_HW3, warped))
+    def locate(self, target: Features, entries: Sequence[int]) -> list[Located | None]:
+        """How it lies in those of `entries`, in their order, by a homography only: for choosing, in little time."""
+        return self._in_threads(lambda entry: _locate(target, self._features(entry)), entries)
 
-    def refine(self, target_HW3: Picture, entry: int, located: Registration) -> Registration:
-        """Adds mesh and brightness to what `locate` found, as far as they pay."""
-        size = target_HW3.shape[0], target_HW3.shape[1]
-        reference_HW3 = self._pictures(entry)
-        warped = warp(reference_HW3, size, located.plain)
-        alignment, warped = _refine(target_HW3, reference_HW3, located.plain, warped)
-        return Registration(alignment, located.plain, located.coverage, agreement_db(target_HW3, warped))
+    def refine(self, target_HW3: Picture, located: Sequence[tuple[int, Located]]) -> list[Registration]:
+        """Adds mesh and brightness to what `locate` found of entries, as far as they pay; in the order given."""
+        return self._in_threads(lambda one: _refine(target_HW3, self._pictures(one[0]), one[1].plain), located)
+
+    def _in_threads(self, work: Callable[[Item], Found], items: Sequence[Item]) -> list[Found]:
+        """`work` of each item, in their order; OpenCV and numpy leave Python's lock to the other threads."""
+        if min(self._threads, len(items)) < 2:
+            return [work(item) for item in items]
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(work, items))
 
 
 def find_features(picture_HW3: Picture) -> Features:
     """SIFT features of a picture, found at `FEATURE_PIXELS` at most; descriptors as RootSIFT."""
     height, width = picture_HW3.shape[:2]
-    scale = min(1.0, (FEATURE_PIXELS / (height * width)) ** 0.5)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    shrink = min(1.0, (FEATURE_PIXELS / (height * width)) ** 0.5)
+    size = max(1, round(width * shrink)), max(1, round(height * shrink))
     grey = cv2.resize(cv2.cvtColor(picture_HW3, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+    grey = grey.astype(np.uint8)
     sift: Any = cv2.SIFT.create(MAX_FEATURES, contrastThreshold=FEATURE_CONTRAST)
     keypoints, descriptors = sift.detectAndCompute(grey, None)
     if not keypoints:
-        return Features(np.zeros((0, 2)), np.zeros((0, 128), dtype=np.float32))
+        return Features(np.zeros((0, 2)), np.zeros((0, 128), dtype=np.float32), grey, (height, width))
     points = (np.array([keypoint.pt for keypoint in keypoints]) + 0.5) * (width / size[0], height / size[1])
     sums = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
-    return Features(points, np.sqrt(descriptors / sums).astype(np.float32))
+    return Features(points, np.sqrt(descriptors / sums).astype(np.float32), grey, (height, width))
 
 
-def find_homography(target: Features, reference: Features, size: tuple[int, int]) -> FloatArray | None:
-    """The projective map (3, 3) from the target of `size` (height, width) to the reference; None where none fits."""
+def find_homography(target: Features, reference: Features) -> FloatArray | None:
+    """The projective map (3, 3) from the target to the reference; None where none fits."""
     if min(len(target.points), len(reference.points)) < LEAST_INLIERS:
         return None
     similarity = target.descriptors @ reference.descriptors.T
@@ -132,7 +159,7 @@ def find_homography(target: Features, reference: Features, size: tuple[int, int]
     if is_match.sum() < LEAST_INLIERS:
         return None
     source, goal = target.points[is_match], reference.points[nearest[is_match]]
-    threshold_px = RANSAC_PX * max(1.0, (size[0] * size[1] / FEATURE_PIXELS) ** 0.5)
+    threshold_px = RANSAC_PX * max(1.0, (target.size[0] * target.size[1] / FEATURE_PIXELS) ** 0.5)
     matrix, inliers = cv2.findHomography(
         source, goal, cv2.USAC_MAGSAC, threshold_px, maxIters=RANSAC_ITERATIONS, confidence=0.9999
     )
@@ -163,20 +190,26 @@ def quantise(matrix: FloatArray, size: tuple[int, int]) -> Alignment | None:
 
 def agreement_db(target_HW3: Picture, warped: Warped) -> float:
     """PSNR of the warped pixels against the target's where inside, at most 99 dB."""
-    difference = target_HW3[warped.inside].astype(np.float32) - warped.pixels[warped.inside]
-    mean_square = float(np.square(difference).mean(dtype=np.float64))
-    return 99.0 if mean_square < 255**2 * 10**-9.9 else 10 * float(np.log10(255**2 / mean_square))
+    n_values = int(warped.inside.sum()) * 3
+    total = cv2.norm(target_HW3, warped.pixels, cv2.NORM_L2SQR, warped.inside.view(np.uint8))
+    return _decibels(total / n_values) if n_values else 99.0
 
 
-def is_same_scene(target_HW3: Picture, warped: Warped) -> bool:
-    """Whether the warped picture covers anything and resembles the target in its coarse brightness there."""
-    if warped.inside.mean() < LEAST_COVERAGE:
+def detail_db(picture_HW3: Picture) -> float:
+    """PSNR of a picture against its means of squares of `CORRELATION_PX`, at most 99 dB: how much detail it has."""
+    height, width = picture_HW3.shape[:2]
+    size = max(1, width // CORRELATION_PX), max(1, height // CORRELATION_PX)
+    means = cv2.resize(picture_HW3, size, interpolation=cv2.INTER_AREA)
+    blurred = cv2.resize(means, (width, height), interpolation=cv2.INTER_NEAREST)
+    return _decibels(cv2.norm(picture_HW3, blurred, cv2.NORM_L2SQR) / picture_HW3.size)
+
+
+def is_same_scene(target_HW: GreyPicture, warped_HW: GreyPicture, covered: npt.NDArray[np.bool_]) -> bool:
+    """Whether grey pictures of one size, uint8, share anything and resemble each other coarsely where covered."""
+    if covered.mean() < LEAST_COVERAGE:
         return False
-    share = _coarse(warped.inside.astype(np.float32))
-    ours, theirs = (
-        _coarse(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) * warped.inside.astype(np.float32))
-        for picture in (target_HW3, warped.pixels)
-    )
+    share = _coarse(covered.astype(np.float32))
+    ours, theirs = (_coarse(grey * covered.astype(np.float32)) for grey in (target_HW, warped_HW))
     is_covered = share > 0.5
     if is_covered.sum() < 4:
         return False
@@ -215,40 +248,70 @@ def bytes_saved(target_HW3: Picture, before: Warped, after: Warped) -> float:
 
     Each pixel's active coefficients cost half of log2 of (error + coded error) bits, by blocks of `BLOCK_PX`.
     """
-    both = before.inside & after.inside
-    count = _sums(both.astype(np.float32))
+    both = (before.inside & after.inside).view(np.uint8)
+    count = _sums(both)
     costs = []
     for warped in (before, after):
-        difference = target_HW3.astype(np.float32) - warped.pixels
-        error = _sums(np.square(difference).mean(axis=2) * both) / np.maximum(count, 1)
+        difference = cv2.absdiff(target_HW3, warped.pixels)
+        squared = cv2.transform(cv2.multiply(difference, difference, dtype=cv2.CV_32F), _MEAN_OF_COLOURS)
+        error = _sums(cv2.multiply(squared, both, dtype=cv2.CV_32F)) / np.maximum(count, 1)
         costs.append(np.log2(error + CODED_ERROR))
     return float((count * (costs[0] - costs[1])).sum()) * ACTIVE_SHARE / 2 / 8
 
 
-def _refine(target_HW3: Picture, reference_HW3: Picture, plain: Alignment, warped: Warped) -> tuple[Alignment, Warped]:
-    """The alignment with mesh and brightness as far as they pay, and what it gives."""
+def _locate(target: Features, reference: Features) -> Located | None:
+    matrix = find_homography(target, reference)
+    plain = None if matrix is None else quantise(matrix, target.size)
+    if plain is None:
+        return None
+    ours, theirs = (np.diag([*one.scale, 1.0]) for one in (target, reference))
+    small = theirs @ _matrix(plain, target.size) @ np.linalg.inv(ours)
+    grey, covered = _seen(reference.grey, small, target.grey.shape)
+    if not is_same_scene(target.grey, grey, covered):
+        return None
+    total = cv2.norm(target.grey, grey, cv2.NORM_L2SQR, covered.view(np.uint8))
+    return Located(plain, covered, _decibels(total / int(covered.sum())))
+
+
+def _seen(picture: Picture, matrix: FloatArray, size: tuple[int, ...]) -> tuple[Picture, npt.NDArray[np.bool_]]:
+    """A picture of uint8 as the target of `size` sees it through `matrix`, nearly as `warp`, and what it covers."""
+    shape = size[1], size[0]
+    centres = np.linalg.inv(_TO_EDGE) @ matrix @ _TO_EDGE
+    flags = cv2.WARP_INVERSE_MAP | cv2.INTER_CUBIC
+    seen = cv2.warpPerspective(picture, centres, shape, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    ones = np.ones(picture.shape[:2], dtype=np.uint8)
+    inside = cv2.warpPerspective(ones, centres, shape, flags=cv2.WARP_INVERSE_MAP | cv2.INTER_NEAREST)
+    return seen.astype(np.uint8), inside.astype(np.bool_)
+
+
+def _refine(target_HW3: Picture, reference_HW3: Picture, plain: Alignment) -> Registration:
+    """Mesh and brightness are added to `plain` as far as they pay."""
     size = target_HW3.shape[0], target_HW3.shape[1]
-    bent = replace(plain, mesh=fit_mesh(target_HW3, reference_HW3, _matrix(plain, size)))
-    best = _cheaper(target_HW3, (plain, warped), (bent, warp(reference_HW3, size, bent)))
+    matrix = _matrix(plain, size)
+    bent = replace(plain, mesh=fit_mesh(target_HW3, reference_HW3, matrix))
+    best = bent, warp(reference_HW3, size, bent)
+    straight = Warped(*_seen(reference_HW3, matrix, size))
+    if not _pays(target_HW3, (plain, straight), best):
+        best = plain, warp(reference_HW3, size, plain)
     gain_q6, offset = fit_brightness(target_HW3, best[1])
     lit = replace(best[0], gain_q6=gain_q6, offset=offset)
-    return _cheaper(target_HW3, best, (lit, _lit(best[1], lit)))
+    after = lit, _lit(best[1], lit)
+    if _pays(target_HW3, best, after):
+        best = after
+    return Registration(best[0], plain, float(best[1].inside.mean()), agreement_db(target_HW3, best[1]))
 
 
-def _cheaper(
-    target_HW3: Picture, before: tuple[Alignment, Warped], after: tuple[Alignment, Warped]
-) -> tuple[Alignment, Warped]:
-    """`after` where it saves more bytes than its alignment adds."""
+def _pays(target_HW3: Picture, before: tuple[Alignment, Warped], after: tuple[Alignment, Warped]) -> bool:
+    """Whether `after` saves more bytes than its alignment adds."""
     spent_bytes = len(pack_alignment(after[0])) - len(pack_alignment(before[0]))
-    return after if bytes_saved(target_HW3, before[1], after[1]) > spent_bytes else before
+    return bytes_saved(target_HW3, before[1], after[1]) > spent_bytes
 
 
 def _lit(warped: Warped, alignment: Alignment) -> Warped:
     """What `clc.warp.warp` makes of `alignment` where `warped` is the same without its brightness."""
-    curves = brightness_curves(alignment)
-    pixels = np.stack([curves[colour][warped.pixels[:, :, colour]] for colour in range(3)], axis=-1)
+    pixels = cv2.LUT(warped.pixels, np.ascontiguousarray(brightness_curves(alignment).T)[None])
     pixels[~warped.inside] = 0
-    return Warped(pixels, warped.inside)
+    return Warped(pixels.astype(np.uint8), warped.inside)
 
 
 def _matrix(alignment: Alignment, size: tuple[int, ...]) -> FloatArray:
@@ -266,10 +329,16 @@ def _coarse(values_HW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return cv2.resize(values_HW, size, interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def _sums(values_HW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _sums(values_HW: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Sums of squares of `BLOCK_PX`, zeros beyond the edges."""
     height, width = values_HW.shape
-    padded = np.pad(values_HW, ((0, -height % BLOCK_PX), (0, -width % BLOCK_PX)))
-    blocks = padded.reshape(padded.shape[0] // BLOCK_PX, BLOCK_PX, -1, BLOCK_PX)
-    total: npt.NDArray[np.float32] = blocks.sum(axis=(1, 3))
-    return total
+    whole = cv2.copyMakeBorder(
+        values_HW.astype(np.float32), 0, -height % BLOCK_PX, 0, -width % BLOCK_PX, cv2.BORDER_CONSTANT
+    )
+    size = whole.shape[1] // BLOCK_PX, whole.shape[0] // BLOCK_PX
+    means = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+    return (means * BLOCK_PX**2).astype(np.float32)
+
+
+def _decibels(mean_square: float) -> float:
+    return 99.0 if mean_square < 255**2 * 10**-9.9 else 10 * float(np.log10(255**2 / mean_square))

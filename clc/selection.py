@@ -1,17 +1,25 @@
 """Which references to try for a picture: entries for their tokens, key pictures for their pixels. Encoder only.
 
-Nothing here needs to be the same elsewhere: the entries and the alignments that are chosen travel in the stream. The
-codec codes the picture with each proposal and keeps the one with the least rate + lambda * distortion.
+Nothing here needs to be the same elsewhere: the entries and the alignments that are chosen travel in the stream.
+`Selector.propose` finds what is worth trying; `cheapest` has the codec code the picture with one proposal after the
+other and keeps the one with the least rate + lambda * distortion.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from itertools import pairwise
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 
-from clc.alignment import Alignment
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from clc.alignment import Alignment, pack_alignment
 from clc.bundle import EntryTable
 from clc.configuration import ModelConfig
 from clc.effort import DEFAULT, Effort
@@ -22,20 +30,52 @@ from clc.model import Picture
 from clc.retrieval import Index, multi_query, open_index, query_vectors
 
 if TYPE_CHECKING:
-    from clc.registration import Registrar, Registration
+    from clc.registration import Features, Located, Registrar, Registration
 
 References = Literal["auto", "none", "tokens", "aligned"] | int
 
 MODES = ("auto", "none", "tokens", "aligned")
 LEAST_COVERAGE = 0.03
 REMEMBERED = 8
+LEAST_GAIN = 0.003
+"""Of the cost: a further aligned key picture that promises less is not worth the time to code the picture once more."""
+SURE_DB, SURE_COVERAGE = 3.0, 0.5
+"""Nearer than a coarse copy by so many dB, an aligned key picture saves bytes wherever it covers, at every quality."""
+SMALL_SIDE = 0.1
+"""Of the cost, an alignment's bytes."""
+LOCATED_AT_ONCE = 4
+NEARLY_ALL = 0.97
+TOKENS_GAIN = 0.005
+"""Of the cost: about what tokens save at best; see `cheapest`."""
+
+Coded = TypeVar("Coded")
 
 
 class Choice(NamedTuple):
-    """Dictionary entries of a stream; the first len(alignments) of them are aligned, the others give tokens."""
+    """Dictionary entries of a stream; the first len(alignments) of them are aligned, the others give tokens.
+
+    `coverage` is about the share of the picture that the aligned ones show together; where it is half and more, and
+    each is far nearer to the picture than a coarse copy of it, `is_sure` says that they save bytes.
+    """
 
     references: tuple[int, ...] = ()
     alignments: tuple[Alignment, ...] = ()
+    coverage: float = 0.0
+    is_sure: bool = False
+
+
+@dataclass(frozen=True)
+class Judge(Generic[Coded]):
+    """How a picture of so many `pixels` is coded with a choice, and what it then costs.
+
+    `cost` is rate + lambda * distortion and `rate` its first part, both in bits a pixel; the rate is known at once, the
+    cost after a synthesis only.
+    """
+
+    code: Callable[[Choice], Coded]
+    rate: Callable[[Coded], float]
+    cost: Callable[[Coded], float]
+    pixels: int
 
 
 class Selector:
@@ -56,7 +96,7 @@ class Selector:
         # Loaded on first use: OpenCV is for encoding beside key pictures only.
         from clc.registration import Registrar
 
-        return Registrar(self._picture_of)
+        return Registrar(self._picture_of, torch.get_num_threads())
 
     def propose(
         self, image_HW3: Picture, references: References, entries: Sequence[int] | None, effort: Effort = DEFAULT
@@ -103,24 +143,167 @@ class Selector:
 
     def _aligned(self, image_HW3: Picture, ranked: list[int], effort: Effort) -> list[Choice]:
         """The best key picture, then the best two and so on; what the first leaves uncovered the next may show."""
-        located = []
-        for entry in [entry for entry in ranked if entry in self._entries.pictures][: effort.registered]:
-            found = self._registrar.locate(image_HW3, entry)
-            if found is not None and found.coverage >= LEAST_COVERAGE:
-                located.append((entry, found))
-        located.sort(key=lambda pair: -_worth(pair[1]))
-        refined = [(e, self._registrar.refine(image_HW3, e, found)) for e, found in located[: effort.aligned]]
-        refined.sort(key=lambda pair: -_worth(pair[1]))
-        return [_choice(refined[:count]) for count in range(1, len(refined) + 1)]
+        entries = [entry for entry in ranked if entry in self._entries.pictures][: effort.registered]
+        if not entries or not effort.aligned:
+            return []
+        from clc.registration import detail_db, find_features
+
+        detail = detail_db(image_HW3)
+        chosen = self._located(find_features(image_HW3), entries, (effort.aligned, detail))
+        refined = self._registrar.refine(image_HW3, chosen)
+        fitting = [(entry, found) for (entry, _), found in zip(chosen, refined, strict=True)]
+        fitting.sort(key=lambda pair: -_worth(pair[1].coverage, pair[1].psnr_db))
+        is_sure = [found.psnr_db >= detail + SURE_DB for _, found in fitting]
+        masks = {entry: found.covered for entry, found in chosen}
+        return [_choice(fitting[:count], masks, all(is_sure[:count])) for count in range(1, len(fitting) + 1)]
+
+    def _located(
+        self, target: Features, entries: Sequence[int], wanted: tuple[int, float]
+    ) -> list[tuple[int, Located]]:
+        """The entries to lay over one another, at most the first of `wanted`.
+
+        No more are looked at once these show nearly all of the picture, each at the second of `wanted` in dB.
+        """
+        at_most, least_db = wanted
+        found: list[tuple[int, Located]] = []
+        chosen: list[tuple[int, Located]] = []
+        for first in range(0, len(entries), LOCATED_AT_ONCE):
+            some = entries[first : first + LOCATED_AT_ONCE]
+            located = zip(some, self._registrar.locate(target, some), strict=True)
+            found += [(entry, one) for entry, one in located if one is not None]
+            chosen = covering(found, at_most)
+            good = [one.covered for _, one in chosen if one.psnr_db >= least_db]
+            if good and np.logical_or.reduce(good).mean() >= NEARLY_ALL:
+                break
+        return chosen
 
 
-def _choice(fitting: Sequence[tuple[int, Registration]]) -> Choice:
-    return Choice(tuple(entry for entry, _ in fitting), tuple(found.alignment for _, found in fitting))
+class _Contest(Generic[Coded]):
+    """The best of the ways to code a picture so far."""
+
+    def __init__(self, judge: Judge[Coded], first: Choice) -> None:
+        self.judge, self.best = judge, judge.code(first)
+        self._cost: float | None = None
+
+    @property
+    def cost(self) -> float:
+        """What the best costs; computed where it is asked for."""
+        if self._cost is None:
+            self._cost = self.judge.cost(self.best)
+        return self._cost
+
+    def enter(self, choice: Choice) -> float:
+        """Codes with `choice`, keeps it where it costs less, and returns its cost.
+
+        Where its rate alone is too much, that is its rate with the distortion of the best: without a synthesis.
+        """
+        coded = self.judge.code(choice)
+        rate = self.judge.rate(coded)
+        if rate >= self.cost:
+            return rate + self.cost - self.judge.rate(self.best)
+        cost = self.judge.cost(coded)
+        if cost < self.cost:
+            self.best, self._cost = coded, cost
+        return cost
 
 
-def _worth(registration: Registration) -> float:
+def cheapest(choices: Sequence[Choice], judge: Judge[Coded]) -> Coded:
+    """The picture coded with that of `choices`, as `Selector.propose` gives them, which costs least.
+
+    What can hardly win is not coded. Aligned key pictures that are sure come first and together; where their alignments
+    are a small part of the cost, nothing less is tried. Otherwise the first aligned key picture meets no reference, and
+    further ones are laid over it where it wins. Tokens save little: they are tried where alignment saves less.
+    """
+    plain, *tokens = [choice for choice in choices if not choice.alignments]
+    aligned = [choice for choice in choices if choice.alignments]
+    start = max((index for index, choice in enumerate(aligned) if choice.is_sure), default=0)
+    fewer, more = aligned[:start], aligned[start:]
+    if not more:
+        contest = _Contest(judge, plain)
+    else:
+        contest = _Contest(judge, more[0])
+        is_settled = more[0].is_sure and _is_light(more[0], contest)
+        alone = math.inf if is_settled else contest.enter(plain)
+        _lay_over(contest, more, alone)
+        if not is_settled:
+            _leave_out(contest, fewer)
+        if alone - contest.cost >= TOKENS_GAIN * alone:
+            tokens = []
+    for choice in tokens:
+        contest.enter(choice)
+    return contest.best
+
+
+def _lay_over(contest: _Contest[Coded], aligned: Sequence[Choice], alone: float) -> None:
+    """Tries further key pictures on `aligned[0]`, which stands against the cost `alone`, as long as each pays.
+
+    Each must promise to: a share of the picture gains about what those before did, and the alignment has its bytes.
+    """
+    for before, choice in pairwise(aligned):
+        best, gain = contest.best, alone - contest.cost
+        spent = _side_bpp(choice, contest.judge) - _side_bpp(before, contest.judge) + LEAST_GAIN * contest.cost
+        if gain * (choice.coverage - before.coverage) <= spent * before.coverage:
+            return
+        contest.enter(choice)
+        if contest.best is best:
+            return
+
+
+def _leave_out(contest: _Contest[Coded], fewer: Sequence[Choice]) -> None:
+    """Tries fewer key pictures, as long as that pays."""
+    for choice in reversed(fewer):
+        best = contest.best
+        contest.enter(choice)
+        if contest.best is best:
+            return
+
+
+def _is_light(choice: Choice, contest: _Contest[Coded]) -> bool:
+    """Whether the alignments of the choice that leads are a small part of what it costs."""
+    return _side_bpp(choice, contest.judge) < SMALL_SIDE * len(choice.alignments) * contest.cost
+
+
+def _side_bpp(choice: Choice, judge: Judge[Coded]) -> float:
+    """What a choice's alignments cost, bits a pixel."""
+    return sum(len(pack_alignment(alignment)) for alignment in choice.alignments) * 8 / judge.pixels
+
+
+def covering(located: Sequence[tuple[int, Located]], at_most: int) -> list[tuple[int, Located]]:
+    """Entries to lay over one another: each is the one worth most on what those before it leave uncovered.
+
+    At most `at_most`, and none that adds less than `LEAST_COVERAGE` of the picture; equal ones in the order given.
+    """
+    chosen: list[tuple[int, Located]] = []
+    while len(chosen) < at_most:
+        added = [_added(found, chosen) for _, found in located]
+        worth = [_worth(share, found.psnr_db) for share, (_, found) in zip(added, located, strict=True)]
+        worth = [value if share >= LEAST_COVERAGE else 0.0 for value, share in zip(worth, added, strict=True)]
+        if not any(worth):
+            break
+        chosen.append(located[worth.index(max(worth))])
+    return chosen
+
+
+def _added(found: Located, chosen: Sequence[tuple[int, Located]]) -> float:
+    """The share of the picture that `found` covers and none of `chosen` does."""
+    new = found.covered.copy()
+    for _, before in chosen:
+        new &= ~before.covered
+    return float(new.mean())
+
+
+def _choice(
+    fitting: Sequence[tuple[int, Registration]], masks: Mapping[int, npt.NDArray[np.bool_]], is_sure: bool
+) -> Choice:
+    entries = tuple(entry for entry, _ in fitting)
+    coverage = float(np.logical_or.reduce([masks[entry] for entry in entries]).mean())
+    alignments = tuple(found.alignment for _, found in fitting)
+    return Choice(entries, alignments, coverage, is_sure and coverage >= SURE_COVERAGE)
+
+
+def _worth(coverage: float, psnr_db: float) -> float:
     """A guess at the bits saved: the covered share times the bits by which it beats a flat prediction (about 20 dB)."""
-    return registration.coverage * max(1.0, registration.psnr_db - 20.0)
+    return coverage * max(1.0, psnr_db - 20.0)
 
 
 def _is_count(references: object) -> bool:

@@ -110,6 +110,58 @@ def test_the_command_prints_every_peer_and_writes_all_figures(program, monkeypat
     assert "900 MiB" in printed
 
 
+def test_every_run_beside_key_pictures_searches_anew(program, monkeypatch) -> None:
+    coded = []
+
+    class Searcher:
+        def __init__(self, bundle: str) -> None:
+            self.number = len({number for number, _ in coded})
+
+        def encode(self, image: np.ndarray, quality: float) -> None:
+            coded.append((self.number, image.tobytes()))
+
+    monkeypatch.setattr(program, "Codec", Searcher)
+    rows = program.measure_search("bundle", np.zeros((8, 8, 3), np.uint8), 2)
+    assert list(rows) == ["encode, first picture", "encode, later picture"]
+    first, later = coded[:3], coded[3:]
+    assert len({number for number, _ in first}) == 3
+    assert len(later) == 3
+    assert len({picture for _, picture in later}) == 3
+
+
+def test_keys_print_the_time_with_search_and_its_ratio_to_mbt2018_mean(
+    program, monkeypatch, photo, tmp_path, capsys
+) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "a.png").write_bytes(png_bytes(photo[:96, :128]))
+    (tmp_path / "b.png").write_bytes(png_bytes(photo[8:72, 8:104]))
+    monkeypatch.setattr(program, "measure_peer", lambda name, quality, image, runs: {"encode": [0.5], "decode": [1.0]})
+    searched = {"encode, first picture": [2.0], "encode, later picture": [1.0]}
+
+    def search(bundle, image, runs):
+        assert [picture.width for picture in bundle.entries.pictures.values()] == [128]
+        return searched
+
+    monkeypatch.setattr(program, "measure_search", search)
+    out = tmp_path / "figures.json"
+    assert program.main([str(tmp_path / "b.png"), "--keys", str(tmp_path / "keys"), "--json", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found["ratios"]["encode, first picture"] == {"mbt2018-mean q3": 4.0, "mbt2018-mean q6": 4.0}
+    assert found["setting"]["keys"] == 1
+    assert found["setting"]["size"] == [96, 64]
+    printed = capsys.readouterr().out
+    assert "96x64, 1 keys" in printed
+    assert "4.00" in printed
+
+
+def test_a_picture_is_not_coded_beside_itself(program, photo, tmp_path, capsys) -> None:
+    (tmp_path / "a.png").write_bytes(png_bytes(photo[:64, :64]))
+    assert program.main([str(tmp_path / "a.png"), "--keys", str(tmp_path)]) == 1
+    assert "one of the key pictures" in capsys.readouterr().err
+    assert program.main(["--keys", str(tmp_path)]) == 1
+    assert "needs a picture" in capsys.readouterr().err
+
+
 def test_a_bundle_that_is_not_there_is_one_line(program, tmp_path, capsys) -> None:
     assert program.main(["--bundle", str(tmp_path / "none")]) == 1
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

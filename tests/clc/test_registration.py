@@ -10,7 +10,16 @@ import pytest
 from clc.alignment import Alignment, identity
 from clc.displacement import fit_mesh
 from clc.images import read_image
-from clc.registration import Registrar, Registration, agreement_db, bytes_saved, fit_brightness, quantise
+from clc.registration import (
+    Registrar,
+    Registration,
+    agreement_db,
+    bytes_saved,
+    detail_db,
+    find_features,
+    fit_brightness,
+    quantise,
+)
 from clc.warp import Warped, warp
 
 Picture = npt.NDArray[np.uint8]
@@ -201,3 +210,48 @@ def test_the_reported_agreement_is_that_of_the_decoders_warp() -> None:
     warped = warp(world, (HEIGHT, WIDTH), found.alignment)
     assert found.psnr_db == agreement_db(darker, warped)
     assert found.coverage == warped.inside.mean()
+
+
+def test_threads_change_nothing() -> None:
+    worlds = {entry: texture(360, 440, 20 + entry) for entry in range(4)}
+    target = seen_through(worlds[2], MAPS["turn"])
+    found = []
+    for threads in (1, 3):
+        registrar = Registrar(worlds.__getitem__, threads)
+        located = registrar.locate(find_features(target), [3, 2, 1, 0, 2])
+        assert [one is not None for one in located] == [False, True, False, False, True]
+        found.append(registrar.refine(target, [(2, one) for one in located if one is not None]))
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
+
+
+def test_what_is_located_in_small_agrees_with_the_decoders_warp() -> None:
+    world = texture(900, 1100, 14)
+    size = 640, 800
+    target = np.ascontiguousarray(world[100 : 100 + size[0], 400 : 400 + size[1]])
+    reference = np.ascontiguousarray(world[:, :900])
+    (located,) = Registrar(lambda entry: reference).locate(find_features(target), [0])
+    assert located is not None
+    assert located.covered.size <= 120_000
+    warped = warp(reference, size, located.plain)
+    assert located.coverage == pytest.approx(warped.inside.mean(), abs=0.01)
+    assert located.covered[:, : located.covered.shape[1] // 2].all()
+    assert located.psnr_db > 30
+
+
+def test_detail_is_what_a_coarse_copy_lacks() -> None:
+    flat = np.full((64, 64, 3), 90, dtype=np.uint8)
+    board = flat + (np.indices((64, 64)).sum(axis=0) % 2 * 20).astype(np.uint8)[:, :, None]
+    assert detail_db(flat) == 99.0
+    assert detail_db(board) == pytest.approx(10 * np.log10(255**2 / 100))
+    assert detail_db(flat[:3, :5]) == 99.0
+
+
+def test_agreement_counts_covered_pixels_only() -> None:
+    target = texture(HEIGHT, WIDTH, 15)
+    inside = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    assert agreement_db(target, Warped(target, inside)) == 99.0
+    inside[:, :100] = True
+    shifted = target ^ 1
+    shifted[:, 100:] = 0
+    assert agreement_db(target, Warped(shifted, inside)) == pytest.approx(10 * np.log10(255**2))

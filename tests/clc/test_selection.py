@@ -1,0 +1,179 @@
+"""Which ways to code a picture are tried, and which key pictures are laid over one another."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from clc.alignment import Alignment, identity
+from clc.codec import Codec
+from clc.registration import Located
+from clc.selection import Choice, Judge, cheapest, covering
+from tests.conftest import Picture
+
+PIXELS = 100_000
+FLAT = identity(256, 256)
+NONE, TOKENS = Choice(), Choice((1, 2, 3))
+ONE = Choice((7,), (FLAT,), 0.5)
+TWO = Choice((7, 8), (FLAT, FLAT), 0.8)
+THREE = Choice((7, 8, 9), (FLAT, FLAT, FLAT), 1.0)
+ALL = [NONE, TOKENS, ONE, TWO, THREE]
+
+
+class Trial:
+    """Choices with given costs, of which the rate is the half; notes what is coded and what is synthesised."""
+
+    def __init__(self, costs: dict[Choice, float]) -> None:
+        self._costs, self.coded, self.synthesised = costs, list[Choice](), list[Choice]()
+
+    def winner(self, choices: Sequence[Choice]) -> Choice:
+        return cheapest(choices, Judge(self._code, lambda choice: self._costs[choice] / 2, self._cost, PIXELS))
+
+    def _code(self, choice: Choice) -> Choice:
+        self.coded.append(choice)
+        return choice
+
+    def _cost(self, choice: Choice) -> float:
+        self.synthesised.append(choice)
+        return self._costs[choice]
+
+
+@pytest.mark.parametrize("best", ALL)
+def test_the_cheapest_of_choices_that_lie_close_together_wins(best: Choice) -> None:
+    costs = {NONE: 1.0, TOKENS: 0.999, ONE: 0.99, TWO: 0.98, THREE: 0.97}
+    if best in (NONE, TOKENS):
+        costs = dict.fromkeys(ALL, 1.01)
+    elif best is not THREE:
+        costs[THREE if best is TWO else TWO] = 1.0
+    costs[best] = 0.9 if best in (NONE, TOKENS) else costs[best]
+    assert Trial(costs).winner(ALL) == best
+
+
+def test_a_single_choice_is_not_synthesised() -> None:
+    trial = Trial({NONE: 1.0})
+    assert trial.winner([NONE]) == NONE
+    assert trial.synthesised == []
+
+
+def test_a_choice_whose_rate_is_too_much_already_is_not_synthesised() -> None:
+    trial = Trial({NONE: 1.0, ONE: 0.4})
+    assert trial.winner([NONE, ONE]) == ONE
+    assert trial.synthesised == [ONE]
+
+
+def test_tokens_are_not_tried_where_alignment_saves_far_more() -> None:
+    trial = Trial({NONE: 1.0, TOKENS: 0.1, ONE: 0.8})
+    assert trial.winner([NONE, TOKENS, ONE]) == ONE
+    assert TOKENS not in trial.coded
+
+
+@pytest.mark.parametrize("cost", [0.997, 1.0, 1.2])
+def test_tokens_are_tried_where_alignment_saves_little_or_nothing(cost: float) -> None:
+    trial = Trial({NONE: 1.0, TOKENS: 0.9, ONE: cost})
+    assert trial.winner([NONE, TOKENS, ONE]) == TOKENS
+
+
+def test_no_third_key_picture_is_tried_where_the_second_did_not_pay() -> None:
+    trial = Trial({NONE: 1.0, ONE: 0.5, TWO: 0.51, THREE: 0.1})
+    assert trial.winner([NONE, ONE, TWO, THREE]) == ONE
+    assert THREE not in trial.coded
+
+
+def test_no_second_key_picture_is_tried_where_the_first_loses() -> None:
+    trial = Trial({NONE: 1.0, ONE: 1.01, TWO: 0.1})
+    assert trial.winner([NONE, ONE, TWO]) == NONE
+    assert TWO not in trial.coded
+
+
+SURE = [choice._replace(is_sure=True) for choice in (ONE, TWO, THREE)]
+
+
+def test_key_pictures_that_are_sure_are_coded_together_and_nothing_else_is() -> None:
+    trial = Trial({NONE: 0.1, SURE[0]: 0.1, SURE[1]: 0.1, SURE[2]: 0.9})
+    assert trial.winner([NONE, TOKENS, *SURE]) == SURE[2]
+    assert trial.coded == [SURE[2]]
+
+
+def test_key_pictures_are_not_sure_where_their_alignments_are_most_of_the_cost() -> None:
+    light, heavy = 0.9, 0.0009
+    others = {NONE: 2 * heavy, TOKENS: 2 * heavy}
+    for best in (NONE, SURE[1]):
+        costs = {**dict.fromkeys(SURE, heavy), **others, best: heavy / 2}
+        assert Trial(costs).winner([NONE, TOKENS, *SURE]) == best
+    assert Trial({**dict.fromkeys(SURE, light), NONE: light / 2}).winner([NONE, *SURE]) == SURE[2]
+
+
+def test_an_uncertain_key_picture_is_tried_beside_sure_ones() -> None:
+    costs = {SURE[0]: 0.9, SURE[1]: 0.8, THREE: 0.7}
+    trial = Trial(costs)
+    assert trial.winner([NONE, SURE[0], SURE[1], THREE]) == THREE
+    assert trial.coded == [SURE[1], THREE]
+
+
+def test_a_further_key_picture_must_promise_more_than_its_alignment_costs() -> None:
+    mesh = np.random.default_rng(0).integers(-100, 100, (9, 9, 2)).astype(np.int8)
+    dear = Choice((7, 8), (FLAT, Alignment(FLAT.corners_q4, mesh=mesh)), 0.6)
+    cheap = Choice((7, 8), (FLAT, FLAT), 0.6)
+    costs = {NONE: 1.0, ONE: 0.95, dear: 0.9, cheap: 0.9}
+    assert Trial(costs).winner([NONE, ONE, dear]) == ONE
+    assert Trial(costs).winner([NONE, ONE, cheap]) == cheap
+
+
+def located(columns: slice, psnr_db: float) -> Located:
+    covered = np.zeros((10, 100), dtype=np.bool_)
+    covered[:, columns] = True
+    return Located(FLAT, covered, psnr_db)
+
+
+LEFT, INNER, RIGHT = located(slice(0, 60), 30.0), located(slice(5, 55), 31.0), located(slice(60, 100), 24.0)
+
+
+def test_the_next_key_picture_is_the_one_that_shows_most_of_what_is_uncovered() -> None:
+    found = [(1, RIGHT), (2, INNER), (3, LEFT)]
+    assert [entry for entry, _ in covering(found, 3)] == [3, 1]
+
+
+def test_a_key_picture_that_adds_next_to_nothing_is_left_out() -> None:
+    nearly_left = located(slice(0, 62), 20.0)
+    assert [entry for entry, _ in covering([(1, LEFT), (2, nearly_left)], 3)] == [1]
+    assert covering([(1, located(slice(0, 2), 40.0))], 3) == []
+
+
+def test_no_more_key_pictures_are_laid_over_one_another_than_asked_for() -> None:
+    found = [(1, RIGHT), (3, LEFT)]
+    assert [entry for entry, _ in covering(found, 1)] == [3]
+    assert covering(found, 0) == []
+    assert covering([], 3) == []
+
+
+def test_of_equal_key_pictures_the_nearest_comes_first() -> None:
+    assert [entry for entry, _ in covering([(5, LEFT), (4, LEFT)], 3)] == [5]
+
+
+@pytest.fixture
+def counted(shipped: Codec, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The pictures that the shipped codec analyses without a reference."""
+    analysed: list[bytes] = []
+    analyse: Callable[..., object] = shipped._model.analyse
+
+    def count(image_HW3: Picture, aligned: object = None) -> object:
+        analysed.append(image_HW3.tobytes())
+        return analyse(image_HW3, aligned)
+
+    monkeypatch.setattr(shipped._model, "analyse", count)
+    return analysed
+
+
+def test_a_picture_is_analysed_once_for_its_query_and_all_ways_without_key_picture(
+    shipped: Codec, photo: Picture, counted: list[bytes]
+) -> None:
+    image = np.ascontiguousarray(photo[3:67, 5:69])
+    shipped.encode(image, 41.0)
+    assert counted.count(image.tobytes()) == 1
+
+
+def test_a_picture_changed_in_place_is_analysed_anew(shipped: Codec, photo: Picture) -> None:
+    image = np.ascontiguousarray(photo[7:71, 5:69])
+    shipped.encode(image, 42.0)
+    image[:] = image[::-1].copy()
+    assert shipped.encode(image, 42.0) == shipped.encode(image.copy(), 42.0)
