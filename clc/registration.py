@@ -133,8 +133,8 @@ def find_features(picture_HW3: Picture) -> Features:
     height, width = picture_HW3.shape[:2]
     shrink = min(1.0, (FEATURE_PIXELS / (height * width)) ** 0.5)
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
-    grey = cv2.resize(cv2.cvtColor(picture_HW3, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
-    grey = grey.astype(np.uint8)
+    full = cv2.cvtColor(picture_HW3, cv2.COLOR_RGB2GRAY)
+    grey: GreyPicture = cv2.resize(full, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
     sift: Any = cv2.SIFT.create(MAX_FEATURES, contrastThreshold=FEATURE_CONTRAST)
     keypoints, descriptors = sift.detectAndCompute(grey, None)
     if not keypoints:
@@ -209,7 +209,7 @@ def is_same_scene(target_HW: GreyPicture, warped_HW: GreyPicture, covered: npt.N
     if covered.mean() < LEAST_COVERAGE:
         return False
     share = _coarse(covered.astype(np.float32))
-    ours, theirs = (_coarse(grey * covered.astype(np.float32)) for grey in (target_HW, warped_HW))
+    ours, theirs = (_coarse((grey * covered).astype(np.float32)) for grey in (target_HW, warped_HW))
     is_covered = share > 0.5
     if is_covered.sum() < 4:
         return False
