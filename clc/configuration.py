@@ -18,6 +18,7 @@ CONDITIONERS = ("none", "dictionary")
 WIDTHS = ("narrow", "wide", "hyper", "hyper_width", "features", "token", "reference", "aligned", "context")
 MAX_WIDTH = 2048
 MAX_KNOTS = 101
+MAX_BLOCKS = 32
 BEFORE = {"refresh_before": 0, "alignment_scales": 1, "residual_prediction": False}
 """What JSON means that lacks these fields: models made before they existed."""
 
@@ -27,7 +28,8 @@ class ModelConfig:
     """Widths and switches of a model. `latents` is M, split into `slices`; `knots` rate levels are interpolated.
 
     `narrow` and `wide` are the backbone's widths: depthconv at 1/8 and 1/16; in tcm `narrow` is the paper's N and
-    `wide` is 2 N. `hyper_width` is the width of h_a.
+    `wide` is 2 N. `narrow_blocks` and `wide_blocks` count depthconv's blocks at 1/8 and at 1/16, in g_a and g_s alike.
+    `hyper_width` is the width of h_a.
 
     The switches, all as the shipped model has them by default: `conditioner` says what the latents are conditioned on;
     `matching` is CLM and `synthesis` CLS; `learned_tokens` counts the tokens beside those of references, 0 for none;
@@ -44,6 +46,8 @@ class ModelConfig:
     slices: tuple[int, ...] = (16, 32, 64, 144)
     narrow: int = 128
     wide: int = 192
+    narrow_blocks: int = 2
+    wide_blocks: int = 3
     hyper: int = 64
     hyper_width: int = 96
     features: int = 128
@@ -70,6 +74,9 @@ class ModelConfig:
         widths = [*self.slices, *(getattr(self, name) for name in WIDTHS)]
         if not self.slices or not all(isinstance(width, int) and 1 <= width <= MAX_WIDTH for width in widths):
             raise InputError(f"every width and slice of a model is a whole number from 1 to {MAX_WIDTH}, not {widths}")
+        depths = self.narrow_blocks, self.wide_blocks
+        if not all(isinstance(depth, int) and 1 <= depth <= MAX_BLOCKS for depth in depths):
+            raise InputError(f"narrow_blocks and wide_blocks are whole numbers from 1 to {MAX_BLOCKS}, not {depths}")
         if not isinstance(self.knots, int) or not 2 <= self.knots <= MAX_KNOTS:
             raise InputError(f"knots is {self.knots}, but must lie within 2 and {MAX_KNOTS}")
         for name, known in (("backbone", BACKBONES), ("conditioner", CONDITIONERS)):

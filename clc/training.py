@@ -28,6 +28,7 @@ from clc.checkpoint import read_model, read_weights, resume_checkpoint, write_mo
 from clc.configuration import ModelConfig
 from clc.data import PictureSet, random_patches, read_folders
 from clc.errors import ClcError, InputError
+from clc.growth import deepened
 from clc.loop import SILENT, Observer, TrainingResult, run
 from clc.losses import MS_SSIM, OBJECTIVES
 from clc.model import Model
@@ -98,7 +99,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, help="time budget, 60 without a --config")
     parser.add_argument("--steps", type=int, help="budget in steps, if reached before the minutes")
     parser.add_argument("--entries", type=int, default=384, help="random dictionary patches to train with")
-    parser.add_argument("--start", type=Path, help="weights to go on from: a file, a run's folder, a folder of shards")
+    parser.add_argument(
+        "--start", type=Path, help="weights to go on from: a file, or the folder of a run, shards or a bundle"
+    )
+    parser.add_argument(
+        "--blocks",
+        type=int,
+        nargs=2,
+        metavar=("EIGHTH", "SIXTEENTH"),
+        help="blocks of g_a and g_s at 1/8 and 1/16; beside --start, those that its model lacks start as nothing",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--objective", choices=OBJECTIVES)
@@ -125,10 +135,8 @@ def _config(options: argparse.Namespace) -> TrainingConfig:
 
 
 def _run(config: TrainingConfig, options: argparse.Namespace, ranks: Ranks) -> None:
-    model, start = _start(options.start) if options.start else (None, None)
-    if options.resume:
-        model = read_model(options.out)
-    config = replace(config, model=model or config.model)
+    model, start = _begun(config.model, options)
+    config = replace(config, model=model)
     if options.shards is not None:
         check_limit(Model(config.model).state_dict(), options.shards)
     data = read_folders(options.data)
@@ -156,8 +164,28 @@ def _run(config: TrainingConfig, options: argparse.Namespace, ranks: Ranks) -> N
         print(f"{len(paths)} shards in {options.out / SHARDS}", flush=True)
 
 
+def _begun(model: ModelConfig, options: argparse.Namespace) -> tuple[ModelConfig, dict[str, Tensor] | None]:
+    """The model to train and the weights it starts from, None for the KLT or where a run is resumed."""
+    if options.resume:
+        return read_model(options.out), None
+    found, start = _start(options.start) if options.start else (None, None)
+    model = found or model
+    if not options.blocks:
+        return model, start
+    blocks = options.blocks[0], options.blocks[1]
+    if start is not None:
+        return deepened(model, start, blocks)
+    return replace(model, narrow_blocks=blocks[0], wide_blocks=blocks[1]), None
+
+
 def _start(path: Path) -> tuple[ModelConfig | None, dict[str, Tensor]]:
     """The weights to go on from and, where they have one beside them, the configuration of their model."""
+    if (path / "manifest.json").is_file():
+        # What reads dictionaries is for this alone.
+        from clc.bundle import Bundle
+
+        bundle = Bundle.load(path)
+        return bundle.config, bundle.state()
     if path.is_dir():
         return read_weights(path)
     try:

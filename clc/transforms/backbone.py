@@ -19,9 +19,10 @@ def make_transforms(config: ModelConfig) -> Transforms:
             TcmHyperAnalysis(latents, config.hyper_width, config.hyper),
         )
     else:
+        blocks = config.narrow_blocks, config.wide_blocks
         transforms = Transforms(
-            DepthConvAnalysis(latents, narrow, config.wide),
-            DepthConvSynthesis(latents, narrow, config.wide, conditioning),
+            DepthConvAnalysis(latents, narrow, config.wide, blocks),
+            DepthConvSynthesis(latents, narrow, config.wide, conditioning, blocks),
             DepthConvHyperAnalysis(latents, config.hyper_width, config.hyper),
         )
     if config.residual_prediction:

@@ -29,7 +29,13 @@ from clc.transforms.interface import (
     shown,
 )
 
-REACH = 4
+Blocks = tuple[int, int]
+"""How many blocks there are at 1/8 and at 1/16."""
+
+
+def _reach(blocks: Blocks) -> int:
+    """In latents: each block has one 3x3 convolution."""
+    return blocks[1] + -(-blocks[0] // 2)
 
 
 class DepthConvBlock(nn.Module):
@@ -59,11 +65,12 @@ def _blocks(channels: int, count: int) -> nn.Sequential:
 class DepthConvAnalysis(Analysis):
     """g_a; see `Analysis`."""
 
-    def __init__(self, latents: int, narrow: int, wide: int) -> None:
+    def __init__(self, latents: int, narrow: int, wide: int, blocks: Blocks) -> None:
         super().__init__()
+        self.blocks = blocks
         self.linear = nn.Conv2d(3 * PATCH_PX**2, latents, 1)
-        self.eighth = nn.Sequential(nn.Conv2d(192, narrow, 1), *_blocks(narrow, 2))
-        self.sixteenth = nn.Sequential(nn.Conv2d(4 * narrow, wide, 1), *_blocks(wide, 3))
+        self.eighth = nn.Sequential(nn.Conv2d(192, narrow, 1), *_blocks(narrow, blocks[0]))
+        self.sixteenth = nn.Sequential(nn.Conv2d(4 * narrow, wide, 1), *_blocks(wide, blocks[1]))
         self.leave = near_zero(nn.Conv2d(wide, latents, 1))
         self.eighth_aligned = near_zero(nn.Conv2d(193, narrow, 1), 0.0)
 
@@ -78,8 +85,8 @@ class DepthConvAnalysis(Analysis):
         return in_float32(self.linear, F.pixel_unshuffle(centred, PATCH_PX)) + self.leave(self.sixteenth(deep))
 
     def reach(self) -> int:
-        """3 blocks at 1/16 and 2 at 1/8, each with one 3x3 convolution: 4 latents."""
-        return REACH
+        """As far as its blocks see."""
+        return _reach(self.blocks)
 
     def linear_path(self) -> nn.Conv2d:
         """The KLT."""
@@ -93,13 +100,14 @@ class DepthConvSynthesis(Synthesis):
     one `of_fine` of the detail that they cannot are added; both shares are made for every pixel and colour.
     """
 
-    def __init__(self, latents: int, narrow: int, wide: int, reference: int) -> None:
+    def __init__(self, latents: int, narrow: int, wide: int, reference: int, blocks: Blocks) -> None:
         super().__init__()
+        self.blocks = blocks
         self.linear = nn.Conv2d(latents, 3 * PATCH_PX**2, 1)
         self.enter = nn.Conv2d(latents + reference, wide, 1)
-        self.sixteenth = _blocks(wide, 3)
+        self.sixteenth = _blocks(wide, blocks[1])
         self.expand = nn.Conv2d(wide, 4 * narrow, 1)
-        self.eighth = _blocks(narrow, 2)
+        self.eighth = _blocks(narrow, blocks[0])
         self.leave = near_zero(nn.Conv2d(narrow, 192, 1))
         self.enter_aligned = near_zero(nn.Conv2d(2 * latents + 1, wide, 1), 0.0)
         self.eighth_aligned = near_zero(nn.Conv2d(385, narrow, 1), 0.0)
@@ -129,8 +137,8 @@ class DepthConvSynthesis(Synthesis):
         return smooth + of_coarse * (missing - fine) + of_fine * fine + F.pixel_shuffle(self.leave(deep), 8) + 0.5
 
     def reach(self) -> int:
-        """3 blocks at 1/16 and 2 at 1/8, each with one 3x3 convolution: 4 latents."""
-        return REACH
+        """As far as its blocks see."""
+        return _reach(self.blocks)
 
     def linear_path(self) -> nn.Conv2d:
         """The inverse KLT."""
