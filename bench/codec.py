@@ -9,7 +9,7 @@ Times are medians of several runs on one 768x512 picture, cheng2020's of three a
 a peer's ratio is our median over the peer's, so that below 1 we are faster.
 
 Also measured: the exact path beside its float twin, the time from nothing to a loaded codec, the peak memory for
-3000x2000 in a process of its own, and with `--large` the time to decode a megapixel of pictures of 4 and 16
+3000x2000 in a process of its own, and with `--large` the time to decode a megapixel of pictures of 1 to 64
 megapixels, or of those that are named.
 
 With `--keys` only encoding with search is measured, beside mbt2018-mean: the pictures of the folder, of which PICTURE
@@ -52,7 +52,7 @@ from storage.atomic import write_bytes
 
 WIDTH, HEIGHT = 768, 512
 MEMORY_SIZE = (2000, 3000)
-MEGAPIXELS = (4, 16)
+MEGAPIXELS = (1, 4, 16, 64)
 SLOW_RUNS = 3
 QUALITY = 50.0
 PEERS = tuple((name, quality) for name in ("mbt2018-mean", "cheng2020-anchor") for quality in (3, 6))
@@ -184,12 +184,12 @@ def peak_memory(bundle: Path | None, size: tuple[int, int] = MEMORY_SIZE) -> dic
     return peaks
 
 
-def measure_large(codec: Codec, megapixels: list[int], runs: int) -> dict[str, list[float]]:
-    """Seconds to decode one megapixel (2**20) of square pictures of so many megapixels."""
+def measure_large(codec: Codec, path: Path | None, megapixels: list[int], runs: int) -> dict[str, list[float]]:
+    """Seconds to decode one megapixel (2**20) of square pictures of so many megapixels, tiled from `path`."""
     seconds = {}
     for size in megapixels:
         side = round((size * 2**20) ** 0.5)
-        data = codec.encode(picture(None, (side, side)), QUALITY, "none")
+        data = codec.encode(picture(path, (side, side)), QUALITY, "none")
         seconds[f"{size} MP"] = [value / size for value in timed(lambda data=data: codec.decode(data), runs)]
     return seconds
 
@@ -272,7 +272,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "exact_over_float": exact / twin,
         "start_up_seconds": start_up(options.bundle, slow),
         "peak_memory_mib": peak_memory(options.bundle),
-        "decode_seconds_a_megapixel": measure_large(codec, options.large, slow),
+        "decode_seconds_a_megapixel": measure_large(codec, options.picture, options.large, slow),
     }
 
 
@@ -323,7 +323,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bundle", type=Path, help="a bundle folder; without it, the shipped one")
     parser.add_argument("--keys", type=Path, metavar="FOLDER", help="key pictures: measure encoding beside them only")
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--large", type=int, nargs="*", metavar="MP", help="megapixels: 4 and 16, or these")
+    parser.add_argument("--large", type=int, nargs="*", metavar="MP", help="megapixels: 1, 4, 16 and 64, or these")
     parser.add_argument("--json", type=Path, help="a file for all figures")
     options = parser.parse_args(arguments)
     options.large = [] if options.large is None else options.large or list(MEGAPIXELS)

@@ -81,7 +81,7 @@ def test_large_pictures_are_given_by_the_megapixel(program, monkeypatch) -> None
     codec = SimpleNamespace(encode=lambda image, quality, references: image.shape, decode=sides.append)
     ticks = iter(np.arange(100.0))
     monkeypatch.setattr(program.time, "perf_counter", lambda: next(ticks))
-    found = program.measure_large(codec, [1, 4], 2)
+    found = program.measure_large(codec, None, [1, 4], 2)
     assert found == {"1 MP": [1.0, 1.0], "4 MP": [0.25, 0.25]}
     assert sides == [(1024, 1024, 3)] * 3 + [(2048, 2048, 3)] * 3
 
