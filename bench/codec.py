@@ -127,7 +127,7 @@ def measure_exactness(bundle: Bundle, runs: int) -> Seconds:
     shape = (1, bundle.config.hyper, -(-HEIGHT // STRIDE_Z), -(-WIDTH // STRIDE_Z))
     z_hat = torch.randint(-4, 5, shape, generator=torch.Generator().manual_seed(0))
 
-    def nothing(channel0: int, places: torch.Tensor, mean: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    def nothing(channel0: int, phase: int, mean: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(mean)
 
     def path(prior: Prior, dtype: torch.dtype) -> Callable[[], object]:

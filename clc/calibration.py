@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clc.checkerboard import of_phase
 from clc.entropy import SCALE_LEVELS
 from clc.latents import Conditions, walk
 from clc.model import Model, Picture
@@ -46,10 +47,10 @@ def _count(model: Model, y: Tensor, quality_q6: int, counts: Counts) -> None:
     step = model.gains.step(quality)
     scaled, worth = y / step, model.worth(quality, step)
 
-    def exchange(channel0: int, places: Tensor, mean: Tensor, level: Tensor) -> Tensor:
+    def exchange(channel0: int, phase: int, mean: Tensor, level: Tensor) -> Tensor:
         channels = slice(channel0, channel0 + mean.shape[1])
-        offset = scaled[:, channels].flatten(2).index_select(2, places) - mean
-        symbols = torch.round(thrifty_round(offset, level, worth[:, channels].flatten(2)))
+        offset = of_phase(scaled[:, channels], phase) - mean
+        symbols = torch.round(thrifty_round(offset, level, worth[:, channels]))
         is_counted = symbols.abs() <= COUNTED
         levels = torch.round(level.clamp(0, SCALE_LEVELS - 1))[is_counted]
         np.add.at(counts, (_integers(levels), _integers(symbols[is_counted]) + COUNTED), 1)

@@ -18,22 +18,21 @@ from __future__ import annotations
 
 from typing import NamedTuple, cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clc.checkerboard import PHASES, of_phase
 from clc.configuration import ModelConfig
 from clc.exact import MEAN_BITS, MEAN_LIMIT, GridConv2d, GridTable, activate, compand, mix, residual, share, snap
 from clc.fusion import AlignedLatents, Fusion, SliceFusion
 from clc.matching import Memory, make_conditioner
 
-PHASES = 2
 SCALE_LEVELS = 64
 QUALITY_TOP_Q6 = 6400
 
 
 class SliceParameters(NamedTuple):
-    """`mean` (B, C, h, w) in symbol units, on q6 if exact; `scale` (B, C, h, w): level 0..63, an integer if exact."""
+    """Phase planes (B, C, h, w/2): `mean` in symbol units, on q6 if exact; `scale` level 0..63, an integer if exact."""
 
     mean: Tensor
     scale: Tensor
@@ -49,14 +48,6 @@ class Context(NamedTuple):
     a: Tensor
     own: AlignedLatents | None = None
     memory: Memory | None = None
-
-
-def checkerboard(phase: int, like: Tensor) -> Tensor:
-    """1 where a position is coded in `phase` (0 or 1), else 0: (1, 1, h, w) for `like` (.., h, w), of its dtype."""
-    height, width = like.shape[-2:]
-    rows = torch.arange(height, device=like.device)[:, None]
-    columns = torch.arange(width, device=like.device)[None, :]
-    return ((rows + columns) % PHASES == phase).to(like.dtype)[None, None]
 
 
 class HyperSynthesis(nn.Module):
@@ -136,32 +127,34 @@ class SliceNet(nn.Module):
         u = residual(u, self.spatial.activated(u), is_exact=self.is_exact)
         return SliceBase(u, None if self.aligned is None else self.aligned(context.a))
 
-    def first_phase(self, context: Context, u: Tensor, anchors: Tensor, r: Tensor | None) -> Tensor:
-        """Adds to the features what phase 0 became: `anchors` (B, C, h, w), zero at the positions of phase 1."""
-        known = compand(anchors, is_exact=self.is_exact)
-        if context.own is None or r is None:
-            v = self.anchor_in.activated(known)
-        else:
-            v = self.anchor_in(known) + self.fusion.anchors(context.own, anchors - r * checkerboard(0, r))
-            v = activate(v, is_exact=self.is_exact)
-        return residual(u, self.anchor_out(v), is_exact=self.is_exact)
-
-    def slice_parameters(self, context: Context, phase: int, base: SliceBase, r: Tensor | None) -> SliceParameters:
-        """Mean and scale level of a phase, from a base whose features are of everything known."""
+    def slice_parameters(
+        self, context: Context, phase: int, base: SliceBase, r: Tensor | None, first: Tensor | None
+    ) -> SliceParameters:
+        """Mean and scale level of a phase; `first` (B, C, h, w/2) is what phase 0 became, for phase 1."""
         is_exact = self.is_exact
-        u = cast("GridConv2d", self.hidden[phase]).activated(base.u)
+        u = of_phase(base.u, phase)
+        if first is not None:
+            u = residual(u, self.anchor_out(self._around(context, first, r)), is_exact=is_exact)
+        u = cast("GridConv2d", self.hidden[phase]).activated(u)
         mean, scale = self.mean[phase](u), self.shape[phase](u)
         if base.y_a is not None:
             scale, blend = scale.chunk(2, dim=1)
             alpha = share(blend, 0.75, is_exact=is_exact)
-            mean = mix(base.y_a, mean, alpha, is_exact=is_exact)
+            mean = mix(of_phase(base.y_a, phase), mean, alpha, is_exact=is_exact)
         if context.own is not None and r is not None:
-            mean = self.fusion.blend(context.own, r, mean, self.fusion.trust_in_r(phase, u))
+            mean = self.fusion.blend(context.own, phase, r, mean, self.fusion.trust_in_r(phase, u))
         if is_exact:
             return SliceParameters(mean, (scale * 8.0).add_(24.5).floor_().clamp_(0.0, SCALE_LEVELS - 1.0))
         level = scale * 8.0 + 24.0
         inside = level.clamp(0.0, SCALE_LEVELS - 1.0)
         return SliceParameters(mean, level + (inside - level).detach())
+
+    def _around(self, context: Context, first: Tensor, r: Tensor | None) -> Tensor:
+        """What the neighbours of phase 0 say of phase 1."""
+        v = self.anchor_in.across(compand(first, is_exact=self.is_exact))
+        if context.own is not None and r is not None:
+            v = v + self.fusion.anchors(context.own, first - of_phase(r, 0))
+        return activate(v, is_exact=self.is_exact)
 
 
 def _mean_layer(inputs: int, channels: int, is_exact: bool) -> GridConv2d:
@@ -226,16 +219,13 @@ class Prior(nn.Module):
         return self._net(index).base(context, decoded, self._reference(index, context), errors)
 
     def slice_parameters(
-        self, index: int, phase: int, base: SliceBase, anchors: Tensor | None, context: Context
+        self, index: int, phase: int, base: SliceBase, first: Tensor | None, context: Context
     ) -> SliceParameters:
         """Mean and scale level of slice `index` in `phase`: the one function for training, encoding and decoding.
 
-        `anchors` (B, C, h, w) are the latents of phase 0, None while phase 0 itself is coded.
+        `first` (B, C, h, w/2) are the latents of phase 0, None while phase 0 itself is coded.
         """
-        net, r = self._net(index), self._reference(index, context)
-        if anchors is not None:
-            base = base._replace(u=net.first_phase(context, base.u, anchors, r))
-        return net.slice_parameters(context, phase, base, r)
+        return self._net(index).slice_parameters(context, phase, base, self._reference(index, context), first)
 
     def trust_biases(self) -> list[Tensor]:
         """The biases (C,) from which the trust of every slice and phase in an aligned reference starts."""

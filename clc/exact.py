@@ -31,6 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clc.checkerboard import CROSS_COLUMNS, CROSS_ROWS, crossed
 from clc.errors import InputError
 
 ACTIVATION_BITS = 10
@@ -146,13 +147,27 @@ class GridConv2d(nn.Module):
             return self._exactly(parts_BCHW, is_activated=True)
         return activate(self._in_float(parts_BCHW), is_exact=False)
 
+    def across(self, first_BChw: Tensor) -> Tensor:
+        """The 3x3 layer at phase 1 of a checkerboard of which phase 0 is known and phase 1 is 0 (`clc.checkerboard`).
+
+        From phase plane to phase plane, (B, C_in, h, w/2) -> (B, C_out, h, w/2).
+        """
+        taps = self.weight[:, :, CROSS_ROWS, CROSS_COLUMNS].unbind(2)
+        around = crossed(first_BChw)
+        if self.is_exact:
+            pictures = [self._summed(taps, parts, is_activated=False) for parts in zip(*around, strict=True)]
+            return _joined([picture[None] for picture in pictures], dim=0)
+        y = F.conv2d(torch.cat(around, dim=1), torch.cat(taps, dim=1)[..., None, None], self.bias)
+        return y.clamp(-self.limit, self.limit)
+
     def _in_float(self, parts: tuple[Tensor, ...]) -> Tensor:
         y = F.conv2d(_joined(parts), self.weight, self.bias, padding=self.kernel_size // 2, groups=self.groups)
         return y.clamp(-self.limit, self.limit)
 
     def _exactly(self, parts: tuple[Tensor, ...], *, is_activated: bool) -> Tensor:
         if self.kernel_size == 1:
-            pictures = [self._pointwise(part_CHW, is_activated) for part_CHW in zip(*parts, strict=True)]
+            weights = torch.split(self.weight.flatten(1), [part.shape[1] for part in parts], dim=1)
+            pictures = [self._summed(weights, of_one, is_activated=is_activated) for of_one in zip(*parts, strict=True)]
             return _joined([picture[None] for picture in pictures], dim=0)
         x = _joined(parts)
         y = x.new_empty(x.shape[0], self.weight.shape[0], *x.shape[2:])
@@ -179,9 +194,9 @@ class GridConv2d(nn.Module):
         scale = float(1 << self.bits)
         return scale, (self.bias * scale + 0.5)[:, None]
 
-    def _pointwise(self, parts: tuple[Tensor, ...], is_activated: bool) -> Tensor:
+    def _summed(self, weights: Sequence[Tensor], parts: Sequence[Tensor], *, is_activated: bool) -> Tensor:
+        """Matrices (C_out, C) times the parts (C, H, W) that they are for, summed up."""
         scale, start = self._scaled()
-        weights = torch.split(self.weight.flatten(1), [len(part) for part in parts], dim=1)
         sums = torch.addmm(start, weights[0], parts[0].flatten(1), alpha=scale)
         for weight, part in zip(weights[1:], parts[1:], strict=True):
             sums.addmm_(weight, part.flatten(1), alpha=scale)

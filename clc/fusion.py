@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clc.checkerboard import of_phase
 from clc.exact import MEAN_BITS, MEAN_LIMIT, GridConv2d, GridTable, compand, from_zero, mix, residual, share, snap
 from clc.gridfunctions import GridExp2
 
@@ -106,14 +107,15 @@ class SliceFusion(nn.Module):
         return self.enter(*parts) * own.present
 
     def anchors(self, own: AlignedLatents, error: Tensor) -> Tensor:
-        """The addend (B, width / 2, h, w) from how r predicted the first phase; `error` is 0 at other positions."""
-        return self.anchor(compand(error * own.covered, is_exact=self.is_exact)) * own.present
+        """The addend (B, width / 2, h, w/2) for phase 1 from `error`, how r predicted phase 0; both phase planes."""
+        covered = of_phase(own.covered, 0)
+        return self.anchor.across(compand(error * covered, is_exact=self.is_exact)) * own.present
 
     def trust_in_r(self, phase: int, features: Tensor) -> Tensor:
-        """How far to follow r, 0 to 1, for each latent (B, C, h, w), from the features of the phase."""
+        """How far to follow r, 0 to 1, for each latent (B, C, h, w/2), from the features of the phase."""
         return share(self.trust[phase](features), 0.5, is_exact=self.is_exact)
 
-    def blend(self, own: AlignedLatents, r_i: Tensor, mean: Tensor, trust: Tensor) -> Tensor:
-        """Moves the mean (B, C, h, w) towards r by `trust` times the coverage."""
-        weight = snap(trust * own.covered, is_exact=self.is_exact) * own.present
-        return mix(mean, r_i, weight, is_exact=self.is_exact)
+    def blend(self, own: AlignedLatents, phase: int, r_i: Tensor, mean: Tensor, trust: Tensor) -> Tensor:
+        """Moves the mean (B, C, h, w/2) of a phase towards `r_i` (B, C, h, w) by `trust` times the coverage."""
+        weight = snap(trust * of_phase(own.covered, phase), is_exact=self.is_exact) * own.present
+        return mix(mean, of_phase(r_i, phase), weight, is_exact=self.is_exact)

@@ -12,7 +12,7 @@ by channel, row, column.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +21,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.entropy import PHASES, SCALE_LEVELS, Context, Prior, SliceBase, SliceParameters, checkerboard
+from clc.checkerboard import PHASES, interleaved, of_phase
+from clc.entropy import SCALE_LEVELS, Context, Prior, SliceBase, SliceParameters
 from clc.exact import MEAN_BITS
 from clc.fusion import PATCH_PX, AlignedLatents, AlignedPixels
 from clc.quantisation import thrifty_round
@@ -29,10 +30,10 @@ from clc.rangecoder import CdfTable, Decoder, Encoder, check_capacity
 from clc.tiling import GRAIN, Tile, in_tiles, tiles
 
 SYMBOL_LIMIT = 1 << 18
-HYPER_REACH, PRIOR_REACH = 8, 4
-"""How many latents beyond its own h_s sees, two of z, and every other function of the prior, for F_a at half scale."""
+HYPER_REACH, PRIOR_REACH, SLICE_REACH = 8, 4, 1
+"""How many latents beyond its own h_s sees, two of z; CLM and the aligned reference, for F_a at half scale; slices."""
 
-Exchange = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+Exchange = Callable[[int, int, Tensor, Tensor], Tensor]
 Trace = Callable[[str, Tensor], None]
 
 
@@ -72,13 +73,19 @@ class Conditions:
 
 @dataclass(frozen=True)
 class _Tiled:
-    """The functions of a prior on whole planes, computed tile by tile: the same bits, for every part is exact."""
+    """The functions of a prior on whole planes, computed tile by tile: the same bits, for every part is exact.
+
+    `size` counts latents, rows and columns.
+    """
 
     prior: Prior
-    cut: Sequence[Tile]
+    size: tuple[int, int]
 
     def hyper_features(self, z_hat: Tensor, quality_q6_B: Tensor) -> Tensor:
-        return in_tiles(self.cut, lambda tile: (self.prior.hyper_features(tile.hyper_latents(z_hat), quality_q6_B),))[0]
+        def compute(tile: Tile) -> tuple[Tensor, ...]:
+            return (self.prior.hyper_features(tile.hyper_latents(z_hat), quality_q6_B),)
+
+        return in_tiles(tiles(*self.size, HYPER_REACH), compute)[0]
 
     def matched(self, context: Context, decoded: list[Tensor] | None = None) -> Tensor:
         """What the conditioner makes of a context, with the slices `decoded` if it is asked once more."""
@@ -87,24 +94,24 @@ class _Tiled:
             known = None if decoded is None else [tile.latents(y_hat) for y_hat in decoded]
             return (self.prior.matching(tile.latents(context.h), context.memory, known),)
 
-        return in_tiles(self.cut, compute)[0]
+        return in_tiles(tiles(*self.size, PRIOR_REACH), compute)[0]
 
     def slice_base(self, index: int, context: Context, decoded: list[Tensor]) -> SliceBase:
         def compute(tile: Tile) -> tuple[Tensor, ...]:
             base = self.prior.slice_base(index, _seen(tile, context), [tile.latents(y_hat) for y_hat in decoded])
             return tuple(plane for plane in base if plane is not None)
 
-        return SliceBase(*in_tiles(self.cut, compute))
+        return SliceBase(*in_tiles(tiles(*self.size, SLICE_REACH), compute))
 
     def slice_parameters(
-        self, index: int, phase: int, base: SliceBase, anchors: Tensor | None, context: Context
+        self, index: int, phase: int, base: SliceBase, first: Tensor | None, context: Context
     ) -> SliceParameters:
         def compute(tile: Tile) -> tuple[Tensor, ...]:
             of_tile = SliceBase(*(tile.latents(plane) for plane in base if plane is not None))
-            known = None if anchors is None else tile.latents(anchors)
+            known = None if first is None else tile.phase(first)
             return self.prior.slice_parameters(index, phase, of_tile, known, _seen(tile, context))
 
-        return SliceParameters(*in_tiles(self.cut, compute))
+        return SliceParameters(*in_tiles(tiles(*self.size, SLICE_REACH), compute))
 
 
 def _seen(tile: Tile, context: Context) -> Context:
@@ -115,16 +122,14 @@ def _seen(tile: Tile, context: Context) -> Context:
 def walk(
     prior: Prior, z_hat: Tensor, conditions: Conditions, exchange: Exchange, trace: Trace | None = None
 ) -> Decoded:
-    """Runs the exact path; `exchange(channel0, places, mean, level)` returns the symbols of a phase, whole numbers.
+    """Runs the exact path; `exchange(channel0, phase, mean, level)` returns the symbols of a phase, whole numbers.
 
-    `channel0` is the first latent channel of the slice; `places` (n,) are the positions of the phase, indexes into
-    h * w; mean, level and symbols (1, C, n) are those of these positions. `trace(name, values)` sees each intermediate
-    result, for the self-test.
+    `channel0` is the first latent channel of the slice; mean, level and symbols are phase planes (1, C, h, w/2) of
+    `clc.checkerboard`. `trace(name, values)` sees each intermediate result, for the self-test.
     """
     trace = trace or _no_trace
-    cut = tiles(z_hat.shape[2] * GRAIN, z_hat.shape[3] * GRAIN, PRIOR_REACH)
-    tiled = _Tiled(prior, cut)
-    own = aligned_latents(prior, conditions, cut)
+    tiled = _Tiled(prior, (z_hat.shape[2] * GRAIN, z_hat.shape[3] * GRAIN))
+    own = aligned_latents(prior, conditions)
     if own is not None:
         trace("aligned r", own.r)
         trace("aligned features", own.features)
@@ -134,32 +139,30 @@ def walk(
     context = context._replace(a=tiled.matched(context))
     trace("a", context.a)
     decoded: list[Tensor] = []
-    places = [checkerboard(phase, h).flatten().nonzero()[:, 0] for phase in range(PHASES)]
     channel0 = 0
     for index, channels in enumerate(prior.slices):
         if prior.asks_again_before(index):
             context = context._replace(a=tiled.matched(context, decoded))
         trace(f"a of slice {index}", context.a)
         base = tiled.slice_base(index, context, decoded)
-        decoded.append(h.new_zeros(len(h), channels, *h.shape[2:]))
-        for phase, of_phase in enumerate(places):
-            anchors = decoded[-1] if phase else None
-            parameters = tiled.slice_parameters(index, phase, base, anchors, context)
-            trace(f"slice {index} phase {phase} mean", parameters.mean)
-            trace(f"slice {index} phase {phase} scale", parameters.scale)
-            mean, level = (plane.flatten(2).index_select(2, of_phase) for plane in parameters)
-            decoded[-1].flatten(2).index_copy_(2, of_phase, exchange(channel0, of_phase, mean, level) + mean)
+        parts: list[Tensor] = []
+        for phase in range(PHASES):
+            mean, level = tiled.slice_parameters(index, phase, base, parts[0] if phase else None, context)
+            trace(f"slice {index} phase {phase} mean", mean)
+            trace(f"slice {index} phase {phase} scale", level)
+            parts.append(exchange(channel0, phase, mean, level) + mean)
+        decoded.append(interleaved(*parts))
         channel0 += channels
     y_hat = torch.cat(decoded, dim=1)
     return Decoded(y_hat, context.a, own, latents_crc32(conditions.header, z_hat, y_hat))
 
 
-def aligned_latents(prior: Prior, conditions: Conditions, cut: Sequence[Tile] | None = None) -> AlignedLatents | None:
+def aligned_latents(prior: Prior, conditions: Conditions) -> AlignedLatents | None:
     """The aligned reference as the exact path sees it, None where the stream has none."""
     pixels = conditions.aligned
     if pixels is None:
         return None
-    cut = cut or tiles(pixels.levels.shape[2] // PATCH_PX, pixels.levels.shape[3] // PATCH_PX, PRIOR_REACH)
+    cut = tiles(pixels.levels.shape[2] // PATCH_PX, pixels.levels.shape[3] // PATCH_PX, PRIOR_REACH)
     inverse_step = prior.inverse_step(torch.tensor([conditions.quality_q6], device=pixels.levels.device))
 
     def compute(tile: Tile) -> tuple[Tensor, ...]:
@@ -185,11 +188,11 @@ def encode_latents(prior: Prior, table: CdfTable, analysed: Analysed, conditions
     encoder.push(_integers(z_hat.flatten()), _z_tables(z_hat, conditions))
     y = analysed.scaled_y.double()
 
-    def exchange(channel0: int, places: Tensor, mean: Tensor, level: Tensor) -> Tensor:
+    def exchange(channel0: int, phase: int, mean: Tensor, level: Tensor) -> Tensor:
         channels = slice(channel0, channel0 + mean.shape[1])
-        offset = y[:, channels].flatten(2).index_select(2, places) - mean
+        offset = of_phase(y[:, channels], phase).sub_(mean)
         if analysed.worth is not None:
-            offset = thrifty_round(offset, level, analysed.worth[:, channels].flatten(2))
+            offset = thrifty_round(offset, level, analysed.worth[:, channels])
         symbols = torch.round(offset).clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
         encoder.push(_integers(symbols.flatten()), _integers(level.flatten()))
         return symbols
@@ -228,8 +231,8 @@ def decode_latents(
     like = torch.zeros(1, hyper, rows, columns, dtype=torch.float64)
     z_hat = torch.from_numpy(decoder.pop(_z_tables(like, conditions)).astype(np.float64)).view_as(like).to(device)
 
-    def exchange(channel0: int, places: Tensor, mean: Tensor, level: Tensor) -> Tensor:
-        del channel0, places
+    def exchange(channel0: int, phase: int, mean: Tensor, level: Tensor) -> Tensor:
+        del channel0, phase
         values = decoder.pop(_integers(level.flatten())).astype(np.float64)
         return torch.from_numpy(values).view_as(mean).to(device)
 

@@ -28,8 +28,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc import tiling
+from clc.checkerboard import PHASES, interleaved, of_phase
 from clc.configuration import ModelConfig as ModelConfig
-from clc.entropy import PHASES, QUALITY_TOP_Q6, Context, Prior, checkerboard
+from clc.entropy import QUALITY_TOP_Q6, Context, Prior
 from clc.exact import compand
 from clc.factorized import FactorizedPrior
 from clc.fusion import AlignedPixels
@@ -188,7 +189,6 @@ class Model(nn.Module):
 
         `noise` (B, M, h, w) is uniform within +-0.5. Nothing is drawn in here, so that `torch.compile` takes it whole.
         """
-        masks = [checkerboard(phase, scaled) for phase in range(PHASES)]
         spread = self.config.sampling * math.sqrt(12.0) if self.training else 0.0
         decoded: list[Tensor] = []
         bits = torch.zeros(scaled.shape[0], device=scaled.device)
@@ -197,21 +197,20 @@ class Model(nn.Module):
         for index, (y, shift, worth) in enumerate(slices):
             context = self.prior.refreshed(index, context, decoded)
             base = self.prior.slice_base(index, context, decoded)
-            y_hat: Tensor | None = None
-            for phase, mask in enumerate(masks):
-                mean, level = self.prior.slice_parameters(index, phase, base, y_hat, context)
+            parts: list[Tensor] = []
+            for phase in range(PHASES):
+                mean, level = self.prior.slice_parameters(index, phase, base, parts[0] if phase else None, context)
+                jitter = of_phase(shift, phase)
                 if spread:
-                    mean = mean + spread * shift.roll(1, dims=3) * sigma(level.detach())
-                offset = y - mean
+                    mean = mean + spread * jitter.roll(1, dims=3) * sigma(level.detach())
+                offset = of_phase(y, phase) - mean
                 rounded = coding.quantise(offset, level, worth)
                 cost = share * gaussian_bits(rounded, level)
                 if share < 1.0:
-                    cost = cost + (1.0 - share) * gaussian_bits(offset + shift, level)
-                bits = bits + (cost * mask).sum(dim=(1, 2, 3))
-                part = (rounded + mean) * mask
-                y_hat = part if y_hat is None else y_hat + part
-            if y_hat is not None:
-                decoded.append(y_hat)
+                    cost = cost + (1.0 - share) * gaussian_bits(offset + jitter, level)
+                bits = bits + cost.sum(dim=(1, 2, 3))
+                parts.append(rounded + mean)
+            decoded.append(interleaved(*parts))
         return torch.cat(decoded, dim=1), bits, context.a
 
 

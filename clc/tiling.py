@@ -32,6 +32,14 @@ class Span(NamedTuple):
     last: int
     stop: int
 
+    def scaled(self, latents: int, size: int) -> int:
+        """So many latents in values of something that has `size` of them where this span is computed."""
+        return latents * size // (self.stop - self.start)
+
+    def kept(self, origin: int, size: int) -> slice:
+        """What is kept, counted from latent `origin`, in values of something; see `scaled`."""
+        return slice(self.scaled(self.first - origin, size), self.scaled(self.last - origin, size))
+
 
 class Tile(NamedTuple):
     """A part of a picture to compute."""
@@ -50,6 +58,11 @@ class Tile(NamedTuple):
     def hyper_latents(self, x: Tensor) -> Tensor:
         """What of something at 1/64 of the resolution is computed, where the reach is a multiple of 4."""
         return self._of(x, lambda latent: latent // GRAIN)
+
+    def phase(self, x: Tensor) -> Tensor:
+        """What of a phase plane (`clc.checkerboard`) is computed."""
+        rows, columns = self
+        return x[..., rows.start : rows.stop, columns.start // 2 : columns.stop // 2]
 
     def aligned_pixels(self, aligned: AlignedPixels) -> AlignedPixels:
         """What of warped references is seen."""
@@ -86,7 +99,7 @@ def _spans(length: int, longest: int, margin: int) -> list[Span]:
 def in_tiles(cut: Sequence[Tile], compute: Callable[[Tile], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     """Planes (.., h, w) put together from what `compute` gives for each tile of `tiles`, margins included.
 
-    A plane is at the resolution of the latents or a whole multiple of it.
+    A plane is at the resolution of the latents, a whole multiple of it, or a phase plane.
     """
     if len(cut) == 1:
         return compute(cut[0])
@@ -95,18 +108,14 @@ def in_tiles(cut: Sequence[Tile], compute: Callable[[Tile], tuple[Tensor, ...]])
     for tile in cut:
         parts = compute(tile)
         down, across = tile
-        unit = [part.shape[-2] // (down.stop - down.start) for part in parts]
         if not whole:
-            sides = [(rows * n, columns * n) for n in unit]
+            sides = [(down.scaled(rows, part.shape[-2]), across.scaled(columns, part.shape[-1])) for part in parts]
             whole = tuple(part.new_empty(*part.shape[:-2], *side) for part, side in zip(parts, sides, strict=True))
-        for plane, part, n in zip(whole, parts, unit, strict=True):
-            kept = part[..., _scaled(down, down.start, n), _scaled(across, across.start, n)]
-            plane[..., _scaled(down, 0, n), _scaled(across, 0, n)] = kept
+        for plane, part in zip(whole, parts, strict=True):
+            height, width = part.shape[-2:]
+            kept = part[..., down.kept(down.start, height), across.kept(across.start, width)]
+            plane[..., down.kept(0, height), across.kept(0, width)] = kept
     return whole
-
-
-def _scaled(span: Span, origin: int, unit: int) -> slice:
-    return slice((span.first - origin) * unit, (span.last - origin) * unit)
 
 
 def analyse(g_a: Analysis, x: Tensor, aligned: AlignedPixels | None) -> Tensor:
