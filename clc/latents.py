@@ -75,11 +75,12 @@ class Conditions:
 class _Tiled:
     """The functions of a prior on whole planes, computed tile by tile: the same bits, for every part is exact.
 
-    `size` counts latents, rows and columns.
+    `size` counts latents, rows and columns; `dtype` is that of the prior's arithmetic, planes may be smaller.
     """
 
     prior: Prior
     size: tuple[int, int]
+    dtype: torch.dtype
 
     def hyper_features(self, z_hat: Tensor, quality_q6_B: Tensor) -> Tensor:
         def compute(tile: Tile) -> tuple[Tensor, ...]:
@@ -92,13 +93,13 @@ class _Tiled:
 
         def compute(tile: Tile) -> tuple[Tensor, ...]:
             known = None if decoded is None else [tile.latents(y_hat) for y_hat in decoded]
-            return (self.prior.matching(tile.latents(context.h), context.memory, known),)
+            return (self.prior.matching(tile.latents(context.h).to(self.dtype), context.memory, known),)
 
         return in_tiles(tiles(*self.size, PRIOR_REACH), compute)[0]
 
     def slice_base(self, index: int, context: Context, decoded: list[Tensor]) -> SliceBase:
         def compute(tile: Tile) -> tuple[Tensor, ...]:
-            base = self.prior.slice_base(index, _seen(tile, context), [tile.latents(y_hat) for y_hat in decoded])
+            base = self.prior.slice_base(index, self._seen(tile, context), [tile.latents(y_hat) for y_hat in decoded])
             return tuple(plane for plane in base if plane is not None)
 
         return SliceBase(*in_tiles(tiles(*self.size, SLICE_REACH), compute))
@@ -107,16 +108,18 @@ class _Tiled:
         self, index: int, phase: int, base: SliceBase, first: Tensor | None, context: Context
     ) -> SliceParameters:
         def compute(tile: Tile) -> tuple[Tensor, ...]:
-            of_tile = SliceBase(*(tile.latents(plane) for plane in base if plane is not None))
+            of_tile = SliceBase(*(tile.latents(plane).to(self.dtype) for plane in base if plane is not None))
             known = None if first is None else tile.phase(first)
-            return self.prior.slice_parameters(index, phase, of_tile, known, _seen(tile, context))
+            return self.prior.slice_parameters(index, phase, of_tile, known, self._seen(tile, context))
 
         return SliceParameters(*in_tiles(tiles(*self.size, SLICE_REACH), compute))
 
-
-def _seen(tile: Tile, context: Context) -> Context:
-    own = None if context.own is None else tile.aligned_latents(context.own)
-    return Context(tile.latents(context.h), tile.latents(context.a), own, context.memory)
+    def _seen(self, tile: Tile, context: Context) -> Context:
+        own = context.own
+        if own is not None:
+            own = AlignedLatents(*(part.to(self.dtype) for part in tile.aligned_latents(own)))
+        h, a = (tile.latents(part).to(self.dtype) for part in (context.h, context.a))
+        return Context(h, a, own, context.memory)
 
 
 def walk(
@@ -128,7 +131,7 @@ def walk(
     `clc.checkerboard`. `trace(name, values)` sees each intermediate result, for the self-test.
     """
     trace = trace or _no_trace
-    tiled = _Tiled(prior, (z_hat.shape[2] * GRAIN, z_hat.shape[3] * GRAIN))
+    tiled = _Tiled(prior, (z_hat.shape[2] * GRAIN, z_hat.shape[3] * GRAIN), z_hat.dtype)
     own = aligned_latents(prior, conditions)
     if own is not None:
         trace("aligned r", own.r)
@@ -138,9 +141,10 @@ def walk(
     context = Context(h, h[:, :0], own, prior.matching.remember(conditions.tokens_1NT))
     context = context._replace(a=tiled.matched(context))
     trace("a", context.a)
+    y_hat = h.new_empty(len(h), sum(prior.slices), *h.shape[2:], dtype=z_hat.dtype)
     decoded: list[Tensor] = []
     channel0 = 0
-    for index, channels in enumerate(prior.slices):
+    for index, of_slice in enumerate(y_hat.split(prior.slices, dim=1)):
         if prior.asks_again_before(index):
             context = context._replace(a=tiled.matched(context, decoded))
         trace(f"a of slice {index}", context.a)
@@ -151,9 +155,8 @@ def walk(
             trace(f"slice {index} phase {phase} mean", mean)
             trace(f"slice {index} phase {phase} scale", level)
             parts.append(exchange(channel0, phase, mean, level) + mean)
-        decoded.append(interleaved(*parts))
-        channel0 += channels
-    y_hat = torch.cat(decoded, dim=1)
+        decoded.append(of_slice.copy_(interleaved(*parts)))
+        channel0 += of_slice.shape[1]
     return Decoded(y_hat, context.a, own, latents_crc32(conditions.header, z_hat, y_hat))
 
 
@@ -177,8 +180,10 @@ def aligned_latents(prior: Prior, conditions: Conditions) -> AlignedLatents | No
 def latents_crc32(header: bytes, z_hat: Tensor, y_hat: Tensor) -> int:
     """CRC-32 over the header, then z_hat, then y_hat in 1/64, both as little-endian int32."""
     crc = zlib.crc32(z_hat.to(torch.int32).cpu().numpy().astype("<i4").tobytes(), zlib.crc32(header))
-    fixed = torch.round(y_hat * (1 << MEAN_BITS)).to(torch.int32).cpu().numpy()
-    return zlib.crc32(fixed.astype("<i4").tobytes(), crc)
+    for channel in y_hat.flatten(0, 1):
+        fixed = torch.round(channel * (1 << MEAN_BITS)).to(torch.int32).cpu().numpy()
+        crc = zlib.crc32(fixed.astype("<i4").tobytes(), crc)
+    return crc
 
 
 def encode_latents(prior: Prior, table: CdfTable, analysed: Analysed, conditions: Conditions) -> tuple[bytes, Decoded]:
@@ -192,7 +197,7 @@ def encode_latents(prior: Prior, table: CdfTable, analysed: Analysed, conditions
         channels = slice(channel0, channel0 + mean.shape[1])
         offset = of_phase(y[:, channels], phase).sub_(mean)
         if analysed.worth is not None:
-            offset = thrifty_round(offset, level, analysed.worth[:, channels])
+            offset = thrifty_round(offset, level.to(offset.dtype), analysed.worth[:, channels])
         symbols = torch.round(offset).clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
         encoder.push(_integers(symbols.flatten()), _integers(level.flatten()))
         return symbols

@@ -15,6 +15,7 @@ from clc.errors import InputError
 from clc.losses import MS_SSIM, OBJECTIVES, SMALLEST_CROP_PX
 
 CROPS = ((0.0, 128), (0.65, 256))
+ADAPTATION_RATE = 3e-4
 CROPS_MS_SSIM = ((0.0, 192), (0.65, 256))
 
 
@@ -75,6 +76,18 @@ class TrainingConfig:
         """Factor of the learning rate: warm-up by steps, constant, then linear to zero over the rest of the budget."""
         warm = min(1.0, (step + 1) / self.warmup_steps)
         return warm * min(1.0, max(0.0, (1.0 - progress) / (1.0 - self.decay_from)))
+
+
+def adaptation(minutes: float, learning_rate: float | None = None) -> TrainingConfig:
+    """Going on from trained weights on a small collection, for so many minutes."""
+    return TrainingConfig(
+        minutes=minutes,
+        learning_rate=learning_rate or ADAPTATION_RATE,
+        decay_from=0.2,
+        rounded_from=0.0,
+        crops=((0.0, 256),),
+        aligned_share=0.2,
+    )
 
 
 def read_config(path: Path) -> TrainingConfig:

@@ -99,7 +99,8 @@ def _spans(length: int, longest: int, margin: int) -> list[Span]:
 def in_tiles(cut: Sequence[Tile], compute: Callable[[Tile], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     """Planes (.., h, w) put together from what `compute` gives for each tile of `tiles`, margins included.
 
-    A plane is at the resolution of the latents, a whole multiple of it, or a phase plane.
+    A plane is at the resolution of the latents, a whole multiple of it, or a phase plane. What was put together from
+    float64 is float32: the grids of `clc.exact` have 19 bits at most, and large planes cost what they weigh.
     """
     if len(cut) == 1:
         return compute(cut[0])
@@ -110,12 +111,17 @@ def in_tiles(cut: Sequence[Tile], compute: Callable[[Tile], tuple[Tensor, ...]])
         down, across = tile
         if not whole:
             sides = [(down.scaled(rows, part.shape[-2]), across.scaled(columns, part.shape[-1])) for part in parts]
-            whole = tuple(part.new_empty(*part.shape[:-2], *side) for part, side in zip(parts, sides, strict=True))
+            whole = tuple(_plane(part, side) for part, side in zip(parts, sides, strict=True))
         for plane, part in zip(whole, parts, strict=True):
             height, width = part.shape[-2:]
             kept = part[..., down.kept(down.start, height), across.kept(across.start, width)]
             plane[..., down.kept(0, height), across.kept(0, width)] = kept
     return whole
+
+
+def _plane(part: Tensor, side: tuple[int, int]) -> Tensor:
+    dtype = torch.float32 if part.dtype is torch.float64 else part.dtype
+    return part.new_empty(*part.shape[:-2], *side, dtype=dtype)
 
 
 def analyse(g_a: Analysis, x: Tensor, aligned: AlignedPixels | None) -> Tensor:
