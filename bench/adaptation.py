@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 from reference_collection import add_keys
-from reference_curves import Saving, front, mean_curve, saving, usable
+from reference_curves import Saving, mean_curve, saving, usable
 from reference_rows import ALIGNED, NONE, CodedFile, Job, run_job
 from references import picture_paths, split_odd_even
 from rich.console import Console
@@ -57,11 +57,11 @@ class Found:
 
     def by_picture(self) -> dict[str, float | None]:
         """The adapted codec against the shipped one without references, picture by picture."""
-        names = dict.fromkeys(file.name for file in self.files[SHIPPED])
-        return {name: saving(*(self._curve(codec, name) for codec in (SHIPPED, ADAPTED))).percent for name in names}
-
-    def _curve(self, codec: str, name: str) -> Any:
-        return front(mean_curve([file for file in self.files[codec] if file.name == name], NONE))
+        found = {}
+        for name in dict.fromkeys(file.name for file in self.files[SHIPPED]):
+            own = {codec: [file for file in files if file.name == name] for codec, files in self.files.items()}
+            found[name] = saving(mean_curve(own[SHIPPED], NONE), mean_curve(own[ADAPTED], NONE)).percent
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""

@@ -9,9 +9,9 @@
 References come as tokens (`clc.matching`) and, where one is aligned, as warped pixels (`clc.fusion`), which g_a, h_a
 and g_s see too.
 
-`forward` is the training pass: rate of rounded latents or, for a share of it, of latents with additive noise;
-reconstruction from straight-through rounding. Encoding and decoding use the same parts through `clc.codec`. Called by
-`clc.training`, `clc.effort`, `clc.export` and `clc.bundle`.
+`forward` is the training pass: rate and reconstruction are those of rounded latents, with the gradients of
+`clc.quantisation.trained_bits` and of the identity. Encoding and decoding use the same parts through `clc.codec`.
+Called by `clc.training`, `clc.effort`, `clc.export` and `clc.bundle`.
 
 Shapes: B pictures, M latent channels, h = H/16, w = W/16, Z hyper channels, N tokens of T values.
 """
@@ -35,7 +35,7 @@ from clc.exact import compand
 from clc.factorized import FactorizedPrior
 from clc.fusion import AlignedPixels
 from clc.matching import TOKENS_PER_ENTRY, TokenCompression
-from clc.quantisation import Quantiser, gaussian_bits, sigma, thrifty_round
+from clc.quantisation import Quantiser, gaussian_bits, sigma, thrifty_round, trained_bits
 from clc.references import analysis_features
 from clc.transforms.backbone import make_transforms
 from clc.transforms.interface import AlignedView
@@ -63,11 +63,11 @@ def rate_distortion_lambda(quality: Tensor) -> Tensor:
 
 
 class SliceCoding(NamedTuple):
-    """How a training pass codes slices: the share of the rate that is of rounded latents, the worth, the rounding."""
+    """How a pass codes slices: the worth of a squared error, the rounding, and what the gradient of the rate sees."""
 
-    rounded_share: float
     worth: Tensor
     quantise: Quantiser
+    noise: Tensor | None
 
 
 class Gains(nn.Module):
@@ -138,7 +138,6 @@ class Model(nn.Module):
         present_B: Tensor,
         *,
         aligned: AlignedPixels | None = None,
-        rounded_share: float = 1.0,
         quantise: Quantiser = thrifty_round,
         generator: torch.Generator | None = None,
     ) -> TrainingPass:
@@ -155,10 +154,9 @@ class Model(nn.Module):
         if self.config.perturbation and tokens_BNT.shape[1]:
             tokens_BNT = perturbed(tokens_BNT, self.config.perturbation, generator)
         context = self.prior.context(h, tokens_BNT, present_B, own)
-        is_noisy = rounded_share < 1.0 or (self.training and self.config.sampling > 0.0)
-        noise = _noise_like(scaled, generator) if is_noisy else torch.zeros_like(scaled)
-        coding = SliceCoding(rounded_share, self.worth(quality_q6_B, step), quantise)
-        y_hat, y_bits, a = self.walk_slices(scaled, noise, context, coding)
+        noise = _noise_like(scaled, generator) if self.training else None
+        coding = SliceCoding(self.worth(quality_q6_B, step), quantise, noise)
+        y_hat, y_bits, a = self.walk_slices(scaled, context, coding)
         view = None if aligned is None or own is None else AlignedView(aligned, own)
         with self._lowered(y):
             x_hat = self.g_s(y_hat, step, self.gains.modulation(quality_q6_B), a, view)
@@ -182,35 +180,32 @@ class Model(nn.Module):
         trade = rate_distortion_lambda(quality_q6_B.float() / 64.0)
         return (trade[:, None, None, None] * (255.0**2 / 3.0) * step.square()).detach()
 
-    def walk_slices(
-        self, scaled: Tensor, noise: Tensor, context: Context, coding: SliceCoding
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def walk_slices(self, scaled: Tensor, context: Context, coding: SliceCoding) -> tuple[Tensor, Tensor, Tensor]:
         """y_hat (B, M, h, w), its bits (B,) and a (B, A, h, w) as g_s gets it, from y over its step.
 
-        `noise` (B, M, h, w) is uniform within +-0.5. Nothing is drawn in here, so that `torch.compile` takes it whole.
+        Nothing is drawn in here, so that `torch.compile` takes it whole.
         """
-        spread = self.config.sampling * math.sqrt(12.0) if self.training else 0.0
+        spread = self.config.sampling * math.sqrt(12.0)
         decoded: list[Tensor] = []
         bits = torch.zeros(scaled.shape[0], device=scaled.device)
-        share = coding.rounded_share
-        slices = zip(*(part.split(self.config.slices, dim=1) for part in (scaled, noise, coding.worth)), strict=True)
-        for index, (y, shift, worth) in enumerate(slices):
+        channel0 = 0
+        for index, y in enumerate(scaled.split(self.config.slices, dim=1)):
+            channels = slice(channel0, channel0 + y.shape[1])
             context = self.prior.refreshed(index, context, decoded)
             base = self.prior.slice_base(index, context, decoded)
             parts: list[Tensor] = []
             for phase in range(PHASES):
                 mean, level = self.prior.slice_parameters(index, phase, base, parts[0] if phase else None, context)
-                jitter = of_phase(shift, phase)
-                if spread:
-                    mean = mean + spread * jitter.roll(1, dims=3) * sigma(level.detach())
+                noise = None if coding.noise is None else of_phase(coding.noise[:, channels], phase)
+                if noise is not None and spread:
+                    mean = mean + spread * noise.roll(1, dims=3) * sigma(level.detach())
                 offset = of_phase(y, phase) - mean
-                rounded = coding.quantise(offset, level, worth)
-                cost = share * gaussian_bits(rounded, level)
-                if share < 1.0:
-                    cost = cost + (1.0 - share) * gaussian_bits(offset + jitter, level)
+                rounded = coding.quantise(offset, level, coding.worth[:, channels])
+                cost = gaussian_bits(rounded, level) if noise is None else trained_bits(offset, rounded, noise, level)
                 bits = bits + cost.sum(dim=(1, 2, 3))
                 parts.append(rounded + mean)
             decoded.append(interleaved(*parts))
+            channel0 = channels.stop
         return torch.cat(decoded, dim=1), bits, context.a
 
 

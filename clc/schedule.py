@@ -32,7 +32,6 @@ class TrainingConfig:
     linear_rate_factor: float = 0.1
     warmup_steps: int = 200
     decay_from: float = 0.4
-    rounded_from: float = 0.5
     objective: str = "mse"
     batch_px: int = 8 * 128 * 128
     crops: tuple[tuple[float, int], ...] = CROPS
@@ -68,25 +67,22 @@ class TrainingConfig:
         """Side of the crops at a share of the budget, 0..1."""
         return [crop for start, crop in self.crops if progress >= start][-1]
 
-    def rounded_share(self, progress: float) -> float:
-        """Share of the rate that is taken from rounded latents, the rest from noisy ones: half, then all."""
-        return 0.5 if progress < self.rounded_from else 1.0
-
     def rate_factor(self, progress: float, step: int) -> float:
         """Factor of the learning rate: warm-up by steps, constant, then linear to zero over the rest of the budget."""
         warm = min(1.0, (step + 1) / self.warmup_steps)
         return warm * min(1.0, max(0.0, (1.0 - progress) / (1.0 - self.decay_from)))
 
 
-def adaptation(minutes: float, learning_rate: float | None = None) -> TrainingConfig:
-    """Going on from trained weights on a small collection, for so many minutes."""
+def adaptation(minutes: float, *, learning_rate: float | None = None, seed: int = 0) -> TrainingConfig:
+    """Going on from trained weights on a collection, for so many minutes."""
     return TrainingConfig(
         minutes=minutes,
         learning_rate=learning_rate or ADAPTATION_RATE,
+        warmup_steps=50,
         decay_from=0.2,
-        rounded_from=0.0,
         crops=((0.0, 256),),
         aligned_share=0.2,
+        seed=seed,
     )
 
 

@@ -22,7 +22,7 @@ from clc.loop import Observer
 from clc.model import ModelConfig
 from clc.overlaps import choose_key_pictures, find_overlaps, overlapping_pairs
 from clc.references import entry_patch
-from clc.schedule import TrainingConfig
+from clc.schedule import TrainingConfig, adaptation
 from clc.selftest import write_vectors
 from clc.training import train
 from flows.config import Workspace
@@ -37,43 +37,8 @@ from storage.tables import read_table
 
 logger = logging.getLogger(__name__)
 
-FINE_TUNING_RATE = 5e-5
 SCRATCH = "scratch"
-MODULES = (
-    "clc.acceleration",
-    "clc.batches",
-    "clc.bundle",
-    "clc.checkpoint",
-    "clc.configuration",
-    "clc.data",
-    "clc.entropy",
-    "clc.exact",
-    "clc.export",
-    "clc.factorized",
-    "clc.fusion",
-    "clc.images",
-    "clc.keypictures",
-    "clc.klt",
-    "clc.loop",
-    "clc.losses",
-    "clc.matching",
-    "clc.model",
-    "clc.overlaps",
-    "clc.pairs",
-    "clc.ranks",
-    "clc.references",
-    "clc.registration",
-    "clc.schedule",
-    "clc.selftest",
-    "clc.similarity",
-    "clc.tables",
-    "clc.trainer",
-    "clc.training",
-    "clc.transforms",
-    "clc.validation",
-    "flows.train",
-)
-
+MODULES = ("clc", "flows.train")
 PROVENANCE = ("name", "photo", "source", "licence")
 """What a bundle says of each entry."""
 
@@ -96,7 +61,7 @@ def train_codec(
         start: The weights to start from: "shipped", "scratch" (no weights: hours, not minutes), a key of train-codec,
             a bundle folder, or the output folder of `python -m clc.training`.
         minutes: Time budget; the learning rate decays towards its end.
-        learning_rate: Peak of the schedule; without it 5e-5 from weights and 1e-3 from scratch.
+        learning_rate: Peak of the schedule; without it 3e-4 from weights and 1e-3 from scratch.
         key_pictures: For collections whose pictures overlap (strips, bursts, scans, one camera): so many pictures of
             the training part are kept whole in the bundle for others to be aligned with, and training sees the
             overlaps. 0 for ordinary collections.
@@ -112,12 +77,19 @@ def train_codec(
     workspace = Workspace.from_environment()
     pictures = resolve(workspace, "ingest-images", ingest)
     chosen = resolve(workspace, "build-dictionary", dictionary)
-    rate = learning_rate or (1e-3 if start == SCRATCH else FINE_TUNING_RATE)
     origin = _start_folder(workspace, start)
-    config = TrainingConfig(minutes=minutes, learning_rate=rate, seed=seed, warmup_steps=50 if origin else 200)
+    if origin:
+        config = adaptation(minutes, learning_rate=learning_rate, seed=seed)
+    else:
+        config = TrainingConfig(minutes=minutes, learning_rate=learning_rate or 1e-3, seed=seed)
     identity: dict[str, Any] = {
         "inputs": {"ingest": pictures.key, "dictionary": chosen.key, "start": _start_digest(origin)},
-        "config": {"minutes": minutes, "learning_rate": rate, "key_pictures": key_pictures, "seed": seed},
+        "config": {
+            "minutes": minutes,
+            "learning_rate": config.learning_rate,
+            "key_pictures": key_pictures,
+            "seed": seed,
+        },
         "modules": MODULES,
     }
     run = TrainingRun(Server.of(workspace), stage_key("train-codec", **identity), identity["config"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from clc.codec import Codec
-from clc.quantisation import gaussian_bits, sigma, straight_through_round, thrifty_round
+from clc.quantisation import gaussian_bits, sigma, straight_through_round, thrifty_round, trained_bits
 from tests.conftest import Picture
 
 NARROW, BROAD = 4.0, 50.0
@@ -73,3 +73,21 @@ def test_a_thrifty_stream_costs_less_rate_and_distortion_than_one_of_nearest_int
         cost[thrift] = np.array(costs)
     assert all(size[0.25, quality] < size[0.0, quality] for quality in (20, 50, 80))
     assert (cost[0.25] / cost[0.0]).mean() < 1.0
+
+
+def test_what_is_trained_costs_what_is_coded_and_learns_by_noise() -> None:
+    offset = torch.tensor([0.3, -0.2, 1.4], requires_grad=True)
+    level = torch.tensor([20.0, 4.0, 30.0], requires_grad=True)
+    noise = torch.tensor([0.4, -0.4, 0.1])
+    symbols = torch.round(offset)
+    bits = trained_bits(offset, symbols, noise, level)
+    assert torch.equal(bits, gaussian_bits(symbols, level))
+    to_offset, to_level = torch.autograd.grad(bits.sum(), [offset, level])
+    noisy = offset.detach().requires_grad_(True)
+    rounded = level.detach().requires_grad_(True)
+    (by_noise,) = torch.autograd.grad(gaussian_bits(noisy + noise, level.detach()).sum(), noisy)
+    (by_symbols,) = torch.autograd.grad(gaussian_bits(symbols.detach(), rounded).sum(), rounded)
+    assert torch.equal(to_offset, by_noise)
+    assert torch.equal(to_level, by_symbols)
+    # A symbol of zero alone would say nothing to the latent.
+    assert to_offset[0] > 0.0

@@ -1,0 +1,58 @@
+"""bench/adaptation.py: a training of moments, real files of both codecs, the figures, and inputs that are none."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from clc.images import png_bytes
+from tests.conftest import Picture
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+
+@pytest.fixture
+def adaptation(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    module = importlib.import_module("adaptation")
+    monkeypatch.setattr(module, "ENTRIES", 6)
+    return module
+
+
+def call(module, *arguments: str):
+    app = typer.Typer()
+    app.command()(module.command)
+    return CliRunner().invoke(app, arguments)
+
+
+def test_half_of_a_folder_is_adapted_to_and_the_other_half_coded(adaptation, photo: Picture, tmp_path: Path) -> None:
+    pictures = tmp_path / "strip"
+    pictures.mkdir()
+    for index, left in enumerate(range(0, 180, 30)):
+        crop = np.ascontiguousarray(photo[:256, left : left + 256])
+        (pictures / f"{index}.png").write_bytes(png_bytes(crop))
+    out = tmp_path / "a.json"
+    given = ("--set", str(pictures), "--json", str(out), "--minutes", "0.01", "--qualities", "0,30,60,100")
+    result = call(adaptation, *given, "--out", str(tmp_path / "kept"))
+    assert result.exit_code == 0, result.output
+    found = json.loads(out.read_text())
+    assert found["training"]["pictures"] == 3
+    assert set(found["by_picture"]) == {"1.png", "3.png", "5.png"}
+    rates = {name: one["percent"] for name, one in found["bd_rates"].items()}
+    assert set(rates) == {"shipped, aligned", "adapted, none", "adapted, aligned"}
+    # A few steps change little; key pictures that show all but a margin change much.
+    assert abs(rates["adapted, none"]) < 5.0
+    again = call(adaptation, *given, "--run", str(tmp_path / "kept" / "run"))
+    assert again.exit_code == 0, again.output
+    assert json.loads(out.read_text())["bd_rates"]["adapted, none"]["percent"] == rates["adapted, none"]
+
+
+def test_a_folder_of_one_picture_is_refused(adaptation, photo: Picture, tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(png_bytes(photo))
+    result = call(adaptation, "--set", str(tmp_path), "--json", str(tmp_path / "a.json"))
+    assert result.exit_code == 1
+    assert "one picture" in result.output
