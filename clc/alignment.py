@@ -17,7 +17,7 @@ Ledger of bit widths: a corner is within +-2**20 sixteenths (65,536 px, more tha
 corners below 2**21, p3's prediction error below 2**22, hence below 2**23 as zigzag: 4 bytes as a varint.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -101,6 +101,11 @@ class Alignment:
     def is_neutral_in_brightness(self) -> bool:
         """Whether gain and offset leave every pixel as it is."""
         return self.gain_q6 == NEUTRAL_GAIN and self.offset == NEUTRAL_OFFSET
+
+
+def without_brightness(alignment: Alignment) -> Alignment:
+    """The same view of the reference, its levels as they are."""
+    return replace(alignment, gain_q6=NEUTRAL_GAIN, offset=NEUTRAL_OFFSET)
 
 
 def identity(height: int, width: int) -> Alignment:

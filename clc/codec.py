@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clc.alignment import Alignment
+from clc.alignment import Alignment, without_brightness
 from clc.bitstream import MAX_QUALITY_Q6, PROFILE, Stream, pack, parse
 from clc.bundle import Bundle
 from clc.effort import DEFAULT_EFFORT, Effort, Target, effort_of, refine
@@ -38,10 +38,10 @@ from clc.latents import (
 )
 from clc.limits import check_size
 from clc.model import STRIDE_Z, Picture, channels_last, padded, rate_distortion_lambda
-from clc.selection import Choice, Judge, References, Selector, cheapest
+from clc.selection import Choice, Judge, KeyPictures, References, Selector, cheapest
 from clc.tiling import synthesise
 from clc.transforms.interface import AlignedView
-from clc.warp import Warped, compose, warp
+from clc.warp import Warped, compose, lit, warp
 
 KEY_PICTURES_IN_MEMORY = 8
 
@@ -87,11 +87,14 @@ class Attempt(NamedTuple):
 
 @dataclass
 class _Common:
-    """What the ways to code one picture have in common: its latents without a reference, and warped key pictures."""
+    """What the ways to code one picture have in common: its latents without a reference, and the last view of entries.
+
+    A view is a size and an alignment without its brightness, and what the warp makes of them.
+    """
 
     image_HW3: Picture
     y: torch.Tensor | None = None
-    warped: dict[tuple[int, tuple[int, int], Alignment], Warped] = field(default_factory=dict)
+    warped: dict[int, tuple[tuple[tuple[int, int], Alignment], Warped]] = field(default_factory=dict)
 
 
 class Codec:
@@ -111,7 +114,8 @@ class Codec:
 
     @cached_property
     def _selector(self) -> Selector:
-        return Selector(self.bundle.entries, self.bundle.config, CodecBackbone(self), self._key_picture)
+        pictures = KeyPictures(self._key_picture, self._warped)
+        return Selector(self.bundle.entries, self.bundle.config, CodecBackbone(self), pictures)
 
     def _read_key_picture(self, entry: int) -> Picture:
         picture = self.bundle.entries.pictures.get(entry)
@@ -226,12 +230,14 @@ class Codec:
         return common.y
 
     def _warped(self, entry: int, size: tuple[int, int], alignment: Alignment) -> Warped:
-        """A key picture as the target of `size` sees it; once for all ways to code a picture."""
-        known = {} if self._common is None else self._common.warped
-        key = entry, size, alignment
-        if key not in known:
-            known[key] = warp(self._key_picture(entry), size, alignment)
-        return known[key]
+        """A key picture as the target of `size` sees it; once for the search and all ways to code a picture."""
+        if self._common is None:
+            return warp(self._key_picture(entry), size, alignment)
+        known, view = self._common.warped, (size, without_brightness(alignment))
+        if entry not in known or known[entry][0] != view:
+            known[entry] = view, warp(self._key_picture(entry), *view)
+        warped = known[entry][1]
+        return warped if alignment.is_neutral_in_brightness else lit(warped, alignment)
 
     def _conditions(self, stream: Stream) -> Conditions:
         header = pack(replace(stream, latents_crc32=0, payload=b""))

@@ -12,7 +12,7 @@ kept where they save more than their bytes, by an estimate of what the codec wil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 import cv2
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from clc.alignment import CORNER_BITS, GAIN_BITS, MAX_CORNER_Q4, Alignment, pack_alignment
 from clc.displacement import fit_mesh
 from clc.errors import InputError
-from clc.warp import Picture, Warped, brightness_curves, warp
+from clc.warp import Picture, Warped, lit, warp
 
 FEATURE_PIXELS = 120_000
 MAX_FEATURES = 2_000
@@ -48,6 +48,8 @@ _TO_EDGE = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
 
 FloatArray = npt.NDArray[np.float64]
 GreyPicture = npt.NDArray[np.uint8]
+WarpTo = Callable[[tuple[int, int], Alignment], Warped]
+WarpEntry = Callable[[int, tuple[int, int], Alignment], Warped]
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
@@ -102,9 +104,15 @@ class Features(NamedTuple):
 class Registrar:
     """Registers pictures against key pictures, whose features it remembers by entry."""
 
-    def __init__(self, pictures: Callable[[int], Picture], threads: int = 1) -> None:
-        """`pictures` gives the key picture of an entry, uint8 (H, W, 3); at most `threads` entries are in work."""
+    def __init__(
+        self, pictures: Callable[[int], Picture], threads: int = 1, warp_entry: WarpEntry | None = None
+    ) -> None:
+        """`pictures` gives the key picture of an entry, uint8 (H, W, 3); at most `threads` entries are in work.
+
+        `warp_entry` is `clc.warp.warp` of an entry's picture, of one that remembers what it made.
+        """
         self._pictures, self._threads = pictures, threads
+        self._warp_entry = warp_entry or (lambda entry, size, alignment: warp(pictures(entry), size, alignment))
         self._features = lru_cache(CACHED_ENTRIES)(lambda entry: find_features(pictures(entry)))
 
     def register(self, target_HW3: Picture, entry: int) -> Registration | None:
@@ -118,7 +126,12 @@ class Registrar:
 
     def refine(self, target_HW3: Picture, located: Sequence[tuple[int, Located]]) -> list[Registration]:
         """Adds mesh and brightness to what `locate` found of entries, as far as they pay; in the order given."""
-        return self._in_threads(lambda one: _refine(target_HW3, self._pictures(one[0]), one[1].plain), located)
+
+        def refined(one: tuple[int, Located]) -> Registration:
+            entry, found = one
+            return _refine(target_HW3, self._pictures(entry), found.plain, partial(self._warp_entry, entry))
+
+        return self._in_threads(refined, located)
 
     def _in_threads(self, work: Callable[[Item], Found], items: Sequence[Item]) -> list[Found]:
         """`work` of each item, in their order; OpenCV and numpy leave Python's lock to the other threads."""
@@ -284,18 +297,18 @@ def _seen(picture: Picture, matrix: FloatArray, size: tuple[int, ...]) -> tuple[
     return seen.astype(np.uint8), inside.astype(np.bool_)
 
 
-def _refine(target_HW3: Picture, reference_HW3: Picture, plain: Alignment) -> Registration:
-    """Mesh and brightness are added to `plain` as far as they pay."""
+def _refine(target_HW3: Picture, reference_HW3: Picture, plain: Alignment, warp_to: WarpTo) -> Registration:
+    """Mesh and brightness are added to `plain` as far as they pay; `warp_to` warps the reference."""
     size = target_HW3.shape[0], target_HW3.shape[1]
     matrix = _matrix(plain, size)
     bent = replace(plain, mesh=fit_mesh(target_HW3, reference_HW3, matrix))
-    best = bent, warp(reference_HW3, size, bent)
+    best = bent, warp_to(size, bent)
     straight = Warped(*_seen(reference_HW3, matrix, size))
     if not _pays(target_HW3, (plain, straight), best):
-        best = plain, warp(reference_HW3, size, plain)
+        best = plain, warp_to(size, plain)
     gain_q6, offset = fit_brightness(target_HW3, best[1])
-    lit = replace(best[0], gain_q6=gain_q6, offset=offset)
-    after = lit, _lit(best[1], lit)
+    brighter = replace(best[0], gain_q6=gain_q6, offset=offset)
+    after = brighter, lit(best[1], brighter)
     if _pays(target_HW3, best, after):
         best = after
     return Registration(best[0], plain, float(best[1].inside.mean()), agreement_db(target_HW3, best[1]))
@@ -305,13 +318,6 @@ def _pays(target_HW3: Picture, before: tuple[Alignment, Warped], after: tuple[Al
     """Whether `after` saves more bytes than its alignment adds."""
     spent_bytes = len(pack_alignment(after[0])) - len(pack_alignment(before[0]))
     return bytes_saved(target_HW3, before[1], after[1]) > spent_bytes
-
-
-def _lit(warped: Warped, alignment: Alignment) -> Warped:
-    """What `clc.warp.warp` makes of `alignment` where `warped` is the same without its brightness."""
-    pixels = cv2.LUT(warped.pixels, np.ascontiguousarray(brightness_curves(alignment).T)[None])
-    pixels[~warped.inside] = 0
-    return Warped(pixels.astype(np.uint8), warped.inside)
 
 
 def _matrix(alignment: Alignment, size: tuple[int, ...]) -> FloatArray:

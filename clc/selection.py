@@ -30,7 +30,7 @@ from clc.model import Picture
 from clc.retrieval import Index, multi_query, open_index, query_vectors
 
 if TYPE_CHECKING:
-    from clc.registration import Features, Located, Registrar, Registration
+    from clc.registration import Features, Located, Registrar, Registration, WarpEntry
 
 References = Literal["auto", "none", "tokens", "aligned"] | int
 
@@ -78,13 +78,18 @@ class Judge(Generic[Coded]):
     pixels: int
 
 
+class KeyPictures(NamedTuple):
+    """How the pixels of an entry's key picture are read, and warped; both may remember."""
+
+    read: Callable[[int], Picture]
+    warp: WarpEntry | None = None
+
+
 class Selector:
     """Proposes references from the dictionary of a bundle; the model says how many and how they are found."""
 
-    def __init__(
-        self, entries: EntryTable, config: ModelConfig, backbone: Backbone, picture_of: Callable[[int], Picture]
-    ) -> None:
-        self._entries, self._config, self._backbone, self._picture_of = entries, config, backbone, picture_of
+    def __init__(self, entries: EntryTable, config: ModelConfig, backbone: Backbone, pictures: KeyPictures) -> None:
+        self._entries, self._config, self._backbone, self._pictures = entries, config, backbone, pictures
         self._found: dict[tuple[object, ...], list[Choice]] = {}
 
     @cached_property
@@ -96,7 +101,7 @@ class Selector:
         # Loaded on first use: OpenCV is for encoding beside key pictures only.
         from clc.registration import Registrar
 
-        return Registrar(self._picture_of, torch.get_num_threads())
+        return Registrar(self._pictures.read, torch.get_num_threads(), self._pictures.warp)
 
     def propose(
         self, image_HW3: Picture, references: References, entries: Sequence[int] | None, effort: Effort = DEFAULT

@@ -105,6 +105,15 @@ def brightness_curves(alignment: Alignment) -> npt.NDArray[np.uint8]:
     return curves
 
 
+def lit(warped: Warped, alignment: Alignment) -> Warped:
+    """What `warp` makes of `alignment` where `warped` is the same without its brightness."""
+    curves, pixels = brightness_curves(alignment), np.empty_like(warped.pixels)
+    for colour in range(3):
+        pixels[:, :, colour] = curves[colour][warped.pixels[:, :, colour]]
+    pixels[~warped.inside] = 0
+    return Warped(pixels, warped.inside)
+
+
 def _nodes(alignment: Alignment, height: int, width: int) -> tuple[Int64Array, Int64Array]:
     """x and y of the nodes in the reference, int64 (rows, columns), in 1/256 px."""
     rows, columns = mesh_shape(height, width)

@@ -18,7 +18,7 @@ from clc.model import Model
 from clc.reduction import Reduction
 from clc.references import ReferenceBank
 from clc.schedule import TrainingConfig
-from clc.selection import Selector
+from clc.selection import KeyPictures, Selector
 from clc.trainer import Trainer
 from tests.conftest import SMALL, Picture
 
@@ -288,7 +288,7 @@ def selector(config: ModelConfig) -> Selector:
         [],
         {},
     )
-    return Selector(table, config, CountingBackbone(), lambda entry: np.zeros((8, 8, 3), np.uint8))
+    return Selector(table, config, CountingBackbone(), KeyPictures(lambda entry: np.zeros((8, 8, 3), np.uint8)))
 
 
 @pytest.mark.parametrize("count", range(1, 6))

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from clc.alignment import Alignment, identity, mesh_shape
+from clc.alignment import Alignment, identity, mesh_shape, without_brightness
 from clc.errors import InputError, LimitError
-from clc.warp import Warped, compose, warp
+from clc.warp import Warped, compose, lit, warp
 
 Picture = npt.NDArray[np.uint8]
 
@@ -112,6 +112,17 @@ def test_brightness_is_gain_then_offset_by_colour() -> None:
     for colour, (gain, offset) in enumerate(((32, 0), (64, -128), (100, 127))):
         expected = np.clip((picture[:, :, colour].astype(int) * gain + 32 >> 6) + offset, 0, 255)
         assert np.array_equal(warped.pixels[:, :, colour], expected)
+
+
+def test_brightness_comes_after_the_view_as_if_with_it() -> None:
+    reference = np.random.default_rng(5).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    corners = (-30 * 16, 0, 60 * 16, 40, 0, 50 * 16, 66 * 16, 52 * 16)
+    seen = Alignment(corners, (70, 64, 50), (-9, 0, 30))
+    unlit = warp(reference, (64, 96), without_brightness(seen))
+    found, whole = lit(unlit, seen), warp(reference, (64, 96), seen)
+    assert 0.2 < whole.inside.mean() < 0.9
+    assert np.array_equal(found.pixels, whole.pixels)
+    assert np.array_equal(found.inside, whole.inside)
 
 
 def test_the_first_part_that_covers_a_pixel_gives_it() -> None:
