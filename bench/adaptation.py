@@ -77,6 +77,7 @@ def command(
     json_file: Annotated[Path, typer.Option("--json", help="File for all figures.")],
     minutes: Annotated[float, typer.Option(help="Minutes of training.", min=0.01)] = 20.0,
     qualities: Annotated[str, typer.Option(help="Qualities of the codec, 0 to 100, by commas.")] = QUALITIES,
+    limit: Annotated[int | None, typer.Option(help="Code only the first N pictures.", min=1)] = None,
     processes: Annotated[int, typer.Option(help="Copies of this program to share the coding.", min=1)] = 1,
     fast: Annotated[bool, typer.Option(help="Compile the walk and train the transforms in bfloat16.")] = False,
     run: Annotated[Path | None, typer.Option(help="Folder of a training on the first half; trains none then.")] = None,
@@ -89,6 +90,7 @@ def command(
         odd, even = split_odd_even(picture_paths(pictures))
         if not even:
             raise InputError(f"{pictures} holds one picture: some to adapt to and some to code are needed")
+        even = even[:limit]
         with tempfile.TemporaryDirectory() as scratch:
             folder = out or Path(scratch)
             config = replace(adaptation(minutes), compile=fast, bf16=fast)

@@ -152,8 +152,8 @@ def walk(
         parts: list[Tensor] = []
         for phase in range(PHASES):
             mean, level = tiled.slice_parameters(index, phase, base, parts[0] if phase else None, context)
-            trace(f"slice {index} phase {phase} mean", mean)
-            trace(f"slice {index} phase {phase} scale", level)
+            trace(f"slice {index} mean of phase {phase}", mean)
+            trace(f"slice {index} scale of phase {phase}", level)
             parts.append(exchange(channel0, phase, mean, level) + mean)
         decoded.append(of_slice.copy_(interleaved(*parts)))
         channel0 += of_slice.shape[1]

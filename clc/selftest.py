@@ -8,6 +8,7 @@ A bundle carries two streams of its own, `selftest.clc` and, with an aligned ref
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,8 @@ STREAM_NAME, ALIGNED_NAME, DIGESTS_NAME = "selftest.clc", "selftest-aligned.clc"
 FIXED_BITS = 20
 QUALITY_Q6 = 3200
 SIDE_PX = 192
+_FORMER = re.compile(r"slice \d+ phase [01] (mean|scale)")
+"""Results that bundles of 0.4.0 and before list, of positions too that are not coded in the phase: not computed now."""
 
 
 class Replay(NamedTuple):
@@ -77,10 +80,11 @@ def replay(codec: Codec) -> Replay:
     with tempfile.TemporaryDirectory(prefix="clc-selftest-") as scratch:
         codecs = {STREAM_NAME: codec, ALIGNED_NAME: _beside_probe(codec, Path(scratch))}
         found = {name: dict(_digests(codecs[name], data)) for name, data in streams.items()}
-    for stream, name, sha in steps:
+    compared = [step for step in steps if not _FORMER.fullmatch(step[1])]
+    for stream, name, sha in compared:
         if found[stream].get(name) != sha:
-            return Replay(len(steps), f"{stream}: {name}")
-    return Replay(len(steps), None)
+            return Replay(len(compared), f"{stream}: {name}")
+    return Replay(len(compared), None)
 
 
 def _beside_probe(codec: Codec, scratch: Path) -> Codec:
