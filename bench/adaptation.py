@@ -20,7 +20,7 @@ import typer
 from reference_collection import add_keys
 from reference_curves import Saving, mean_curve, saving, usable
 from reference_rows import ALIGNED, NONE, CodedFile, Job, run_job
-from references import picture_paths, split_odd_even
+from references import numbers, picture_paths, split_odd_even
 from rich.console import Console
 from rich.table import Table
 
@@ -86,7 +86,7 @@ def command(
     """Adapt the shipped codec to half of a folder and measure it on the other half."""
     console = Console()
     try:
-        ladder = tuple(sorted({float(quality) for quality in qualities.split(",")}))
+        ladder = numbers(qualities)
         odd, even = split_odd_even(picture_paths(pictures))
         if not even:
             raise InputError(f"{pictures} holds one picture: some to adapt to and some to code are needed")
@@ -103,7 +103,7 @@ def command(
         found = Found(files, training)
         write_bytes(json_file, json.dumps({"set": pictures.name, **found.to_json()}, indent=1).encode())
         show(console, pictures.name, found)
-    except (ClcError, ValueError) as error:
+    except ClcError as error:
         Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
 

@@ -74,9 +74,9 @@ def command(
     console = Console()
     try:
         paths = picture_paths(pictures)
-        ladder = _numbers(qualities)
+        ladder = numbers(qualities)
         if collection:
-            tries = [(int(count), name) for count in _numbers(keys) for name in key_formats.split(",")]
+            tries = [(int(count), name) for count in numbers(keys) for name in key_formats.split(",")]
             whole = measure_collection(paths[:limit], bundle, ladder, tries, lambda job: run_job(job, processes))
             _write(json_file, {"set": pictures.name, "collection": whole.to_json()})
             print_collection(console, whole)
@@ -150,7 +150,8 @@ def _modes(text: str) -> tuple[str, ...]:
     return tuple(mode for mode in MODES if mode in asked)
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers with commas between them, sorted, each once; `InputError` for anything else."""
     try:
         return tuple(sorted({float(number) for number in text.split(",")}))
     except ValueError as error:
