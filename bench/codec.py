@@ -44,7 +44,7 @@ from clc.entropy import Prior
 from clc.errors import ClcError, InputError
 from clc.export import add_pictures, export_bundle
 from clc.images import read_image
-from clc.latents import Conditions, walk
+from clc.latents import Conditions, Turn, walk
 from clc.model import STRIDE_Z, Model, Picture, padded
 from clc.references import ENTRY_PX, entry_patch
 from clc.torchvision_compat import declare_missing_operators
@@ -127,7 +127,7 @@ def measure_exactness(bundle: Bundle, runs: int) -> Seconds:
     shape = (1, bundle.config.hyper, -(-HEIGHT // STRIDE_Z), -(-WIDTH // STRIDE_Z))
     z_hat = torch.randint(-4, 5, shape, generator=torch.Generator().manual_seed(0))
 
-    def nothing(channel0: int, phase: int, mean: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    def nothing(turn: Turn, mean: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(mean)
 
     def path(prior: Prior, dtype: torch.dtype) -> Callable[[], object]:

@@ -119,7 +119,7 @@ class Bundle:
             table, entries = _restore_table(parts["tables"]), _restore_entries(parts, provenance, pictures, config)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise StorageError(f"the bundle in {directory} is malformed: {error}; export it again") from error
-        if table.n_tables != SCALE_LEVELS + 2 * config.hyper:
+        if table.n_tables - 2 * config.hyper not in (SCALE_LEVELS, SCALE_LEVELS * config.first_phases):
             raise StorageError(f"the bundle in {directory} has {table.n_tables} tables; export it again")
         bundle_id = sha256_bytes(manifest_bytes)[: 2 * ID_BYTES]
         return cls(directory, bundle_id, config, model, prior, table, entries)

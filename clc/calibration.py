@@ -14,9 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.checkerboard import of_phase
 from clc.entropy import SCALE_LEVELS
-from clc.latents import Conditions, walk
+from clc.latents import Conditions, Turn, walk
 from clc.model import Model, Picture
 from clc.quantisation import thrifty_round
 from clc.tables import COUNTED
@@ -29,12 +28,14 @@ Counts = npt.NDArray[np.int64]
 
 @torch.no_grad()
 def count_symbols(model: Model, pictures: Sequence[Picture]) -> Counts:
-    """Counts of the symbols -64..64 at each scale level, int64 (64, 129), over uint8 pictures (H, W, 3).
+    """Counts of the symbols -64..64, int64 (S, 64, 129) by set of tables and scale level, of uint8 pictures (H, W, 3).
 
-    At five qualities, without references, as the encoder makes symbols. Of more than 24 pictures as many, evenly apart,
+    S is how many phases the first slice has. Its first phase, coded with nothing but z known, is further from Gaussian
+    than all else: it has the first set, and the last is that of every turn without one of its own (`clc.latents`). At
+    five qualities, without references, as the encoder makes symbols. Of more than 24 pictures as many, evenly apart,
     are taken; symbols beyond +-64 are left out.
     """
-    counts = np.zeros((SCALE_LEVELS, 2 * COUNTED + 1), dtype=np.int64)
+    counts = np.zeros((model.config.first_phases, SCALE_LEVELS, 2 * COUNTED + 1), dtype=np.int64)
     for picture in pictures[:: -(-len(pictures) // MAX_PICTURES)]:
         y = model.analyse(picture)
         for quality_q6 in QUALITIES_Q6:
@@ -47,13 +48,12 @@ def _count(model: Model, y: Tensor, quality_q6: int, counts: Counts) -> None:
     step = model.gains.step(quality)
     scaled, worth = y / step, model.worth(quality, step)
 
-    def exchange(channel0: int, phase: int, mean: Tensor, level: Tensor) -> Tensor:
-        channels = slice(channel0, channel0 + mean.shape[1])
-        offset = of_phase(scaled[:, channels], phase) - mean
-        symbols = torch.round(thrifty_round(offset, level, worth[:, channels]))
+    def exchange(turn: Turn, mean: Tensor, level: Tensor) -> Tensor:
+        symbols = torch.round(thrifty_round(turn.of(scaled) - mean, level, worth[:, turn.channels]))
         is_counted = symbols.abs() <= COUNTED
         levels = torch.round(level.clamp(0, SCALE_LEVELS - 1))[is_counted]
-        np.add.at(counts, (_integers(levels), _integers(symbols[is_counted]) + COUNTED), 1)
+        of_set = counts[min(turn.number, len(counts) - 1)]
+        np.add.at(of_set, (_integers(levels), _integers(symbols[is_counted]) + COUNTED), 1)
         return symbols
 
     tokens = torch.zeros(1, 0, model.config.token)

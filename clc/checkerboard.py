@@ -1,4 +1,4 @@
-"""The two phases in which the latents of a slice are coded: the squares of a checkerboard.
+"""The phases in which the latents of a slice are coded: the squares of a checkerboard.
 
     0 1 0 1        phase 0    0 0        phase 1    1 1
     1 0 1 0   ->              0 0                   1 1
@@ -7,21 +7,65 @@
 A *phase plane* (.., h, w/2) holds the positions of one phase, row by row; h and w are even. In row r, index k of phase
 p is column 2k + (r + p) % 2. Beside, above and below a position of phase 1 are positions of phase 0, at its corners
 ones of phase 1: so of a 3x3 convolution over what phase 0 became, phase 1 needs but four taps at half of the positions.
+
+The first slice, before which nothing but z is known, may take the squares of phase 0 in two steps, `THREE_PHASES`:
+
+    0 2 0 2        phase 0 is the even rows of the squares, phase 1 the odd ones, which
+    2 1 2 1        have positions of phase 0 at their corners; phase 2 are all squares
+    0 2 0 2        of the other colour
+    2 1 2 1
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PHASES = 2
 CROSS_ROWS, CROSS_COLUMNS = [0, 2, 1, 1], [1, 1, 0, 2]
 """Where in a 3x3 kernel the taps of `crossed` are, in its order."""
 
+CORNER_ROWS, CORNER_COLUMNS = [0, 0, 2, 2], [0, 2, 0, 2]
+"""Where those of `cornered` are."""
+
+
+class Phase(NamedTuple):
+    """What is coded at once: the squares of a `colour`, 0 or 1; their even (0) or odd (1) `rows`, or None for both."""
+
+    colour: int
+    rows: int | None = None
+
+    def of(self, plane: Tensor) -> Tensor:
+        """Its positions of a plane: (.., h, w) -> (.., h or h/2, w/2)."""
+        return self.within(of_phase(plane, self.colour))
+
+    def within(self, squares: Tensor) -> Tensor:
+        """Its positions of the phase plane (.., h, w/2) of its colour."""
+        return squares if self.rows is None else _rows(squares)[self.rows]
+
+
+TWO_PHASES = (Phase(0), Phase(1))
+THREE_PHASES = (Phase(0, 0), Phase(0, 1), Phase(1))
+
+
+def squares_known(phases: Sequence[Phase], parts: Sequence[Tensor]) -> Tensor | None:
+    """The squares of colour 0, a phase plane (.., h, w/2), from what the first of `phases` became; None from nothing.
+
+    Rows that are not known yet are 0.
+    """
+    return _squares(phases, parts) if parts else None
+
+
+def assembled(phases: Sequence[Phase], parts: Sequence[Tensor]) -> Tensor:
+    """The plane (.., h, w) of which `parts` are the `phases`, `TWO_PHASES` or `THREE_PHASES`."""
+    return interleaved(_squares(phases, parts[:-1]), parts[-1])
+
 
 def of_phase(plane: Tensor, phase: int) -> Tensor:
-    """The positions of a phase, 0 or 1: (.., h, w) -> (.., h, w/2)."""
+    """The squares of a colour, 0 or 1: (.., h, w) -> (.., h, w/2)."""
     even, odd = _rows(plane)
     return _joined(even[..., phase::2], odd[..., 1 - phase :: 2])
 
@@ -44,6 +88,26 @@ def crossed(first: Tensor) -> list[Tensor]:
     left = _joined(even, F.pad(odd, (1, 0))[..., :-1])
     right = _joined(F.pad(even, (0, 1))[..., 1:], odd)
     return [upright[..., :-2, :], upright[..., 2:, :], left, right]
+
+
+def cornered(first: Tensor) -> list[Tensor]:
+    """What is above left, above right, below left and below right of each square of one colour, 0 beyond the border.
+
+    `first` (.., h, w/2) is the phase plane of colour 0, and so are the four results.
+    """
+    upright = F.pad(first, (0, 0, 1, 1))
+    corners = []
+    for beyond in (upright[..., :-2, :], upright[..., 2:, :]):
+        even, odd = _rows(beyond)
+        corners.append(_joined(F.pad(even, (1, 0))[..., :-1], odd))
+        corners.append(_joined(even, F.pad(odd, (0, 1))[..., 1:]))
+    return corners
+
+
+def _squares(phases: Sequence[Phase], parts: Sequence[Tensor]) -> Tensor:
+    if phases[0].rows is None:
+        return parts[0]
+    return _joined(parts[0], parts[1] if len(parts) > 1 else torch.zeros_like(parts[0]))
 
 
 def _rows(plane: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ WIDTHS = ("narrow", "wide", "hyper", "hyper_width", "features", "token", "refere
 MAX_WIDTH = 2048
 MAX_KNOTS = 101
 MAX_BLOCKS = 32
-BEFORE = {"refresh_before": 0, "alignment_scales": 1, "residual_prediction": False}
+BEFORE = {"first_phases": 2, "refresh_before": 0, "alignment_scales": 1, "residual_prediction": False}
 """What JSON means that lacks these fields: models made before they existed."""
 
 
@@ -33,6 +33,7 @@ class ModelConfig:
 
     The switches, all as the shipped model has them by default: `conditioner` says what the latents are conditioned on;
     `matching` is CLM and `synthesis` CLS; `learned_tokens` counts the tokens beside those of references, 0 for none;
+    `first_phases` is 2 or 3, the phases of the first slice (`clc.checkerboard`);
     `refresh_before` is the slice before which CLM asks once more, knowing the slices decoded by then, 0 for never;
     `alignment_scales` is 1 or 2, the scales at which F_a works; `residual_prediction` adds the predicted error of
     rounding before g_s. Training only: `cache` conditions on stored latents of entries, `perturbation` is the
@@ -61,6 +62,7 @@ class ModelConfig:
     matching: bool = True
     synthesis: bool = True
     learned_tokens: int = 16
+    first_phases: int = 3
     refresh_before: int = 2
     alignment_scales: int = 2
     residual_prediction: bool = True
@@ -90,6 +92,8 @@ class ModelConfig:
             raise InputError("perturbation is a probability, 0 to 1, and learned_tokens a count")
         if not 0.0 <= self.sampling <= 1.0 or self.alignment_scales not in (1, 2):
             raise InputError("sampling is a share of the scale, 0 to 1, and alignment_scales is 1 or 2")
+        if self.first_phases not in (2, 3):
+            raise InputError(f"first_phases is {self.first_phases}, but must be 2 or 3")
         if not 0 <= self.refresh_before < len(self.slices):
             raise InputError(f"refresh_before is {self.refresh_before}, but must be one of the slices, or 0 for never")
 

@@ -2,9 +2,9 @@
 
     z_hat -- h_s --+-- h --+---------------------------+
     quality -------+       |                           |
-                           CLM with tokens -- a -------+-- slice i, phase 0, 1 --> mean (q6), scale index (0..63)
+                           CLM with tokens -- a -------+-- slice i, phase by phase --> mean (q6), scale index (0..63)
                               |                        |
-                           slices < i, first phase ----+
+                           slices < i, phases before --+
                                                        |
     warped reference -- clc.fusion -- r, features -----+
 
@@ -21,7 +21,7 @@ from typing import NamedTuple, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.checkerboard import PHASES, of_phase
+from clc.checkerboard import THREE_PHASES, TWO_PHASES, Phase, of_phase
 from clc.configuration import ModelConfig
 from clc.exact import MEAN_BITS, MEAN_LIMIT, GridConv2d, GridTable, activate, compand, mix, residual, share, snap
 from clc.fusion import AlignedLatents, Fusion, SliceFusion
@@ -78,7 +78,7 @@ class HyperSynthesis(nn.Module):
 class SliceWidths(NamedTuple):
     """Channels of a slice's inputs: hyper and reference features, latents `before` it, its own, aligned features.
 
-    `is_synthesised`: the mean is that of CLS.
+    `is_synthesised`: the mean is that of CLS. `phases` are those of `clc.checkerboard`.
     """
 
     features: int
@@ -87,6 +87,7 @@ class SliceWidths(NamedTuple):
     channels: int
     aligned: int
     is_synthesised: bool
+    phases: tuple[Phase, ...] = TWO_PHASES
 
 
 class SliceBase(NamedTuple):
@@ -97,7 +98,7 @@ class SliceBase(NamedTuple):
 
 
 class SliceNet(nn.Module):
-    """The parameters of one slice of C channels, in two checkerboard phases, from everything known before it.
+    """The parameters of one slice of C channels, in checkerboard phases, from everything known before it.
 
     Where the context holds an aligned reference, `r` are its latents of this slice; else None, and `fusion` is not run.
     """
@@ -105,17 +106,21 @@ class SliceNet(nn.Module):
     def __init__(self, widths: SliceWidths, width: int, *, is_exact: bool) -> None:
         super().__init__()
         self.is_exact = is_exact
-        channels = widths.channels
+        channels, phases = widths.channels, widths.phases
+        self.phases = phases
         self.enter = GridConv2d(widths.features + widths.reference + widths.before, width, is_exact=is_exact)
         self.spatial = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
         self.anchor_in = GridConv2d(channels, width // 2, 3, is_exact=is_exact)
         self.anchor_out = GridConv2d(width // 2, width, is_exact=is_exact)
-        self.hidden = nn.ModuleList(GridConv2d(width, width, is_exact=is_exact) for _ in range(PHASES))
-        self.mean = nn.ModuleList(_mean_layer(width, channels, is_exact) for _ in range(PHASES))
+        has_corners = phases[0].rows is not None
+        self.corner_in = GridConv2d(channels, width // 2, 3, is_exact=is_exact) if has_corners else None
+        self.corner_out = GridConv2d(width // 2, width, is_exact=is_exact) if has_corners else None
+        self.hidden = nn.ModuleList(GridConv2d(width, width, is_exact=is_exact) for _ in phases)
+        self.mean = nn.ModuleList(_mean_layer(width, channels, is_exact) for _ in phases)
         shapes = 2 * channels if widths.is_synthesised else channels
-        self.shape = nn.ModuleList(GridConv2d(width, shapes, is_exact=is_exact) for _ in range(PHASES))
+        self.shape = nn.ModuleList(GridConv2d(width, shapes, is_exact=is_exact) for _ in phases)
         self.aligned = _mean_layer(widths.reference, channels, is_exact) if widths.is_synthesised else None
-        self.fusion = SliceFusion(widths.before, channels, widths.aligned, width, is_exact=is_exact)
+        self.fusion = SliceFusion(widths.before, channels, widths.aligned, width, len(phases), is_exact=is_exact)
 
     def base(self, context: Context, decoded: list[Tensor], r: Tensor | None, errors: list[Tensor]) -> SliceBase:
         """What both phases share; `errors` are y_hat - r of the slices before."""
@@ -130,31 +135,43 @@ class SliceNet(nn.Module):
     def slice_parameters(
         self, context: Context, phase: int, base: SliceBase, r: Tensor | None, first: Tensor | None
     ) -> SliceParameters:
-        """Mean and scale level of a phase; `first` (B, C, h, w/2) is what phase 0 became, for phase 1."""
-        is_exact = self.is_exact
-        u = of_phase(base.u, phase)
+        """Mean and scale level at all squares of the colour of a phase, those of other rows to be left out.
+
+        `first` (B, C, h, w/2) are the squares of colour 0 as far as the phases before made them known.
+        """
+        is_exact, colour = self.is_exact, self.phases[phase].colour
+        u = of_phase(base.u, colour)
         if first is not None:
-            u = residual(u, self.anchor_out(self._around(context, first, r)), is_exact=is_exact)
+            around = self._across(context, first, r) if colour else self._at_corners(context, first, r)
+            u = residual(u, around, is_exact=is_exact)
         u = cast("GridConv2d", self.hidden[phase]).activated(u)
         mean, scale = self.mean[phase](u), self.shape[phase](u)
         if base.y_a is not None:
             scale, blend = scale.chunk(2, dim=1)
             alpha = share(blend, 0.75, is_exact=is_exact)
-            mean = mix(of_phase(base.y_a, phase), mean, alpha, is_exact=is_exact)
+            mean = mix(of_phase(base.y_a, colour), mean, alpha, is_exact=is_exact)
         if context.own is not None and r is not None:
-            mean = self.fusion.blend(context.own, phase, r, mean, self.fusion.trust_in_r(phase, u))
+            mean = self.fusion.blend(context.own, colour, r, mean, self.fusion.trust_in_r(phase, u))
         if is_exact:
             return SliceParameters(mean, (scale * 8.0).add_(24.5).floor_().clamp_(0.0, SCALE_LEVELS - 1.0))
         level = scale * 8.0 + 24.0
         inside = level.clamp(0.0, SCALE_LEVELS - 1.0)
         return SliceParameters(mean, level + (inside - level).detach())
 
-    def _around(self, context: Context, first: Tensor, r: Tensor | None) -> Tensor:
-        """What the neighbours of phase 0 say of phase 1."""
+    def _across(self, context: Context, first: Tensor, r: Tensor | None) -> Tensor:
+        """What the squares of colour 0 say of those of colour 1."""
         v = self.anchor_in.across(compand(first, is_exact=self.is_exact))
         if context.own is not None and r is not None:
             v = v + self.fusion.anchors(context.own, first - of_phase(r, 0))
-        return activate(v, is_exact=self.is_exact)
+        return self.anchor_out(activate(v, is_exact=self.is_exact))
+
+    def _at_corners(self, context: Context, first: Tensor, r: Tensor | None) -> Tensor:
+        """What the even rows of the squares of colour 0 say of the odd ones."""
+        enter, leave = cast("GridConv2d", self.corner_in), cast("GridConv2d", self.corner_out)
+        v = enter.at_corners(compand(first, is_exact=self.is_exact))
+        if context.own is not None and r is not None:
+            v = v + self.fusion.corners(context.own, first - of_phase(r, 0))
+        return cast("Tensor", leave(activate(v, is_exact=self.is_exact)))
 
 
 def _mean_layer(inputs: int, channels: int, is_exact: bool) -> GridConv2d:
@@ -179,8 +196,9 @@ class Prior(nn.Module):
         conditioning = config.conditioning
         is_synthesised = config.synthesis and conditioning > 0
         nets, before = [], 0
-        for channels in slices:
-            widths = SliceWidths(features, conditioning, before, channels, config.aligned, is_synthesised)
+        for index, channels in enumerate(slices):
+            phases = THREE_PHASES if index == 0 and config.first_phases == 3 else TWO_PHASES
+            widths = SliceWidths(features, conditioning, before, channels, config.aligned, is_synthesised, phases)
             nets.append(SliceNet(widths, config.context, is_exact=is_exact))
             before += channels
         self.nets = nn.ModuleList(nets)
@@ -221,11 +239,15 @@ class Prior(nn.Module):
     def slice_parameters(
         self, index: int, phase: int, base: SliceBase, first: Tensor | None, context: Context
     ) -> SliceParameters:
-        """Mean and scale level of slice `index` in `phase`: the one function for training, encoding and decoding.
+        """Mean and scale level of slice `index` in phase number `phase`: for training, encoding and decoding alike.
 
-        `first` (B, C, h, w/2) are the latents of phase 0, None while phase 0 itself is coded.
+        `first` is what `clc.checkerboard.squares_known` makes of the phases before. See `SliceNet.slice_parameters`.
         """
         return self._net(index).slice_parameters(context, phase, base, self._reference(index, context), first)
+
+    def phases(self, index: int) -> tuple[Phase, ...]:
+        """The phases in which slice `index` is coded."""
+        return self._net(index).phases
 
     def trust_biases(self) -> list[Tensor]:
         """The biases (C,) from which the trust of every slice and phase in an aligned reference starts."""

@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.checkerboard import CROSS_COLUMNS, CROSS_ROWS, crossed
+from clc.checkerboard import CORNER_COLUMNS, CORNER_ROWS, CROSS_COLUMNS, CROSS_ROWS, cornered, crossed
 from clc.errors import InputError
 
 ACTIVATION_BITS = 10
@@ -152,8 +152,14 @@ class GridConv2d(nn.Module):
 
         From phase plane to phase plane, (B, C_in, h, w/2) -> (B, C_out, h, w/2).
         """
-        taps = self.weight[:, :, CROSS_ROWS, CROSS_COLUMNS].unbind(2)
-        around = crossed(first_BChw)
+        return self._of_taps(self.weight[:, :, CROSS_ROWS, CROSS_COLUMNS], crossed(first_BChw))
+
+    def at_corners(self, squares_BChw: Tensor) -> Tensor:
+        """The corner taps of the 3x3 layer, from squares of a colour to squares of the same; shapes as in `across`."""
+        return self._of_taps(self.weight[:, :, CORNER_ROWS, CORNER_COLUMNS], cornered(squares_BChw))
+
+    def _of_taps(self, weight_OI4: Tensor, around: list[Tensor]) -> Tensor:
+        taps = weight_OI4.unbind(2)
         if self.is_exact:
             pictures = [self._summed(taps, parts, is_activated=False) for parts in zip(*around, strict=True)]
             return _joined([picture[None] for picture in pictures], dim=0)

@@ -7,6 +7,7 @@ table or runs g_a on a dictionary picture. Called by `flows.train` and by whoeve
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,10 +80,10 @@ def export_bundle(
 
 
 def _tables(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArray[np.int32]]:
-    """The CDF tables (64 scales, z without and with an aligned reference) and those of the exact functions."""
-    table = fitted_table(sigma_levels(), count_symbols(model, entries))
-    for z_prior in (model.z_prior, model.z_prior_aligned):
-        table = merge(table, table_from_pmf(*z_prior.masses()))
+    """The CDF tables (sets of 64 scales, z without and with an aligned reference) and those of the exact functions."""
+    parts = [fitted_table(sigma_levels(), counts) for counts in count_symbols(model, entries)]
+    parts += [table_from_pmf(*z_prior.masses()) for z_prior in (model.z_prior, model.z_prior_aligned)]
+    table = functools.reduce(merge, parts)
     return {**flatten_table(table), "exponentials": exp_table().numpy(), "powers_of_two": exp2_table().numpy()}
 
 

@@ -12,7 +12,7 @@ Shapes: B pictures, M latent channels, h = H/16, w = W/16, A features.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -93,12 +93,13 @@ class SliceFusion(nn.Module):
     `before` counts the channels of the slices before, whose errors of prediction by r say how far to trust it here.
     """
 
-    def __init__(self, before: int, channels: int, features: int, width: int, *, is_exact: bool) -> None:
+    def __init__(self, before: int, channels: int, features: int, width: int, phases: int, *, is_exact: bool) -> None:
         super().__init__()
         self.is_exact = is_exact
         self.enter = from_zero(GridConv2d(features + channels + before, width, is_exact=is_exact))
         self.anchor = from_zero(GridConv2d(channels, width // 2, 3, is_exact=is_exact))
-        self.trust = nn.ModuleList(from_zero(GridConv2d(width, channels, is_exact=is_exact)) for _ in range(2))
+        self.corner = from_zero(GridConv2d(channels, width // 2, 3, is_exact=is_exact)) if phases > 2 else None
+        self.trust = nn.ModuleList(from_zero(GridConv2d(width, channels, is_exact=is_exact)) for _ in range(phases))
 
     def base(self, own: AlignedLatents, r_i: Tensor, errors: list[Tensor]) -> Tensor:
         """The addend (B, width, h, w) to the slice's features; `errors` (y_hat - r) of the slices before."""
@@ -107,15 +108,21 @@ class SliceFusion(nn.Module):
         return self.enter(*parts) * own.present
 
     def anchors(self, own: AlignedLatents, error: Tensor) -> Tensor:
-        """The addend (B, width / 2, h, w/2) for phase 1 from `error`, how r predicted phase 0; both phase planes."""
-        covered = of_phase(own.covered, 0)
-        return self.anchor.across(compand(error * covered, is_exact=self.is_exact)) * own.present
+        """The addend (B, width / 2, h, w/2) for colour 1 from `error`, how r predicted colour 0; both phase planes."""
+        return self.anchor.across(self._seen(own, error)) * own.present
+
+    def corners(self, own: AlignedLatents, error: Tensor) -> Tensor:
+        """The same for the odd rows of colour 0 from its even ones."""
+        return cast("GridConv2d", self.corner).at_corners(self._seen(own, error)) * own.present
+
+    def _seen(self, own: AlignedLatents, error: Tensor) -> Tensor:
+        return compand(error * of_phase(own.covered, 0), is_exact=self.is_exact)
 
     def trust_in_r(self, phase: int, features: Tensor) -> Tensor:
         """How far to follow r, 0 to 1, for each latent (B, C, h, w/2), from the features of the phase."""
         return share(self.trust[phase](features), 0.5, is_exact=self.is_exact)
 
-    def blend(self, own: AlignedLatents, phase: int, r_i: Tensor, mean: Tensor, trust: Tensor) -> Tensor:
-        """Moves the mean (B, C, h, w/2) of a phase towards `r_i` (B, C, h, w) by `trust` times the coverage."""
-        weight = snap(trust * of_phase(own.covered, phase), is_exact=self.is_exact) * own.present
-        return mix(mean, of_phase(r_i, phase), weight, is_exact=self.is_exact)
+    def blend(self, own: AlignedLatents, colour: int, r_i: Tensor, mean: Tensor, trust: Tensor) -> Tensor:
+        """Moves the mean (B, C, h, w/2) of a colour towards `r_i` (B, C, h, w) by `trust` times the coverage."""
+        weight = snap(trust * of_phase(own.covered, colour), is_exact=self.is_exact) * own.present
+        return mix(mean, of_phase(r_i, colour), weight, is_exact=self.is_exact)

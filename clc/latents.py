@@ -5,8 +5,11 @@
 `walk` is that path. The encoder's exchange turns the latents into symbols and pushes them, the decoder's pops them; all
 else is shared, so that both sides see the same numbers. Everything is float64 on grids (`clc.exact`).
 
-Order of the symbols in a payload: z by channel, row, column; then for each slice and phase the positions of the phase,
-by channel, row, column.
+Order of the symbols in a payload: z by channel, row, column; then for each slice and phase (a `Turn`) the positions of
+the phase, by channel, row, column.
+
+Tables: sets of 64, one for each scale level, of which the first turns have one each and the last serves all later turns
+too; then one for each channel of z, and one for each of z beside an aligned reference.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.checkerboard import PHASES, interleaved, of_phase
+from clc.checkerboard import Phase, assembled, squares_known
 from clc.entropy import SCALE_LEVELS, Context, Prior, SliceBase, SliceParameters
 from clc.exact import MEAN_BITS
 from clc.fusion import PATCH_PX, AlignedLatents, AlignedPixels
@@ -33,8 +36,22 @@ SYMBOL_LIMIT = 1 << 18
 HYPER_REACH, PRIOR_REACH, SLICE_REACH = 8, 4, 1
 """How many latents beyond its own h_s sees, two of z; CLM and the aligned reference, for F_a at half scale; slices."""
 
-Exchange = Callable[[int, int, Tensor, Tensor], Tensor]
 Trace = Callable[[str, Tensor], None]
+
+
+class Turn(NamedTuple):
+    """What is coded at once: the latent `channels` of a slice at the positions of a `phase`; `number` counts from 0."""
+
+    number: int
+    channels: slice
+    phase: Phase
+
+    def of(self, y: Tensor) -> Tensor:
+        """Its part of latents (B, M, h, w)."""
+        return self.phase.of(y[:, self.channels])
+
+
+Exchange = Callable[[Turn, Tensor, Tensor], Tensor]
 
 
 class Decoded(NamedTuple):
@@ -125,10 +142,10 @@ class _Tiled:
 def walk(
     prior: Prior, z_hat: Tensor, conditions: Conditions, exchange: Exchange, trace: Trace | None = None
 ) -> Decoded:
-    """Runs the exact path; `exchange(channel0, phase, mean, level)` returns the symbols of a phase, whole numbers.
+    """Runs the exact path; `exchange(turn, mean, level)` returns the symbols of a turn, whole numbers.
 
-    `channel0` is the first latent channel of the slice; mean, level and symbols are phase planes (1, C, h, w/2) of
-    `clc.checkerboard`. `trace(name, values)` sees each intermediate result, for the self-test.
+    Mean, level and symbols (1, C, h, w/2) or (1, C, h/2, w/2) are at the positions of the turn's phase. `trace(name,
+    values)` sees each intermediate result, for the self-test.
     """
     trace = trace or _no_trace
     tiled = _Tiled(prior, (z_hat.shape[2] * GRAIN, z_hat.shape[3] * GRAIN), z_hat.dtype)
@@ -143,20 +160,23 @@ def walk(
     trace("a", context.a)
     y_hat = h.new_empty(len(h), sum(prior.slices), *h.shape[2:], dtype=z_hat.dtype)
     decoded: list[Tensor] = []
-    channel0 = 0
+    number = channel0 = 0
     for index, of_slice in enumerate(y_hat.split(prior.slices, dim=1)):
         if prior.asks_again_before(index):
             context = context._replace(a=tiled.matched(context, decoded))
         trace(f"a of slice {index}", context.a)
         base = tiled.slice_base(index, context, decoded)
+        channels, phases = slice(channel0, channel0 + of_slice.shape[1]), prior.phases(index)
         parts: list[Tensor] = []
-        for phase in range(PHASES):
-            mean, level = tiled.slice_parameters(index, phase, base, parts[0] if phase else None, context)
-            trace(f"slice {index} mean of phase {phase}", mean)
-            trace(f"slice {index} scale of phase {phase}", level)
-            parts.append(exchange(channel0, phase, mean, level) + mean)
-        decoded.append(of_slice.copy_(interleaved(*parts)))
-        channel0 += of_slice.shape[1]
+        for place, phase in enumerate(phases):
+            squares = tiled.slice_parameters(index, place, base, squares_known(phases, parts), context)
+            mean, level = (phase.within(plane) for plane in squares)
+            trace(f"slice {index} mean of phase {place}", mean)
+            trace(f"slice {index} scale of phase {place}", level)
+            parts.append(exchange(Turn(number, channels, phase), mean, level) + mean)
+            number += 1
+        decoded.append(of_slice.copy_(assembled(phases, parts)))
+        channel0 = channels.stop
     return Decoded(y_hat, context.a, own, latents_crc32(conditions.header, z_hat, y_hat))
 
 
@@ -188,18 +208,17 @@ def latents_crc32(header: bytes, z_hat: Tensor, y_hat: Tensor) -> int:
 
 def encode_latents(prior: Prior, table: CdfTable, analysed: Analysed, conditions: Conditions) -> tuple[bytes, Decoded]:
     """Returns the payload of a picture's latents and what a decoder will make of it."""
-    encoder = Encoder(table)
+    encoder, sets = Encoder(table), scale_sets(table, analysed.z.shape[1])
     z_hat = torch.round(analysed.z.double()).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
-    encoder.push(_integers(z_hat.flatten()), _z_tables(z_hat, conditions))
+    encoder.push(_integers(z_hat.flatten()), _z_tables(z_hat, sets, conditions))
     y = analysed.scaled_y.double()
 
-    def exchange(channel0: int, phase: int, mean: Tensor, level: Tensor) -> Tensor:
-        channels = slice(channel0, channel0 + mean.shape[1])
-        offset = of_phase(y[:, channels], phase).sub_(mean)
+    def exchange(turn: Turn, mean: Tensor, level: Tensor) -> Tensor:
+        offset = turn.of(y) - mean
         if analysed.worth is not None:
-            offset = thrifty_round(offset, level.to(offset.dtype), analysed.worth[:, channels])
+            offset = thrifty_round(offset, level.to(offset.dtype), analysed.worth[:, turn.channels])
         symbols = torch.round(offset).clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
-        encoder.push(_integers(symbols.flatten()), _integers(level.flatten()))
+        encoder.push(_integers(symbols.flatten()), _y_tables(turn, level, sets))
         return symbols
 
     decoded = walk(prior, z_hat, conditions, exchange)
@@ -214,9 +233,10 @@ def check_payload(
     The likeliest symbol of every table still costs something; which table a y symbol will use nobody knows yet.
     """
     hyper, rows, columns = shape
-    first = SCALE_LEVELS + (hyper if is_aligned else 0)
+    scales = SCALE_LEVELS * scale_sets(table, hyper)
+    first = scales + (hyper if is_aligned else 0)
     z_bits = float(table.least_bits[first : first + hyper].sum())
-    y_bits = float(table.least_bits[:SCALE_LEVELS].min()) * sum(prior.slices) * 16
+    y_bits = float(table.least_bits[:scales].min()) * sum(prior.slices) * 16
     check_capacity(payload_bytes, (z_bits + y_bits) * rows * columns)
 
 
@@ -230,15 +250,14 @@ def decode_latents(
 ) -> Decoded:
     """The inverse of `encode_latents`; `shape` is (Z, h/4, w/4). Raises what `clc.rangecoder.Decoder` raises."""
     hyper, rows, columns = shape
-    latents = sum(prior.slices)
+    latents, sets = sum(prior.slices), scale_sets(table, hyper)
     decoder = Decoder(table, payload, hyper * rows * columns + latents * rows * columns * 16)
     device = conditions.tokens_1NT.device
     like = torch.zeros(1, hyper, rows, columns, dtype=torch.float64)
-    z_hat = torch.from_numpy(decoder.pop(_z_tables(like, conditions)).astype(np.float64)).view_as(like).to(device)
+    z_hat = torch.from_numpy(decoder.pop(_z_tables(like, sets, conditions)).astype(np.float64)).view_as(like).to(device)
 
-    def exchange(channel0: int, phase: int, mean: Tensor, level: Tensor) -> Tensor:
-        del channel0, phase
-        values = decoder.pop(_integers(level.flatten())).astype(np.float64)
+    def exchange(turn: Turn, mean: Tensor, level: Tensor) -> Tensor:
+        values = decoder.pop(_y_tables(turn, level, sets)).astype(np.float64)
         return torch.from_numpy(values).view_as(mean).to(device)
 
     return walk(prior, z_hat, conditions, exchange, trace)
@@ -248,10 +267,20 @@ def _integers(values: Tensor) -> npt.NDArray[np.int32]:
     return values.cpu().numpy().astype(np.int32)
 
 
-def _z_tables(z_1Zhw: Tensor, conditions: Conditions) -> npt.NDArray[np.int32]:
-    """The table of each z symbol: channel c uses 64 + c, behind the 64 scales, or 64 + Z + c beside a reference."""
+def scale_sets(table: CdfTable, hyper: int) -> int:
+    """How many sets of tables for the scale levels stand before those of the `hyper` channels of z."""
+    return (table.n_tables - 2 * hyper) // SCALE_LEVELS
+
+
+def _y_tables(turn: Turn, level: Tensor, sets: int) -> npt.NDArray[np.int32]:
+    """The table of each symbol of a turn, by its scale level."""
+    return _integers(level.flatten()) + np.int32(SCALE_LEVELS * min(turn.number, sets - 1))
+
+
+def _z_tables(z_1Zhw: Tensor, sets: int, conditions: Conditions) -> npt.NDArray[np.int32]:
+    """The table of each z symbol: channel c uses the c-th behind the scales, or Z further on beside a reference."""
     channels, area = z_1Zhw.shape[1], z_1Zhw.shape[2] * z_1Zhw.shape[3]
-    first = SCALE_LEVELS + (channels if conditions.aligned is not None else 0)
+    first = SCALE_LEVELS * sets + (channels if conditions.aligned is not None else 0)
     return np.repeat(np.arange(first, first + channels, dtype=np.int32), area)
 
 

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc import tiling
-from clc.checkerboard import PHASES, interleaved, of_phase
+from clc.checkerboard import assembled, squares_known
 from clc.configuration import ModelConfig as ModelConfig
 from clc.entropy import QUALITY_TOP_Q6, Context, Prior
 from clc.exact import compand
@@ -194,17 +194,19 @@ class Model(nn.Module):
             context = self.prior.refreshed(index, context, decoded)
             base = self.prior.slice_base(index, context, decoded)
             parts: list[Tensor] = []
-            for phase in range(PHASES):
-                mean, level = self.prior.slice_parameters(index, phase, base, parts[0] if phase else None, context)
-                noise = None if coding.noise is None else of_phase(coding.noise[:, channels], phase)
+            phases = self.prior.phases(index)
+            for number, phase in enumerate(phases):
+                squares = self.prior.slice_parameters(index, number, base, squares_known(phases, parts), context)
+                mean, level = (phase.within(plane) for plane in squares)
+                noise = None if coding.noise is None else phase.of(coding.noise[:, channels])
                 if noise is not None and spread:
                     mean = mean + spread * noise.roll(1, dims=3) * sigma(level.detach())
-                offset = of_phase(y, phase) - mean
+                offset = phase.of(y) - mean
                 rounded = coding.quantise(offset, level, coding.worth[:, channels])
                 cost = gaussian_bits(rounded, level) if noise is None else trained_bits(offset, rounded, noise, level)
                 bits = bits + cost.sum(dim=(1, 2, 3))
                 parts.append(rounded + mean)
-            decoded.append(interleaved(*parts))
+            decoded.append(assembled(phases, parts))
             channel0 = channels.stop
         return torch.cat(decoded, dim=1), bits, context.a
 

@@ -23,7 +23,8 @@ CROPS_MS_SSIM = ((0.0, 192), (0.65, 256))
 class TrainingConfig:
     """One training run. The budget ends at `minutes` or `steps`, whichever is first; the schedule follows it.
 
-    `batch_px` are pixels a step and process. Raises `InputError` for values that no run can have.
+    `batch_px` are pixels a step and process; only parameters whose names begin with `only` are trained. Raises
+    `InputError` for values that no run can have.
     """
 
     minutes: float = 2.0
@@ -51,6 +52,7 @@ class TrainingConfig:
     workers: int = 0
     compile: bool = False
     bf16: bool = False
+    only: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)
 
     def __post_init__(self) -> None:

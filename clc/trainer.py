@@ -63,6 +63,7 @@ class Trainer:
             config, PairSampler(CropSampler(self.training), kept_pairs, config.real_share), ranks.rank
         )
         self.model = prepare(Model(config.model), config)
+        self._freeze_all_but(config.only)
         self.noise = torch.Generator(self.device)
         self.bank = make_bank(entries, config.model.references)
         self.step, self.batches, self.minutes, self.bad_steps = 0, 0, 0.0, 0
@@ -73,6 +74,14 @@ class Trainer:
         self.described_by: dict[str, Tensor] = {}
         self.described_at = torch.empty(0)
         self.optimiser = self._optimiser()
+
+    def _freeze_all_but(self, only: str) -> None:
+        """Leaves parameters whose names do not begin so out of the training."""
+        for name, parameter in self.model.named_parameters():
+            if not name.startswith(only):
+                parameter.requires_grad_(False)
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise InputError(f"no parameter of the model begins with {only!r}: nothing would be trained")
 
     def _optimiser(self) -> torch.optim.AdamW:
         """AdamW with one group for the linear paths, which move slower, and one for all else."""

@@ -28,7 +28,7 @@ from clc.checkpoint import read_model, read_weights, resume_checkpoint, write_mo
 from clc.configuration import ModelConfig
 from clc.data import PictureSet, random_patches, read_folders
 from clc.errors import ClcError, InputError
-from clc.growth import deepened
+from clc.growth import grown
 from clc.loop import SILENT, Observer, TrainingResult, run
 from clc.losses import MS_SSIM, OBJECTIVES
 from clc.model import Model
@@ -109,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("EIGHTH", "SIXTEENTH"),
         help="blocks of g_a and g_s at 1/8 and 1/16; beside --start, those that its model lacks start as nothing",
     )
+    parser.add_argument(
+        "--first-phases", type=int, choices=(2, 3), help="phases of the first slice; beside --start, 3 where it has 2"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--objective", choices=OBJECTIVES)
@@ -169,13 +172,12 @@ def _begun(model: ModelConfig, options: argparse.Namespace) -> tuple[ModelConfig
     if options.resume:
         return read_model(options.out), None
     found, start = _start(options.start) if options.start else (None, None)
-    model = found or model
-    if not options.blocks:
-        return model, start
-    blocks = options.blocks[0], options.blocks[1]
-    if start is not None:
-        return deepened(model, start, blocks)
-    return replace(model, narrow_blocks=blocks[0], wide_blocks=blocks[1]), None
+    model = wanted = found or model
+    if options.blocks:
+        wanted = replace(wanted, narrow_blocks=options.blocks[0], wide_blocks=options.blocks[1])
+    if options.first_phases:
+        wanted = replace(wanted, first_phases=options.first_phases)
+    return wanted, start if start is None or wanted == model else grown(model, start, wanted)
 
 
 def _start(path: Path) -> tuple[ModelConfig | None, dict[str, Tensor]]:

@@ -13,10 +13,19 @@ def test_every_symbol_within_reach_is_counted_once(shipped: Codec, photo: Pictur
     counts = count_symbols(shipped.bundle.model, [patch])
     latents = shipped.bundle.config.latents * (128 // 16) ** 2 * len(QUALITIES_Q6)
     assert 0.99 * latents < counts.sum() <= latents
-    assert counts.shape == (64, 2 * COUNTED + 1)
-    assert counts[0, COUNTED] > 0.9 * counts[0].sum()
-    spread = [np.abs(np.repeat(np.arange(-COUNTED, COUNTED + 1), row)).mean() for row in counts if row.sum() > 50]
+    assert counts.shape == (shipped.bundle.config.first_phases, 64, 2 * COUNTED + 1)
+    assert counts[-1, 0, COUNTED] > 0.9 * counts[-1, 0].sum()
+    spread = [np.abs(np.repeat(np.arange(-COUNTED, COUNTED + 1), row)).mean() for row in counts[-1] if row.sum() > 50]
     assert spread[-1] > spread[len(spread) // 2] > spread[0]
+
+
+def test_each_of_the_first_turns_has_counts_of_its_own(shipped: Codec, photo: Picture) -> None:
+    counts = count_symbols(shipped.bundle.model, [np.ascontiguousarray(photo[:128, :128])])
+    first, phases = shipped.bundle.config.slices[0], shipped.bundle.config.first_phases
+    share = [1 / 2] if phases == 2 else [1 / 4, 1 / 4]
+    for of_turn, part in zip(counts, share, strict=False):
+        expected = part * first * (128 // 16) ** 2 * len(QUALITIES_Q6)
+        assert 0.9 * expected < of_turn.sum() <= expected
 
 
 def test_of_many_pictures_as_many_are_counted_as_there_may_be(shipped: Codec) -> None:

@@ -1,4 +1,4 @@
-"""A deepened model computes what the shallower one computes, and its new blocks can learn."""
+"""A grown model computes what the smaller one computes, and what was added can learn."""
 
 from dataclasses import replace
 
@@ -8,7 +8,8 @@ import torch
 from clc.bundle import SHIPPED
 from clc.configuration import ModelConfig, tcm_config
 from clc.errors import InputError
-from clc.growth import deepened
+from clc.fusion import AlignedPixels
+from clc.growth import grown
 from clc.model import Model
 from clc.training import _begun, _parser
 from tests.conftest import SMALL
@@ -21,25 +22,58 @@ def _pass(model: Model) -> torch.Tensor:
     return torch.cat([result.x_hat.flatten(), result.y_bits])
 
 
+TWO_PHASES = replace(SMALL, first_phases=2)
+
+
 @pytest.fixture
 def small() -> Model:
     torch.manual_seed(2)
-    return Model(SMALL).eval()
+    return Model(TWO_PHASES).eval()
+
+
+def larger(model: Model, **changes: int) -> Model:
+    wanted = replace(model.config, **changes)
+    grew = Model(wanted)
+    grew.load_state_dict(grown(model.config, model.state_dict(), wanted))
+    return grew
 
 
 def test_a_deeper_model_starts_as_the_one_it_was_made_of(small: Model) -> None:
-    config, weights = deepened(small.config, small.state_dict(), (3, 5))
-    deeper = Model(config).eval()
-    deeper.load_state_dict(weights)
+    deeper = larger(small, narrow_blocks=3, wide_blocks=5).eval()
     torch.testing.assert_close(_pass(deeper), _pass(small))
-    assert (config.narrow_blocks, config.wide_blocks) == (3, 5)
     assert deeper.g_a.reach() == 7
 
 
+def test_a_model_of_three_phases_starts_as_that_of_two(small: Model) -> None:
+    model = larger(small, first_phases=3).eval()
+    torch.testing.assert_close(_pass(model), _pass(small))
+    assert len(model.prior.phases(0)) == 3
+    assert len(model.prior.phases(1)) == 2
+
+
+def test_beside_a_reference_it_does_too(small: Model) -> None:
+    model = larger(small, first_phases=3).eval()
+    generator = torch.Generator().manual_seed(4)
+    levels = torch.randint(0, 256, (1, 3, 64, 64), generator=generator).float()
+    aligned = AlignedPixels(levels, torch.ones(1, 1, 64, 64), torch.ones(1, 1, 1, 1))
+    x, quality = torch.rand(1, 3, 64, 64, generator=generator), torch.tensor([3000])
+    tokens, absent = torch.zeros(1, 0, SMALL.token), torch.zeros(1, dtype=torch.bool)
+    before, after = (one(one.g_a(x, aligned), quality, tokens, absent, aligned=aligned) for one in (small, model))
+    torch.testing.assert_close(after.x_hat, before.x_hat)
+    torch.testing.assert_close(after.y_bits, before.y_bits)
+
+
+def test_the_new_phase_gets_gradients(small: Model) -> None:
+    model = larger(small, first_phases=3)
+    _pass(model).square().sum().backward()
+    added = {name: p for name, p in model.named_parameters() if name not in small.state_dict()}
+    trained = [name for name, p in added.items() if p.grad is not None and p.grad.abs().max() > 0]
+    assert "prior.nets.0.corner_out.weight" in trained
+    assert {"prior.nets.0.hidden.2.weight", "prior.nets.0.mean.2.weight"} <= set(trained)
+
+
 def test_new_blocks_get_gradients(small: Model) -> None:
-    config, weights = deepened(small.config, small.state_dict(), (3, 4))
-    deeper = Model(config)
-    deeper.load_state_dict(weights)
+    deeper = larger(small, narrow_blocks=3, wide_blocks=4)
     _pass(deeper).square().sum().backward()
     added = {name: p for name, p in deeper.named_parameters() if name not in small.state_dict()}
     ends = [p.grad for name, p in added.items() if name.endswith((".leave.weight", ".narrow.weight"))]
@@ -50,30 +84,37 @@ def test_new_blocks_get_gradients(small: Model) -> None:
 @pytest.mark.parametrize("blocks", [(1, 3), (2, 2), (40, 3)])
 def test_blocks_cannot_be_taken_away_nor_be_too_many(small: Model, blocks: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="blocks"):
-        deepened(small.config, small.state_dict(), blocks)
+        larger(small, narrow_blocks=blocks[0], wide_blocks=blocks[1])
 
 
 def test_a_backbone_without_such_blocks_is_refused() -> None:
     with pytest.raises(InputError, match="tcm"):
-        deepened(tcm_config(), {}, (3, 4))
+        grown(tcm_config(), {}, replace(tcm_config(), narrow_blocks=3))
+
+
+def test_no_phase_can_be_taken_away_and_nothing_else_added(small: Model) -> None:
+    with pytest.raises(InputError, match="phases"):
+        larger(larger(small, first_phases=3), first_phases=2)
+    with pytest.raises(InputError, match="nothing else"):
+        larger(small, hyper=16)
 
 
 def test_weights_of_another_configuration_are_refused(small: Model) -> None:
     with pytest.raises(InputError, match="do not fit"):
-        deepened(replace(SMALL, wide_blocks=4), small.state_dict(), (3, 5))
+        grown(replace(TWO_PHASES, wide_blocks=4), small.state_dict(), replace(TWO_PHASES, wide_blocks=5))
 
 
 @pytest.mark.parametrize("start", [[], ["--start", str(SHIPPED)]])
 def test_a_run_is_of_as_many_blocks_as_are_asked_for_from_the_klt_or_from_a_bundle(start: list[str]) -> None:
-    options = _parser().parse_args(["--data", "x", "--out", "y", "--blocks", "3", "4", *start])
+    options = _parser().parse_args(["--data", "x", "--out", "y", "--blocks", "3", "4", "--first-phases", "3", *start])
     config, weights = _begun(ModelConfig(), options)
-    assert (config.narrow_blocks, config.wide_blocks) == (3, 4)
+    assert (config.narrow_blocks, config.wide_blocks, config.first_phases) == (3, 4, 3)
     assert (weights is not None) == bool(start)
     if weights is not None:
         assert set(weights) == set(Model(config).state_dict())
 
 
-def test_an_older_configuration_has_the_blocks_it_had() -> None:
+def test_an_older_configuration_has_the_blocks_and_phases_it_had() -> None:
     fields = ModelConfig().to_json()
-    del fields["narrow_blocks"], fields["wide_blocks"]
-    assert ModelConfig.from_json(fields) == ModelConfig()
+    del fields["narrow_blocks"], fields["wide_blocks"], fields["first_phases"]
+    assert ModelConfig.from_json(fields) == ModelConfig(first_phases=2)

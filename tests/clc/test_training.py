@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from clc.batches import BatchSource
 from clc.checkpoint import BEST, WEIGHTS, read_weights, save_checkpoint
@@ -82,6 +83,23 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
     resumed = train(CONFIG, data, entries, tmp_path / "parts", is_resumed=True)
     assert resumed.steps == whole.steps
     assert same(resumed.weights, whole.weights)
+
+
+def test_of_a_model_one_part_alone_can_be_trained_and_resumed(
+    data: PictureSet, entries: PictureSet, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    start, config = Model(SMALL).state_dict(), replace(CONFIG, only="prior.nets.")
+    trained = train(config, data, entries, tmp_path, start={name: value.clone() for name, value in start.items()})
+    last = load_file(tmp_path / WEIGHTS)
+    moved = {name for name, value in last.items() if not torch.equal(value, start[name])}
+    assert moved
+    assert all(name.startswith("prior.nets.") for name in moved)
+    assert trained.steps == 6
+    resumed = train(replace(config, steps=8), data, entries, tmp_path, is_resumed=True)
+    assert resumed.steps == 8
+    with pytest.raises(InputError, match="nothing would be trained"):
+        Trainer(replace(CONFIG, only="priors."), data, entries, tmp_path)
 
 
 def test_training_lowers_the_loss(data: PictureSet, entries: PictureSet, tmp_path: Path) -> None:

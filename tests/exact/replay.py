@@ -21,9 +21,8 @@ from torch import Tensor
 
 from clc import matching, tiling
 from clc.bitstream import parse
-from clc.checkerboard import of_phase
 from clc.codec import Codec
-from clc.latents import Conditions, walk
+from clc.latents import Conditions, Turn, walk
 from clc.selftest import replay
 
 FIXED_BITS = 20
@@ -91,9 +90,9 @@ def walk_digest(codec: Codec, inputs: Inputs, batch: int, memory_format: torch.m
         part = slice(first, first + batch)
         symbols = inputs.symbols[part]
 
-        def exchange(channel0: int, phase: int, mean: Tensor, level: Tensor, symbols: Tensor = symbols) -> Tensor:
-            del level
-            return of_phase(symbols[:, channel0 : channel0 + mean.shape[1]], phase)
+        def exchange(turn: Turn, mean: Tensor, level: Tensor, symbols: Tensor = symbols) -> Tensor:
+            del mean, level
+            return turn.of(symbols)
 
         def trace(name: str, values: Tensor, first: int = first) -> None:
             for i, picture in enumerate(values):

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from clc import tiling
-from clc.checkerboard import of_phase
 from clc.codec import Codec
 from clc.fusion import AlignedPixels
-from clc.latents import Conditions, walk
+from clc.latents import Conditions, Turn, walk
 
 Z_ROWS, Z_COLUMNS = 9, 7
 
@@ -28,9 +27,9 @@ def steps(codec: Codec, *, is_aligned: bool) -> dict[str, Tensor]:
     aligned = AlignedPixels(levels, inside, torch.ones(1, 1, 1, 1)) if is_aligned else None
     found: dict[str, Tensor] = {}
 
-    def exchange(channel0: int, phase: int, mean: Tensor, level: Tensor) -> Tensor:
-        del level
-        return of_phase(symbols[:, channel0 : channel0 + mean.shape[1]], phase)
+    def exchange(turn: Turn, mean: Tensor, level: Tensor) -> Tensor:
+        del mean, level
+        return turn.of(symbols)
 
     conditions = Conditions(2000, codec.bundle.entries.conditioning((0, 1)), b"", aligned)
     with torch.no_grad():
