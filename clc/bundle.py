@@ -42,9 +42,10 @@ from storage.atomic import write_bytes
 from storage.digest import canonical_json, sha256_bytes, sha256_file
 
 FORMAT = "clc-bundle"
-VERSION = 3
-READABLE = (2, 3)
-"""Version 2 is a bundle of 0.2: its model lacks the fields of `clc.configuration.BEFORE`, and means them."""
+VERSION = 4
+READABLE = (2, 3, 4)
+"""Bundles of 0.2 are version 2, of 0.3 to 0.6 version 3: what their models lack of the fields of
+`clc.configuration.BEFORE` is meant. Before version 4 there is one set of tables for all turns."""
 
 SHIPPED = Path(__file__).parent / "assets" / "shipped"
 PARTS = ("transforms", "prior", "tables", "dictionary")
@@ -159,7 +160,7 @@ def _parse_manifest(data: bytes, directory: Path) -> dict[str, Any]:
         if manifest["format"] != FORMAT or manifest["version"] not in READABLE:
             raise StorageError(
                 f"{directory} is {manifest['format']} version {manifest['version']}; this release reads "
-                f"{' and '.join(str(version) for version in READABLE)}"
+                f"{', '.join(str(version) for version in READABLE)}"
             )
         return dict(manifest)
     except (ValueError, KeyError, TypeError) as error:
