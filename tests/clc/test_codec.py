@@ -9,9 +9,12 @@ import torch
 import clc
 from clc.bitstream import pack, parse
 from clc.codec import Codec, stream_info
+from clc.entropy import SCALE_LEVELS
 from clc.errors import BitstreamError, DictionaryMismatch, InputError
+from clc.latents import scale_sets
 from clc.metrics import psnr_db
 from clc.model import rate_distortion_lambda
+from clc.rangecoder import CdfTable
 from tests.conftest import Picture
 
 
@@ -189,3 +192,16 @@ def test_a_reference_that_the_dictionary_lacks_is_refused(shipped: Codec, photo:
     stream = parse(shipped.encode(np.ascontiguousarray(photo[:64, :64])))
     with pytest.raises(DictionaryMismatch, match="entry 4095"):
         shipped.decode(pack(dataclasses.replace(stream, references=(4095,))))
+
+
+def test_a_bundle_with_one_set_of_tables_is_read_and_what_is_coded_first_costs_more(
+    shipped: Codec, photo: Picture
+) -> None:
+    table = shipped.bundle.table
+    further = SCALE_LEVELS * (scale_sets(table, shipped.bundle.config.hyper) - 1)
+    assert further > 0
+    last = CdfTable(table.cdf[further:], table.lengths[further:], table.offsets[further:])
+    former = Codec(dataclasses.replace(shipped.bundle, table=last))
+    streams = [codec.encode(photo, 30, "none") for codec in (shipped, former)]
+    assert np.array_equal(former.decode(streams[1]), shipped.decode(streams[0]))
+    assert len(streams[0]) < len(streams[1])
