@@ -36,6 +36,8 @@ from clc.validation import HeldOut
 logger = logging.getLogger(__name__)
 
 MAX_BAD_STEPS = 3
+HELD_OUT_SEED = 0
+"""Of the choice of held-out pictures: not the run's, so that legs with different seeds hold the same ones out."""
 FIGURES = ("loss", "bpp", "psnr_db", "z_bpp", "grad_norm")
 
 
@@ -56,7 +58,7 @@ class Trainer:
         self.device = torch.device(config.device)
         torch.manual_seed(config.seed)
         held_out = min(config.held_out, max(1, len(data) // 8))
-        self.training, apart = data.split(held_out, np.random.default_rng(config.seed))
+        self.training, apart = data.split(held_out, np.random.default_rng(HELD_OUT_SEED))
         kept_pairs, pairs_apart = split_pairs(pairs, set(apart.photos) - set(self.training.photos))
         self.held_out = HeldOut.of(apart, pairs_apart[: config.held_out], self.device)
         self.source = BatchSource(

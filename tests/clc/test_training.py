@@ -242,6 +242,15 @@ def test_no_photo_is_both_trained_on_and_held_out() -> None:
         assert len(apart) == 4
 
 
+def test_the_same_pictures_are_held_out_whatever_the_seed(
+    data: PictureSet, entries: PictureSet, tmp_path: Path
+) -> None:
+    trained_on = {
+        tuple(Trainer(replace(CONFIG, seed=seed), data, entries, tmp_path).training.photos) for seed in range(8)
+    }
+    assert len(trained_on) == 1
+
+
 def test_a_configuration_is_read_from_json_and_the_command_line_goes_before_it(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"steps": 7, "crops": [[0.0, 64]], "bf16": True, "model": SMALL.to_json()}))
