@@ -110,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
         help="blocks of g_a and g_s at 1/8 and 1/16; beside --start, those that its model lacks start as nothing",
     )
     parser.add_argument(
+        "--narrow", type=int, help="channels at 1/8; beside --start, those that its model lacks are new"
+    )
+    parser.add_argument(
         "--first-phases", type=int, choices=(2, 3), help="phases of the first slice; beside --start, 3 where it has 2"
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
@@ -175,6 +178,8 @@ def _begun(model: ModelConfig, options: argparse.Namespace) -> tuple[ModelConfig
     model = wanted = found or model
     if options.blocks:
         wanted = replace(wanted, narrow_blocks=options.blocks[0], wide_blocks=options.blocks[1])
+    if options.narrow:
+        wanted = replace(wanted, narrow=options.narrow)
     if options.first_phases:
         wanted = replace(wanted, first_phases=options.first_phases)
     return wanted, start if start is None or wanted == model else grown(model, start, wanted)

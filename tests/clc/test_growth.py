@@ -51,8 +51,14 @@ def test_a_model_of_three_phases_starts_as_that_of_two(small: Model) -> None:
     assert len(model.prior.phases(1)) == 2
 
 
-def test_beside_a_reference_it_does_too(small: Model) -> None:
-    model = larger(small, first_phases=3).eval()
+def test_a_wider_model_starts_as_the_one_it_was_made_of(small: Model) -> None:
+    wider = larger(small, narrow=SMALL.narrow + 8, narrow_blocks=SMALL.narrow_blocks + 1).eval()
+    torch.testing.assert_close(_pass(wider), _pass(small))
+
+
+@pytest.mark.parametrize("changes", [{"first_phases": 3}, {"narrow": SMALL.narrow + 8}])
+def test_beside_a_reference_it_does_too(small: Model, changes: dict[str, int]) -> None:
+    model = larger(small, **changes).eval()
     generator = torch.Generator().manual_seed(4)
     levels = torch.randint(0, 256, (1, 3, 64, 64), generator=generator).float()
     aligned = AlignedPixels(levels, torch.ones(1, 1, 64, 64), torch.ones(1, 1, 1, 1))
@@ -81,6 +87,19 @@ def test_new_blocks_get_gradients(small: Model) -> None:
     assert all(grad is not None and grad.abs().max() > 0 for grad in ends)
 
 
+def test_new_channels_get_gradients(small: Model) -> None:
+    wider = larger(small, narrow=SMALL.narrow + 8)
+    for _ in range(2):
+        _pass(wider).square().sum().backward()
+        with torch.no_grad():
+            for p in wider.parameters():
+                if p.grad is not None:
+                    p -= 1e-4 * p.grad.sign()
+    grad = dict(wider.named_parameters())["g_s.synthesis.expand.weight"].grad
+    assert grad is not None
+    assert grad[4 * SMALL.narrow :].abs().max() > 0
+
+
 @pytest.mark.parametrize("blocks", [(1, 3), (2, 2), (40, 3)])
 def test_blocks_cannot_be_taken_away_nor_be_too_many(small: Model, blocks: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="blocks"):
@@ -106,9 +125,11 @@ def test_weights_of_another_configuration_are_refused(small: Model) -> None:
 
 @pytest.mark.parametrize("start", [[], ["--start", str(SHIPPED)]])
 def test_a_run_is_of_as_many_blocks_as_are_asked_for_from_the_klt_or_from_a_bundle(start: list[str]) -> None:
-    options = _parser().parse_args(["--data", "x", "--out", "y", "--blocks", "3", "4", "--first-phases", "3", *start])
+    options = _parser().parse_args(
+        ["--data", "x", "--out", "y", "--blocks", "5", "7", "--narrow", "160", "--first-phases", "3", *start]
+    )
     config, weights = _begun(ModelConfig(), options)
-    assert (config.narrow_blocks, config.wide_blocks, config.first_phases) == (3, 4, 3)
+    assert (config.narrow_blocks, config.wide_blocks, config.narrow, config.first_phases) == (5, 7, 160, 3)
     assert (weights is not None) == bool(start)
     if weights is not None:
         assert set(weights) == set(Model(config).state_dict())
