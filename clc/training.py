@@ -178,7 +178,7 @@ def _begun(model: ModelConfig, options: argparse.Namespace) -> tuple[ModelConfig
     model = wanted = found or model
     if options.blocks:
         wanted = replace(wanted, narrow_blocks=options.blocks[0], wide_blocks=options.blocks[1])
-    if options.narrow:
+    if options.narrow is not None:
         wanted = replace(wanted, narrow=options.narrow)
     if options.first_phases:
         wanted = replace(wanted, first_phases=options.first_phases)
