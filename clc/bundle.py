@@ -42,7 +42,7 @@ from storage.atomic import write_bytes
 from storage.digest import canonical_json, sha256_bytes, sha256_file
 
 FORMAT = "clc-bundle"
-VERSION = 4
+VERSION = 5
 READABLE = (2, 3, 4)
 """Bundles of 0.2 are version 2, of 0.3 to 0.6 version 3: what their models lack of the fields of
 `clc.configuration.BEFORE` is meant. Before version 4 there is one set of tables for all turns."""

@@ -14,6 +14,10 @@ The first slice, before which nothing but z is known, may take the squares of ph
     2 1 2 1        have positions of phase 0 at their corners; phase 2 are all squares
     0 2 0 2        of the other colour
     2 1 2 1
+
+Or in five, `FIVE_PHASES`: phase 0 of these three is a board of its own, of every second row and column, and is coded
+in three such phases itself, so that a sixteenth of the positions is coded knowing z alone. h and w are then multiples
+of 4.
 """
 
 from __future__ import annotations
@@ -33,34 +37,55 @@ CORNER_ROWS, CORNER_COLUMNS = [0, 0, 2, 2], [0, 2, 0, 2]
 
 
 class Phase(NamedTuple):
-    """What is coded at once: the squares of a `colour`, 0 or 1; their even (0) or odd (1) `rows`, or None for both."""
+    """What is coded at once: the squares of a `colour`, 0 or 1; their even (0) or odd (1) `rows`, or None for both.
+
+    `is_coarse`: of the board of every second row and column.
+    """
 
     colour: int
     rows: int | None = None
+    is_coarse: bool = False
+
+    @property
+    def taps(self) -> str:
+        """Which of its neighbours it is told, and so the name of the layers that are."""
+        return ("far_" if self.is_coarse else "") + ("anchor" if self.colour else "corner")
+
+    @property
+    def reach(self) -> int:
+        """How many positions of the plane beyond its own it needs, in whole boards."""
+        return 4 if self.is_coarse else 1
+
+    def board(self, plane: Tensor) -> Tensor:
+        """The board of which it is a part: the plane (.., h, w) or its coarse one (.., h/2, w/2)."""
+        return plane[..., ::2, ::2] if self.is_coarse else plane
 
     def of(self, plane: Tensor) -> Tensor:
-        """Its positions of a plane: (.., h, w) -> (.., h or h/2, w/2)."""
-        return self.within(of_phase(plane, self.colour))
+        """Its positions of a plane (.., h, w), row by row."""
+        return self.within(of_phase(self.board(plane), self.colour))
 
     def within(self, squares: Tensor) -> Tensor:
-        """Its positions of the phase plane (.., h, w/2) of its colour."""
+        """Its positions of the squares of its colour, which are a phase plane of its board."""
         return squares if self.rows is None else _rows(squares)[self.rows]
 
 
 TWO_PHASES = (Phase(0), Phase(1))
 THREE_PHASES = (Phase(0, 0), Phase(0, 1), Phase(1))
+FIVE_PHASES = (*(phase._replace(is_coarse=True) for phase in THREE_PHASES), *THREE_PHASES[1:])
+PHASES = {2: TWO_PHASES, 3: THREE_PHASES, 5: FIVE_PHASES}
 
 
 def squares_known(phases: Sequence[Phase], parts: Sequence[Tensor]) -> Tensor | None:
-    """The squares of colour 0, a phase plane (.., h, w/2), from what the first of `phases` became; None from nothing.
+    """What the next of `phases` is told by `parts`, what the first of them became; None from nothing.
 
-    Rows that are not known yet are 0.
+    The squares of colour 0 on the board of the next phase, a phase plane. Rows that are not known yet are 0.
     """
-    return _squares(phases, parts) if parts else None
+    return _squares(*_on_one_board(phases, parts)) if parts else None
 
 
 def assembled(phases: Sequence[Phase], parts: Sequence[Tensor]) -> Tensor:
-    """The plane (.., h, w) of which `parts` are the `phases`, `TWO_PHASES` or `THREE_PHASES`."""
+    """The plane (.., h, w) of which `parts` are the `phases`, which are one of `PHASES`."""
+    phases, parts = _on_one_board(phases, parts)
     return interleaved(_squares(phases, parts[:-1]), parts[-1])
 
 
@@ -102,6 +127,14 @@ def cornered(first: Tensor) -> list[Tensor]:
         corners.append(_joined(F.pad(even, (1, 0))[..., :-1], odd))
         corners.append(_joined(even, F.pad(odd, (0, 1))[..., 1:]))
     return corners
+
+
+def _on_one_board(phases: Sequence[Phase], parts: Sequence[Tensor]) -> tuple[Sequence[Phase], Sequence[Tensor]]:
+    """The same with a coarse board that is known as one part."""
+    coarse = sum(phase.is_coarse for phase in phases)
+    if not coarse or len(parts) < coarse:
+        return phases, parts
+    return THREE_PHASES, [assembled(THREE_PHASES, parts[:coarse]), *parts[coarse:]]
 
 
 def _squares(phases: Sequence[Phase], parts: Sequence[Tensor]) -> Tensor:

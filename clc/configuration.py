@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from clc.checkerboard import PHASES
 from clc.errors import InputError
 from clc.limits import MAX_REFERENCES
 
@@ -19,7 +20,13 @@ WIDTHS = ("narrow", "wide", "hyper", "hyper_width", "features", "token", "refere
 MAX_WIDTH = 2048
 MAX_KNOTS = 101
 MAX_BLOCKS = 32
-BEFORE = {"first_phases": 2, "refresh_before": 0, "alignment_scales": 1, "residual_prediction": False}
+BEFORE = {
+    "first_phases": 2,
+    "context_blocks": 0,
+    "refresh_before": 0,
+    "alignment_scales": 1,
+    "residual_prediction": False,
+}
 """What JSON means that lacks these fields: models made before they existed."""
 
 
@@ -33,7 +40,8 @@ class ModelConfig:
 
     The switches, all as the shipped model has them by default: `conditioner` says what the latents are conditioned on;
     `matching` is CLM and `synthesis` CLS; `learned_tokens` counts the tokens beside those of references, 0 for none;
-    `first_phases` is 2 or 3, the phases of the first slice (`clc.checkerboard`);
+    `first_phases` is 2, 3 or 5, the phases of the first slice (`clc.checkerboard`); `context_blocks` counts the blocks
+    by which the features of a slice are refined before its phases;
     `refresh_before` is the slice before which CLM asks once more, knowing the slices decoded by then, 0 for never;
     `alignment_scales` is 1 or 2, the scales at which F_a works; `residual_prediction` adds the predicted error of
     rounding before g_s. Training only: `cache` conditions on stored latents of entries, `perturbation` is the
@@ -62,7 +70,8 @@ class ModelConfig:
     matching: bool = True
     synthesis: bool = True
     learned_tokens: int = 16
-    first_phases: int = 3
+    first_phases: int = 5
+    context_blocks: int = 2
     refresh_before: int = 2
     alignment_scales: int = 2
     residual_prediction: bool = True
@@ -92,8 +101,10 @@ class ModelConfig:
             raise InputError("perturbation is a probability, 0 to 1, and learned_tokens a count")
         if not 0.0 <= self.sampling <= 1.0 or self.alignment_scales not in (1, 2):
             raise InputError("sampling is a share of the scale, 0 to 1, and alignment_scales is 1 or 2")
-        if self.first_phases not in (2, 3):
-            raise InputError(f"first_phases is {self.first_phases}, but must be 2 or 3")
+        if self.first_phases not in PHASES:
+            raise InputError(f"first_phases is {self.first_phases}, but must be one of {', '.join(map(str, PHASES))}")
+        if not isinstance(self.context_blocks, int) or not 0 <= self.context_blocks <= MAX_BLOCKS:
+            raise InputError(f"context_blocks is a whole number from 0 to {MAX_BLOCKS}, not {self.context_blocks}")
         if not 0 <= self.refresh_before < len(self.slices):
             raise InputError(f"refresh_before is {self.refresh_before}, but must be one of the slices, or 0 for never")
 

@@ -21,9 +21,21 @@ from typing import NamedTuple, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.checkerboard import THREE_PHASES, TWO_PHASES, Phase, of_phase
+from clc.checkerboard import PHASES, TWO_PHASES, Phase, of_phase
 from clc.configuration import ModelConfig
-from clc.exact import MEAN_BITS, MEAN_LIMIT, GridConv2d, GridTable, activate, compand, mix, residual, share, snap
+from clc.exact import (
+    MEAN_BITS,
+    MEAN_LIMIT,
+    GridConv2d,
+    GridTable,
+    activate,
+    compand,
+    from_zero,
+    mix,
+    residual,
+    share,
+    snap,
+)
 from clc.fusion import AlignedLatents, Fusion, SliceFusion
 from clc.matching import Memory, make_conditioner
 
@@ -78,7 +90,7 @@ class HyperSynthesis(nn.Module):
 class SliceWidths(NamedTuple):
     """Channels of a slice's inputs: hyper and reference features, latents `before` it, its own, aligned features.
 
-    `is_synthesised`: the mean is that of CLS. `phases` are those of `clc.checkerboard`.
+    `is_synthesised`: the mean is that of CLS. `phases` are those of `clc.checkerboard`; `blocks` are `ContextBlock`s.
     """
 
     features: int
@@ -88,6 +100,7 @@ class SliceWidths(NamedTuple):
     aligned: int
     is_synthesised: bool
     phases: tuple[Phase, ...] = TWO_PHASES
+    blocks: int = 0
 
 
 class SliceBase(NamedTuple):
@@ -95,6 +108,21 @@ class SliceBase(NamedTuple):
 
     u: Tensor
     y_a: Tensor | None = None
+
+
+class ContextBlock(nn.Module):
+    """1x1 - activation - depthwise 3x3 - activation - 1x1, beside its input (B, C, h, w); starts as nothing."""
+
+    def __init__(self, width: int, *, is_exact: bool) -> None:
+        super().__init__()
+        self.is_exact = is_exact
+        self.enter = GridConv2d(width, width, is_exact=is_exact)
+        self.spatial = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
+        self.leave = from_zero(GridConv2d(width, width, is_exact=is_exact))
+
+    def forward(self, u: Tensor) -> Tensor:
+        """One block."""
+        return residual(u, self.leave(self.spatial.activated(self.enter.activated(u))), is_exact=self.is_exact)
 
 
 class SliceNet(nn.Module):
@@ -110,17 +138,16 @@ class SliceNet(nn.Module):
         self.phases = phases
         self.enter = GridConv2d(widths.features + widths.reference + widths.before, width, is_exact=is_exact)
         self.spatial = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
-        self.anchor_in = GridConv2d(channels, width // 2, 3, is_exact=is_exact)
-        self.anchor_out = GridConv2d(width // 2, width, is_exact=is_exact)
-        has_corners = phases[0].rows is not None
-        self.corner_in = GridConv2d(channels, width // 2, 3, is_exact=is_exact) if has_corners else None
-        self.corner_out = GridConv2d(width // 2, width, is_exact=is_exact) if has_corners else None
+        self.blocks = nn.Sequential(*(ContextBlock(width, is_exact=is_exact) for _ in range(widths.blocks)))
+        for phase in phases[1:]:
+            self.add_module(f"{phase.taps}_in", GridConv2d(channels, width // 2, 3, is_exact=is_exact))
+            self.add_module(f"{phase.taps}_out", GridConv2d(width // 2, width, is_exact=is_exact))
         self.hidden = nn.ModuleList(GridConv2d(width, width, is_exact=is_exact) for _ in phases)
         self.mean = nn.ModuleList(_mean_layer(width, channels, is_exact) for _ in phases)
         shapes = 2 * channels if widths.is_synthesised else channels
         self.shape = nn.ModuleList(GridConv2d(width, shapes, is_exact=is_exact) for _ in phases)
         self.aligned = _mean_layer(widths.reference, channels, is_exact) if widths.is_synthesised else None
-        self.fusion = SliceFusion(widths.before, channels, widths.aligned, width, len(phases), is_exact=is_exact)
+        self.fusion = SliceFusion(widths.before, channels, widths.aligned, width, phases, is_exact=is_exact)
 
     def base(self, context: Context, decoded: list[Tensor], r: Tensor | None, errors: list[Tensor]) -> SliceBase:
         """What both phases share; `errors` are y_hat - r of the slices before."""
@@ -129,48 +156,42 @@ class SliceNet(nn.Module):
             u = self.enter.activated(*known)
         else:
             u = activate(self.enter(*known) + self.fusion.base(context.own, r, errors), is_exact=self.is_exact)
-        u = residual(u, self.spatial.activated(u), is_exact=self.is_exact)
+        u = self.blocks(residual(u, self.spatial.activated(u), is_exact=self.is_exact))
         return SliceBase(u, None if self.aligned is None else self.aligned(context.a))
 
     def slice_parameters(
         self, context: Context, phase: int, base: SliceBase, r: Tensor | None, first: Tensor | None
     ) -> SliceParameters:
-        """Mean and scale level at all squares of the colour of a phase, those of other rows to be left out.
+        """Mean and scale level at all squares of a phase's colour, on its board, those of other rows to be left out.
 
         `first` (B, C, h, w/2) are the squares of colour 0 as far as the phases before made them known.
         """
-        is_exact, colour = self.is_exact, self.phases[phase].colour
-        u = of_phase(base.u, colour)
+        is_exact, of = self.is_exact, self.phases[phase]
+        u = of_phase(of.board(base.u), of.colour)
+        own = None if context.own is None else context.own.on_board(of)
+        r = None if r is None else of.board(r)
         if first is not None:
-            around = self._across(context, first, r) if colour else self._at_corners(context, first, r)
-            u = residual(u, around, is_exact=is_exact)
+            u = residual(u, self._around(of, first, own, r), is_exact=is_exact)
         u = cast("GridConv2d", self.hidden[phase]).activated(u)
         mean, scale = self.mean[phase](u), self.shape[phase](u)
         if base.y_a is not None:
             scale, blend = scale.chunk(2, dim=1)
             alpha = share(blend, 0.75, is_exact=is_exact)
-            mean = mix(of_phase(base.y_a, colour), mean, alpha, is_exact=is_exact)
-        if context.own is not None and r is not None:
-            mean = self.fusion.blend(context.own, colour, r, mean, self.fusion.trust_in_r(phase, u))
+            mean = mix(of_phase(of.board(base.y_a), of.colour), mean, alpha, is_exact=is_exact)
+        if own is not None and r is not None:
+            mean = self.fusion.blend(own, of.colour, r, mean, self.fusion.trust_in_r(phase, u))
         if is_exact:
             return SliceParameters(mean, (scale * 8.0).add_(24.5).floor_().clamp_(0.0, SCALE_LEVELS - 1.0))
         level = scale * 8.0 + 24.0
         inside = level.clamp(0.0, SCALE_LEVELS - 1.0)
         return SliceParameters(mean, level + (inside - level).detach())
 
-    def _across(self, context: Context, first: Tensor, r: Tensor | None) -> Tensor:
-        """What the squares of colour 0 say of those of colour 1."""
-        v = self.anchor_in.across(compand(first, is_exact=self.is_exact))
-        if context.own is not None and r is not None:
-            v = v + self.fusion.anchors(context.own, first - of_phase(r, 0))
-        return self.anchor_out(activate(v, is_exact=self.is_exact))
-
-    def _at_corners(self, context: Context, first: Tensor, r: Tensor | None) -> Tensor:
-        """What the even rows of the squares of colour 0 say of the odd ones."""
-        enter, leave = cast("GridConv2d", self.corner_in), cast("GridConv2d", self.corner_out)
-        v = enter.at_corners(compand(first, is_exact=self.is_exact))
-        if context.own is not None and r is not None:
-            v = v + self.fusion.corners(context.own, first - of_phase(r, 0))
+    def _around(self, phase: Phase, first: Tensor, own: AlignedLatents | None, r: Tensor | None) -> Tensor:
+        """What the squares of colour 0 say of those of colour 1, or their even rows of the odd ones."""
+        enter, leave = (cast("GridConv2d", getattr(self, f"{phase.taps}_{end}")) for end in ("in", "out"))
+        v = enter.from_squares(compand(first, is_exact=self.is_exact), phase.colour)
+        if own is not None and r is not None:
+            v = v + self.fusion.around(phase, own, first - of_phase(r, 0))
         return cast("Tensor", leave(activate(v, is_exact=self.is_exact)))
 
 
@@ -181,7 +202,8 @@ def _mean_layer(inputs: int, channels: int, is_exact: bool) -> GridConv2d:
 class Prior(nn.Module):
     """p(y_hat | z_hat, quality, references): hyper features, conditioner and one `SliceNet` for each slice.
 
-    The conditioner is called `matching`, as CLM was the first of them.
+    The conditioner is called `matching`, as CLM was the first of them. `base_reach` is how many latents beyond its own
+    `slice_base` sees.
     """
 
     def __init__(self, config: ModelConfig, *, is_exact: bool = False) -> None:
@@ -197,11 +219,13 @@ class Prior(nn.Module):
         is_synthesised = config.synthesis and conditioning > 0
         nets, before = [], 0
         for index, channels in enumerate(slices):
-            phases = THREE_PHASES if index == 0 and config.first_phases == 3 else TWO_PHASES
-            widths = SliceWidths(features, conditioning, before, channels, config.aligned, is_synthesised, phases)
+            phases = TWO_PHASES if index else PHASES[config.first_phases]
+            inputs = SliceWidths(features, conditioning, before, channels, config.aligned, is_synthesised)
+            widths = inputs._replace(phases=phases, blocks=config.context_blocks)
             nets.append(SliceNet(widths, config.context, is_exact=is_exact))
             before += channels
         self.nets = nn.ModuleList(nets)
+        self.base_reach = 1 + config.context_blocks
 
     def hyper_features(self, z_hat: Tensor, quality_q6_B: Tensor) -> Tensor:
         """z_hat (B, Z, h/4, w/4) and quality (int64 (B,), 64 units a quality step) -> h (B, C, h, w)."""

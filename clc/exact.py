@@ -147,6 +147,10 @@ class GridConv2d(nn.Module):
             return self._exactly(parts_BCHW, is_activated=True)
         return activate(self._in_float(parts_BCHW), is_exact=False)
 
+    def from_squares(self, squares_BChw: Tensor, colour: int) -> Tensor:
+        """What the squares of colour 0 say of those of `colour`: `across`, or `at_corners` for colour 0 itself."""
+        return self.across(squares_BChw) if colour else self.at_corners(squares_BChw)
+
     def across(self, first_BChw: Tensor) -> Tensor:
         """The 3x3 layer at phase 1 of a checkerboard of which phase 0 is known and phase 1 is 0 (`clc.checkerboard`).
 

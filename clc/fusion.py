@@ -17,7 +17,7 @@ from typing import NamedTuple, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.checkerboard import of_phase
+from clc.checkerboard import Phase, of_phase
 from clc.exact import MEAN_BITS, MEAN_LIMIT, GridConv2d, GridTable, compand, from_zero, mix, residual, share, snap
 from clc.gridfunctions import GridExp2
 
@@ -48,6 +48,10 @@ class AlignedLatents(NamedTuple):
     covered: Tensor
     features: Tensor
     present: Tensor
+
+    def on_board(self, phase: Phase) -> AlignedLatents:
+        """What the slices look at, on the board of a phase."""
+        return self._replace(r=phase.board(self.r), covered=phase.board(self.covered))
 
     def to_float(self) -> AlignedLatents:
         """In float32, for the transforms."""
@@ -93,13 +97,15 @@ class SliceFusion(nn.Module):
     `before` counts the channels of the slices before, whose errors of prediction by r say how far to trust it here.
     """
 
-    def __init__(self, before: int, channels: int, features: int, width: int, phases: int, *, is_exact: bool) -> None:
+    def __init__(
+        self, before: int, channels: int, features: int, width: int, phases: tuple[Phase, ...], *, is_exact: bool
+    ) -> None:
         super().__init__()
         self.is_exact = is_exact
         self.enter = from_zero(GridConv2d(features + channels + before, width, is_exact=is_exact))
-        self.anchor = from_zero(GridConv2d(channels, width // 2, 3, is_exact=is_exact))
-        self.corner = from_zero(GridConv2d(channels, width // 2, 3, is_exact=is_exact)) if phases > 2 else None
-        self.trust = nn.ModuleList(from_zero(GridConv2d(width, channels, is_exact=is_exact)) for _ in range(phases))
+        for phase in phases[1:]:
+            self.add_module(phase.taps, from_zero(GridConv2d(channels, width // 2, 3, is_exact=is_exact)))
+        self.trust = nn.ModuleList(from_zero(GridConv2d(width, channels, is_exact=is_exact)) for _ in phases)
 
     def base(self, own: AlignedLatents, r_i: Tensor, errors: list[Tensor]) -> Tensor:
         """The addend (B, width, h, w) to the slice's features; `errors` (y_hat - r) of the slices before."""
@@ -107,16 +113,10 @@ class SliceFusion(nn.Module):
         parts += [compand(error * own.covered, is_exact=self.is_exact) for error in errors]
         return self.enter(*parts) * own.present
 
-    def anchors(self, own: AlignedLatents, error: Tensor) -> Tensor:
-        """The addend (B, width / 2, h, w/2) for colour 1 from `error`, how r predicted colour 0; both phase planes."""
-        return self.anchor.across(self._seen(own, error)) * own.present
-
-    def corners(self, own: AlignedLatents, error: Tensor) -> Tensor:
-        """The same for the odd rows of colour 0 from its even ones."""
-        return cast("GridConv2d", self.corner).at_corners(self._seen(own, error)) * own.present
-
-    def _seen(self, own: AlignedLatents, error: Tensor) -> Tensor:
-        return compand(error * of_phase(own.covered, 0), is_exact=self.is_exact)
+    def around(self, phase: Phase, own: AlignedLatents, error: Tensor) -> Tensor:
+        """The addend (B, width / 2, h, w/2) for a phase from `error`, how r predicted colour 0; both phase planes."""
+        seen = compand(error * of_phase(own.covered, 0), is_exact=self.is_exact)
+        return cast("GridConv2d", getattr(self, phase.taps)).from_squares(seen, phase.colour) * own.present
 
     def trust_in_r(self, phase: int, features: Tensor) -> Tensor:
         """How far to follow r, 0 to 1, for each latent (B, C, h, w/2), from the features of the phase."""

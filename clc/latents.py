@@ -33,8 +33,8 @@ from clc.rangecoder import CdfTable, Decoder, Encoder, check_capacity
 from clc.tiling import GRAIN, Tile, in_tiles, tiles
 
 SYMBOL_LIMIT = 1 << 18
-HYPER_REACH, PRIOR_REACH, SLICE_REACH = 8, 4, 1
-"""How many latents beyond its own h_s sees, two of z; CLM and the aligned reference, for F_a at half scale; slices."""
+HYPER_REACH, PRIOR_REACH = 8, 4
+"""How many latents beyond its own h_s sees, two of z; CLM and the aligned reference, for F_a at half scale."""
 
 Trace = Callable[[str, Tensor], None]
 
@@ -119,17 +119,19 @@ class _Tiled:
             base = self.prior.slice_base(index, self._seen(tile, context), [tile.latents(y_hat) for y_hat in decoded])
             return tuple(plane for plane in base if plane is not None)
 
-        return SliceBase(*in_tiles(tiles(*self.size, SLICE_REACH), compute))
+        return SliceBase(*in_tiles(tiles(*self.size, self.prior.base_reach), compute))
 
     def slice_parameters(
         self, index: int, phase: int, base: SliceBase, first: Tensor | None, context: Context
     ) -> SliceParameters:
+        of = self.prior.phases(index)[phase]
+
         def compute(tile: Tile) -> tuple[Tensor, ...]:
             of_tile = SliceBase(*(tile.latents(plane).to(self.dtype) for plane in base if plane is not None))
-            known = None if first is None else tile.phase(first)
+            known = None if first is None else tile.squares(first, of)
             return self.prior.slice_parameters(index, phase, of_tile, known, self._seen(tile, context))
 
-        return SliceParameters(*in_tiles(tiles(*self.size, SLICE_REACH), compute))
+        return SliceParameters(*in_tiles(tiles(*self.size, of.reach), compute))
 
     def _seen(self, tile: Tile, context: Context) -> Context:
         own = context.own
@@ -144,8 +146,8 @@ def walk(
 ) -> Decoded:
     """Runs the exact path; `exchange(turn, mean, level)` returns the symbols of a turn, whole numbers.
 
-    Mean, level and symbols (1, C, h, w/2) or (1, C, h/2, w/2) are at the positions of the turn's phase. `trace(name,
-    values)` sees each intermediate result, for the self-test.
+    Mean, level and symbols (1, C, .., ..) are at the positions of the turn's phase. `trace(name, values)` sees each
+    intermediate result, for the self-test.
     """
     trace = trace or _no_trace
     tiled = _Tiled(prior, (z_hat.shape[2] * GRAIN, z_hat.shape[3] * GRAIN), z_hat.dtype)

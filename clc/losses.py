@@ -11,7 +11,7 @@ from clc.model import LAMBDA_LOW, TrainingPass, rate_distortion_lambda
 from clc.similarity import ms_ssim
 
 BALANCE = 0.35
-MSE, MS_SSIM = OBJECTIVES = ("mse", "ms-ssim")
+MSE, MS_SSIM, LATENTS = OBJECTIVES = ("mse", "ms-ssim", "latents")
 SMALLEST_CROP_PX = 192
 """The least multiple of 64 px that has five scales of MS-SSIM."""
 MS_SSIM_LAMBDA_LOW, MS_SSIM_LAMBDA_HIGH = 2.4, 220.0
@@ -33,11 +33,12 @@ def ms_ssim_lambda(quality: Tensor) -> Tensor:
 def rate_distortion_loss(result: TrainingPass, x: Tensor, quality_B: Tensor, objective: str = MSE) -> Loss:
     """bpp + lambda * distortion, mean over the batch, each picture weighted by (lambda / lambda_low)**-0.35.
 
-    The distortion is 255**2 * MSE, or 1 - MS-SSIM with its own lambda. Rate grows about like lambda**0.55, so that
-    unweighted the high qualities would own the gradient; BD-rate counts relative savings at all rates alike.
+    The distortion is 255**2 * MSE, of the latents alone for `LATENTS`; or 1 - MS-SSIM with its own lambda. Rate grows
+    about like lambda**0.55, so that unweighted the high qualities would own the gradient; BD-rate counts relative
+    savings at all rates alike.
     """
     bpp = (result.y_bits + result.z_bits) / (x.shape[-2] * x.shape[-1])
-    mse = (result.x_hat - x).square().mean(dim=(1, 2, 3))
+    mse = result.latent_mse if objective == LATENTS else (result.x_hat - x).square().mean(dim=(1, 2, 3))
     if objective == MS_SSIM:
         trade, lowest = ms_ssim_lambda(quality_B), MS_SSIM_LAMBDA_LOW
         distortion = 1.0 - ms_ssim(result.x_hat, x)

@@ -49,12 +49,16 @@ Picture = npt.NDArray[np.uint8]
 
 
 class TrainingPass(NamedTuple):
-    """`x_hat` (B, 3, H, W) unclamped; `y_bits` and `z_bits` (B,): estimated bits; `y_hat` in symbols."""
+    """`x_hat` (B, 3, H, W) unclamped; `y_bits` and `z_bits` (B,): estimated bits; `y_hat` in symbols.
+
+    A pass without g_s has an empty `x_hat`. `latent_mse` (B,): the squared error of a pixel, of 0..1, that g_s would make of y_hat if it were orthonormal.
+    """
 
     x_hat: Tensor
     y_bits: Tensor
     z_bits: Tensor
     y_hat: Tensor
+    latent_mse: Tensor
 
 
 def rate_distortion_lambda(quality: Tensor) -> Tensor:
@@ -140,8 +144,12 @@ class Model(nn.Module):
         aligned: AlignedPixels | None = None,
         quantise: Quantiser = thrifty_round,
         generator: torch.Generator | None = None,
+        is_synthesised: bool = True,
     ) -> TrainingPass:
-        """One training pass from y = g_a(x, aligned); `present_B` says which pictures may see their tokens."""
+        """One training pass from y = g_a(x, aligned); `present_B` says which pictures may see their tokens.
+
+        Without g_s (`is_synthesised`) there is no `x_hat`, and the pass takes half of the time.
+        """
         step = self.gains.step(quality_q6_B)
         scaled = y / step
         own = None if aligned is None else self.prior.fusion(aligned, 1.0 / step.detach())
@@ -157,10 +165,13 @@ class Model(nn.Module):
         noise = _noise_like(scaled, generator) if self.training else None
         coding = SliceCoding(self.worth(quality_q6_B, step), quantise, noise)
         y_hat, y_bits, a = self.walk_slices(scaled, context, coding)
+        latent_mse = (step * (y_hat - scaled)).square().mean(dim=(1, 2, 3)) * (y.shape[1] / (3 * STRIDE_Y**2))
+        if not is_synthesised:
+            return TrainingPass(y.new_empty(0), y_bits, z_bits.sum(dim=(1, 2, 3)), y_hat, latent_mse)
         view = None if aligned is None or own is None else AlignedView(aligned, own)
         with self._lowered(y):
             x_hat = self.g_s(y_hat, step, self.gains.modulation(quality_q6_B), a, view)
-        return TrainingPass(x_hat.float(), y_bits, z_bits.sum(dim=(1, 2, 3)), y_hat)
+        return TrainingPass(x_hat.float(), y_bits, z_bits.sum(dim=(1, 2, 3)), y_hat, latent_mse)
 
     def analysis(self, x: Tensor, aligned: AlignedPixels | None = None) -> Tensor:
         """y (B, M, h, w) of pictures (B, 3, H, W) in 0..1, for training: in `low_precision` where that is set."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from clc.checkerboard import Phase
 from clc.fusion import PATCH_PX, AlignedLatents, AlignedPixels
 from clc.transforms.interface import AlignedView, Analysis, Synthesis
 
@@ -59,10 +60,11 @@ class Tile(NamedTuple):
         """What of something at 1/64 of the resolution is computed, where the reach is a multiple of 4."""
         return self._of(x, lambda latent: latent // GRAIN)
 
-    def phase(self, x: Tensor) -> Tensor:
-        """What of a phase plane (`clc.checkerboard`) is computed."""
-        rows, columns = self
-        return x[..., rows.start : rows.stop, columns.start // 2 : columns.stop // 2]
+    def squares(self, x: Tensor, phase: Phase) -> Tensor:
+        """What of the squares of a colour on the board of a phase (`clc.checkerboard`) is computed."""
+        (top, _, _, bottom), (left, _, _, right) = self
+        grain = 2 if phase.is_coarse else 1
+        return x[..., top // grain : bottom // grain, left // (2 * grain) : right // (2 * grain)]
 
     def aligned_pixels(self, aligned: AlignedPixels) -> AlignedPixels:
         """What of warped references is seen."""

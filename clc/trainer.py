@@ -25,7 +25,7 @@ from clc.checkpoint import Best, forget_best
 from clc.data import CropSampler, PictureSet
 from clc.errors import ClcError, InputError
 from clc.klt import klt_basis, spread_hyper_latents, start_from_klt
-from clc.losses import rate_distortion_loss
+from clc.losses import LATENTS, MSE, rate_distortion_loss
 from clc.model import MIDDLE_QUALITY_Q6, Model
 from clc.pairs import Pair, PairSampler, split_pairs
 from clc.ranks import ALONE, Ranks
@@ -143,7 +143,10 @@ class Trainer:
         self.noise.manual_seed(noise_seed)
         y = self.model.analysis(x, aligned)
         tokens = self._tokens(y, photos)
-        result = self.model(y, quality, tokens, has_tokens, aligned=aligned, generator=self.noise)
+        is_synthesised = config.objective != LATENTS
+        result = self.model(
+            y, quality, tokens, has_tokens, aligned=aligned, generator=self.noise, is_synthesised=is_synthesised
+        )
         charged = min(1.0, 0.05 + self.step / max(1, self.hyper_warmup_steps))
         result = result._replace(z_bits=result.z_bits * charged)
         loss = rate_distortion_loss(result, x, quality / 64.0, config.objective)
@@ -203,7 +206,7 @@ class Trainer:
     def validate(self) -> dict[str, Any]:
         """The figures of `HeldOut.measure` for the averaged weights, which are kept if none before were as good."""
         with self.averaged() as model:
-            figures = self.held_out.measure(model, self.config.objective)
+            figures = self.held_out.measure(model, MSE if self.config.objective == LATENTS else self.config.objective)
         loss = figures["validation_loss"]
         if isinstance(loss, float) and math.isfinite(loss) and (self.best is None or loss <= self.best.loss):
             self.best = Best(self.step, loss, self.average_on_cpu())

@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clc.acceleration import flush_denormals
+from clc.checkerboard import PHASES
 from clc.checkpoint import read_model, read_weights, resume_checkpoint, write_model
 from clc.configuration import ModelConfig
 from clc.data import PictureSet, random_patches, read_folders
@@ -113,7 +114,10 @@ def _parser() -> argparse.ArgumentParser:
         "--narrow", type=int, help="channels at 1/8; beside --start, those that its model lacks are new"
     )
     parser.add_argument(
-        "--first-phases", type=int, choices=(2, 3), help="phases of the first slice; beside --start, 3 where it has 2"
+        "--first-phases", type=int, choices=PHASES, help="phases of the first slice; beside --start, as many or more"
+    )
+    parser.add_argument(
+        "--context-blocks", type=int, help="blocks of a slice of the prior; beside --start, new ones start as nothing"
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--learning-rate", type=float)
@@ -178,10 +182,9 @@ def _begun(model: ModelConfig, options: argparse.Namespace) -> tuple[ModelConfig
     model = wanted = found or model
     if options.blocks:
         wanted = replace(wanted, narrow_blocks=options.blocks[0], wide_blocks=options.blocks[1])
-    if options.narrow is not None:
-        wanted = replace(wanted, narrow=options.narrow)
-    if options.first_phases:
-        wanted = replace(wanted, first_phases=options.first_phases)
+    for name in ("narrow", "first_phases", "context_blocks"):
+        if getattr(options, name) is not None:
+            wanted = replace(wanted, **{name: getattr(options, name)})
     return wanted, start if start is None or wanted == model else grown(model, start, wanted)
 
 
