@@ -52,7 +52,7 @@ class ModelConfig:
     Raises `InputError` for a value out of range.
     """
 
-    slices: tuple[int, ...] = (16, 32, 64, 144)
+    slices: tuple[int, ...] = (16, 32, 64, 144, 64)
     narrow: int = 128
     wide: int = 192
     narrow_blocks: int = 2

@@ -139,7 +139,7 @@ class SliceNet(nn.Module):
         self.enter = GridConv2d(widths.features + widths.reference + widths.before, width, is_exact=is_exact)
         self.spatial = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
         self.blocks = nn.Sequential(*(ContextBlock(width, is_exact=is_exact) for _ in range(widths.blocks)))
-        for phase in phases[1:]:
+        for phase in reversed(phases[1:]):
             self.add_module(f"{phase.taps}_in", GridConv2d(channels, width // 2, 3, is_exact=is_exact))
             self.add_module(f"{phase.taps}_out", GridConv2d(width // 2, width, is_exact=is_exact))
         self.hidden = nn.ModuleList(GridConv2d(width, width, is_exact=is_exact) for _ in phases)

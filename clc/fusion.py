@@ -103,7 +103,7 @@ class SliceFusion(nn.Module):
         super().__init__()
         self.is_exact = is_exact
         self.enter = from_zero(GridConv2d(features + channels + before, width, is_exact=is_exact))
-        for phase in phases[1:]:
+        for phase in reversed(phases[1:]):
             self.add_module(phase.taps, from_zero(GridConv2d(channels, width // 2, 3, is_exact=is_exact)))
         self.trust = nn.ModuleList(from_zero(GridConv2d(width, channels, is_exact=is_exact)) for _ in phases)
 

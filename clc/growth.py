@@ -4,7 +4,10 @@ When a model of some size has learned what it can, further training buys nothing
 throws away what was paid for. A residual block whose last layers are zero is the identity, so blocks can be added
 behind those that there are, in the transforms and in the prior; channels at 1/8 can be added of which the others take
 nothing; and the first slice can be split into more phases, of which the new ones see nothing of those before. The
-larger model codes every picture as the smaller one did until it is trained. Called by `clc.training`.
+larger model codes every picture as the smaller one did until it is trained.
+
+Further latents, a slice behind the others, are another matter: they start as the linear transform of what the smaller
+model leaves (`clc.klt.start_new_latents`), and their prior knows nothing yet. Called by `clc.training`.
 """
 
 from __future__ import annotations
@@ -22,8 +25,13 @@ from clc.model import Model
 ENDS = (".leave.weight", ".leave.bias", ".narrow.weight", ".narrow.bias", "_out.weight", "_out.bias")
 """Layers that make what is added do nothing while they are zero."""
 
-GROWS = ("narrow_blocks", "wide_blocks", "narrow", "first_phases", "context_blocks")
+GROWS = ("narrow_blocks", "wide_blocks", "narrow", "first_phases", "context_blocks", "slices")
 """Fields of the configuration that may be larger."""
+
+NARROW_SCALE = -2.0
+"""Where the scale of new latents starts, an eighth of a scale level: two octaves of levels below the middle."""
+
+_HEADS = re.compile(r"prior\.nets\.\d+\.(?:mean\.\d+|shape\.\d+|aligned)\.weight")
 
 _OF_A_PHASE = re.compile(r"(prior\.nets\.0\.(?:hidden|mean|shape|fusion\.trust))\.(\d+)\.(weight|bias)")
 
@@ -31,8 +39,9 @@ _OF_A_PHASE = re.compile(r"(prior\.nets\.0\.(?:hidden|mean|shape|fusion\.trust))
 def grown(config: ModelConfig, weights: dict[str, Tensor], wanted: ModelConfig) -> dict[str, Tensor]:
     """Weights of the model `wanted` that compute what those of `config` compute.
 
-    It may have more blocks of depthconv and in the prior, more channels at 1/8, and more phases of the first slice.
-    Raises `InputError` for any other difference, and for weights that are not those of `config`.
+    It may have more blocks of depthconv and in the prior, more channels at 1/8, more phases of the first slice, and
+    further slices, of which g_s then sees nothing. Raises `InputError` for any other difference, and for weights that
+    are not those of `config`.
     """
     sizes, there = _sizes(wanted), _sizes(config)
     if (config.backbone != "depthconv" and sizes != there) or any(a < b for a, b in zip(sizes, there, strict=True)):
@@ -43,6 +52,8 @@ def grown(config: ModelConfig, weights: dict[str, Tensor], wanted: ModelConfig) 
     for name in ("first_phases", "context_blocks"):
         if getattr(wanted, name) < getattr(config, name):
             raise InputError(f"{name} of {getattr(config, name)} cannot be made {getattr(wanted, name)}")
+    if wanted.slices[: len(config.slices)] != config.slices:
+        raise InputError(f"slices of {config.slices} cannot be made {wanted.slices}: further ones come last")
     if replace(config, **{name: getattr(wanted, name) for name in GROWS}) != wanted:
         raise InputError(f"a model can grow by {', '.join(GROWS)}, by nothing else")
     with torch.device("meta"):
@@ -53,9 +64,11 @@ def grown(config: ModelConfig, weights: dict[str, Tensor], wanted: ModelConfig) 
     state = Model(wanted).state_dict()
     for name, fresh in state.items():
         if name in weights:
-            state[name] = _widened(weights[name], fresh)
-        elif name.endswith(ENDS):
+            state[name] = _widened(weights[name], fresh, _inputs(name, config), _inputs(name, wanted))
+        elif name.endswith(ENDS) or _HEADS.fullmatch(name):
             state[name] = torch.zeros_like(fresh)
+        elif match := re.fullmatch(r"prior\.nets\.(\d+)\.shape\.\d+\.bias", name):
+            fresh[: wanted.slices[int(match[1])]] = NARROW_SCALE
     return state
 
 
@@ -63,13 +76,33 @@ def _sizes(config: ModelConfig) -> tuple[int, int, int]:
     return config.narrow_blocks, config.wide_blocks, config.narrow
 
 
-def _widened(value: Tensor, fresh: Tensor) -> Tensor:
-    """`fresh` with `value` as its first rows: these take nothing of the inputs that are new."""
+def _inputs(name: str, config: ModelConfig) -> tuple[int, ...]:
+    """The parts of which the inputs of a layer consist, where latents are not all of them or the last."""
+    latents = config.latents
+    if name.endswith("enter_aligned.weight"):
+        return latents, latents, 1
+    if name in ("g_s.enter.weight", "g_s.synthesis.enter.weight"):
+        return latents, config.conditioning
+    return (latents, 1) if name == "prior.fusion.enter.weight" else ()
+
+
+def _widened(value: Tensor, fresh: Tensor, there: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
+    """`fresh` with `value` as its first rows: these take nothing of the inputs that are new.
+
+    What has no inputs is longer, and begins with `value`: steps and gains of latents.
+    """
     if value.shape == fresh.shape:
         return value
     wide = fresh.clone()
+    if value.ndim < 4:
+        wide[tuple(slice(0, size) for size in value.shape)] = value
+        return wide
     wide[: len(value)] = 0.0
-    wide[tuple(slice(0, size) for size in value.shape)] = value
+    start = 0
+    parts = torch.split(value, list(there), dim=1) if there else (value,)
+    for part, size in zip(parts, wanted or [fresh.shape[1]], strict=True):
+        wide[: len(value), start : start + part.shape[1]] = part
+        start += size
     return wide
 
 

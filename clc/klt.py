@@ -6,7 +6,7 @@ training that a randomly initialised transform needs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from clc.entropy import QUALITY_TOP_Q6
+from clc.errors import InputError
 from clc.exact import GridConv2d
 from clc.fusion import PATCH_PX, PIXEL_SCALE
 from clc.model import STRIDE_Z, Model
@@ -22,6 +23,7 @@ from clc.model import STRIDE_Z, Model
 # Trust in r is 0.25 times this plus 0.5, see `SliceFusion.trust_in_r`: none, at the very edge, where gradients pass.
 NO_TRUST = -2.0
 HYPER_SPREAD = 1.5
+NEW_LATENTS_CROPS = 600
 
 
 def klt_basis(
@@ -82,6 +84,50 @@ def follow_analysis(model: Model) -> None:
         klt.weight.copy_(linear.weight * (PIXEL_SCALE / 510.0))
         if linear.bias is not None:
             klt.bias.copy_(linear.bias)
+
+
+@torch.no_grad()
+def start_new_latents(
+    model: Model, pictures: Sequence[npt.NDArray[np.uint8]], first: int, generator: np.random.Generator
+) -> None:
+    """Makes the latents from number `first` on the linear transform of what the others leave out at quality 100.
+
+    Of pictures uint8 (H, W, 3): their synthesis is the KLT of x - g_s(g_a(x)), nothing rounded, their analysis the
+    linear guess at its components from x. For a model that `clc.growth` gave a further slice, with linear paths.
+    """
+    analysis, synthesis = model.g_a.linear_path(), model.g_s.linear_path()
+    if analysis is None or synthesis is None:
+        raise InputError("a backbone without linear paths has no place for new latents")
+    sides = 3 * PATCH_PX**2
+    left, cross, energy = (torch.zeros(sides, sides, dtype=torch.float64) for _ in range(3))
+    quality, absent = torch.tensor([QUALITY_TOP_Q6]), torch.zeros(1, dtype=torch.bool)
+    no_tokens = torch.zeros(1, 0, model.config.token)
+    for x in _crops(pictures, generator):
+        result = model(model.g_a(x), quality, no_tokens, absent, quantise=lambda offset, level, worth: offset)
+        patches = F.pixel_unshuffle(torch.cat([x - 0.5, x - result.x_hat]).double(), PATCH_PX).flatten(2)
+        energy += patches[0] @ patches[0].T
+        cross += patches[1] @ patches[0].T
+        left += patches[1] @ patches[1].T
+    count = analysis.weight.shape[0] - first
+    basis = torch.linalg.eigh(left)[1].flip(1)[:, :count]
+    floor = 1e-6 * energy.diagonal().mean() * torch.eye(sides, dtype=torch.float64)
+    rows = torch.linalg.solve(energy + floor, cross.T @ basis).T.float()
+    analysis.weight[first:] = rows[:, :, None, None]
+    synthesis.weight[:, first:] = basis.float()[:, :, None, None]
+    model.prior.fusion.klt.weight[first:] = rows[:, :, None, None] * (PIXEL_SCALE / 510.0)
+    for layer in (analysis, model.prior.fusion.klt):
+        if layer.bias is not None:
+            layer.bias[first:] = 0.0
+
+
+def _crops(pictures: Sequence[npt.NDArray[np.uint8]], generator: np.random.Generator) -> Iterator[torch.Tensor]:
+    """Some hundred crops (1, 3, 128, 128) in 0..1 of pictures that are large enough."""
+    crop = 2 * STRIDE_Z
+    large = [picture for picture in pictures if min(picture.shape[:2]) >= crop]
+    for picture in (large[i] for i in generator.choice(len(large), size=NEW_LATENTS_CROPS)):
+        top, left = (int(generator.integers(side - crop + 1)) for side in picture.shape[:2])
+        x = torch.from_numpy(picture[top : top + crop, left : left + crop].copy()).permute(2, 0, 1)[None]
+        yield x.float() / 255.0
 
 
 @torch.no_grad()

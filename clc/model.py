@@ -51,7 +51,8 @@ Picture = npt.NDArray[np.uint8]
 class TrainingPass(NamedTuple):
     """`x_hat` (B, 3, H, W) unclamped; `y_bits` and `z_bits` (B,): estimated bits; `y_hat` in symbols.
 
-    A pass without g_s has an empty `x_hat`. `latent_mse` (B,): the squared error of a pixel, of 0..1, that g_s would make of y_hat if it were orthonormal.
+    A pass without g_s has an empty `x_hat`. `latent_mse` (B,): the squared error of a pixel, of 0..1, that g_s would
+    make of y_hat if it were orthonormal.
     """
 
     x_hat: Tensor

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clc.configuration import ModelConfig
 from clc.errors import InputError
-from clc.losses import MS_SSIM, OBJECTIVES, SMALLEST_CROP_PX
+from clc.losses import LATENTS, MS_SSIM, OBJECTIVES, SMALLEST_CROP_PX
 
 CROPS = ((0.0, 128), (0.65, 256))
 ADAPTATION_RATE = 3e-4
@@ -64,6 +64,8 @@ class TrainingConfig:
             raise InputError(f"crops are multiples of 64 px, not {self.crops}")
         if self.objective == MS_SSIM and min(crop for _, crop in self.crops) < SMALLEST_CROP_PX:
             raise InputError(f"MS-SSIM needs crops of {SMALLEST_CROP_PX} px or more, not {self.crops}")
+        if self.objective == LATENTS and not self.only.startswith("prior."):
+            raise InputError('the objective "latents" is for the prior alone: set only to "prior."')
 
     def crop_px(self, progress: float) -> int:
         """Side of the crops at a share of the budget, 0..1."""

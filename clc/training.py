@@ -18,6 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -30,6 +31,7 @@ from clc.configuration import ModelConfig
 from clc.data import PictureSet, random_patches, read_folders
 from clc.errors import ClcError, InputError
 from clc.growth import grown
+from clc.klt import start_new_latents
 from clc.loop import SILENT, Observer, TrainingResult, run
 from clc.losses import MS_SSIM, OBJECTIVES
 from clc.model import Model
@@ -119,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--context-blocks", type=int, help="blocks of a slice of the prior; beside --start, new ones start as nothing"
     )
+    parser.add_argument("--slice", type=int, help="beside --start, latents to add as a further slice")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--objective", choices=OBJECTIVES)
@@ -150,6 +153,8 @@ def _run(config: TrainingConfig, options: argparse.Namespace, ranks: Ranks) -> N
     if options.shards is not None:
         check_limit(Model(config.model).state_dict(), options.shards)
     data = read_folders(options.data)
+    if start is not None and options.slice is not None:
+        start = _with_new_latents(config, start, data)
     entries = random_patches(data, options.entries, ENTRY_PX, config.seed)
     pairs = _pairs(options.overlapping)
     observer = SILENT
@@ -185,7 +190,17 @@ def _begun(model: ModelConfig, options: argparse.Namespace) -> tuple[ModelConfig
     for name in ("narrow", "first_phases", "context_blocks"):
         if getattr(options, name) is not None:
             wanted = replace(wanted, **{name: getattr(options, name)})
+    if options.slice is not None:
+        wanted = replace(wanted, slices=(*wanted.slices, options.slice))
     return wanted, start if start is None or wanted == model else grown(model, start, wanted)
+
+
+def _with_new_latents(config: TrainingConfig, start: dict[str, Tensor], data: PictureSet) -> dict[str, Tensor]:
+    """The weights with the last slice's latents as the transform of what the others leave of the pictures."""
+    model = Model(config.model).eval()
+    model.load_state_dict(start)
+    start_new_latents(model, data.pictures, sum(config.model.slices[:-1]), np.random.default_rng(config.seed))
+    return model.state_dict()
 
 
 def _start(path: Path) -> tuple[ModelConfig | None, dict[str, Tensor]]:

@@ -22,7 +22,7 @@ def test_every_symbol_within_reach_is_counted_once(shipped: Codec, photo: Pictur
 def test_each_of_the_first_turns_has_counts_of_its_own(shipped: Codec, photo: Picture) -> None:
     counts = count_symbols(shipped.bundle.model, [np.ascontiguousarray(photo[:128, :128])])
     first, phases = shipped.bundle.config.slices[0], shipped.bundle.config.first_phases
-    share = [1 / 2] if phases == 2 else [1 / 4, 1 / 4]
+    share = {2: [1 / 2], 3: [1 / 4, 1 / 4], 5: [1 / 16, 1 / 16, 1 / 8, 1 / 4]}[phases]
     for of_turn, part in zip(counts, share, strict=False):
         expected = part * first * (128 // 16) ** 2 * len(QUALITIES_Q6)
         assert 0.9 * expected < of_turn.sum() <= expected

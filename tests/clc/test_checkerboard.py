@@ -9,6 +9,7 @@ from clc.checkerboard import (
     CORNER_ROWS,
     CROSS_COLUMNS,
     CROSS_ROWS,
+    FIVE_PHASES,
     THREE_PHASES,
     TWO_PHASES,
     Phase,
@@ -43,9 +44,9 @@ def test_four_taps_are_the_convolution_of_phase_0_at_phase_1() -> None:
     assert torch.allclose(sum(F.conv2d(part, tap[..., None, None]) for tap, part in parts), whole)
 
 
-@pytest.mark.parametrize("phases", [TWO_PHASES, THREE_PHASES])
+@pytest.mark.parametrize("phases", [TWO_PHASES, THREE_PHASES, FIVE_PHASES])
 def test_phases_hold_each_position_once_and_make_the_plane_again(phases: tuple[Phase, ...]) -> None:
-    plane = torch.arange(1, 2 * 8 * 6 + 1).view(1, 2, 8, 6)
+    plane = torch.arange(1, 2 * 8 * 12 + 1).view(1, 2, 8, 12)
     parts = [phase.of(plane) for phase in phases]
     assert sorted(value for part in parts for value in part.flatten().tolist()) == plane.flatten().tolist()
     assert torch.equal(assembled(phases, parts), plane)
@@ -58,6 +59,17 @@ def test_of_the_first_rows_alone_the_others_are_not_known() -> None:
     known = squares_known(THREE_PHASES, [THREE_PHASES[0].of(plane)])
     assert torch.equal(known[..., 0::2, :], of_phase(plane, 0)[..., 0::2, :])
     assert not known[..., 1::2, :].any()
+
+
+def test_a_coarse_board_is_coded_as_a_plane_of_its_own_before_the_rest() -> None:
+    plane = torch.rand(1, 2, 8, 12)
+    parts = [phase.of(plane) for phase in FIVE_PHASES]
+    coarse = plane[..., ::2, ::2]
+    assert torch.equal(parts[0], THREE_PHASES[0].of(coarse))
+    for count in (1, 2):
+        known = squares_known(FIVE_PHASES, parts[:count])
+        assert torch.equal(known, squares_known(THREE_PHASES, [phase.of(coarse) for phase in THREE_PHASES[:count]]))
+    assert torch.equal(squares_known(FIVE_PHASES, parts[:3]), squares_known(THREE_PHASES, [coarse]))
 
 
 def test_the_corner_taps_are_those_of_the_convolution() -> None:

@@ -1,7 +1,9 @@
 """A grown model computes what the smaller one computes, and what was added can learn."""
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,9 +12,10 @@ from clc.configuration import ModelConfig, tcm_config
 from clc.errors import InputError
 from clc.fusion import AlignedPixels
 from clc.growth import grown
+from clc.klt import klt_basis, start_from_klt, start_new_latents
 from clc.model import Model
 from clc.training import _begun, _parser
-from tests.conftest import SMALL
+from tests.conftest import SMALL, Picture
 
 
 def _pass(model: Model) -> torch.Tensor:
@@ -22,7 +25,7 @@ def _pass(model: Model) -> torch.Tensor:
     return torch.cat([result.x_hat.flatten(), result.y_bits])
 
 
-TWO_PHASES = replace(SMALL, first_phases=2)
+TWO_PHASES = replace(SMALL, first_phases=2, context_blocks=0)
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def small() -> Model:
     return Model(TWO_PHASES).eval()
 
 
-def larger(model: Model, **changes: int) -> Model:
+def larger(model: Model, **changes: Any) -> Model:
     wanted = replace(model.config, **changes)
     grew = Model(wanted)
     grew.load_state_dict(grown(model.config, model.state_dict(), wanted))
@@ -44,11 +47,41 @@ def test_a_deeper_model_starts_as_the_one_it_was_made_of(small: Model) -> None:
     assert deeper.g_a.reach() == 7
 
 
-def test_a_model_of_three_phases_starts_as_that_of_two(small: Model) -> None:
-    model = larger(small, first_phases=3).eval()
-    torch.testing.assert_close(_pass(model), _pass(small))
-    assert len(model.prior.phases(0)) == 3
+@pytest.mark.parametrize("steps", [(3,), (5,), (3, 5)])
+def test_a_model_of_more_phases_starts_as_that_of_two(small: Model, steps: tuple[int, ...]) -> None:
+    model = small
+    for phases in steps:
+        model = larger(model, first_phases=phases)
+    torch.testing.assert_close(_pass(model.eval()), _pass(small))
+    assert len(model.prior.phases(0)) == steps[-1]
     assert len(model.prior.phases(1)) == 2
+
+
+def test_a_prior_of_more_blocks_starts_as_that_of_fewer(small: Model) -> None:
+    model = larger(small, context_blocks=2).eval()
+    torch.testing.assert_close(_pass(model), _pass(small))
+    assert (small.prior.base_reach, model.prior.base_reach) == (1, 3)
+
+
+def test_the_synthesis_sees_nothing_of_a_further_slice_and_all_else_is_as_before(small: Model) -> None:
+    model = larger(small, slices=(*SMALL.slices, 4)).eval()
+    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    tokens, absent, quality = torch.zeros(1, 0, SMALL.token), torch.zeros(1, dtype=torch.bool), torch.tensor([3000])
+    before, after = (one(one.g_a(x), quality, tokens, absent) for one in (small, model))
+    torch.testing.assert_close(after.x_hat, before.x_hat)
+    torch.testing.assert_close(after.y_hat[:, : SMALL.latents], before.y_hat)
+    torch.testing.assert_close(model.gains.log_step[:, -4:], Model(model.config).gains.log_step[:, -4:])
+
+
+def test_new_latents_carry_what_the_others_leave(small: Model, photo: Picture) -> None:
+    model = larger(small, slices=(*SMALL.slices, 32)).eval()
+    start_from_klt(small, klt_basis([photo], SMALL.latents, np.random.default_rng(0)))
+    model.load_state_dict(grown(small.config, small.state_dict(), model.config))
+    start_new_latents(model, [photo], SMALL.latents, np.random.default_rng(0))
+    x = torch.from_numpy(photo[:192, :192].copy()).permute(2, 0, 1)[None] / 255.0
+    tokens, absent, quality = torch.zeros(1, 0, SMALL.token), torch.zeros(1, dtype=torch.bool), torch.tensor([6400])
+    errors = [(one(one.g_a(x), quality, tokens, absent).x_hat - x).square().mean() for one in (small, model)]
+    assert errors[1] < 0.7 * errors[0]
 
 
 def test_a_wider_model_starts_as_the_one_it_was_made_of(small: Model) -> None:
@@ -56,7 +89,9 @@ def test_a_wider_model_starts_as_the_one_it_was_made_of(small: Model) -> None:
     torch.testing.assert_close(_pass(wider), _pass(small))
 
 
-@pytest.mark.parametrize("changes", [{"first_phases": 3}, {"narrow": SMALL.narrow + 8}])
+@pytest.mark.parametrize(
+    "changes", [{"first_phases": 3}, {"first_phases": 5, "context_blocks": 1}, {"narrow": SMALL.narrow + 8}]
+)
 def test_beside_a_reference_it_does_too(small: Model, changes: dict[str, int]) -> None:
     model = larger(small, **changes).eval()
     generator = torch.Generator().manual_seed(4)
@@ -114,6 +149,8 @@ def test_a_backbone_without_such_blocks_is_refused() -> None:
 def test_no_phase_can_be_taken_away_and_nothing_else_added(small: Model) -> None:
     with pytest.raises(InputError, match="phases"):
         larger(larger(small, first_phases=3), first_phases=2)
+    with pytest.raises(InputError, match="further ones come last"):
+        larger(small, slices=(4, *SMALL.slices))
     with pytest.raises(InputError, match="nothing else"):
         larger(small, hyper=16)
 
@@ -126,10 +163,10 @@ def test_weights_of_another_configuration_are_refused(small: Model) -> None:
 @pytest.mark.parametrize("start", [[], ["--start", str(SHIPPED)]])
 def test_a_run_is_of_as_many_blocks_as_are_asked_for_from_the_klt_or_from_a_bundle(start: list[str]) -> None:
     options = _parser().parse_args(
-        ["--data", "x", "--out", "y", "--blocks", "5", "7", "--narrow", "160", "--first-phases", "3", *start]
+        ["--data", "x", "--out", "y", "--blocks", "5", "7", "--narrow", "160", "--first-phases", "5", *start]
     )
     config, weights = _begun(ModelConfig(), options)
-    assert (config.narrow_blocks, config.wide_blocks, config.narrow, config.first_phases) == (5, 7, 160, 3)
+    assert (config.narrow_blocks, config.wide_blocks, config.narrow, config.first_phases) == (5, 7, 160, 5)
     assert (weights is not None) == bool(start)
     if weights is not None:
         assert set(weights) == set(Model(config).state_dict())
@@ -137,5 +174,5 @@ def test_a_run_is_of_as_many_blocks_as_are_asked_for_from_the_klt_or_from_a_bund
 
 def test_an_older_configuration_has_the_blocks_and_phases_it_had() -> None:
     fields = ModelConfig().to_json()
-    del fields["narrow_blocks"], fields["wide_blocks"], fields["first_phases"]
-    assert ModelConfig.from_json(fields) == ModelConfig(first_phases=2)
+    del fields["narrow_blocks"], fields["wide_blocks"], fields["first_phases"], fields["context_blocks"]
+    assert ModelConfig.from_json(fields) == ModelConfig(first_phases=2, context_blocks=0)

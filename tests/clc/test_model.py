@@ -30,23 +30,28 @@ FIRST_FIELDS = {
 }
 
 
-FIRST = ModelConfig(first_phases=2, refresh_before=0, alignment_scales=1, residual_prediction=False)
-CONFIGS = {"first": FIRST, "two phases": ModelConfig(first_phases=2), "default": ModelConfig()}
+THREE = ModelConfig(slices=(16, 32, 64, 144), first_phases=3, context_blocks=0)
+TWO = replace(THREE, first_phases=2)
+FIRST = replace(TWO, refresh_before=0, alignment_scales=1, residual_prediction=False)
+CONFIGS = {"first": FIRST, "two phases": TWO, "three phases": THREE, "default": ModelConfig()}
 # A trained model lies in files under these names and shapes: a change here makes them unreadable.
 STATE_SHA256 = {
     "first": "7549dcef1e186d7b8473644bc5ace6329bcd3d530e2b637df36ece88ca1cd224",
     "two phases": "0a23850e236198d64ae0d6cd3e3e433f66b06290e8f5c27e150b81e7025f043a",
-    "default": "8da02060e0f6bb33cd633aef766b4ffa1fe69fd1190767e5e178dab92b7e96a0",
+    "three phases": "8da02060e0f6bb33cd633aef766b4ffa1fe69fd1190767e5e178dab92b7e96a0",
+    "default": "725c511a6ec52ff3cd53c2dc8b5d9c229a597b611b9150724b60b81601d35913",
 }
-FRESH_SUM = {"first": 110548.09211821186, "two phases": 112928.40768080569, "default": 114813.38723771535}
+FRESH_SUM = {"first": 110548.09211821186, "two phases": 112928.40768080569, "three phases": 114813.38723771535, "default": 138222.0713707207}
 # Sums of y, x_hat, y_bits and z_bits, with and without an aligned reference, of the passes below.
 PASSES = {
     ("first", False): (-9.760385, 24745.6486, 42138.8887, 724.5172),
     ("first", True): (-6.208757, 24770.7345, 42296.8516, 725.1662),
     ("two phases", False): (-9.760385, 24761.2896, 42220.5586, 724.7267),
     ("two phases", True): (-6.208757, 24786.0212, 42390.2715, 724.3992),
-    ("default", False): (-9.760385, 24754.5714, 42197.4648, 724.8403),
-    ("default", True): (-6.208756, 24788.3840, 42378.8457, 724.3239),
+    ("three phases", False): (-9.760385, 24754.5714, 42197.4648, 724.8403),
+    ("three phases", True): (-6.208756, 24788.3840, 42378.8457, 724.3239),
+    ("default", False): (-92.879915, 25165.5356, 52669.2500, 725.2209),
+    ("default", True): (-100.425994, 25167.3889, 52850.3027, 725.6183),
 }
 
 
@@ -122,7 +127,9 @@ def test_an_unknown_field_is_refused() -> None:
         {"references": MAX_REFERENCES + 1},
         {"perturbation": 1.5},
         {"learned_tokens": -1},
-        {"refresh_before": 4},
+        {"refresh_before": 5},
+        {"first_phases": 4},
+        {"context_blocks": -1},
         {"alignment_scales": 3},
         {"sampling": -0.1},
     ],

@@ -102,6 +102,22 @@ def test_of_a_model_one_part_alone_can_be_trained_and_resumed(
         Trainer(replace(CONFIG, only="priors."), data, entries, tmp_path)
 
 
+def test_a_prior_is_trained_on_the_latents_alone(data: PictureSet, entries: PictureSet, tmp_path: Path) -> None:
+    config = replace(CONFIG, only="prior.", objective="latents", steps=40, learning_rate=2e-3)
+    trainer = Trainer(config, data, entries, tmp_path)
+    trainer.start_fresh()
+    before = trainer.validate()["validation_loss"]
+    start = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    lines = [trainer.train_step() for _ in range(40)]
+    assert trainer.validate()["validation_loss"] < before
+    assert all(np.isfinite(list(line.values())).all() for line in lines)
+    moved = {name for name, value in trainer.model.state_dict().items() if not torch.equal(value, start[name])}
+    assert moved
+    assert all(name.startswith("prior.") for name in moved)
+    with pytest.raises(InputError, match="for the prior alone"):
+        replace(CONFIG, objective="latents")
+
+
 def test_training_lowers_the_loss(data: PictureSet, entries: PictureSet, tmp_path: Path) -> None:
     trainer = Trainer(replace(CONFIG, steps=60, learning_rate=2e-3), data, entries, tmp_path)
     trainer.start_fresh()
