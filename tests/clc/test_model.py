@@ -41,7 +41,12 @@ STATE_SHA256 = {
     "three phases": "8da02060e0f6bb33cd633aef766b4ffa1fe69fd1190767e5e178dab92b7e96a0",
     "default": "725c511a6ec52ff3cd53c2dc8b5d9c229a597b611b9150724b60b81601d35913",
 }
-FRESH_SUM = {"first": 110548.09211821186, "two phases": 112928.40768080569, "three phases": 114813.38723771535, "default": 138222.0713707207}
+FRESH_SUM = {
+    "first": 110548.09211821186,
+    "two phases": 112928.40768080569,
+    "three phases": 114813.38723771535,
+    "default": 138222.0713707207,
+}
 # Sums of y, x_hat, y_bits and z_bits, with and without an aligned reference, of the passes below.
 PASSES = {
     ("first", False): (-9.760385, 24745.6486, 42138.8887, 724.5172),
