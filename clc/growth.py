@@ -29,10 +29,10 @@ GROWS = ("narrow_blocks", "wide_blocks", "narrow", "first_phases", "context_bloc
 """Fields of the configuration that may be larger."""
 
 NARROW_SCALE = -2.0
-"""Where the scale of new latents starts, an eighth of a scale level: two octaves of levels below the middle."""
+"""Where the scales of new latents start: at scale level 8, where nearly all symbols are 0."""
 
 _HEADS = re.compile(r"prior\.nets\.\d+\.(?:mean\.\d+|shape\.\d+|aligned)\.weight")
-
+_SCALES = re.compile(r"prior\.nets\.(\d+)\.shape\.\d+\.bias")
 _OF_A_PHASE = re.compile(r"(prior\.nets\.0\.(?:hidden|mean|shape|fusion\.trust))\.(\d+)\.(weight|bias)")
 
 
@@ -67,7 +67,7 @@ def grown(config: ModelConfig, weights: dict[str, Tensor], wanted: ModelConfig) 
             state[name] = _widened(weights[name], fresh, _inputs(name, config), _inputs(name, wanted))
         elif name.endswith(ENDS) or _HEADS.fullmatch(name):
             state[name] = torch.zeros_like(fresh)
-        elif match := re.fullmatch(r"prior\.nets\.(\d+)\.shape\.\d+\.bias", name):
+        elif match := _SCALES.fullmatch(name):
             fresh[: wanted.slices[int(match[1])]] = NARROW_SCALE
     return state
 
