@@ -43,7 +43,7 @@ from storage.digest import canonical_json, sha256_bytes, sha256_file
 
 FORMAT = "clc-bundle"
 VERSION = 5
-READABLE = (2, 3, 4)
+READABLE = (2, 3, 4, 5)
 """Bundles of 0.2 are version 2, of 0.3 to 0.6 version 3, of 0.7 and 0.8 version 4: what their models lack of the fields
 of `clc.configuration.BEFORE` is meant. Before version 4 there is one set of tables for all turns."""
 
