@@ -207,7 +207,7 @@ def test_without_synthesis_the_mean_is_mu_h_and_with_it_a_blend_with_y_a() -> No
     assert plain.slice_base(0, context, []).y_a is None
     assert torch.equal(plain.slice_base(0, context, []).u, base.u)
     mean, level = plain.slice_parameters(0, 0, base._replace(y_a=None), None, context)
-    features = plain.nets[0].hidden[0](of_phase(base.u, 0))
+    features = plain.nets[0].hidden[0](of_phase(plain.phases(0)[0].board(base.u), 0))
     assert torch.equal(mean, plain.nets[0].mean[0](torch.maximum(features, features / 8)))
     with_y_a = blended.slice_parameters(0, 0, base, None, context)
     assert torch.equal(with_y_a.scale, level)
