@@ -22,7 +22,7 @@ import torch
 from clc.alignment import Alignment, without_brightness
 from clc.bitstream import MAX_QUALITY_Q6, PROFILE, Stream, pack, parse
 from clc.bundle import Bundle
-from clc.effort import DEFAULT_EFFORT, Effort, Target, effort_of, refine
+from clc.effort import DEFAULT_EFFORT, UNREFINED, Effort, Target, effort_of, refine
 from clc.errors import DecodeMismatch, DictionaryMismatch, InputError
 from clc.features import CodecBackbone
 from clc.fusion import AlignedPixels
@@ -173,13 +173,21 @@ class Codec:
             cost=lambda attempt: self.cost(image_HW3, attempt),
             pixels=image_HW3.shape[0] * image_HW3.shape[1],
         )
-        best = cheapest(self._selector.propose(image_HW3, *search, level), judge)
-        if level.steps:
-            refined = self.encode_with(image_HW3, quality_q6, _choice_of(best), level.steps)
-            best = min(best, refined, key=judge.cost)
+        choices = self._selector.propose(image_HW3, *search, level)
+        if len(choices) == 1 and _is_trusted(level):
+            best = self.encode_with(image_HW3, quality_q6, choices[0], level)
+        else:
+            best = self._refined(image_HW3, cheapest(choices, judge), judge, level)
         stream = parse(best.data)
         self._decode_latents(stream, conditions=best.conditions if stream == best.stream else None)
         return best.data
+
+    def _refined(self, image_HW3: Picture, best: Attempt, judge: Judge[Attempt], level: Effort) -> Attempt:
+        """The best attempt with its latents refined; after more than one step, only where that costs less."""
+        if not level.down:
+            return best
+        refined = self.encode_with(image_HW3, best.stream.quality_q6, _choice_of(best), level)
+        return refined if _is_trusted(level) else min(best, refined, key=judge.cost)
 
     @torch.no_grad()
     def cost(self, image_HW3: Picture, attempt: Attempt) -> float:
@@ -189,8 +197,11 @@ class Codec:
         return attempt.bpp + trade * float(np.square(error).mean())
 
     @torch.no_grad()
-    def encode_with(self, image_HW3: Picture, quality_q6: int, choice: Choice, refine_steps: int = 0) -> Attempt:
-        """Codes a picture with given references and alignments at a quality of 0..6400; see `encode`."""
+    def encode_with(self, image_HW3: Picture, quality_q6: int, choice: Choice, level: Effort = UNREFINED) -> Attempt:
+        """Codes a picture with given references and alignments at a quality of 0..6400; see `encode`.
+
+        Of `level` only the refinement is used.
+        """
         stream = Stream(
             profile=PROFILE,
             width=image_HW3.shape[1],
@@ -204,18 +215,17 @@ class Codec:
         )
         conditions = self._conditions(stream)
         y = self._analysed(image_HW3, conditions.aligned)
-        if refine_steps:
-            x = padded(torch.from_numpy(image_HW3.copy()).to(self.device)) / 255.0
-            target = Target(x, quality_q6, conditions.tokens_1NT.float(), conditions.aligned)
-            y = refine(self._model, y, target, refine_steps)
         quality = torch.tensor([quality_q6], device=self.device)
         step = self._model.gains.step(quality)
-        scaled = y / step
         own = aligned_latents(self._prior, conditions)
-        z = self._model.h_a(scaled, None if own is None else own.to_float())
-        # Refined latents have weighed every symbol already.
-        worth = None if refine_steps else self._model.worth(quality, step)
-        analysed = Analysed(scaled, z, worth)
+        z = self._model.h_a(y / step, None if own is None else own.to_float())
+        if level.down:
+            x = padded(torch.from_numpy(image_HW3.copy()).to(self.device)) / 255.0
+            y = refine(
+                self._model, y, Target(x, quality_q6, z, conditions.tokens_1NT.float(), conditions.aligned), level
+            )
+        worth = None if level.annealed else self._model.worth(quality, step)
+        analysed = Analysed(y / step, z, worth)
         payload, decoded = encode_latents(self._prior, self.bundle.table, analysed, conditions)
         stream = replace(stream, latents_crc32=decoded.crc32, payload=payload)
         return Attempt(stream, pack(stream), conditions, decoded)
@@ -344,6 +354,11 @@ def stream_info(data: bytes) -> StreamInfo:
 
 def _choice_of(attempt: Attempt) -> Choice:
     return Choice(attempt.stream.references, attempt.stream.alignments)
+
+
+def _is_trusted(level: Effort) -> bool:
+    """Whether the refinement is a single step down, which is small: it is taken unseen, in the time that it saves."""
+    return level.down == 1 and not level.annealed
 
 
 def _checked(image_HW3: Picture) -> Picture:

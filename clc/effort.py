@@ -1,20 +1,25 @@
 """How long the encoder may search: effort 0 to 9. A decoder never needs to know.
 
-    level    key pictures tried    of these aligned at once    steps of refinement
-    0        none, nor tokens      -                           -
-    1, 2     2, 4                  1                           -
-    3, 4     8, 12                 2                           -
-    5        16 (the default)      3                           -
-    6 to 9   16                    3                           100, 200, 400, 1000
+    level    key pictures tried    of these aligned at once    steps down    annealed steps
+    0        none, nor tokens      -                           -             -
+    1, 2     2, 4                  1                           -             -
+    3, 4     8, 12                 2                           -             -
+    5        16 (the default)      3                           1             -
+    6        16                    3                           4             -
+    7 to 9   16                    3                           4             200, 400, 1000
 
 Refinement moves the latents of this one picture against the frozen decoder, by the gradient of rate + lambda *
-distortion (Campos et al., "Content adaptive optimization for neural image compression", CVPRW 2019). It works on tiles,
-so that memory is bounded and the time linear in the pixels. What each level buys and costs stands in the README.
+distortion (Campos et al., "Content adaptive optimization for neural image compression", CVPRW 2019), in two ways. Steps
+down take the gradient of the very symbols that would be coded, straight through the rounding, and a share of Newton's
+step for the distortion: few of them do most of it (`docs/adr/010-refinement-in-a-few-steps.md`). Annealed ones (Yang,
+Bamler and Mandt, "Improving inference for neural image compression", NeurIPS 2020) go on from there, slowly. It works
+on tiles, so that memory is bounded and the time linear in the pixels. What each level buys stands in the README.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from types import EllipsisType
 from typing import NamedTuple
 
 import torch
@@ -23,11 +28,13 @@ from torch import Tensor
 from clc.errors import InputError
 from clc.fusion import PATCH_PX, AlignedPixels
 from clc.losses import rate_distortion_loss
-from clc.model import Model
+from clc.model import STRIDE_Z, Model, TrainingPass, rate_distortion_lambda
 from clc.quantisation import Quantiser, thrifty_round
 
 DEFAULT_EFFORT = 5
 TILE_PX = 512
+STEP_DOWN = 0.08
+"""The first step down, as a share of Newton's."""
 STEP_SIZE = 0.01
 HOT, COLD = 0.5, 0.05
 
@@ -37,22 +44,24 @@ class Effort(NamedTuple):
 
     registered: int
     aligned: int
-    steps: int
+    down: int = 0
+    annealed: int = 0
 
 
 _LEVELS = (
-    Effort(0, 0, 0),
-    Effort(2, 1, 0),
-    Effort(4, 1, 0),
-    Effort(8, 2, 0),
-    Effort(12, 2, 0),
-    Effort(16, 3, 0),
-    Effort(16, 3, 100),
-    Effort(16, 3, 200),
-    Effort(16, 3, 400),
-    Effort(16, 3, 1000),
+    Effort(0, 0),
+    Effort(2, 1),
+    Effort(4, 1),
+    Effort(8, 2),
+    Effort(12, 2),
+    Effort(16, 3, 1),
+    Effort(16, 3, 4),
+    Effort(16, 3, 4, 200),
+    Effort(16, 3, 4, 400),
+    Effort(16, 3, 4, 1000),
 )
 DEFAULT = _LEVELS[DEFAULT_EFFORT]
+UNREFINED = DEFAULT._replace(down=0)
 
 
 def effort_of(level: int) -> Effort:
@@ -63,60 +72,87 @@ def effort_of(level: int) -> Effort:
 
 
 class Target(NamedTuple):
-    """What a refinement aims at: `x` (1, 3, H, W) in 0..1, padded as `clc.model.padded` does, and how it is coded."""
+    """What a refinement aims at: `x` (1, 3, H, W) in 0..1, padded as `clc.model.padded` does, and how it is coded.
+
+    `z` (1, Z, h/4, w/4) are the hyper-latents, which stay as they are.
+    """
 
     x: Tensor
     quality_q6: int
+    z: Tensor
     tokens_1NT: Tensor
     aligned: AlignedPixels | None
 
 
 @torch.enable_grad()
-def refine(model: Model, y: Tensor, target: Target, steps: int) -> Tensor:
-    """Latents (1, M, h, w) near `y` that cost less rate + lambda * distortion, after `steps` of Adam on each tile."""
+def refine(model: Model, y: Tensor, target: Target, effort: Effort) -> Tensor:
+    """Latents (1, M, h, w) near `y` that cost less rate + lambda * distortion, found tile by tile.
+
+    Annealed ones are what their symbols stand for: to be rounded to the nearest, all else has been weighed.
+    """
     refined = y.clone()
     for top in range(0, target.x.shape[2], TILE_PX):
         for left in range(0, target.x.shape[3], TILE_PX):
             tile = (..., slice(top, top + TILE_PX), slice(left, left + TILE_PX))
-            latents = (..., _at_sixteenth(tile[1]), _at_sixteenth(tile[2]))
+            latents = _at(tile, PATCH_PX)
             aligned = target.aligned
             if aligned is not None:
                 aligned = AlignedPixels(aligned.levels[tile], aligned.inside[tile], aligned.present)
-            part = target._replace(x=target.x[tile], aligned=aligned)
-            refined[latents] = _refine_tile(model, y[latents], part, steps)
+            part = target._replace(x=target.x[tile], z=target.z[_at(tile, STRIDE_Z)], aligned=aligned)
+            moved = _stepped_down(model, y[latents], part, effort.down)
+            refined[latents] = _annealed(model, moved, part, effort.annealed) if effort.annealed else moved
     return refined
 
 
-def _at_sixteenth(pixels: slice) -> slice:
-    return slice(pixels.start // PATCH_PX, pixels.stop // PATCH_PX)
+def _at(tile: tuple[EllipsisType, slice, slice], stride_px: int) -> tuple[EllipsisType, slice, slice]:
+    rows, columns = (slice(side.start // stride_px, side.stop // stride_px) for side in tile[1:])
+    return ..., rows, columns
 
 
-def _refine_tile(model: Model, y: Tensor, target: Target, steps: int) -> Tensor:
-    quality = torch.tensor([target.quality_q6], device=y.device)
-    step = model.gains.step(quality)
+def _stepped_down(model: Model, y: Tensor, target: Target, steps: int) -> Tensor:
+    # A latent's error is a pixel's where g_s is orthonormal, so that the second derivative is the same for all.
+    newton = target.x.numel() / (2.0 * _trade(target))
+    for index in range(steps):
+        y = y.detach().requires_grad_(True)
+        cost, _ = _coded(model, y, target, thrifty_round)
+        (slope,) = torch.autograd.grad(cost, y)
+        y = y - STEP_DOWN * (1.0 - index / steps) * newton * slope
+    return y.detach()
+
+
+def _annealed(model: Model, y: Tensor, target: Target, steps: int) -> Tensor:
+    """The latents that the symbols stand for: in the middle of their intervals, no small difference turns one."""
+    step = model.gains.step(torch.tensor([target.quality_q6], device=y.device)).detach()
     scaled = (y / step).requires_grad_(True)
     optimiser = torch.optim.Adam([scaled], lr=STEP_SIZE)
-    seen = torch.ones(1, dtype=torch.bool, device=y.device)
     generator = torch.Generator(device=y.device).manual_seed(0)
-
-    def code(quantise: Quantiser) -> tuple[Tensor, Tensor]:
-        result = model(scaled * step, quality, target.tokens_1NT, seen, aligned=target.aligned, quantise=quantise)
-        return rate_distortion_loss(result, target.x, quality / 64.0).total, result.y_hat
-
     with torch.no_grad():
-        before = code(thrifty_round)
+        before = _coded(model, y, target, thrifty_round)
     for index in range(steps):
         progress = index / steps
         optimiser.param_groups[0]["lr"] = STEP_SIZE * (1.0 - progress)
         temperature = HOT * (COLD / HOT) ** progress
-        loss, _ = code(partial(_annealed_round, temperature=temperature, generator=generator))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        rounding = partial(_annealed_round, temperature=temperature, generator=generator)
+        cost, _ = _coded(model, scaled * step, target, rounding)
+        (scaled.grad,) = torch.autograd.grad(cost, scaled)
         optimiser.step()
     with torch.no_grad():
-        after = code(thrifty_round)
-    # The rounded latents: they lie in the middle of their intervals, where no small difference turns a symbol.
-    return step * (after if after[0] < before[0] else before)[1]
+        after = _coded(model, scaled * step, target, thrifty_round)
+    return step * (after if after[0] < before[0] else before)[1].y_hat
+
+
+def _coded(model: Model, y: Tensor, target: Target, quantise: Quantiser) -> tuple[Tensor, TrainingPass]:
+    """Rate + lambda * distortion, bits a pixel, of latents, and the pass that says so."""
+    quality = torch.tensor([target.quality_q6], device=y.device)
+    seen = torch.ones(1, dtype=torch.bool, device=y.device)
+    result = model(y, quality, target.tokens_1NT, seen, aligned=target.aligned, quantise=quantise, z=target.z)
+    loss = rate_distortion_loss(result, target.x, quality / 64.0)
+    return (loss.bpp + _trade(target) * loss.mse).sum(), result
+
+
+def _trade(target: Target) -> float:
+    """What a squared error of 0..1 costs, bits a pixel."""
+    return rate_distortion_lambda(torch.tensor(target.quality_q6 / 64.0)).item() * 255.0**2
 
 
 def _annealed_round(x: Tensor, level: Tensor, worth: Tensor, temperature: float, generator: torch.Generator) -> Tensor:

@@ -146,15 +146,17 @@ class Model(nn.Module):
         quantise: Quantiser = thrifty_round,
         generator: torch.Generator | None = None,
         is_synthesised: bool = True,
+        z: Tensor | None = None,
     ) -> TrainingPass:
         """One training pass from y = g_a(x, aligned); `present_B` says which pictures may see their tokens.
 
-        Without g_s (`is_synthesised`) there is no `x_hat`, and the pass takes half of the time.
+        Without g_s (`is_synthesised`) there is no `x_hat`, and the pass takes half of the time. `z` are hyper-latents
+        in the place of those that h_a would make.
         """
         step = self.gains.step(quality_q6_B)
         scaled = y / step
         own = None if aligned is None else self.prior.fusion(aligned, 1.0 / step.detach())
-        z = self.h_a(scaled, own)
+        z = self.h_a(scaled, own) if z is None else z
         noisy = z + _noise_like(z, generator)
         z_bits = self.z_prior.bits(noisy)
         if aligned is not None:

@@ -1,19 +1,22 @@
 """The codec as a user has it: any size, any quality, real files, and nothing but errors for anything else."""
 
 import dataclasses
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
 import clc
+from clc import effort as effort_module
 from clc.bitstream import pack, parse
 from clc.codec import Codec, stream_info
+from clc.effort import Effort, Target, refine
 from clc.entropy import SCALE_LEVELS
 from clc.errors import BitstreamError, DictionaryMismatch, InputError
 from clc.latents import scale_sets
 from clc.metrics import psnr_db
-from clc.model import rate_distortion_lambda
+from clc.model import padded, rate_distortion_lambda
 from clc.rangecoder import CdfTable
 from tests.conftest import Picture
 
@@ -88,16 +91,38 @@ def test_an_unknown_effort_is_refused(shipped: Codec, photo: Picture, effort: ob
 
 
 def test_refinement_lowers_rate_plus_lambda_distortion(shipped: Codec, photo: Picture) -> None:
-    small = np.ascontiguousarray(photo[100:164, 120:184])
-    plain, briefly, longer = (
-        cost(small, shipped, shipped.encode(small, 50, "none", effort=effort)) for effort in (5, 6, 7)
+    middle = np.ascontiguousarray(photo[60:252, 100:292])
+    plain, one_step, four = (
+        cost(middle, shipped, shipped.encode(middle, 75, "none", effort=effort)) for effort in (4, 5, 6)
     )
-    assert briefly <= plain
-    assert longer < plain
+    assert one_step < plain
+    assert four < 0.995 * plain
+
+
+def test_annealing_goes_on_from_there(shipped: Codec, photo: Picture) -> None:
+    small = np.ascontiguousarray(photo[100:164, 120:184])
+    four, annealed = (cost(small, shipped, shipped.encode(small, 50, "none", effort=effort)) for effort in (6, 7))
+    assert annealed < four
+
+
+def test_a_large_picture_is_refined_tile_by_tile(shipped: Codec, photo: Picture) -> None:
+    model = shipped.bundle.model
+    x = padded(torch.from_numpy(photo[:128, :192].copy())) / 255.0
+    y, step = model.g_a(x), model.gains.step(torch.tensor([4800]))
+    target = Target(x, 4800, model.h_a(y / step), torch.zeros(1, 0, model.config.token), None)
+    level = Effort(0, 0, 1)
+    whole = refine(model, y, target, level)
+    with mock.patch.object(effort_module, "TILE_PX", 64):
+        tiled = refine(model, y, target, level)
+    corner = target._replace(x=x[..., 64:, 128:], z=target.z[..., 1:, 2:])
+    assert torch.equal(tiled[..., 4:, 8:], refine(model, y[..., 4:, 8:], corner, level))
+    # Each tile knows its own pixels only, and goes much the same way.
+    moved = [(one - y).flatten() for one in (whole, tiled)]
+    assert torch.nn.functional.cosine_similarity(*moved, dim=0) > 0.7
 
 
 def test_without_effort_no_reference_is_tried(shipped: Codec, photo: Picture) -> None:
-    assert shipped.encode(photo, 90, effort=0) == shipped.encode(photo, 90, "none")
+    assert shipped.encode(photo, 90, effort=0) == shipped.encode(photo, 90, "none", effort=4)
 
 
 def test_an_entry_that_does_not_exist_is_refused(shipped: Codec, photo: Picture) -> None:
