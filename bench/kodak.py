@@ -25,6 +25,7 @@ from clc.bdrate import BdRate, Curve, bd_rate
 from clc.codec import Codec
 from clc.comparison import SideBySide, side_by_side
 from clc.curves import Comparison, compare
+from clc.effort import DEFAULT_EFFORT
 from clc.errors import ClcError, InputError
 from clc.evaluation import FAILED, Item, Row, evaluate, rows_from_table, rows_to_table
 from clc.images import read_image
@@ -47,6 +48,7 @@ def command(
     bundle: Annotated[str, typer.Option(help='"shipped" or a bundle folder.')] = "shipped",
     qualities: Annotated[str, typer.Option(help="Qualities of the codec, 0 to 100, by commas.")] = QUALITIES,
     baselines: Annotated[str, typer.Option(help="Any of jpeg,webp,avif, by commas; AVIF is slow.")] = "jpeg,webp,avif",
+    effort: Annotated[int, typer.Option(help="How long the encoder may search.", min=0, max=9)] = DEFAULT_EFFORT,
     anchors: Annotated[Path | None, typer.Option(help="File of published curves.")] = None,
     dataset: Annotated[str, typer.Option(help="Data set of that file that the pictures are.")] = "kodak",
     processes: Annotated[int, typer.Option(help="Copies of this program to share the pictures.", min=1)] = 1,
@@ -57,7 +59,7 @@ def command(
     """Measure a bundle on a folder of pictures and print its BD-rates."""
     console = Console()
     try:
-        coders = _coders(bundle, qualities, baselines)
+        coders = _coders(bundle, qualities, baselines, effort)
         paths = _picture_paths(pictures)
         if rows_file is not None:
             index, count = (int(number) for number in shard.split("/"))
@@ -76,7 +78,7 @@ def command(
         raise typer.Exit(1) from error
 
 
-def _coders(bundle: str, qualities: str, baselines: str) -> list[Coder]:
+def _coders(bundle: str, qualities: str, baselines: str, effort: int) -> list[Coder]:
     try:
         ladder = tuple(sorted({float(quality) for quality in qualities.split(",")}))
     except ValueError as error:
@@ -85,7 +87,8 @@ def _coders(bundle: str, qualities: str, baselines: str) -> list[Coder]:
     for name, reason in found.missing.items():
         Console(stderr=True).print(f"{name} is not measured: {reason}")
     codec = Codec.load(None if bundle == "shipped" else Path(bundle))
-    return [CodecUnderTest(codec, TEST, f"bundle {codec.bundle.bundle_id}", ladder), *found.available]
+    settings = f"bundle {codec.bundle.bundle_id}, effort {effort}"
+    return [CodecUnderTest(codec, TEST, settings, ladder, effort=effort), *found.available]
 
 
 def _picture_paths(folder: Path) -> list[Path]:

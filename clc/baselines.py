@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
+from clc.effort import DEFAULT_EFFORT
 from clc.errors import InputError
 
 References = Literal["auto", "none"]
@@ -81,7 +82,9 @@ class Baseline:
 class PictureCodec(Protocol):
     """What the measurement needs of `clc.codec.Codec`."""
 
-    def encode(self, image_HW3: NDArray[np.uint8], quality: float = ..., references: References = ...) -> bytes:
+    def encode(
+        self, image_HW3: NDArray[np.uint8], quality: float = ..., references: References = ..., *, effort: int = ...
+    ) -> bytes:
         """Return the stream."""
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
@@ -90,17 +93,18 @@ class PictureCodec(Protocol):
 
 @dataclass(frozen=True)
 class CodecUnderTest:
-    """Our codec behind the `Coder` interface, with its references switched on ("auto") or off ("none")."""
+    """Our codec behind the `Coder` interface, its references switched on ("auto") or off ("none"), at an effort."""
 
     codec: PictureCodec
     name: str
     settings: str
     qualities: tuple[float, ...]
     references: References = "auto"
+    effort: int = DEFAULT_EFFORT
 
     def encode(self, image_HW3: NDArray[np.uint8], quality: float) -> bytes:
         """Code a uint8 (H, W, 3) picture at quality 0..100 to a whole `.clc` stream."""
-        return self.codec.encode(image_HW3, quality=quality, references=self.references)
+        return self.codec.encode(image_HW3, quality=quality, references=self.references, effort=self.effort)
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         """Decode a `.clc` stream to uint8 (H, W, 3)."""

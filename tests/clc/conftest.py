@@ -20,7 +20,9 @@ class WebpCodec:
     def __init__(self, bundle_id: str = "00112233445566ff") -> None:
         self.bundle = SimpleNamespace(bundle_id=bundle_id)
 
-    def encode(self, image_HW3: NDArray[np.uint8], quality: float = 50.0, references: str = "auto") -> bytes:
+    def encode(
+        self, image_HW3: NDArray[np.uint8], quality: float = 50.0, references: str = "auto", *, effort: int = 5
+    ) -> bytes:
         if references not in ("auto", "none"):
             raise InputError(f"references must be auto or none, not {references}")
         buffer = io.BytesIO()

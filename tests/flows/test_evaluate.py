@@ -27,7 +27,7 @@ class JpegCodec:
     def __init__(self, bundle_id="00112233445566ff"):
         self.bundle = SimpleNamespace(bundle_id=bundle_id)
 
-    def encode(self, image_HW3, quality=50.0, references="auto"):
+    def encode(self, image_HW3, quality=50.0, references="auto", *, effort=5):
         data = JPEG.encode(image_HW3, quality)
         return data if references == "auto" else data + bytes(len(data) // 8)
 
@@ -163,10 +163,10 @@ def test_what_the_bundle_was_trained_on_counts_even_if_it_is_of_another_ingest(w
 
 def test_a_codec_that_fails_on_one_picture_costs_that_picture(workspace, codec, monkeypatch) -> None:
     class Fails(JpegCodec):
-        def encode(self, image_HW3, quality=50.0, references="auto"):
+        def encode(self, image_HW3, quality=50.0, references="auto", *, effort=5):
             if (image_HW3 == make_picture(3)).all():
                 raise CorruptStream("a picture it cannot code")
-            return super().encode(image_HW3, quality, references)
+            return super().encode(image_HW3, quality, references, effort=effort)
 
     monkeypatch.setattr("flows.subject.Codec.load", lambda folder: Fails())
     result = resolve(workspace, "evaluate-codec", evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped"))
