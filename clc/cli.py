@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         help="dictionary entries to use: where they save bytes (auto, the default), none, one kind only, or at most N",
     )
     encode.add_argument(
-        "--effort", type=int, choices=range(10), default=5, metavar="0..9", help="how long to search; 6 and up: minutes"
+        "--effort", type=int, choices=range(10), default=5, metavar="0..9", help="how long to search; 7 and up: minutes"
     )
     decode = commands.add_parser(
         "decode", help="decode .clc files", description="Decode a .clc file into a PNG, or many into a folder of them."
