@@ -143,9 +143,9 @@ class Codec:
         The picture is coded without references and, as `references` allows, with those of the dictionary that resemble
         it, as long as another way may win (`clc.selection.cheapest`); the stream with the least rate + lambda *
         distortion is kept, its latents refined. "none" tries no reference; "tokens" takes the nearest entries for their
-        tokens, whatever they save; "aligned" tries none and aligned ones; "auto" tries all; a number is "auto" with at most so
-        many references. `entries` restricts the search to these dictionary entries; `effort` 0..9 says how long search
-        and refinement may take (`clc.effort`). The encoder decodes its own stream's latents before it returns
+        tokens, whatever they save; "aligned" tries none and aligned ones; "auto" tries all; a number is "auto" with at
+        most so many references. `entries` restricts the search to these dictionary entries; `effort` 0..9 says how long
+        search and refinement may take (`clc.effort`). The encoder decodes its own stream's latents before it returns
         it. Raises `InputError` for another shape or type or a parameter out of range, `LimitError` for a picture over
         `clc.limits`.
         """
