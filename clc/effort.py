@@ -32,7 +32,7 @@ from clc.model import STRIDE_Z, Model, TrainingPass, rate_distortion_lambda
 from clc.quantisation import Quantiser, thrifty_round
 
 DEFAULT_EFFORT = 5
-TILE_PX = 512
+TILE_PX = 768
 STEP_DOWN = 0.08
 """The first step down, as a share of Newton's."""
 STEP_SIZE = 0.01
