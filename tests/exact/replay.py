@@ -78,8 +78,9 @@ def make_inputs(codec: Codec, data: bytes) -> Inputs:
     rows, columns = Z_SHAPE
     z_hat = torch.randint(-12, 13, (BATCH, config.hyper, rows, columns), generator=generator).double()
     size = (BATCH, config.latents, 4 * rows, 4 * columns)
-    spread = torch.exp2(torch.randint(0, 12, size, generator=generator).double() - 4)
-    symbols = torch.round(torch.randn(size, generator=generator).double() * spread)
+    # Uniform numbers and powers of two are the same bits under every instruction set; torch's normal ones are not.
+    spread = (1 << torch.randint(0, 12, size, generator=generator)).double() / 4.0
+    symbols = torch.round((torch.rand(size, generator=generator, dtype=torch.float64) - 0.5) * spread)
     return Inputs(z_hat, symbols, conditions)
 
 
