@@ -102,8 +102,7 @@ class Codec:
 
     def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
         self.bundle, self.device = bundle, torch.device(device)
-        # Refinement asks for gradients of latents, never of weights.
-        self._model = channels_last(bundle.model.to(self.device)).requires_grad_(False)
+        self._model = channels_last(bundle.model.to(self.device))
         self._prior = bundle.prior.to(self.device)
         self._key_picture = lru_cache(KEY_PICTURES_IN_MEMORY)(self._read_key_picture)
         self._common: _Common | None = None
