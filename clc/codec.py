@@ -22,7 +22,7 @@ import torch
 from clc.alignment import Alignment, without_brightness
 from clc.bitstream import MAX_QUALITY_Q6, PROFILE, Stream, pack, parse
 from clc.bundle import Bundle
-from clc.effort import DEFAULT_EFFORT, UNREFINED, Effort, Target, effort_of, refine
+from clc.effort import DEFAULT_EFFORT, UNREFINED, Effort, Target, effort_of, refine, refinements
 from clc.errors import DecodeMismatch, DictionaryMismatch, InputError
 from clc.features import CodecBackbone
 from clc.fusion import AlignedPixels
@@ -87,13 +87,15 @@ class Attempt(NamedTuple):
 
 @dataclass
 class _Common:
-    """What the ways to code one picture have in common: its latents without a reference, and the last view of entries.
+    """What the ways to code one picture have in common.
 
-    A view is a size and an alignment without its brightness, and what the warp makes of them.
+    Its latents where nothing is aligned, as they are and `refined`, and the last view of entries: a size and an
+    alignment without its brightness, and what the warp makes of them.
     """
 
     image_HW3: Picture
     y: torch.Tensor | None = None
+    refined: dict[Effort, torch.Tensor] = field(default_factory=dict)
     warped: dict[int, tuple[tuple[tuple[int, int], Alignment], Warped]] = field(default_factory=dict)
 
 
@@ -141,8 +143,8 @@ class Codec:
         """Codes a uint8 (H, W, 3) RGB picture at a quality of 0 to 100.
 
         The picture is coded without references and, as `references` allows, with those of the dictionary that resemble
-        it, as long as another way may win (`clc.selection.cheapest`); the stream with the least rate + lambda *
-        distortion is kept, its latents refined. "none" tries no reference; "tokens" takes the nearest entries for their
+        it, as long as another way may win (`clc.selection.cheapest`), its latents refined; the stream with the least
+        rate + lambda * distortion is kept. "none" tries no reference; "tokens" takes the nearest entries for their
         tokens, whatever they save; "aligned" tries none and aligned ones; "auto" tries all; a number is "auto" with at
         most so many references. `entries` restricts the search to these dictionary entries; `effort` 0..9 says how long
         search and refinement may take (`clc.effort`). The encoder decodes its own stream's latents before it returns
@@ -167,27 +169,28 @@ class Codec:
         search: tuple[References, Sequence[int] | None],
     ) -> bytes:
         """`encode` with its `search` = (references, entries)."""
-        judge = Judge(
-            code=lambda choice: self.encode_with(image_HW3, quality_q6, choice),
-            rate=lambda attempt: attempt.bpp,
-            cost=lambda attempt: self.cost(image_HW3, attempt),
-            pixels=image_HW3.shape[0] * image_HW3.shape[1],
-        )
+        costs: dict[bytes, float] = {}
+
+        def cost(attempt: Attempt) -> float:
+            if attempt.data not in costs:
+                costs[attempt.data] = self.cost(image_HW3, attempt)
+            return costs[attempt.data]
+
+        def code(choice: Choice) -> Attempt:
+            # Without a reference, latents are refined once; beside aligned ones each time anew, so the best's alone.
+            return self.encode_with(image_HW3, quality_q6, choice, UNREFINED if choice.alignments else level)
+
         choices = self._selector.propose(image_HW3, *search, level)
-        if len(choices) == 1 and _is_trusted(level):
-            best = self.encode_with(image_HW3, quality_q6, choices[0], level)
-        else:
-            best = self._refined(image_HW3, cheapest(choices, judge), judge, level)
+        judge = Judge(code, rate=lambda attempt: attempt.bpp, cost=cost, pixels=image_HW3.shape[0] * image_HW3.shape[1])
+        best = cheapest(choices, judge)
+        is_refined = not best.stream.alignments
+        choice = choices[0] if is_refined else _choice_of(best)
+        for refinement in refinements(level):
+            if not is_refined or refinement != level:
+                best = min(best, self.encode_with(image_HW3, quality_q6, choice, refinement), key=cost)
         stream = parse(best.data)
         self._decode_latents(stream, conditions=best.conditions if stream == best.stream else None)
         return best.data
-
-    def _refined(self, image_HW3: Picture, best: Attempt, judge: Judge[Attempt], level: Effort) -> Attempt:
-        """The best attempt with its latents refined; after more than one step, only where that costs less."""
-        if not level.down:
-            return best
-        refined = self.encode_with(image_HW3, best.stream.quality_q6, _choice_of(best), level)
-        return refined if _is_trusted(level) else min(best, refined, key=judge.cost)
 
     @torch.no_grad()
     def cost(self, image_HW3: Picture, attempt: Attempt) -> float:
@@ -221,9 +224,7 @@ class Codec:
         z = self._model.h_a(y / step, None if own is None else own.to_float())
         if level.down:
             x = padded(torch.from_numpy(image_HW3.copy()).to(self.device)) / 255.0
-            y = refine(
-                self._model, y, Target(x, quality_q6, z, conditions.tokens_1NT.float(), conditions.aligned), level
-            )
+            y = self._refined(image_HW3, y, Target(x, quality_q6, z, conditions.aligned), level)
         worth = None if level.annealed else self._model.worth(quality, step)
         analysed = Analysed(y / step, z, worth)
         payload, decoded = encode_latents(self._prior, self.bundle.table, analysed, conditions)
@@ -238,6 +239,15 @@ class Codec:
         if common.y is None:
             common.y = self._model.analyse(image_HW3)
         return common.y
+
+    def _refined(self, image_HW3: Picture, y: torch.Tensor, target: Target, level: Effort) -> torch.Tensor:
+        """The latents y refined; without an aligned reference they too are computed once."""
+        common = self._common
+        if target.aligned is not None or common is None or common.image_HW3 is not image_HW3:
+            return refine(self._model, y, target, level)
+        if level not in common.refined:
+            common.refined[level] = refine(self._model, y, target, level)
+        return common.refined[level]
 
     def _warped(self, entry: int, size: tuple[int, int], alignment: Alignment) -> Warped:
         """A key picture as the target of `size` sees it; once for the search and all ways to code a picture."""
@@ -354,11 +364,6 @@ def stream_info(data: bytes) -> StreamInfo:
 
 def _choice_of(attempt: Attempt) -> Choice:
     return Choice(attempt.stream.references, attempt.stream.alignments)
-
-
-def _is_trusted(level: Effort) -> bool:
-    """Whether the refinement is a single step down, which is small: it is taken unseen, in the time that it saves."""
-    return level.down == 1 and not level.annealed
 
 
 def _checked(image_HW3: Picture) -> Picture:

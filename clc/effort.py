@@ -71,16 +71,21 @@ def effort_of(level: int) -> Effort:
     return _LEVELS[level]
 
 
+def refinements(level: Effort) -> tuple[Effort, ...]:
+    """The refinements worth coding a picture with: that of `level`, and the single step, which is sometimes better."""
+    return tuple(dict.fromkeys((DEFAULT, level))) if level.down else ()
+
+
 class Target(NamedTuple):
     """What a refinement aims at: `x` (1, 3, H, W) in 0..1, padded as `clc.model.padded` does, and how it is coded.
 
-    `z` (1, Z, h/4, w/4) are the hyper-latents, which stay as they are.
+    `z` (1, Z, h/4, w/4) are the hyper-latents, which stay as they are. Tokens of references are not among it: they
+    change little, and a picture is refined once for all entries that it may be coded with.
     """
 
     x: Tensor
     quality_q6: int
     z: Tensor
-    tokens_1NT: Tensor
     aligned: AlignedPixels | None
 
 
@@ -145,7 +150,8 @@ def _coded(model: Model, y: Tensor, target: Target, quantise: Quantiser) -> tupl
     """Rate + lambda * distortion, bits a pixel, of latents, and the pass that says so."""
     quality = torch.tensor([target.quality_q6], device=y.device)
     seen = torch.ones(1, dtype=torch.bool, device=y.device)
-    result = model(y, quality, target.tokens_1NT, seen, aligned=target.aligned, quantise=quantise, z=target.z)
+    no_tokens = y.new_zeros(1, 0, model.config.token)
+    result = model(y, quality, no_tokens, seen, aligned=target.aligned, quantise=quantise, z=target.z)
     loss = rate_distortion_loss(result, target.x, quality / 64.0)
     return (loss.bpp + _trade(target) * loss.mse).sum(), result
 

@@ -42,7 +42,7 @@ BIAS_BITS = 20
 MAX_SHIFT = 20
 MANTISSA_BITS = 53
 BLOCK = 1 << 15
-"""Values of a float64 block that stays in the cache of a core together with what is added to it."""
+"""Values of float64 for each thread that stay in the cache of a core together with what is added to them."""
 
 
 def snap(x: Tensor, bits: int = ACTIVATION_BITS, limit: float = ACTIVATION_LIMIT, *, is_exact: bool) -> Tensor:
@@ -224,7 +224,7 @@ class GridConv2d(nn.Module):
     def _depthwise(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         scale, start = self._scaled()
         weights = (self.weight * scale).flatten(1)
-        size = max(1, BLOCK // y[0].numel())
+        size = max(1, BLOCK * torch.get_num_threads() // y[0].numel())
         blocks = zip(*(torch.split(whole, size) for whole in (x, y, weights, start)), strict=True)
         for x_block, out, weight, start_block in blocks:
             flat, offsets, length = self._padded(x_block)

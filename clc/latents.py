@@ -218,7 +218,7 @@ def encode_latents(prior: Prior, table: CdfTable, analysed: Analysed, conditions
     def exchange(turn: Turn, mean: Tensor, level: Tensor) -> Tensor:
         offset = turn.of(y) - mean
         if analysed.worth is not None:
-            offset = thrifty_round(offset, level.to(offset.dtype), analysed.worth[:, turn.channels])
+            offset = thrifty_round(offset.float(), level.float(), analysed.worth[:, turn.channels]).double()
         symbols = torch.round(offset).clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
         encoder.push(_integers(symbols.flatten()), _y_tables(turn, level, sets))
         return symbols

@@ -9,11 +9,13 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import settings
 
-from clc.codec import Codec
+from clc.codec import Codec, stream_info
 from clc.configuration import ModelConfig
 from clc.images import read_image
+from clc.model import rate_distortion_lambda
 
 # Prefect makes its folder when it is imported; the tests' lies neither in a workspace nor in the user's home.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="clc-tests-prefect-")
@@ -38,6 +40,13 @@ SMALL = ModelConfig(
     context=16,
     refresh_before=1,
 )
+
+
+def cost(image: Picture, codec: Codec, data: bytes) -> float:
+    """Rate + lambda * distortion in bits a pixel, what the encoder minimises."""
+    quality = torch.tensor(stream_info(data).quality)
+    error = float(np.square(image.astype(float) - codec.decode(data)).mean())
+    return stream_info(data).bpp + rate_distortion_lambda(quality).item() * error
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from clc.export import add_pictures
 from clc.images import read_image
 from clc.metrics import psnr_db
 from clc.selection import Choice
-from tests.conftest import Picture
+from tests.conftest import Picture, cost
 
 KEY = 512
 SHIFT = (24, 40)
@@ -64,6 +64,13 @@ def test_the_key_picture_is_found_and_saves_most_of_the_bytes(codec: Codec, view
     assert stream_info(aligned).aligned == (KEY,)
     assert len(aligned) < 0.6 * len(alone)
     assert psnr_db(view, codec.decode(aligned)) > psnr_db(view, codec.decode(alone)) - 0.1
+
+
+def test_refinement_beside_an_aligned_picture_never_costs_more(codec: Codec, view: Picture, aligned: bytes) -> None:
+    for quality, refined in ((40, aligned), (90, codec.encode(view, 90, "aligned"))):
+        plain = codec.encode(view, quality, "aligned", effort=4)
+        assert stream_info(plain).aligned == stream_info(refined).aligned == (KEY,)
+        assert cost(view, codec, refined) <= cost(view, codec, plain)
 
 
 def test_another_codec_of_the_same_bundle_decodes_it(bundle: Path, codec: Codec, aligned: bytes) -> None:

@@ -16,16 +16,9 @@ from clc.entropy import SCALE_LEVELS
 from clc.errors import BitstreamError, DictionaryMismatch, InputError
 from clc.latents import scale_sets
 from clc.metrics import psnr_db
-from clc.model import padded, rate_distortion_lambda
+from clc.model import padded
 from clc.rangecoder import CdfTable
-from tests.conftest import Picture
-
-
-def cost(image: Picture, codec: Codec, data: bytes) -> float:
-    """Rate + lambda * distortion in bits a pixel, what the encoder minimises."""
-    quality = torch.tensor(stream_info(data).quality)
-    error = np.square(image.astype(float) - codec.decode(data)).mean()
-    return stream_info(data).bpp + rate_distortion_lambda(quality).item() * error
+from tests.conftest import Picture, cost
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (64, 64), (65, 63), (255, 257), (1, 300)])
@@ -55,14 +48,14 @@ def test_encoding_is_deterministic(shipped: Codec, photo: Picture) -> None:
     assert shipped.encode(photo, 40) == shipped.encode(photo, 40)
 
 
-@pytest.mark.parametrize(("effort", "at_most"), [(4, 1.0), (5, 1.002)])
-def test_references_never_cost_more(shipped: Codec, photo: Picture, effort: int, at_most: float) -> None:
-    """They are chosen before the latents are refined, which may turn a hair's breadth."""
+@pytest.mark.parametrize("effort", [4, 5, 6])
+def test_references_never_cost_more(shipped: Codec, photo: Picture, effort: int) -> None:
+    part = np.ascontiguousarray(photo[60:252, 100:420])
     for quality in (10, 50, 90):
-        alone = shipped.encode(photo, quality, "none", effort=effort)
+        alone = shipped.encode(part, quality, "none", effort=effort)
         assert stream_info(alone).references == ()
-        with_references = shipped.encode(photo, quality, "auto", effort=effort)
-        assert cost(photo, shipped, with_references) <= at_most * cost(photo, shipped, alone)
+        with_references = shipped.encode(part, quality, "auto", effort=effort)
+        assert cost(part, shipped, with_references) <= cost(part, shipped, alone)
 
 
 def test_tokens_are_the_three_nearest_entries(shipped: Codec, photo: Picture) -> None:
@@ -98,7 +91,7 @@ def test_refinement_lowers_rate_plus_lambda_distortion(shipped: Codec, photo: Pi
         cost(middle, shipped, shipped.encode(middle, 75, "none", effort=effort)) for effort in (4, 5, 6)
     )
     assert one_step < plain
-    assert four < 0.995 * plain
+    assert four < min(one_step, 0.995 * plain)
 
 
 def test_annealing_goes_on_from_there(shipped: Codec, photo: Picture) -> None:
@@ -111,7 +104,7 @@ def test_a_large_picture_is_refined_tile_by_tile(shipped: Codec, photo: Picture)
     model = shipped.bundle.model
     x = padded(torch.from_numpy(photo[:128, :192].copy())) / 255.0
     y, step = model.g_a(x), model.gains.step(torch.tensor([4800]))
-    target = Target(x, 4800, model.h_a(y / step), torch.zeros(1, 0, model.config.token), None)
+    target = Target(x, 4800, model.h_a(y / step), None)
     level = Effort(0, 0, 1)
     whole = refine(model, y, target, level)
     with mock.patch.object(effort_module, "TILE_PX", 64):
