@@ -51,14 +51,14 @@ def snap(x: Tensor, bits: int = ACTIVATION_BITS, limit: float = ACTIVATION_LIMIT
     Shape and dtype are kept. Scaling by a power of two and `floor` are exact in IEEE arithmetic.
     """
     if not is_exact:
-        return x.clamp(-limit, limit)
+        return F.hardtanh(x, -limit, limit)  # as clamp, but its gradient takes one pass instead of four
     return _to_grid_((x * float(1 << bits)).add_(0.5), bits, -limit, limit)
 
 
 def activate(x: Tensor, *, is_exact: bool) -> Tensor:
     """Leaky rectifier with slope 1/8, a power of two: max(x, x/8)."""
     if not is_exact:
-        return snap(torch.maximum(x, x * 0.125), is_exact=False)
+        return snap(F.leaky_relu(x, 0.125), is_exact=False)
     scale = float(1 << ACTIVATION_BITS)
     return _to_grid_(F.leaky_relu(x, 0.125).mul_(scale).add_(0.5), ACTIVATION_BITS, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
 
@@ -73,7 +73,7 @@ def residual(x: Tensor, y: Tensor, *, is_exact: bool) -> Tensor:
 def share(x: Tensor, middle: float, *, is_exact: bool) -> Tensor:
     """A share, 0 to 1, from an activation: x/4 + `middle`, clamped, on the activation grid; `middle` lies on it too."""
     if not is_exact:
-        return snap(x * 0.25 + middle, is_exact=False).clamp(0.0, 1.0)
+        return F.hardtanh(x * 0.25 + middle, 0.0, 1.0)
     scale = float(1 << ACTIVATION_BITS)
     return _to_grid_((x * (0.25 * scale)).add_(middle * scale + 0.5), ACTIVATION_BITS, 0.0, 1.0)
 
@@ -92,15 +92,14 @@ def compand(x: Tensor, *, is_exact: bool) -> Tensor:
 
     Latents span four orders of magnitude, networks like inputs near one; powers of two as slopes keep it exact.
     """
-    if is_exact:
-        # The same function as a sum of three clamped lines: fewer passes over memory.
-        scale = float(1 << ACTIVATION_BITS)
-        bent = x.clamp(-2.0, 2.0).mul_(0.75 * scale).add_(x.clamp(-16.0, 16.0), alpha=0.21875 * scale)
-        bent = bent.add_(x, alpha=0.03125 * scale).add_(0.5)
-        return _to_grid_(bent, ACTIVATION_BITS, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-    magnitude = x.abs()
-    bent = torch.minimum(torch.minimum(magnitude, magnitude * 0.25 + 1.5), magnitude * 0.03125 + 5.0)
-    return snap(torch.sign(x) * bent, is_exact=False)
+    # A sum of three clamped lines: fewer passes over memory than the minimum of three.
+    if not is_exact:
+        bent = F.hardtanh(x, -2.0, 2.0) * 0.75 + F.hardtanh(x, -16.0, 16.0) * 0.21875 + x * 0.03125
+        return snap(bent, is_exact=False)
+    scale = float(1 << ACTIVATION_BITS)
+    bent = x.clamp(-2.0, 2.0).mul_(0.75 * scale).add_(x.clamp(-16.0, 16.0), alpha=0.21875 * scale)
+    bent = bent.add_(x, alpha=0.03125 * scale).add_(0.5)
+    return _to_grid_(bent, ACTIVATION_BITS, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
 
 
 def _to_grid_(units: Tensor, bits: int, low: float, high: float) -> Tensor:
@@ -145,7 +144,7 @@ class GridConv2d(nn.Module):
         """`activate` of the layer, for one whose output lies on the activation grid: the same bits in fewer passes."""
         if self.is_exact:
             return self._exactly(parts_BCHW, is_activated=True)
-        return activate(self._in_float(parts_BCHW), is_exact=False)
+        return F.leaky_relu(self._in_float(parts_BCHW), 0.125)  # within the limit already
 
     def from_squares(self, squares_BChw: Tensor, colour: int) -> Tensor:
         """What the squares of colour 0 say of those of `colour`: `across`, or `at_corners` for colour 0 itself."""
@@ -168,11 +167,11 @@ class GridConv2d(nn.Module):
             pictures = [self._summed(taps, parts, is_activated=False) for parts in zip(*around, strict=True)]
             return _joined([picture[None] for picture in pictures], dim=0)
         y = F.conv2d(torch.cat(around, dim=1), torch.cat(taps, dim=1)[..., None, None], self.bias)
-        return y.clamp(-self.limit, self.limit)
+        return F.hardtanh(y, -self.limit, self.limit)
 
     def _in_float(self, parts: tuple[Tensor, ...]) -> Tensor:
         y = F.conv2d(_joined(parts), self.weight, self.bias, padding=self.kernel_size // 2, groups=self.groups)
-        return y.clamp(-self.limit, self.limit)
+        return F.hardtanh(y, -self.limit, self.limit)
 
     def _exactly(self, parts: tuple[Tensor, ...], *, is_activated: bool) -> Tensor:
         if self.kernel_size == 1:
