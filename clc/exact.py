@@ -73,7 +73,7 @@ def residual(x: Tensor, y: Tensor, *, is_exact: bool) -> Tensor:
 def share(x: Tensor, middle: float, *, is_exact: bool) -> Tensor:
     """A share, 0 to 1, from an activation: x/4 + `middle`, clamped, on the activation grid; `middle` lies on it too."""
     if not is_exact:
-        return F.hardtanh(x * 0.25 + middle, 0.0, 1.0)
+        return (x * 0.25 + middle).clamp(0.0, 1.0)  # with a gradient at the edge, where shares may start
     scale = float(1 << ACTIVATION_BITS)
     return _to_grid_((x * (0.25 * scale)).add_(middle * scale + 0.5), ACTIVATION_BITS, 0.0, 1.0)
 
