@@ -45,6 +45,7 @@ from clc.errors import ClcError, InputError
 from clc.export import add_pictures, export_bundle
 from clc.images import read_image
 from clc.latents import Conditions, Turn, walk
+from clc.machine import keep_freed_memory
 from clc.model import STRIDE_Z, Model, Picture, padded
 from clc.references import ENTRY_PX, entry_patch
 from clc.torchvision_compat import declare_missing_operators
@@ -71,6 +72,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from clc.codec import Codec
+from clc.machine import keep_freed_memory
+keep_freed_memory()
 bundle, mode, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 codec = Codec.load(Path(bundle) if bundle else None)
 if mode == "encode":
@@ -326,6 +329,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--large", type=int, nargs="*", metavar="MP", help="megapixels: 1, 4, 16 and 64, or these")
     parser.add_argument("--json", type=Path, help="a file for all figures")
     options = parser.parse_args(arguments)
+    keep_freed_memory()  # as the commands do; for the peers as well
     options.large = [] if options.large is None else options.large or list(MEGAPIXELS)
     try:
         found = measure_beside_keys(options) if options.keys else measure(options)

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clc.acceleration import flush_denormals
 from clc.batches import TrainingBatch
 from clc.data import random_patches, read_folders
+from clc.machine import flush_denormals, keep_freed_memory
 from clc.references import ENTRY_PX
 from clc.schedule import TrainingConfig, read_config
 from clc.trainer import Trainer
@@ -80,6 +80,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     flush_denormals()
+    keep_freed_memory()
     config = read_config(options.config) if options.config else TrainingConfig()
     config = replace(config, minutes=1e6, steps=None, compile=options.compile, bf16=options.bf16, refresh_steps=10**9)
     data = read_folders(options.data)

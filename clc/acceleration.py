@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import numpy as np
 import torch
 
 from clc.model import Model, channels_last
@@ -19,14 +18,6 @@ logger = logging.getLogger(__name__)
 
 VARIANTS = 32
 """Compiled at most: with and without references, both kinds of rate, each size of crop."""
-
-
-def flush_denormals() -> None:
-    """Has the CPU take numbers below 1e-38 for zero, which it is slow with, until `torch.set_flush_denormal(False)`."""
-    # numpy asks once what the smallest numbers are, and would warn when by then they are gone.
-    for kind in (np.float32, np.float64):
-        np.finfo(kind)
-    torch.set_flush_denormal(True)
 
 
 def prepare(model: Model, config: TrainingConfig) -> Model:

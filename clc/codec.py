@@ -37,6 +37,7 @@ from clc.latents import (
     encode_latents,
 )
 from clc.limits import check_size
+from clc.machine import has_bfloat16
 from clc.model import STRIDE_Z, Picture, channels_last, padded, rate_distortion_lambda
 from clc.selection import Choice, Judge, KeyPictures, References, Selector, cheapest
 from clc.tiling import synthesise
@@ -105,6 +106,8 @@ class Codec:
     def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
         self.bundle, self.device = bundle, torch.device(device)
         self._model = channels_last(bundle.model.to(self.device))
+        if has_bfloat16(self.device):  # for g_a and refinement; a decoder's g_s stays float32
+            self._model.low_precision = torch.bfloat16
         self._prior = bundle.prior.to(self.device)
         self._key_picture = lru_cache(KEY_PICTURES_IN_MEMORY)(self._read_key_picture)
         self._common: _Common | None = None

@@ -124,8 +124,10 @@ def _target_bytes(picture: ReadPicture, options: Namespace) -> float | None:
 def load_codec(options: Namespace) -> Codec:
     """The codec of `--bundle` on `--device`; `InputError` where this machine does not have the device."""
     from clc.codec import Codec
+    from clc.machine import keep_freed_memory
 
     _check_device(options.device)
+    keep_freed_memory()
     return Codec.load(options.bundle, options.device)
 
 

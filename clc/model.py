@@ -128,7 +128,9 @@ class Model(nn.Module):
     def analyse(self, image_HW3: Picture, aligned: AlignedPixels | None = None) -> Tensor:
         """Latents y (1, M, h, w) of a uint8 picture, padded by its edges to multiples of 64 px; h, w multiples of 4."""
         pixels = padded(torch.from_numpy(image_HW3.copy()).to(self.gains.log_step.device)) / 255.0
-        return tiling.analyse(self.g_a, pixels.contiguous(memory_format=torch.channels_last), aligned)
+        with self._lowered(pixels):
+            y = tiling.analyse(self.g_a, pixels.contiguous(memory_format=torch.channels_last), aligned)
+        return y.float()
 
     @torch.no_grad()
     def describe(self, y: Tensor) -> npt.NDArray[np.float32]:

@@ -24,7 +24,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clc.acceleration import flush_denormals
 from clc.checkerboard import PHASES
 from clc.checkpoint import read_model, read_weights, resume_checkpoint, write_model
 from clc.configuration import ModelConfig
@@ -34,6 +33,7 @@ from clc.growth import grown
 from clc.klt import start_new_latents
 from clc.loop import SILENT, Observer, TrainingResult, run
 from clc.losses import MS_SSIM, OBJECTIVES
+from clc.machine import flush_denormals, keep_freed_memory
 from clc.model import Model
 from clc.pairs import Pair
 from clc.ranks import ALONE, Ranks, joined
@@ -82,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     flush_denormals()
+    keep_freed_memory()
     try:
         config = _config(options)
         with joined(os.environ, config.device) as (ranks, device):

@@ -19,6 +19,7 @@ from clc.errors import InputError
 from clc.export import add_pictures, export_bundle
 from clc.images import read_image
 from clc.loop import Observer
+from clc.machine import keep_freed_memory
 from clc.model import ModelConfig
 from clc.overlaps import choose_key_pictures, find_overlaps, overlapping_pairs
 from clc.references import entry_patch
@@ -141,6 +142,7 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
     training = [row for row in items if row["part"] == "training" and row["status"] == "ok"]
     if not training:
         raise InputError("no picture in the training part; ingest more pictures, or raise training_share")
+    keep_freed_memory()
     data = _pictures(sources.blobs, [row["blob"] for row in training], [row["photo"] for row in training])
     chosen = Dictionary.read(sources.dictionary / "dictionary.parquet")
     whole = _pictures(sources.blobs, chosen.blobs, chosen.photos)
