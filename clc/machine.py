@@ -29,7 +29,7 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):  # no glibc: another libc, or Windows
         return False
     wanted = ((M_MMAP_THRESHOLD, LARGE_BYTES), (M_TRIM_THRESHOLD, KEPT_BYTES), (M_TOP_PAD, STEP_BYTES))
-    return min(mallopt(name, value) for name, value in wanted) == 1
+    return bool(min(mallopt(name, value) for name, value in wanted) == 1)
 
 
 def flush_denormals() -> None:
