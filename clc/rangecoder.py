@@ -26,6 +26,7 @@ Payload:
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.machinery import PathFinder
@@ -132,6 +133,17 @@ class CdfTable:
         rows = [self.cdf[t, : self.lengths[t]].tolist() for t in range(self.n_tables)]
         return rows, self.lengths.tolist(), self.offsets.tolist()
 
+    def for_coder(self, indexes: npt.NDArray[np.int64]) -> Iterator[tuple[slice, tuple[Any, ...]]]:
+        """Where each chunk of `indexes` is, and what the C++ coder takes for it: indexes and tables.
+
+        Each call copies the tables that it is given, so that it gets those from the least index to the greatest alone.
+        """
+        for start in range(0, indexes.size, _CHUNK):
+            chunk = indexes[start : start + _CHUNK]
+            first = int(chunk.min())
+            tables = [part[first : int(chunk.max()) + 1] for part in self._lists]
+            yield slice(start, start + _CHUNK), ((chunk - first).tolist(), *tables)
+
 
 class Encoder:
     """Codes symbols in the order in which they are pushed; `Decoder` returns them in the same order."""
@@ -161,9 +173,8 @@ class Encoder:
         coded = np.clip(values, low, high)
         is_edge = (coded == low) | (coded == high)
         self._remainders.append(np.abs(values - coded)[is_edge])
-        for start in range(0, values.size, _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            self._coder.encode_with_indexes(coded[chunk].tolist(), indexes[chunk].tolist(), *self._table._lists)
+        for chunk, indexed in self._table.for_coder(indexes):
+            self._coder.encode_with_indexes(coded[chunk].tolist(), *indexed)
         self._n_symbols += values.size
 
     def finish(self) -> bytes:
@@ -218,9 +229,8 @@ class Decoder:
         if indexes.size > self._n_left:
             raise InputError(f"range coder: {indexes.size} symbols asked for, {self._n_left} are left")
         values = np.empty(indexes.size, dtype=np.int64)
-        for start in range(0, indexes.size, _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            values[chunk] = self._coder.decode_stream(indexes[chunk].tolist(), *self._table._lists)
+        for chunk, indexed in self._table.for_coder(indexes):
+            values[chunk] = self._coder.decode_stream(*indexed)
         self._n_left -= indexes.size
         self._extend_edges(values, indexes)
         self._check_end()
