@@ -27,14 +27,16 @@ from torch import Tensor
 
 from clc.errors import InputError
 from clc.fusion import PATCH_PX, AlignedPixels
-from clc.losses import rate_distortion_loss
+from clc.losses import Loss, rate_distortion_loss
 from clc.model import STRIDE_Z, Model, TrainingPass, rate_distortion_lambda
 from clc.quantisation import Quantiser, thrifty_round
 
 DEFAULT_EFFORT = 5
 TILE_PX = 768
-STEP_DOWN = 0.08
-"""The first step down, as a share of Newton's."""
+RATE_STEP, ERROR_STEP = 0.25, 0.3
+"""The first step down, as shares of Newton's."""
+OWN_ANSWER = 0.7
+"""What a latent's own rounding error adds to its gradient, in Newton's steps; 1 if g_s were orthonormal."""
 STEP_SIZE = 0.01
 HOT, COLD = 0.5, 0.05
 
@@ -115,13 +117,20 @@ def _at(tile: tuple[EllipsisType, slice, slice], stride_px: int) -> tuple[Ellips
 
 
 def _stepped_down(model: Model, y: Tensor, target: Target, steps: int) -> Tensor:
+    """Steps against the gradient of rate and error, less what each latent's own rounding puts into it.
+
+    Without the latter a step would push latents away from where they are rounded to, and turn them one by one.
+    """
     # A latent's error is a pixel's where g_s is orthonormal, so that the second derivative is the same for all.
     newton = target.x.numel() / (2.0 * _trade(target))
+    step = model.gains.step(torch.tensor([target.quality_q6], device=y.device)).detach()
     for index in range(steps):
         y = y.detach().requires_grad_(True)
-        cost, _ = _coded(model, y, target, thrifty_round)
-        (slope,) = torch.autograd.grad(cost, y)
-        y = y - STEP_DOWN * (1.0 - index / steps) * newton * slope
+        loss, result = _coded(model, y, target, thrifty_round, is_context_followed=False)
+        cost = RATE_STEP * loss.bpp + ERROR_STEP * _trade(target) * loss.mse
+        (slope,) = torch.autograd.grad(cost.sum(), y)
+        own = ERROR_STEP * OWN_ANSWER * (result.y_hat.detach() * step - y)
+        y = y - (1.0 - index / steps) * (newton * slope - own)
     return y.detach()
 
 
@@ -132,28 +141,42 @@ def _annealed(model: Model, y: Tensor, target: Target, steps: int) -> Tensor:
     optimiser = torch.optim.Adam([scaled], lr=STEP_SIZE)
     generator = torch.Generator(device=y.device).manual_seed(0)
     with torch.no_grad():
-        before = _coded(model, y, target, thrifty_round)
+        before, as_before = _cost(model, y, target, thrifty_round)
     for index in range(steps):
         progress = index / steps
         optimiser.param_groups[0]["lr"] = STEP_SIZE * (1.0 - progress)
         temperature = HOT * (COLD / HOT) ** progress
         rounding = partial(_annealed_round, temperature=temperature, generator=generator)
-        cost, _ = _coded(model, scaled * step, target, rounding)
+        cost, _ = _cost(model, scaled * step, target, rounding)
         (scaled.grad,) = torch.autograd.grad(cost, scaled)
         optimiser.step()
     with torch.no_grad():
-        after = _coded(model, scaled * step, target, thrifty_round)
-    return step * (after if after[0] < before[0] else before)[1].y_hat
+        after, as_after = _cost(model, scaled * step, target, thrifty_round)
+    return step * (as_after if after < before else as_before).y_hat
 
 
-def _coded(model: Model, y: Tensor, target: Target, quantise: Quantiser) -> tuple[Tensor, TrainingPass]:
-    """Rate + lambda * distortion, bits a pixel, of latents, and the pass that says so."""
-    quality = torch.tensor([target.quality_q6], device=y.device)
-    seen = torch.ones(1, dtype=torch.bool, device=y.device)
-    no_tokens = y.new_zeros(1, 0, model.config.token)
-    result = model(y, quality, no_tokens, seen, aligned=target.aligned, quantise=quantise, z=target.z)
-    loss = rate_distortion_loss(result, target.x, quality / 64.0)
+def _cost(model: Model, y: Tensor, target: Target, quantise: Quantiser) -> tuple[Tensor, TrainingPass]:
+    """Rate + lambda * distortion of latents, bits a pixel, and the pass that says so."""
+    loss, result = _coded(model, y, target, quantise, is_context_followed=True)
     return (loss.bpp + _trade(target) * loss.mse).sum(), result
+
+
+def _coded(
+    model: Model, y: Tensor, target: Target, quantise: Quantiser, *, is_context_followed: bool
+) -> tuple[Loss, TrainingPass]:
+    """What latents cost, and the pass that says so."""
+    quality = torch.tensor([target.quality_q6], device=y.device)
+    result = model(
+        y,
+        quality,
+        y.new_zeros(1, 0, model.config.token),
+        torch.ones(1, dtype=torch.bool, device=y.device),
+        aligned=target.aligned,
+        quantise=quantise,
+        z=target.z,
+        is_context_followed=is_context_followed,
+    )
+    return rate_distortion_loss(result, target.x, quality / 64.0), result
 
 
 def _trade(target: Target) -> float:

@@ -68,11 +68,15 @@ def rate_distortion_lambda(quality: Tensor) -> Tensor:
 
 
 class SliceCoding(NamedTuple):
-    """How a pass codes slices: the worth of a squared error, the rounding, and what the gradient of the rate sees."""
+    """How a pass codes slices: the worth of a squared error, the rounding, and what the gradient of the rate sees.
+
+    With `is_context_followed` a latent also answers for the means and scales of those that are coded after it.
+    """
 
     worth: Tensor
     quantise: Quantiser
     noise: Tensor | None
+    is_context_followed: bool
 
 
 class Gains(nn.Module):
@@ -148,12 +152,13 @@ class Model(nn.Module):
         quantise: Quantiser = thrifty_round,
         generator: torch.Generator | None = None,
         is_synthesised: bool = True,
+        is_context_followed: bool = True,
         z: Tensor | None = None,
     ) -> TrainingPass:
         """One training pass from y = g_a(x, aligned); `present_B` says which pictures may see their tokens.
 
         Without g_s (`is_synthesised`) there is no `x_hat`, and the pass takes half of the time. `z` are hyper-latents
-        in the place of those that h_a would make.
+        in the place of those that h_a would make. See `SliceCoding` for `is_context_followed`.
         """
         step = self.gains.step(quality_q6_B)
         scaled = y / step
@@ -168,7 +173,7 @@ class Model(nn.Module):
             tokens_BNT = perturbed(tokens_BNT, self.config.perturbation, generator)
         context = self.prior.context(h, tokens_BNT, present_B, own)
         noise = _noise_like(scaled, generator) if self.training else None
-        coding = SliceCoding(self.worth(quality_q6_B, step), quantise, noise)
+        coding = SliceCoding(self.worth(quality_q6_B, step), quantise, noise, is_context_followed)
         y_hat, y_bits, a = self.walk_slices(scaled, context, coding)
         latent_mse = (step * (y_hat - scaled)).square().mean(dim=(1, 2, 3)) * (y.shape[1] / (3 * STRIDE_Y**2))
         if not is_synthesised:
@@ -205,15 +210,18 @@ class Model(nn.Module):
         decoded: list[Tensor] = []
         bits = torch.zeros(scaled.shape[0], device=scaled.device)
         channel0 = 0
+        is_followed = coding.is_context_followed and torch.is_grad_enabled()
         for index, y in enumerate(scaled.split(self.config.slices, dim=1)):
             channels = slice(channel0, channel0 + y.shape[1])
-            context = self.prior.refreshed(index, context, decoded)
-            base = self.prior.slice_base(index, context, decoded)
+            with torch.set_grad_enabled(is_followed):
+                context = self.prior.refreshed(index, context, decoded)
+                base = self.prior.slice_base(index, context, decoded)
             parts: list[Tensor] = []
             phases = self.prior.phases(index)
             for number, phase in enumerate(phases):
-                squares = self.prior.slice_parameters(index, number, base, squares_known(phases, parts), context)
-                mean, level = (phase.within(plane) for plane in squares)
+                with torch.set_grad_enabled(is_followed):
+                    squares = self.prior.slice_parameters(index, number, base, squares_known(phases, parts), context)
+                    mean, level = (phase.within(plane) for plane in squares)
                 noise = None if coding.noise is None else phase.of(coding.noise[:, channels])
                 if noise is not None and spread:
                     mean = mean + spread * noise.roll(1, dims=3) * sigma(level.detach())
