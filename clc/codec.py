@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,9 +72,11 @@ class StreamInfo:
         return {**asdict(self), "references": list(self.references), "aligned": list(self.aligned)}
 
 
-class Attempt(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Attempt:
     """A picture coded in one way: its fields and bytes, what both sides know of it, and what a decoder will decode."""
 
+    choice: Choice
     stream: Stream
     data: bytes
     conditions: Conditions
@@ -179,18 +181,17 @@ class Codec:
                 costs[attempt.data] = self.cost(image_HW3, attempt)
             return costs[attempt.data]
 
-        def code(choice: Choice) -> Attempt:
-            # Without a reference, latents are refined once; beside aligned ones each time anew, so the best's alone.
-            return self.encode_with(image_HW3, quality_q6, choice, UNREFINED if choice.alignments else level)
-
         choices = self._selector.propose(image_HW3, *search, level)
-        judge = Judge(code, rate=lambda attempt: attempt.bpp, cost=cost, pixels=image_HW3.shape[0] * image_HW3.shape[1])
-        best = cheapest(choices, judge)
-        is_refined = not best.stream.alignments
-        choice = choices[0] if is_refined else _choice_of(best)
+        # Beside aligned key pictures latents are refined anew each time, so the best's alone, once all were compared.
+        first = UNREFINED if any(choice.alignments for choice in choices) else level
+        code = partial(self.encode_with, image_HW3, quality_q6, level=first)
+        pixels = image_HW3.shape[0] * image_HW3.shape[1]
+        best = cheapest(choices, Judge(code, rate=lambda attempt: attempt.bpp, cost=cost, pixels=pixels))
+        ways = dict.fromkeys((best.choice,) if best.choice.alignments else (best.choice, choices[0]))
         for refinement in refinements(level):
-            if not is_refined or refinement != level:
-                best = min(best, self.encode_with(image_HW3, quality_q6, choice, refinement), key=cost)
+            for way in ways:
+                if refinement != first:
+                    best = min(best, self.encode_with(image_HW3, quality_q6, way, refinement), key=cost)
         stream = parse(best.data)
         self._decode_latents(stream, conditions=best.conditions if stream == best.stream else None)
         return best.data
@@ -232,7 +233,7 @@ class Codec:
         analysed = Analysed(y / step, z, worth)
         payload, decoded = encode_latents(self._prior, self.bundle.table, analysed, conditions)
         stream = replace(stream, latents_crc32=decoded.crc32, payload=payload)
-        return Attempt(stream, pack(stream), conditions, decoded)
+        return Attempt(choice, stream, pack(stream), conditions, decoded)
 
     def _analysed(self, image_HW3: Picture, aligned: AlignedPixels | None = None) -> torch.Tensor:
         """The latents y of a picture; without a reference they are the same however it is coded, and computed once."""
@@ -363,10 +364,6 @@ def stream_info(data: bytes) -> StreamInfo:
         overhead_bytes=len(data) - len(stream.payload),
         bpp=len(data) * 8 / (stream.width * stream.height),
     )
-
-
-def _choice_of(attempt: Attempt) -> Choice:
-    return Choice(attempt.stream.references, attempt.stream.alignments)
 
 
 def _checked(image_HW3: Picture) -> Picture:
