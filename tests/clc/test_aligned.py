@@ -10,7 +10,8 @@ import pytest
 from clc.alignment import Alignment
 from clc.bitstream import parse
 from clc.bundle import SHIPPED, Bundle
-from clc.codec import Codec, stream_info
+from clc.codec import Attempt, Codec, stream_info
+from clc.effort import Effort
 from clc.errors import BitstreamError, DictionaryMismatch, InputError, StorageError
 from clc.export import add_pictures
 from clc.images import read_image
@@ -71,6 +72,24 @@ def test_refinement_beside_an_aligned_picture_never_costs_more(codec: Codec, vie
         plain = codec.encode(view, quality, "aligned", effort=4)
         assert stream_info(plain).aligned == stream_info(refined).aligned == (KEY,)
         assert cost(view, codec, refined) <= cost(view, codec, plain)
+
+
+def test_beside_key_pictures_all_ways_are_compared_unrefined_and_the_best_is_refined(
+    codec: Codec, view: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coded: list[tuple[Choice, int]] = []
+    encode_with = codec.encode_with
+
+    def watched(image: Picture, quality_q6: int, choice: Choice, level: Effort) -> Attempt:
+        coded.append((choice, level.down))
+        return encode_with(image, quality_q6, choice, level)
+
+    monkeypatch.setattr(codec, "encode_with", watched)
+    best = parse(codec.encode(view, 40, "auto"))
+    *compared, (refined, steps) = coded
+    assert refined.alignments == best.alignments
+    assert steps == 1
+    assert {down for _, down in compared} == {0}
 
 
 def test_another_codec_of_the_same_bundle_decodes_it(bundle: Path, codec: Codec, aligned: bytes) -> None:
