@@ -11,9 +11,9 @@
 Refinement moves the latents of this one picture against the frozen decoder, by the gradient of rate + lambda *
 distortion (Campos et al., "Content adaptive optimization for neural image compression", CVPRW 2019), in two ways. Steps
 down take the gradient of the very symbols that would be coded, straight through the rounding, and a share of Newton's
-step for the distortion: few of them do most of it (`docs/adr/010-refinement-in-a-few-steps.md`). Annealed ones (Yang,
-Bamler and Mandt, "Improving inference for neural image compression", NeurIPS 2020) go on from there, slowly. It works
-on tiles, so that memory is bounded and the time linear in the pixels. What each level buys stands in the README.
+step, and leave out what does not help (`docs/adr/011-what-a-step-leaves-out.md`). Annealed ones (Yang, Bamler and
+Mandt, "Improving inference for neural image compression", NeurIPS 2020) go on from there, slowly. It works on tiles, so
+that memory is bounded and the time linear in the pixels. What each level buys stands in the README.
 """
 
 from __future__ import annotations
