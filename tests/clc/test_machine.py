@@ -60,13 +60,14 @@ def test_bfloat16_is_what_torch_says_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -
 def test_an_encoder_with_bfloat16_is_as_good_and_its_decoder_the_same(
     photo: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    picture = np.ascontiguousarray(photo[60:252, 100:356])
     codecs = {}
     for has in (False, True):
         monkeypatch.setattr("clc.codec.has_bfloat16", lambda device, has=has: has)
         codecs[has] = Codec.load()
-    streams = {has: codec.encode(photo, 40.0, "none") for has, codec in codecs.items()}
+    streams = {has: codec.encode(picture, 40.0, "none") for has, codec in codecs.items()}
     decoded = {has: codecs[has].decode(stream) for has, stream in streams.items()}
     assert streams[True] != streams[False]
     assert len(streams[True]) == pytest.approx(len(streams[False]), rel=0.01)
-    assert psnr_db(decoded[True], photo) == pytest.approx(psnr_db(decoded[False], photo), abs=0.03)
+    assert psnr_db(decoded[True], picture) == pytest.approx(psnr_db(decoded[False], picture), abs=0.03)
     np.testing.assert_array_equal(codecs[False].decode(streams[True]), decoded[True])
