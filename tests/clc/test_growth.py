@@ -163,10 +163,10 @@ def test_weights_of_another_configuration_are_refused(small: Model) -> None:
 @pytest.mark.parametrize("start", [[], ["--start", str(SHIPPED)]])
 def test_a_run_is_of_as_many_blocks_as_are_asked_for_from_the_klt_or_from_a_bundle(start: list[str]) -> None:
     options = _parser().parse_args(
-        ["--data", "x", "--out", "y", "--blocks", "5", "7", "--narrow", "160", "--first-phases", "5", *start]
+        ["--data", "x", "--out", "y", "--blocks", "7", "9", "--narrow", "192", "--first-phases", "5", *start]
     )
     config, weights = _begun(ModelConfig(), options)
-    assert (config.narrow_blocks, config.wide_blocks, config.narrow, config.first_phases) == (5, 7, 160, 5)
+    assert (config.narrow_blocks, config.wide_blocks, config.narrow, config.first_phases) == (7, 9, 192, 5)
     assert (weights is not None) == bool(start)
     if weights is not None:
         assert set(weights) == set(Model(config).state_dict())

@@ -109,7 +109,7 @@ def test_a_model_computes_what_it_always_did(fresh: tuple[str, Model], is_aligne
 def test_the_configuration_of_a_model_from_before_the_switches_is_read() -> None:
     assert ModelConfig.from_json(FIRST_FIELDS) == FIRST
     shipped = json.loads((SHIPPED / "manifest.json").read_text())["model"]
-    assert ModelConfig.from_json(shipped) == replace(ModelConfig(), narrow_blocks=4, wide_blocks=6)
+    assert ModelConfig.from_json(shipped) == replace(ModelConfig(), narrow=160, narrow_blocks=6, wide_blocks=8)
 
 
 @pytest.mark.parametrize("config", [ModelConfig(), tcm_config(128), ModelConfig(matching=False, references=5)])
