@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -188,10 +189,9 @@ class Codec:
         pixels = image_HW3.shape[0] * image_HW3.shape[1]
         best = cheapest(choices, Judge(code, rate=lambda attempt: attempt.bpp, cost=cost, pixels=pixels))
         ways = dict.fromkeys((best.choice,) if best.choice.alignments else (best.choice, choices[0]))
-        for refinement in refinements(level):
-            for way in ways:
-                if refinement != first:
-                    best = min(best, self.encode_with(image_HW3, quality_q6, way, refinement), key=cost)
+        further = [refinement for refinement in refinements(level) if refinement != first]
+        for refinement, way in product(further, ways):
+            best = min(best, self.encode_with(image_HW3, quality_q6, way, refinement), key=cost)
         stream = parse(best.data)
         self._decode_latents(stream, conditions=best.conditions if stream == best.stream else None)
         return best.data
