@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
 
+import torch
 import typer
 from reference_collection import add_keys
 from reference_curves import Saving, mean_curve, saving, usable
@@ -31,6 +32,7 @@ from clc.errors import ClcError, InputError
 from clc.export import export_bundle
 from clc.images import read_image
 from clc.loop import Observer
+from clc.machine import has_bfloat16, keep_freed_memory
 from clc.overlaps import find_overlaps, overlapping_pairs
 from clc.references import ENTRY_PX
 from clc.schedule import TrainingConfig, adaptation
@@ -79,7 +81,6 @@ def command(
     qualities: Annotated[str, typer.Option(help="Qualities of the codec, 0 to 100, by commas.")] = QUALITIES,
     limit: Annotated[int | None, typer.Option(help="Code only the first N pictures.", min=1)] = None,
     processes: Annotated[int, typer.Option(help="Copies of this program to share the coding.", min=1)] = 1,
-    fast: Annotated[bool, typer.Option(help="Compile the walk and train the transforms in bfloat16.")] = False,
     run: Annotated[Path | None, typer.Option(help="Folder of a training on the first half; trains none then.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the run and the adapted bundle here.")] = None,
 ) -> None:
@@ -93,8 +94,7 @@ def command(
         even = even[:limit]
         with tempfile.TemporaryDirectory() as scratch:
             folder = out or Path(scratch)
-            config = replace(adaptation(minutes), compile=fast, bf16=fast)
-            training = train_on(odd, config, folder / "run") if run is None else {"run": run.name}
+            training = train_on(odd, adaptation(minutes), folder / "run") if run is None else {"run": run.name}
             export_adapted(odd, run or folder / "run", folder / "bundle")
             files = {
                 SHIPPED: code(even, odd, Bundle.load().directory, (ladder, processes)),
@@ -111,7 +111,8 @@ def command(
 def train_on(paths: Sequence[Path], config: TrainingConfig, out: Path) -> dict[str, Any]:
     """Go on from the shipped weights on these pictures; what the log says of the end."""
     shipped, data = Bundle.load(), read_set(paths)
-    config = replace(config, model=shipped.config)
+    keep_freed_memory()
+    config = replace(config, model=shipped.config, bf16=has_bfloat16(torch.device("cpu")))
     pairs = overlapping_pairs(data, find_overlaps(data.pictures))
     observer = Observer(lambda line: print(json.dumps(line), flush=True))
     result = train(config, data, patches(data), out, pairs=pairs, start=shipped.state(), observer=observer)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from prefect import flow
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from clc.errors import InputError
 from clc.export import add_pictures, export_bundle
 from clc.images import read_image
 from clc.loop import Observer
-from clc.machine import keep_freed_memory
+from clc.machine import has_bfloat16, keep_freed_memory
 from clc.model import ModelConfig
 from clc.overlaps import choose_key_pictures, find_overlaps, overlapping_pairs
 from clc.references import entry_patch
@@ -143,6 +144,7 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
     if not training:
         raise InputError("no picture in the training part; ingest more pictures, or raise training_share")
     keep_freed_memory()
+    config = replace(config, bf16=has_bfloat16(torch.device(config.device)))
     data = _pictures(sources.blobs, [row["blob"] for row in training], [row["photo"] for row in training])
     chosen = Dictionary.read(sources.dictionary / "dictionary.parquet")
     whole = _pictures(sources.blobs, chosen.blobs, chosen.photos)

@@ -8,11 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from clc import training
 from clc.bundle import SHIPPED, Bundle
 from clc.codec import Codec
 from clc.dictionary import Dictionary
 from clc.errors import InputError
 from clc.images import png_bytes
+from clc.loop import TrainingResult
+from clc.schedule import TrainingConfig
 from flows import train
 from flows.config import Workspace
 from flows.ingest import ITEMS
@@ -86,6 +89,22 @@ def test_fine_tuning_makes_a_bundle_of_its_own_dictionary(workspace: Workspace, 
     lines = [json.loads(line) for line in (stage.directory / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == stage.manifest.summary["steps"] > 0
     assert json.loads((stage.directory / "curve.json").read_text())[-1]["validation_bpp"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_bfloat16_is_used_where_the_cpu_multiplies_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    configs = []
+
+    def noted(config: TrainingConfig, *arguments: Any, **options: Any) -> TrainingResult:
+        configs.append(config)
+        return training.train(config, *arguments, **options)
+
+    monkeypatch.setattr(train, "train", noted)
+    monkeypatch.setattr(train, "has_bfloat16", lambda device: is_there)
+    assert trained(workspace).manifest.summary["steps"] > 0
+    assert [config.bf16 for config in configs] == [is_there]
 
 
 def test_a_lost_tracking_server_costs_no_training(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
