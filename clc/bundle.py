@@ -3,7 +3,8 @@
     manifest.json             format, model configuration, sizes and sha256 of the files below; canonical JSON
     transforms.safetensors    g_a, g_s, h_a, gains, C in float16, the prior of z in float32
     prior.safetensors         the exact prior: int16 weights with shifts, int32 biases and tables
-    tables.safetensors        the CDF tables, the tables of exponentials and of powers of two, int32
+    tables.safetensors        the CDF tables, the tables of exponentials and of powers of two, int32; the weights of the
+                              post-filter, float16
     dictionary.safetensors    int8 tokens of the K entries, their keys, and the reduction that made the keys
     entries.json              where each entry comes from
     pictures/NNNN.webp        the key picture of entry NNNN, where it has one (`clc.keypictures`)
@@ -35,6 +36,7 @@ from clc.keypictures import KeyPicture, key_pictures_from_json, key_pictures_to_
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.matching import TOKEN_BITS
 from clc.model import Model, ModelConfig, make_prior
+from clc.postfilter import LARGEST_WEIGHT, WEIGHTS_SHAPE, PostFilter
 from clc.rangecoder import CdfTable
 from clc.reduction import Reduction
 from storage.arrays import read_arrays, write_arrays
@@ -42,10 +44,11 @@ from storage.atomic import write_bytes
 from storage.digest import canonical_json, sha256_bytes, sha256_file
 
 FORMAT = "clc-bundle"
-VERSION = 5
-READABLE = (2, 3, 4, 5)
-"""Bundles of 0.2 are version 2, of 0.3 to 0.6 version 3, of 0.7 and 0.8 version 4: what their models lack of the fields
-of `clc.configuration.BEFORE` is meant. Before version 4 there is one set of tables for all turns."""
+VERSION = 6
+READABLE = (2, 3, 4, 5, 6)
+"""Bundles of 0.2 are version 2, of 0.3 to 0.6 version 3, of 0.7 and 0.8 version 4, of 0.9 to 0.11 version 5: what their
+models lack of the fields of `clc.configuration.BEFORE` is meant. Before version 4 there is one set of tables for all
+turns, before version 6 no post-filter; a bundle that was extended may still lack it."""
 
 SHIPPED = Path(__file__).parent / "assets" / "shipped"
 PARTS = ("transforms", "prior", "tables", "dictionary")
@@ -92,6 +95,7 @@ class Bundle:
     prior: Prior
     table: CdfTable
     entries: EntryTable
+    postfilter: PostFilter | None
 
     @cached_property
     def id_bytes(self) -> bytes:
@@ -118,12 +122,13 @@ class Bundle:
             provenance = json.loads(_checked_bytes(directory, "entries.json", manifest))
             pictures = key_pictures_from_json(directory, manifest["pictures"])
             table, entries = _restore_table(parts["tables"]), _restore_entries(parts, provenance, pictures, config)
+            postfilter = _restore_postfilter(parts["tables"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise StorageError(f"the bundle in {directory} is malformed: {error}; export it again") from error
         if table.n_tables - 2 * config.hyper not in (SCALE_LEVELS, SCALE_LEVELS * config.first_phases):
             raise StorageError(f"the bundle in {directory} has {table.n_tables} tables; export it again")
         bundle_id = sha256_bytes(manifest_bytes)[: 2 * ID_BYTES]
-        return cls(directory, bundle_id, config, model, prior, table, entries)
+        return cls(directory, bundle_id, config, model, prior, table, entries, postfilter)
 
 
 def write_bundle(
@@ -219,6 +224,15 @@ def _restore_table(arrays: Arrays) -> CdfTable:
     for row, values in zip(cdf, np.split(arrays["cdf"], np.cumsum(lengths)[:-1]), strict=True):
         row[: len(values)] = values
     return CdfTable(cdf, arrays["lengths"], arrays["offsets"])
+
+
+def _restore_postfilter(arrays: Arrays) -> PostFilter | None:
+    if "postfilter" not in arrays:
+        return None
+    weights = torch.from_numpy(arrays["postfilter"].astype(np.float32))
+    if tuple(weights.shape) != WEIGHTS_SHAPE or not bool((weights.abs() <= LARGEST_WEIGHT).all()):
+        raise StorageError(f"the post-filter's weights are {tuple(weights.shape)}, or not within +-{LARGEST_WEIGHT}")
+    return PostFilter(weights)
 
 
 def _restore_entries(

@@ -1,4 +1,4 @@
-"""How often each symbol occurs at each scale level: what the coder's tables are fitted to at export.
+"""What a model does to pictures, counted at export: the coder's tables and the post-filter are fitted to it.
 
 A trained prior predicts a Gaussian, but rounded latents are not quite Gaussian: thrifty rounding makes more zeros, and
 natural pictures have heavier tails. Counting on a few pictures and giving the tables the frequencies found costs a
@@ -7,7 +7,7 @@ decoder nothing. Run at export only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,15 @@ from torch import Tensor
 from clc.entropy import SCALE_LEVELS
 from clc.latents import Conditions, Turn, walk
 from clc.model import Model, Picture
+from clc.postfilter import QUALITIES_Q6 as QUALITIES_OF_FILTER
+from clc.postfilter import Example
 from clc.quantisation import thrifty_round
 from clc.tables import COUNTED
 
 QUALITIES_Q6 = (320, 1600, 2880, 4160, 5440)
 MAX_PICTURES = 24
+
+MAX_FILTER_PICTURES = 128
 
 Counts = npt.NDArray[np.int64]
 
@@ -58,6 +62,22 @@ def _count(model: Model, y: Tensor, quality_q6: int, counts: Counts) -> None:
 
     tokens = torch.zeros(1, 0, model.config.token)
     walk(model.prior, torch.round(model.h_a(scaled)), Conditions(quality_q6, tokens), exchange)
+
+
+@torch.no_grad()
+def decoded_examples(model: Model, pictures: Sequence[Picture]) -> Iterator[tuple[int, Example]]:
+    """What the model makes of uint8 pictures (H, W, 3), H and W multiples of 64, at the qualities of `clc.postfilter`.
+
+    Without references; of more than 128 pictures as many, evenly apart.
+    """
+    quality = torch.tensor(QUALITIES_OF_FILTER)
+    for picture in pictures[:: -(-len(pictures) // MAX_FILTER_PICTURES)]:
+        y = model.analyse(picture).expand(len(quality), -1, -1, -1)
+        tokens = y.new_zeros(len(quality), 0, model.config.token)
+        made = model(y, quality, tokens, torch.zeros(len(quality), dtype=torch.bool)).x_hat.clamp(0.0, 1.0) * 255.0
+        levels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float()
+        for knot, decoded in enumerate(made.split(1)):
+            yield knot, (decoded, levels)
 
 
 def _integers(values: Tensor) -> npt.NDArray[np.int64]:

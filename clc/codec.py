@@ -1,7 +1,7 @@
 """The codec: pictures to `.clc` streams and back, and its command line (`python -m clc.codec`).
 
     encode: picture -> g_a -> latents -> exact path (clc.latents) -> payload -> container (clc.bitstream)
-    decode: container -> checks -> bundle -> exact path -> CRC of the latents -> g_s -> picture
+    decode: container -> checks -> bundle -> exact path -> CRC of the latents -> g_s -> post-filter -> picture
 
 A stream decodes to the same latents on every machine; the pixels that g_s makes of them may differ by a rounding. A
 stream whose latents are not those of the encoder raises `DecodeMismatch` and never gives a picture.
@@ -301,7 +301,9 @@ class Codec:
             view = AlignedView(conditions.aligned, latents.own.to_float())
         y_hat = latents.y_hat.float().contiguous(memory_format=torch.channels_last)
         step, film = gains.step(quality), gains.modulation(quality)
-        pixels = synthesise(self._model.g_s, y_hat, step, film, (latents.a.float(), view))
+        postfilter = self.bundle.postfilter
+        behind = None if postfilter is None else lambda levels: postfilter.apply(levels, stream.quality_q6)
+        pixels = synthesise(self._model.g_s, y_hat, step, film, (latents.a.float(), view), behind)
         cropped = pixels[0, :, : stream.height, : stream.width]
         image: Picture = cropped.permute(1, 2, 0).contiguous().cpu().numpy()
         return image

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from clc import reduction
 from clc.bundle import PARTS, Arrays, Bundle, exact_layers, flatten_table, write_bundle
-from clc.calibration import count_symbols
+from clc.calibration import count_symbols, decoded_examples
 from clc.errors import InputError
 from clc.exact import sum_bound_bits
 from clc.features import spp
@@ -29,6 +29,7 @@ from clc.keypictures import LOSSLESS, write_key_picture
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.matching import TOKEN_BITS
 from clc.model import Model, ModelConfig, Picture
+from clc.postfilter import fit as postfilter_fit
 from clc.references import ENTRY_PX, middle_patch
 from clc.tables import fitted_table, merge, sigma_levels, table_from_pmf
 from storage.arrays import read_arrays
@@ -55,8 +56,8 @@ def export_bundle(
 
     `entries`: K uint8 pictures (256, 256, 3); `provenance` says where each one comes from. The keys are SPP vectors of
     the codec's own analysis transform, reduced by PCA, so that encoding needs no other network, whatever backbone chose
-    the entries; the coder's tables are fitted to the symbols of the entries. Raises `InputError` when an entry has
-    another size or a layer cannot be proven exact.
+    the entries; the coder's tables are fitted to the symbols of the entries, the post-filter to their pixels. Raises
+    `InputError` when an entry has another size or a layer cannot be proven exact.
     """
     if not 1 <= len(entries) <= MAX_DICTIONARY_ENTRIES or len(entries) != len(provenance):
         raise InputError(f"a bundle takes 1 to {MAX_DICTIONARY_ENTRIES} entries with provenance, not {len(entries)}")
@@ -79,12 +80,14 @@ def export_bundle(
     return Exported(write_bundle(directory, config, parts, provenance, {}), bounds)
 
 
-def _tables(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArray[np.int32]]:
-    """The CDF tables (sets of 64 scales, z without and with an aligned reference) and those of the exact functions."""
+def _tables(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArray[np.int32 | np.float16]]:
+    """The CDF tables (sets of 64 scales, z without and with an aligned reference), exact functions, post-filter."""
     parts = [fitted_table(sigma_levels(), counts) for counts in count_symbols(model, entries)]
     parts += [table_from_pmf(*z_prior.masses()) for z_prior in (model.z_prior, model.z_prior_aligned)]
     table = functools.reduce(merge, parts)
-    return {**flatten_table(table), "exponentials": exp_table().numpy(), "powers_of_two": exp2_table().numpy()}
+    functions = {"exponentials": exp_table().numpy(), "powers_of_two": exp2_table().numpy()}
+    postfilter = postfilter_fit(decoded_examples(model, entries)).weights.numpy().astype(np.float16)
+    return {**flatten_table(table), **functions, "postfilter": postfilter}
 
 
 def _stored_transforms(model: Model) -> dict[str, npt.NDArray[np.float32 | np.float16]]:

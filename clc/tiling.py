@@ -136,16 +136,31 @@ def analyse(g_a: Analysis, x: Tensor, aligned: AlignedPixels | None) -> Tensor:
 
 
 def synthesise(
-    g_s: Synthesis, y_hat: Tensor, step: Tensor, film: tuple[Tensor, Tensor], sides: tuple[Tensor, AlignedView | None]
+    g_s: Synthesis,
+    y_hat: Tensor,
+    step: Tensor,
+    film: tuple[Tensor, Tensor],
+    sides: tuple[Tensor, AlignedView | None],
+    behind: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """`g_s(y_hat, step, film, a, aligned)` with `sides` = (a, aligned), as uint8 pictures (B, 3, H, W)."""
+    """`g_s(y_hat, step, film, a, aligned)` with `sides` = (a, aligned), as uint8 pictures (B, 3, H, W).
+
+    `behind` filters pixels, of float levels 0..255 and of a tile, seeing at most a latent's width around each; where an
+    aligned reference covers the picture it leaves them alone.
+    """
     a, view = sides
 
     def compute(tile: Tile) -> tuple[Tensor, ...]:
         seen = None
         if view is not None:
             seen = AlignedView(tile.aligned_pixels(view.pixels), tile.aligned_latents(view.latents))
-        x_hat = g_s(tile.latents(y_hat), step, film, tile.latents(a), seen)
-        return (torch.round(x_hat.clamp_(0.0, 1.0).mul_(255.0)).to(torch.uint8),)
+        levels = g_s(tile.latents(y_hat), step, film, tile.latents(a), seen).clamp_(0.0, 1.0).mul_(255.0)
+        if behind is not None:
+            filtered = behind(levels).clamp_(0.0, 255.0)
+            levels = filtered if seen is None else torch.where(seen.pixels.inside > 0, levels, filtered)
+        return (torch.round(levels).to(torch.uint8),)
 
-    return in_tiles(tiles(y_hat.shape[2], y_hat.shape[3], g_s.reach()), compute)[0]
+    reach = g_s.reach()
+    if reach is not None and behind is not None:
+        reach += 1
+    return in_tiles(tiles(y_hat.shape[2], y_hat.shape[3], reach), compute)[0]
