@@ -213,9 +213,7 @@ def test_a_reference_that_the_dictionary_lacks_is_refused(shipped: Codec, photo:
         shipped.decode(pack(dataclasses.replace(stream, references=(4095,))))
 
 
-def test_a_bundle_with_one_set_of_tables_is_read_and_codes_the_same_latents(
-    shipped: Codec, photo: Picture
-) -> None:
+def test_a_bundle_with_one_set_of_tables_is_read_and_codes_the_same_latents(shipped: Codec, photo: Picture) -> None:
     table = shipped.bundle.table
     further = SCALE_LEVELS * (scale_sets(table, shipped.bundle.config.hyper) - 1)
     assert further > 0
