@@ -49,6 +49,9 @@ _RIDGE, _RIDGE_OF_MEAN = 2000.0, 1e-3
 _TO_YCOCG = torch.tensor([[0.25, 0.5, 0.25], [0.5, 0.0, -0.5], [-0.25, 0.5, -0.25]])
 _TO_RGB = torch.tensor([[1.0, 1.0, -1.0], [1.0, 0.0, 1.0], [1.0, -1.0, -1.0]])
 
+Example = tuple[Tensor, Tensor]
+"""Decoded levels, float, and those of the picture, (B, 3, H, W) both."""
+
 
 @dataclass(frozen=True, eq=False)
 class PostFilter:
@@ -133,10 +136,6 @@ def _differences(y: Tensor) -> Iterator[Tensor]:
             for i, j in ((down, right), (-down, -right))
         ]
         yield ends[0] + ends[1] - twice
-
-
-Example = tuple[Tensor, Tensor]
-"""Decoded levels, float, and those of the picture, (B, 3, H, W) both."""
 
 
 def fit(examples: Iterable[tuple[int, Example]]) -> PostFilter:
