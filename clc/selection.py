@@ -202,7 +202,15 @@ class _Contest(Generic[Coded]):
 
         Where its rate alone is too much, that is its rate with the distortion of the best: without a synthesis.
         """
+        return self._weigh(self.judge.code(choice))
+
+    def enter_where_smaller(self, choice: Choice) -> None:
+        """The same for a choice that hardly moves a pixel: nothing is synthesised unless its rate is less."""
         coded = self.judge.code(choice)
+        if self.judge.rate(coded) < self.judge.rate(self.best):
+            self._weigh(coded)
+
+    def _weigh(self, coded: Coded) -> float:
         rate = self.judge.rate(coded)
         if rate >= self.cost:
             return rate + self.cost - self.judge.rate(self.best)
@@ -217,7 +225,8 @@ def cheapest(choices: Sequence[Choice], judge: Judge[Coded]) -> Coded:
 
     What can hardly win is not coded. Aligned key pictures that are sure come first and together; where their alignments
     are a small part of the cost, nothing less is tried. Otherwise the first aligned key picture meets no reference, and
-    further ones are laid over it where it wins. Tokens save little: they are tried where alignment saves less.
+    further ones are laid over it where it wins. Tokens save little: they are tried where alignment saves less, and where
+    none is proposed they must save bytes.
     """
     plain, *tokens = [choice for choice in choices if not choice.alignments]
     aligned = [choice for choice in choices if choice.alignments]
@@ -235,7 +244,10 @@ def cheapest(choices: Sequence[Choice], judge: Judge[Coded]) -> Coded:
         if alone - contest.cost >= TOKENS_GAIN * alone:
             tokens = []
     for choice in tokens:
-        contest.enter(choice)
+        if aligned:
+            contest.enter(choice)
+        else:
+            contest.enter_where_smaller(choice)
     return contest.best
 
 

@@ -61,6 +61,15 @@ def test_a_choice_whose_rate_is_too_much_already_is_not_synthesised() -> None:
     assert trial.synthesised == [ONE]
 
 
+def test_tokens_alone_are_synthesised_where_they_save_bytes() -> None:
+    larger, smaller = Trial({NONE: 1.0, TOKENS: 1.01}), Trial({NONE: 1.0, TOKENS: 0.99})
+    assert larger.winner([NONE, TOKENS]) == NONE
+    assert larger.coded == [NONE, TOKENS]
+    assert larger.synthesised == []
+    assert smaller.winner([NONE, TOKENS]) == TOKENS
+    assert smaller.synthesised == [NONE, TOKENS]
+
+
 def test_tokens_are_not_tried_where_alignment_saves_far_more() -> None:
     trial = Trial({NONE: 1.0, TOKENS: 0.1, ONE: 0.8})
     assert trial.winner([NONE, TOKENS, ONE]) == ONE
