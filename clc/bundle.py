@@ -36,7 +36,7 @@ from clc.keypictures import KeyPicture, key_pictures_from_json, key_pictures_to_
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.matching import TOKEN_BITS
 from clc.model import Model, ModelConfig, make_prior
-from clc.postfilter import LARGEST_WEIGHT, WEIGHTS_SHAPE, PostFilter
+from clc.postfilter import LARGEST_WEIGHT, TAPS, WEIGHTS_SHAPE, PostFilter
 from clc.rangecoder import CdfTable
 from clc.reduction import Reduction
 from storage.arrays import read_arrays, write_arrays
@@ -44,11 +44,12 @@ from storage.atomic import write_bytes
 from storage.digest import canonical_json, sha256_bytes, sha256_file
 
 FORMAT = "clc-bundle"
-VERSION = 6
-READABLE = (2, 3, 4, 5, 6)
-"""Bundles of 0.2 are version 2, of 0.3 to 0.6 version 3, of 0.7 and 0.8 version 4, of 0.9 to 0.11 version 5: what their
-models lack of the fields of `clc.configuration.BEFORE` is meant. Before version 4 there is one set of tables for all
-turns, before version 6 no post-filter; a bundle that was extended may still lack it."""
+VERSION = 7
+READABLE = (2, 3, 4, 5, 6, 7)
+"""Bundles of 0.2 are version 2, of 0.3 to 0.6 version 3, of 0.7 and 0.8 version 4, of 0.9 to 0.11 version 5, of
+0.12 version 6: what their models lack of the fields of `clc.configuration.BEFORE` is meant. Before version 4 there is
+one set of tables for all turns, before version 6 no post-filter, in version 6 one without clipped differences; a bundle
+that was extended may still lack them."""
 
 SHIPPED = Path(__file__).parent / "assets" / "shipped"
 PARTS = ("transforms", "prior", "tables", "dictionary")
@@ -230,6 +231,8 @@ def _restore_postfilter(arrays: Arrays) -> PostFilter | None:
     if "postfilter" not in arrays:
         return None
     weights = torch.from_numpy(arrays["postfilter"].astype(np.float32))
+    if tuple(weights.shape) == (*WEIGHTS_SHAPE[:-1], len(TAPS)):
+        weights = torch.cat([weights, torch.zeros_like(weights)], dim=-1)
     if tuple(weights.shape) != WEIGHTS_SHAPE or not bool((weights.abs() <= LARGEST_WEIGHT).all()):
         raise StorageError(f"the post-filter's weights are {tuple(weights.shape)}, or not within +-{LARGEST_WEIGHT}")
     return PostFilter(weights)

@@ -3,16 +3,17 @@
 g_s ends in a linear transform of 16x16 blocks: nothing behind it sees single pixels. What it leaves, ringing along an
 edge and grain in flat places, depends on how strong, how directed and how turned the edges around a pixel are. So every
 pixel is one of `CLASSES` by the structure tensor of its surroundings, and each class has, for each channel of YCoCg and
-each of a few qualities, weights of twelve symmetric differences within 5x5:
+each of a few qualities, two weights of each of twelve symmetric pairs of differences within 5x5, d = y(p + o_t) - y(p)
+and e = y(p - o_t) - y(p):
 
-    y'(p) = y(p) + sum over t of w[class(p), t] (y(p + o_t) + y(p - o_t) - 2 y(p))
+    y'(p) = y(p) + sum over t of w[class(p), t] (d + e) + v[class(p), t] (clip(d) + clip(e))
 
-The weights are least squares over pictures that a model was exported with (`fit`), no training; a stream says nothing
+With clipped differences a pixel is drawn to those that are like it, and little to those across an edge. The weights are least squares over pictures that a model was exported with (`fit`), no training; a stream says nothing
 of them. Classes come from rounded pixels by whole numbers, so that two machines whose g_s differ in the last bit agree
 on all but a few pixels. Filters chosen by a hash of local structure are those of RAISR (Romano et al., 2017); symmetric
-ones, fitted by the encoder, are VVC's adaptive loop filter. See ADR 012. Called by `clc.tiling` and `clc.export`.
+and clipped ones, fitted by the encoder, are VVC's adaptive loop filter. See ADR 012. Called by `clc.tiling` and `clc.export`.
 
-Shapes: B pictures, H, W pixels, T taps.
+Shapes: B pictures, H, W pixels, T taps; 2 T weights, those of plain differences first.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ COHERENCES = (0.4, 0.75)
 ANGLES = 8
 CLASSES = (len(STRENGTHS) + 1) * (len(COHERENCES) + 1) * ANGLES
 TAPS = tuple((down, right) for down in range(3) for right in range(-2, 3) if (down, right) > (0, 0))
+CLIP = 8.0
+"""Where differences are clipped, in levels."""
 QUALITIES_Q6 = (0, 1600, 3200, 4800, 6400)
-WEIGHTS_SHAPE = (len(QUALITIES_Q6), CLASSES, 3, len(TAPS))
+WEIGHTS_SHAPE = (len(QUALITIES_Q6), CLASSES, 3, 2 * len(TAPS))
 LARGEST_WEIGHT = 4.0
 """Of any that is read or fitted: far beyond what smooths or sharpens."""
 REACH_PX = 3
@@ -44,7 +47,7 @@ _SUMMED = 81
 _SLOPE = float(np.tan(np.pi / 8))
 _ANGLE_OF = torch.tensor([1, 0, 2, 0, 3, 4, 2, 4, 7, 0, 6, 0, 5, 4, 6, 4])
 """By four bits: near level, near upright, left of upright, below level."""
-_STRIP_PX = 64
+_STRIP_PX = 128
 _RIDGE, _RIDGE_OF_MEAN = 2000.0, 1e-3
 _TO_YCOCG = torch.tensor([[0.25, 0.5, 0.25], [0.5, 0.0, -0.5], [-0.25, 0.5, -0.25]])
 _TO_RGB = torch.tensor([[1.0, 1.0, -1.0], [1.0, 0.0, 1.0], [1.0, -1.0, -1.0]])
@@ -60,24 +63,23 @@ class PostFilter:
     weights: Tensor
 
     def at(self, quality_q6: int) -> Tensor:
-        """The weights (CLASSES, 3, T) of a quality of 0..6400, in between those that were fitted."""
+        """The weights (CLASSES, 3, 2 T) of a quality of 0..6400, in between those that were fitted."""
         place = quality_q6 * (len(QUALITIES_Q6) - 1) / QUALITIES_Q6[-1]
         knot = min(int(place), len(QUALITIES_Q6) - 2)
         return torch.lerp(self.weights[knot], self.weights[knot + 1], place - knot)
 
     def apply(self, levels_B3HW: Tensor, quality_q6: int) -> Tensor:
         """Filters pictures of float levels 0..255; what comes out may be a little outside of them."""
-        weights = self.at(quality_q6).permute(2, 1, 0).flatten(0, 1).contiguous().to(levels_B3HW.device)
+        # (2 T, 3, CLASSES)
+        weights = self.at(quality_q6).permute(2, 1, 0).contiguous().to(levels_B3HW.device)
         filtered = torch.empty_like(levels_B3HW)
         for top, strip in _strips(levels_B3HW):
-            y, kinds = _turned(strip, _TO_YCOCG), classes(strip)
-            # (T, 3, B, pixels of a strip)
-            terms = weights.index_select(1, kinds.flatten()).view(len(TAPS), 3, *kinds.shape)
-            for of_tap, difference in zip(terms, _differences(y), strict=True):
-                of_tap.mul_(difference.transpose(0, 1))
+            y, kinds = _turned(strip, _TO_YCOCG).transpose(0, 1), classes(strip)
+            change = torch.zeros(3, *kinds.shape, device=strip.device)
+            for of_kind, difference in zip(weights, _differences(y), strict=True):
+                change.addcmul_(of_kind.index_select(1, kinds.flatten()).view_as(change), difference)
             rows = slice(top, top + kinds.shape[1])
-            change = _turned(terms.sum(dim=0).transpose(0, 1), _TO_RGB)
-            filtered[:, :, rows] = levels_B3HW[:, :, rows] + change
+            filtered[:, :, rows] = levels_B3HW[:, :, rows] + _turned(change.transpose(0, 1), _TO_RGB)
         return filtered
 
 
@@ -127,15 +129,22 @@ def _turned(pixels: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _differences(y: Tensor) -> Iterator[Tensor]:
-    """The second difference (B, 3, H - 6, W - 6) of each of `TAPS`."""
-    height, width = y.shape[2] - 2 * REACH_PX, y.shape[3] - 2 * REACH_PX
-    twice = 2.0 * y[:, :, REACH_PX : REACH_PX + height, REACH_PX : REACH_PX + width]
+    """What the 2 T weights are of, each (.., H - 6, W - 6), from channels (.., H, W)."""
+    for most in (None, CLIP):
+        for pair in _pairs(y):
+            first, second = pair if most is None else (one.clamp_(-most, most) for one in pair)
+            yield first.add_(second)
+
+
+def _pairs(y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The two differences of each of `TAPS`."""
+    height, width = y.shape[-2] - 2 * REACH_PX, y.shape[-1] - 2 * REACH_PX
+
+    def moved(down: int, right: int) -> Tensor:
+        return y[..., REACH_PX + down : REACH_PX + down + height, REACH_PX + right : REACH_PX + right + width]
+
     for down, right in TAPS:
-        ends = [
-            y[:, :, REACH_PX + i : REACH_PX + i + height, REACH_PX + j : REACH_PX + j + width]
-            for i, j in ((down, right), (-down, -right))
-        ]
-        yield ends[0] + ends[1] - twice
+        yield moved(down, right) - moved(0, 0), moved(-down, -right) - moved(0, 0)
 
 
 def fit(examples: Iterable[tuple[int, Example]]) -> PostFilter:
@@ -144,19 +153,19 @@ def fit(examples: Iterable[tuple[int, Example]]) -> PostFilter:
     The products of each class are shared with those that it becomes when a picture is mirrored or turned, and a ridge
     keeps what few pixels say from being believed: without examples nothing is filtered.
     """
-    squares = torch.zeros(*WEIGHTS_SHAPE, len(TAPS), dtype=torch.float64)
+    squares = torch.zeros(*WEIGHTS_SHAPE, WEIGHTS_SHAPE[-1], dtype=torch.float64)
     products = torch.zeros(WEIGHTS_SHAPE, dtype=torch.float64)
     for knot, (decoded, picture) in examples:
         _add(decoded, picture, squares[knot], products[knot])
     squares, products = _shared(squares, products)
     mean = torch.diagonal(squares, dim1=-2, dim2=-1).mean(dim=-1)
-    ridge = (_RIDGE + _RIDGE_OF_MEAN * mean)[..., None, None] * torch.eye(len(TAPS), dtype=torch.float64)
+    ridge = (_RIDGE + _RIDGE_OF_MEAN * mean)[..., None, None] * torch.eye(WEIGHTS_SHAPE[-1], dtype=torch.float64)
     weights = torch.linalg.solve(squares + ridge, products).clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT)
     return PostFilter(weights.float())
 
 
 def _add(decoded: Tensor, picture: Tensor, squares: Tensor, products: Tensor) -> None:
-    """Adds the products of an example to those of each class (CLASSES, 3, T, T) and (CLASSES, 3, T)."""
+    """Adds the products of an example to those of each class (CLASSES, 3, 2 T, 2 T) and (CLASSES, 3, 2 T)."""
     for top, strip in _strips(decoded):
         y, kinds = _turned(strip, _TO_YCOCG), classes(strip).flatten()
         rows = strip.shape[2] - 2 * REACH_PX
@@ -180,6 +189,7 @@ def _shared(squares: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
             turned = -angle if is_mirrored else angle
             turned = (ANGLES // 2 - turned if is_transposed else turned) % ANGLES
             kinds, taps = rest + turned, torch.tensor([_moved(tap, is_mirrored, is_transposed) for tap in TAPS])
+            taps = torch.cat([taps, taps + len(TAPS)])
             summed[0].add_(squares[:, kinds][..., taps, :][..., taps])
             summed[1].add_(products[:, kinds][..., taps])
     return summed

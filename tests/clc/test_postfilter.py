@@ -16,7 +16,7 @@ from clc.codec import Codec
 from clc.errors import StorageError
 from clc.fusion import AlignedLatents, AlignedPixels
 from clc.model import Model
-from clc.postfilter import ANGLES, CLASSES, QUALITIES_Q6, REACH_PX, WEIGHTS_SHAPE, PostFilter, classes, fit
+from clc.postfilter import ANGLES, CLASSES, CLIP, QUALITIES_Q6, REACH_PX, TAPS, WEIGHTS_SHAPE, PostFilter, classes, fit
 from clc.transforms.interface import AlignedView
 from storage.arrays import read_arrays, write_arrays
 from storage.digest import sha256_file
@@ -96,6 +96,19 @@ def test_between_two_fitted_qualities_weights_are_in_between() -> None:
     assert found == [0.0, 0.5, 1.0, 3.5, 4.0]
 
 
+def test_a_pixel_takes_little_from_across_an_edge() -> None:
+    """Of one pair, left and right: what differs by more than `CLIP` counts as if it differed by that."""
+    levels = torch.full((1, 3, 16, 16), 100.0)
+    levels[..., 8:] = 200.0
+    weights = torch.zeros(WEIGHTS_SHAPE)
+    right = TAPS.index((0, 1))
+    weights[..., right] = 0.25
+    assert PostFilter(weights).apply(levels, 0)[0, 0, 8, 6:10].tolist() == [100.0, 125.0, 175.0, 200.0]
+    weights[..., right], weights[..., len(TAPS) + right] = 0.0, 0.25
+    moved = 0.25 * CLIP
+    assert PostFilter(weights).apply(levels, 0)[0, 0, 8, 6:10].tolist() == [100.0, 100.0 + moved, 200.0 - moved, 200.0]
+
+
 @pytest.mark.parametrize("is_cut", [False, True])
 def test_pixels_that_a_reference_covers_are_left_alone(monkeypatch: pytest.MonkeyPatch, *, is_cut: bool) -> None:
     torch.manual_seed(0)
@@ -133,6 +146,13 @@ def test_a_bundle_without_one_is_read_and_filters_nothing(tmp_path: Path) -> Non
     assert codec.bundle.postfilter is None
     image = np.zeros((64, 64, 3), np.uint8)
     assert codec.decode(codec.encode(image)).shape == image.shape
+
+
+def test_a_bundle_whose_filter_clips_nothing_is_read(tmp_path: Path, shipped: Codec) -> None:
+    weights = shipped.bundle.postfilter.weights[..., : len(TAPS)]
+    read = Bundle.load(with_weights(tmp_path, weights.numpy().astype(np.float16))).postfilter.weights
+    assert torch.equal(read[..., : len(TAPS)], weights)
+    assert not read[..., len(TAPS) :].any()
 
 
 @pytest.mark.parametrize(
