@@ -25,7 +25,7 @@ from clc.tables import COUNTED
 
 QUALITIES_Q6 = (320, 1600, 2880, 4160, 5440)
 MAX_PICTURES = 24
-MAX_FILTER_PICTURES = 512
+MAX_FILTER_PICTURES = 128
 
 Counts = npt.NDArray[np.int64]
 
@@ -68,7 +68,7 @@ def _count(model: Model, y: Tensor, quality_q6: int, counts: Counts) -> None:
 def decoded_examples(model: Model, pictures: Sequence[Picture]) -> Iterator[tuple[int, Example]]:
     """What the model makes of uint8 pictures (H, W, 3), H and W multiples of 64, at the qualities of `clc.postfilter`.
 
-    Without references; of more than 512 pictures as many, evenly apart.
+    Without references; of more than 128 pictures as many, evenly apart.
     """
     quality = torch.tensor(QUALITIES_OF_FILTER)
     for picture in pictures[:: -(-len(pictures) // MAX_FILTER_PICTURES)]:
