@@ -58,7 +58,7 @@ Example = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class PostFilter:
-    """Weights float32 of `WEIGHTS_SHAPE`: qualities, classes, channels, taps."""
+    """Weights float32 of `WEIGHTS_SHAPE`: qualities, classes, channels, two for each tap."""
 
     weights: Tensor
 
