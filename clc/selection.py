@@ -225,8 +225,8 @@ def cheapest(choices: Sequence[Choice], judge: Judge[Coded]) -> Coded:
 
     What can hardly win is not coded. Aligned key pictures that are sure come first and together; where their alignments
     are a small part of the cost, nothing less is tried. Otherwise the first aligned key picture meets no reference, and
-    further ones are laid over it where it wins. Tokens save little: they are tried where alignment saves less, and where
-    none is proposed they must save bytes.
+    further ones are laid over it where it wins. Tokens save little: they are tried where alignment saves less, and
+    where none is proposed they must save bytes.
     """
     plain, *tokens = [choice for choice in choices if not choice.alignments]
     aligned = [choice for choice in choices if choice.alignments]
