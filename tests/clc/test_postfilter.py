@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from clc.bundle import SHIPPED, Bundle
 from clc.codec import Codec
 from clc.errors import StorageError
 from clc.fusion import AlignedLatents, AlignedPixels
+from clc.images import read_image
 from clc.model import Model
 from clc.postfilter import ANGLES, CLASSES, CLIP, QUALITIES_Q6, REACH_PX, TAPS, WEIGHTS_SHAPE, PostFilter, classes, fit
 from clc.transforms.interface import AlignedView
@@ -129,13 +131,18 @@ def test_pixels_that_a_reference_covers_are_left_alone(monkeypatch: pytest.Monke
     assert (moved - plain)[:, :, 101:].float().mean() > 4.0
 
 
-def test_the_shipped_post_filter_lowers_the_error_of_a_picture(shipped: Codec, photo: Picture) -> None:
-    image = np.ascontiguousarray(photo[:192, :256])
+def test_the_shipped_post_filter_lowers_the_error_of_photographs_and_hardly_raises_it(shipped: Codec) -> None:
+    """On average over four; the fur of a cat is the one of them that it does nothing for."""
     without = Codec(dataclasses.replace(shipped.bundle, postfilter=None))
-    for quality in (20, 80):
-        data = shipped.encode(image, quality, "none")
-        errors = [np.square(codec.decode(data).astype(float) - image).mean() for codec in (shipped, without)]
-        assert errors[0] < errors[1]
+    for quality, most in ((20, 0.99), (80, 0.97)):
+        ratios = []
+        for name in ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg"):
+            image = np.ascontiguousarray(read_image((files("skimage") / "data" / name).read_bytes())[:192, :256])
+            data = shipped.encode(image, quality, "none")
+            errors = [np.square(codec.decode(data).astype(float) - image).mean() for codec in (shipped, without)]
+            ratios.append(errors[0] / errors[1])
+        assert np.mean(ratios) < most
+        assert max(ratios) < 1.01
 
 
 def test_a_bundle_without_one_is_read_and_filters_nothing(tmp_path: Path) -> None:
