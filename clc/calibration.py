@@ -40,7 +40,7 @@ def count_symbols(model: Model, pictures: Sequence[Picture]) -> Counts:
     are taken; symbols beyond +-64 are left out.
     """
     counts = np.zeros((model.config.first_phases, SCALE_LEVELS, 2 * COUNTED + 1), dtype=np.int64)
-    for picture in pictures[:: -(-len(pictures) // MAX_PICTURES)]:
+    for picture in _evenly(pictures, MAX_PICTURES):
         y = model.analyse(picture)
         for quality_q6 in QUALITIES_Q6:
             _count(model, y, quality_q6, counts)
@@ -71,13 +71,18 @@ def decoded_examples(model: Model, pictures: Sequence[Picture]) -> Iterator[tupl
     Without references; of more than 128 pictures as many, evenly apart.
     """
     quality = torch.tensor(QUALITIES_OF_FILTER)
-    for picture in pictures[:: -(-len(pictures) // MAX_FILTER_PICTURES)]:
+    for picture in _evenly(pictures, MAX_FILTER_PICTURES):
         y = model.analyse(picture).expand(len(quality), -1, -1, -1)
         tokens = y.new_zeros(len(quality), 0, model.config.token)
         made = model(y, quality, tokens, torch.zeros(len(quality), dtype=torch.bool)).x_hat.clamp(0.0, 1.0) * 255.0
         levels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float()
         for knot, decoded in enumerate(made.split(1)):
             yield knot, (decoded, levels)
+
+
+def _evenly(pictures: Sequence[Picture], at_most: int) -> Sequence[Picture]:
+    """So many of the pictures at most, evenly apart."""
+    return pictures[:: -(-len(pictures) // at_most)]
 
 
 def _integers(values: Tensor) -> npt.NDArray[np.int64]:
