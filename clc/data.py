@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"})
 WEIGHT_CAP_PX = 1 << 20
+LARGEST_CUT = 2.0
 
 
 @dataclass(frozen=True)
@@ -87,19 +88,32 @@ def _limit_side(picture: Picture, longest_side_px: int) -> Picture:
 
 
 class CropSampler:
-    """Random square crops with flips and quarter turns; large pictures are drawn more often, up to one megapixel."""
+    """Random square crops with flips and quarter turns; large pictures are drawn more often, up to one megapixel.
 
-    def __init__(self, pictures: PictureSet) -> None:
+    A `rescaled_share` of them is cut larger, up to `LARGEST_CUT` times the side, and scaled down.
+    """
+
+    def __init__(self, pictures: PictureSet, rescaled_share: float = 0.0) -> None:
         areas = np.array([p.shape[0] * p.shape[1] for p in pictures.pictures], dtype=np.float64)
         weights = np.minimum(areas, WEIGHT_CAP_PX)
         self._probability = weights / weights.sum()
         self._set = pictures
+        self._rescaled_share = rescaled_share
 
     def sample(self, generator: np.random.Generator, count: int, crop_px: int) -> tuple[Tensor, list[str]]:
         """uint8 (count, 3, crop_px, crop_px) and the photos they show; small pictures are mirrored up to the size."""
         chosen = generator.choice(len(self._set), size=count, p=self._probability)
-        crops = [_random_crop(self._set.pictures[i], generator, crop_px) for i in chosen]
+        crops = [self._crop(self._set.pictures[i], generator, crop_px) for i in chosen]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2), [self._set.photos[i] for i in chosen]
+
+    def _crop(self, picture: Picture, generator: np.random.Generator, crop_px: int) -> Picture:
+        largest = min(LARGEST_CUT, min(picture.shape[:2]) / crop_px)
+        # Nothing is drawn where nothing is rescaled.
+        if largest <= 1.0 or not self._rescaled_share or generator.random() >= self._rescaled_share:
+            return _random_crop(picture, generator, crop_px)
+        cut_px = int(crop_px * np.exp(generator.uniform(0.0, np.log(largest))))
+        cut = Image.fromarray(_random_crop(picture, generator, cut_px))
+        return np.asarray(cut.resize((crop_px, crop_px), Image.Resampling.LANCZOS))
 
 
 def _random_crop(picture: Picture, generator: np.random.Generator, crop_px: int) -> Picture:

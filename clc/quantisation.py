@@ -66,8 +66,8 @@ def gaussian_bits(offset: Tensor, level: Tensor) -> Tensor:
     return -torch.log2(mass.clamp_min(1e-6)) + 0.5 * torch.relu(magnitude * inverse - 4.5)
 
 
-def trained_bits(offset: Tensor, rounded: Tensor, noise: Tensor, level: Tensor) -> Tensor:
-    """`gaussian_bits` of what is coded, with a gradient to learn by; `noise` is uniform within +-0.5.
+def trained_bits(rounded: Tensor, level: Tensor, offset: Tensor, noise: Tensor) -> Tensor:
+    """`gaussian_bits` of the symbols that `offset` was `rounded` to, to learn by; `noise` is uniform within +-0.5.
 
     Scales learn from the symbols. What is zero tells latents and means nothing of how near to 1 it was, so these learn
     from the rate of noise in the place of rounding (Balle et al., ICLR 2017). Why not one of both for all: ADR 007.

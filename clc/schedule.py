@@ -36,6 +36,7 @@ class TrainingConfig:
     objective: str = "mse"
     batch_px: int = 8 * 128 * 128
     crops: tuple[tuple[float, int], ...] = CROPS
+    rescaled_share: float = 0.0
     reference_share: float = 0.5
     hyper_warmup_steps: int = 900
     aligned_share: float = 0.3

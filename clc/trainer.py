@@ -61,9 +61,8 @@ class Trainer:
         self.training, apart = data.split(held_out, np.random.default_rng(HELD_OUT_SEED))
         kept_pairs, pairs_apart = split_pairs(pairs, set(apart.photos) - set(self.training.photos))
         self.held_out = HeldOut.of(apart, pairs_apart[: config.held_out], self.device)
-        self.source = BatchSource(
-            config, PairSampler(CropSampler(self.training), kept_pairs, config.real_share), ranks.rank
-        )
+        crops = CropSampler(self.training, config.rescaled_share)
+        self.source = BatchSource(config, PairSampler(crops, kept_pairs, config.real_share), ranks.rank)
         self.model = prepare(Model(config.model), config)
         self._freeze_all_but(config.only)
         self.noise = torch.Generator(self.device)

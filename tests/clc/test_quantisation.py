@@ -80,7 +80,7 @@ def test_what_is_trained_costs_what_is_coded_and_learns_by_noise() -> None:
     level = torch.tensor([20.0, 4.0, 30.0], requires_grad=True)
     noise = torch.tensor([0.4, -0.4, 0.1])
     symbols = torch.round(offset)
-    bits = trained_bits(offset, symbols, noise, level)
+    bits = trained_bits(symbols, level, offset, noise)
     assert torch.equal(bits, gaussian_bits(symbols, level))
     to_offset, to_level = torch.autograd.grad(bits.sum(), [offset, level])
     noisy = offset.detach().requires_grad_(True)

@@ -172,6 +172,23 @@ def test_crops_come_from_inside_and_small_pictures_are_mirrored() -> None:
     assert set(np.unique(pixels.numpy())) <= set(np.unique(ramp))
 
 
+def test_rescaled_crops_show_more_in_as_many_pixels() -> None:
+    fine = np.indices((256, 256)).sum(axis=0)[..., None].repeat(3, axis=2) % 2 * np.uint8(255)
+    sampler = CropSampler(PictureSet([fine.astype(np.uint8)], ["fine"]), rescaled_share=0.5)
+    pixels, photos = sampler.sample(np.random.default_rng(0), 40, 96)
+    assert pixels.shape == (40, 3, 96, 96)
+    assert photos == ["fine"] * 40
+    is_native = ((pixels == 0) | (pixels == 255)).flatten(1).all(dim=1)
+    assert 10 <= int(is_native.sum()) <= 30
+    assert bool((pixels[~is_native].float().flatten(1).std(dim=1) < 120).all())
+
+
+def test_what_is_too_small_for_a_larger_cut_is_not_rescaled() -> None:
+    fine = np.indices((64, 90)).sum(axis=0)[..., None].repeat(3, axis=2) % 2 * np.uint8(255)
+    pixels, _ = CropSampler(PictureSet([fine.astype(np.uint8)], ["a"]), 1.0).sample(np.random.default_rng(0), 4, 64)
+    assert set(np.unique(pixels.numpy())) == {0, 255}
+
+
 def test_one_small_picture_is_enough_to_train_on(entries: PictureSet, tmp_path: Path) -> None:
     small = PictureSet([np.full((100, 90, 3), 99, np.uint8)], ["small"])
     assert train(replace(CONFIG, steps=2), small, entries, tmp_path).steps == 2
