@@ -7,9 +7,10 @@
     state.json            step, batches drawn, minutes used
     log.jsonl             every line of the log so far
 
-Each file is replaced atomically, `state.json` last. Crops and noise follow from the seed and the number of the batch
-(`clc.batches`), so that no generator's state is kept. On a CPU a resumed run makes the same steps as an uninterrupted
-one, given the same number of threads and no compiler.
+Beside them the command line of `clc.training` keeps what it was asked for, `config.json`. Each file is replaced
+atomically, `state.json` last. Crops and noise follow from the seed and the number of the batch (`clc.batches`), so that
+no generator's state is kept. On a CPU a resumed run makes the same steps as an uninterrupted one, given the same number
+of threads and no compiler.
 """
 
 from __future__ import annotations

@@ -85,6 +85,7 @@ def adaptation(minutes: float, *, learning_rate: float | None = None, seed: int 
         learning_rate=learning_rate or ADAPTATION_RATE,
         warmup_steps=50,
         decay_from=0.2,
+        batch_px=8 * 256 * 256,
         crops=((0.0, 256),),
         aligned_share=0.2,
         seed=seed,

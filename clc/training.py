@@ -38,12 +38,13 @@ from clc.model import Model
 from clc.pairs import Pair
 from clc.ranks import ALONE, Ranks, joined
 from clc.references import ENTRY_PX
-from clc.schedule import CROPS, CROPS_MS_SSIM, TrainingConfig, read_config
+from clc.schedule import CROPS, CROPS_MS_SSIM, TrainingConfig, adaptation, read_config
 from clc.shards import check_limit, write_shards
 from clc.trainer import Trainer
+from storage.atomic import write_bytes
 
 GPU_WORKERS = 8
-SHARDS = "shards"
+SHARDS, CONFIG = "shards", "config.json"
 NAMED = ("minutes", "steps", "learning_rate", "objective", "seed", "device", "workers", "compile", "bf16")
 """Options of the command line that are fields of `TrainingConfig`."""
 
@@ -99,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m clc.training", description="Train on folders of pictures.")
     parser.add_argument("--data", type=Path, action="append", required=True, help="folder of pictures (repeatable)")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, state and log")
-    parser.add_argument("--config", type=Path, help="JSON of a TrainingConfig; the options here go before it")
+    parser.add_argument("--config", type=Path, help="JSON of a TrainingConfig, which options go before")
     parser.add_argument("--minutes", type=float, help="time budget, 60 without a --config")
     parser.add_argument("--steps", type=int, help="budget in steps, if reached before the minutes")
     parser.add_argument("--entries", type=int, default=384, help="random dictionary patches to train with")
@@ -138,8 +139,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _config(options: argparse.Namespace) -> TrainingConfig:
-    """The configuration of `--config`, or the default of an hour, with the options that were given."""
-    config = read_config(options.config) if options.config else TrainingConfig(minutes=60.0)
+    """The configuration of `--config`, or of the run to resume, or the default; options that were given go before it."""
+    kept = options.out / CONFIG
+    if options.config:
+        config = read_config(options.config)
+    elif options.resume and kept.is_file():
+        config = read_config(kept)
+    else:
+        config = adaptation(60.0) if options.start else TrainingConfig(minutes=60.0)
     given: dict[str, Any] = {name: getattr(options, name) for name in NAMED if getattr(options, name) is not None}
     if given.get("objective") == MS_SSIM and config.crops == CROPS:
         given["crops"] = CROPS_MS_SSIM
@@ -162,6 +169,8 @@ def _run(config: TrainingConfig, options: argparse.Namespace, ranks: Ranks) -> N
     if ranks.is_first:
         print(f"{len(data)} pictures, {len(pairs)} pairs, {len(entries)} dictionary patches", flush=True)
         print(json.dumps(asdict(config)), flush=True)
+        options.out.mkdir(parents=True, exist_ok=True)
+        write_bytes(options.out / CONFIG, json.dumps(asdict(config), indent=1).encode())
         observer = Observer(lambda line: print(json.dumps(line), flush=True))
     result = train(
         config,

@@ -11,7 +11,7 @@ from clc.checkpoint import read_weights, write_model
 from clc.data import PictureSet, random_patches
 from clc.errors import InputError
 from clc.images import png_bytes
-from clc.schedule import TrainingConfig
+from clc.schedule import TrainingConfig, read_config
 from clc.shards import INDEX, read_shards, write_shards
 from clc.trainer import Trainer
 from clc.training import main as train_command
@@ -92,7 +92,11 @@ def test_training_goes_on_from_shards_with_a_warm_optimiser(photo: Picture, tmp_
     del config["model"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert train_command([*common, "--out", str(tmp_path / "b"), "--start", str(shards)]) == 0
-    assert train_command([*common, "--out", str(tmp_path / "b"), "--resume", "--steps", "3"]) == 0
+    without_config = [*common[:2], *common[4:], "--out", str(tmp_path / "b"), "--resume", "--steps", "3"]
+    assert train_command(without_config) == 0
+    assert read_config(tmp_path / "b" / "config.json") == TrainingConfig(
+        minutes=600.0, steps=3, crops=((0.0, 64),), batch_px=64 * 64, warmup_steps=10, model=SMALL
+    )
     assert read_weights(tmp_path / "b")[0] == SMALL
     assert json.loads((tmp_path / "b" / "state.json").read_text())["step"] == 3
 

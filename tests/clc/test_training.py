@@ -19,10 +19,10 @@ from clc.data import CropSampler, PictureSet, random_patches, read_folders
 from clc.errors import ClcError, InputError
 from clc.images import png_bytes, read_image
 from clc.model import Model
-from clc.schedule import TrainingConfig, read_config
+from clc.schedule import TrainingConfig, adaptation, read_config
 from clc.trainer import Trainer
+from clc.training import _config, _parser, train
 from clc.training import main as train_command
-from clc.training import train
 from tests.conftest import SMALL
 
 CONFIG = TrainingConfig(
@@ -292,6 +292,12 @@ def test_a_configuration_is_read_from_json_and_the_command_line_goes_before_it(t
     path.write_text(json.dumps({"stepps": 7}))
     with pytest.raises(InputError, match="no field stepps"):
         read_config(path)
+
+
+def test_from_weights_the_command_trains_as_an_adaptation_does() -> None:
+    given = ["--data", "x", "--out", "y"]
+    assert _config(_parser().parse_args([*given, "--start", "z", "--minutes", "5"])) == adaptation(5.0)
+    assert _config(_parser().parse_args(given)) == TrainingConfig(minutes=60.0)
 
 
 @pytest.mark.parametrize(
