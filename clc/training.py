@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _config(options: argparse.Namespace) -> TrainingConfig:
-    """The configuration of `--config`, or of the run to resume, or the default; options that were given go before it."""
+    """The configuration of `--config`, or of the run to resume, or the default; other options go before it."""
     kept = options.out / CONFIG
     if options.config:
         config = read_config(options.config)
