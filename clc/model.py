@@ -233,7 +233,7 @@ class Model(nn.Module):
             channel0 = channels.stop
         # Counted for all phases at once: many small operations less.
         every = [torch.cat([plane.flatten(1) for plane in planes], dim=1) for planes in zip(*coded, strict=True)]
-        bits = trained_bits(*every) if coding.noise is not None else gaussian_bits(*every)
+        bits = gaussian_bits(*every) if coding.noise is None else trained_bits(*every)
         return torch.cat(decoded, dim=1), bits.sum(dim=1), context.a
 
 

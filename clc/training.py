@@ -169,7 +169,6 @@ def _run(config: TrainingConfig, options: argparse.Namespace, ranks: Ranks) -> N
     if ranks.is_first:
         print(f"{len(data)} pictures, {len(pairs)} pairs, {len(entries)} dictionary patches", flush=True)
         print(json.dumps(asdict(config)), flush=True)
-        options.out.mkdir(parents=True, exist_ok=True)
         write_bytes(options.out / CONFIG, json.dumps(asdict(config), indent=1).encode())
         observer = Observer(lambda line: print(json.dumps(line), flush=True))
     result = train(
