@@ -3,7 +3,7 @@
     weights.safetensors   the moving average of the parameters: usable at any moment, whatever stops the run
     best.safetensors      the averaged weights that validated best so far, with their step and loss
     model.json            the configuration that the weights belong to
-    state.safetensors     parameters, average, optimiser moments, what described the dictionary
+    state.safetensors     parameters, average, start, optimiser moments, what described the dictionary
     state.json            step, batches drawn, minutes used
     log.jsonl             every line of the log so far
 
@@ -60,6 +60,7 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
     write_bytes(folder / LOG, "".join(json.dumps(line) + "\n" for line in trainer.log).encode())
     state = {f"model.{name}": parameter.detach() for name, parameter in trainer.model.named_parameters()}
     state |= {f"ema.{name}": value for name, value in trainer.ema.items()}
+    state |= {f"start.{name}": value for name, value in trainer.start.items()}
     for name, parameter in trainer.model.named_parameters():
         state |= {f"adam.{name}.{key}": value for key, value in trainer.optimiser.state[parameter].items()}
     state |= {f"bank.{name}": value for name, value in trainer.described_by.items()}
@@ -123,6 +124,7 @@ def resume_checkpoint(trainer: Trainer, folder: Path) -> None:
         trainer.log = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
         trainer.copy_parameters({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
         trainer.ema = {name: state[f"ema.{name}"] for name, _ in trainer.model.named_parameters()}
+        trainer.start = {k.removeprefix("start."): v for k, v in state.items() if k.startswith("start.")}
         for name, parameter in trainer.model.named_parameters():
             moments = {k.rpartition(".")[2]: v for k, v in state.items() if k.startswith(f"adam.{name}.")}
             if moments:

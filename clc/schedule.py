@@ -44,6 +44,7 @@ class TrainingConfig:
     refresh_steps: int = 4000
     clip: float = 1.0
     ema: float = 0.999
+    start_share: float = 0.0
     held_out: int = 12
     log_s: float = 15.0
     save_s: float = 120.0
@@ -59,6 +60,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if not self.minutes > 0.0 or (self.steps is not None and self.steps < 1):
             raise InputError(f"a budget of {self.minutes} minutes and {self.steps} steps trains nothing")
+        if not 0.0 <= self.start_share < 1.0:
+            raise InputError(f"start_share is a share, 0 to 1, not {self.start_share}")
         if self.objective not in OBJECTIVES:
             raise InputError(f"no objective {self.objective!r}: say {' or '.join(OBJECTIVES)}")
         if not self.crops or any(crop < 64 or crop % 64 for _, crop in self.crops):
@@ -88,6 +91,7 @@ def adaptation(minutes: float, *, learning_rate: float | None = None, seed: int 
         batch_px=8 * 256 * 256,
         crops=((0.0, 256),),
         aligned_share=0.2,
+        start_share=0.2,
         seed=seed,
     )
 

@@ -71,6 +71,7 @@ class Trainer:
         self.hyper_warmup_steps = 0
         self.log: list[dict[str, Any]] = []
         self.ema: dict[str, Tensor] = {}
+        self.start: dict[str, Tensor] = {}
         self.best: Best | None = None
         self.described_by: dict[str, Tensor] = {}
         self.described_at = torch.empty(0)
@@ -110,6 +111,8 @@ class Trainer:
             self.model.load_state_dict(weights, strict=True)
         except RuntimeError as error:
             raise InputError(f"the start weights do not fit the model configuration: {error}") from error
+        if self.config.start_share:
+            self.start = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self._begin()
         if self.ranks.is_first:
             self.validate()
@@ -203,7 +206,7 @@ class Trainer:
         torch._foreach_lerp_(averages, [p.detach() for p in self.model.parameters()], 1.0 - decay)
 
     def validate(self) -> dict[str, Any]:
-        """The figures of `HeldOut.measure` for the averaged weights, which are kept if none before were as good."""
+        """The figures of `HeldOut.measure` for the weights as returned, which are kept if none before were as good."""
         with self.averaged() as model:
             figures = self.held_out.measure(model, MSE if self.config.objective == LATENTS else self.config.objective)
         loss = figures["validation_loss"]
@@ -213,10 +216,10 @@ class Trainer:
 
     @contextmanager
     def averaged(self) -> Iterator[Model]:
-        """The model with its averaged parameters, in full precision and not in training."""
+        """The model with its parameters as `returned`, in full precision and not in training."""
         kept = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         precision = self.model.low_precision
-        self.copy_parameters(self.ema)
+        self.copy_parameters(self.returned())
         self.model.low_precision = None
         try:
             yield self.model.eval()
@@ -231,9 +234,20 @@ class Trainer:
         for name, parameter in self.model.named_parameters():
             parameter.copy_(values[name])
 
+    def returned(self) -> dict[str, Tensor]:
+        """The parameters that the run would return now: their moving averages, nearer to its start by `start_share`.
+
+        Weights between those of before and after a fine-tuning are better on what is unlike the few pictures of it
+        (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+        """
+        if not self.start:
+            return self.ema
+        share = self.config.start_share
+        return {name: torch.lerp(average, self.start[name], share) for name, average in self.ema.items()}
+
     def average_state(self) -> dict[str, Tensor]:
-        """The state dict of the model with its parameters replaced by their moving averages."""
-        return {**self.model.state_dict(), **self.ema}
+        """The state dict of the model with its parameters as `returned`."""
+        return {**self.model.state_dict(), **self.returned()}
 
     def average_on_cpu(self) -> dict[str, Tensor]:
         """A copy of `average_state` on the CPU."""

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from clc.batches import BatchSource
-from clc.checkpoint import BEST, WEIGHTS, read_weights, save_checkpoint
+from clc.checkpoint import BEST, WEIGHTS, read_weights, resume_checkpoint, save_checkpoint
 from clc.data import CropSampler, PictureSet, random_patches, read_folders
 from clc.errors import ClcError, InputError
 from clc.images import png_bytes, read_image
@@ -248,6 +248,24 @@ def test_earlier_weights_are_kept_when_later_ones_validate_worse(
     assert (tmp_path / "ruined" / BEST).read_bytes() != (tmp_path / "ruined" / WEIGHTS).read_bytes()
 
 
+def test_what_an_adaptation_returns_lies_between_its_start_and_its_average_also_when_resumed(
+    data: PictureSet, entries: PictureSet, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    start, config = Model(SMALL).state_dict(), replace(CONFIG, start_share=0.25)
+    trainer, resumed = (Trainer(config, data, entries, tmp_path) for _ in range(2))
+    trainer.start_from({name: value.clone() for name, value in start.items()})
+    for _ in range(3):
+        trainer.train_step()
+    save_checkpoint(trainer, tmp_path)
+    resume_checkpoint(resumed, tmp_path)
+    for one in (trainer, resumed):
+        for name, average in one.ema.items():
+            torch.testing.assert_close(one.average_state()[name], 0.75 * average + 0.25 * start[name])
+    assert not same(trainer.ema, {name: start[name] for name in trainer.ema})
+    assert same(load_file(tmp_path / WEIGHTS), resumed.average_state())
+
+
 def test_the_best_weights_outlive_a_resumption_and_not_a_new_run(
     data: PictureSet, entries: PictureSet, tmp_path: Path
 ) -> None:
@@ -302,7 +320,14 @@ def test_from_weights_the_command_trains_as_an_adaptation_does() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"minutes": 0.0}, {"steps": 0}, {"objective": "vmaf"}, {"crops": ((0.0, 100),)}, {"objective": "ms-ssim"}],
+    [
+        {"minutes": 0.0},
+        {"steps": 0},
+        {"objective": "vmaf"},
+        {"start_share": 1.0},
+        {"crops": ((0.0, 100),)},
+        {"objective": "ms-ssim"},
+    ],
 )
 def test_what_no_run_can_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError):
