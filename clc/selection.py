@@ -47,6 +47,8 @@ LOCATED_AT_ONCE = 4
 NEARLY_ALL = 0.97
 TOKENS_GAIN = 0.005
 """Of the cost: about what tokens save at best; see `cheapest`."""
+WORTH_A_LOOK = 0.002
+"""Of the rate: tokens that save less are not worth the time of two syntheses, which alone show that they cost less."""
 
 Coded = TypeVar("Coded")
 
@@ -205,9 +207,9 @@ class _Contest(Generic[Coded]):
         return self._weigh(self.judge.code(choice))
 
     def enter_where_smaller(self, choice: Choice) -> None:
-        """The same for a choice that hardly moves a pixel: nothing is synthesised unless its rate is less."""
+        """The same for a choice that hardly moves a pixel: nothing is synthesised unless its rate is clearly less."""
         coded = self.judge.code(choice)
-        if self.judge.rate(coded) < self.judge.rate(self.best):
+        if self.judge.rate(coded) < (1.0 - WORTH_A_LOOK) * self.judge.rate(self.best):
             self._weigh(coded)
 
     def _weigh(self, coded: Coded) -> float:
@@ -226,7 +228,7 @@ def cheapest(choices: Sequence[Choice], judge: Judge[Coded]) -> Coded:
     What can hardly win is not coded. Aligned key pictures that are sure come first and together; where their alignments
     are a small part of the cost, nothing less is tried. Otherwise the first aligned key picture meets no reference, and
     further ones are laid over it where it wins. Tokens save little: they are tried where alignment saves less, and
-    where none is proposed they must save bytes.
+    where none is proposed they must clearly save bytes.
     """
     plain, *tokens = [choice for choice in choices if not choice.alignments]
     aligned = [choice for choice in choices if choice.alignments]

@@ -61,11 +61,16 @@ def test_a_choice_whose_rate_is_too_much_already_is_not_synthesised() -> None:
     assert trial.synthesised == [ONE]
 
 
+@pytest.mark.parametrize("cost", [1.01, 0.999])
+def test_tokens_alone_are_not_synthesised_where_they_save_next_to_nothing(cost: float) -> None:
+    trial = Trial({NONE: 1.0, TOKENS: cost})
+    assert trial.winner([NONE, TOKENS]) == NONE
+    assert trial.coded == [NONE, TOKENS]
+    assert trial.synthesised == []
+
+
 def test_tokens_alone_are_synthesised_where_they_save_bytes() -> None:
-    larger, smaller = Trial({NONE: 1.0, TOKENS: 1.01}), Trial({NONE: 1.0, TOKENS: 0.99})
-    assert larger.winner([NONE, TOKENS]) == NONE
-    assert larger.coded == [NONE, TOKENS]
-    assert larger.synthesised == []
+    smaller = Trial({NONE: 1.0, TOKENS: 0.99})
     assert smaller.winner([NONE, TOKENS]) == TOKENS
     assert smaller.synthesised == [NONE, TOKENS]
 
