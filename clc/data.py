@@ -6,8 +6,10 @@ Pictures are decoded once and kept as uint8; crops and flips are cheap, so that 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -124,13 +126,24 @@ def _random_crop(picture: Picture, generator: np.random.Generator, crop_px: int)
     return np.ascontiguousarray(crop[:, ::-1] if generator.integers(2) else crop)
 
 
-def centre_crops(pictures: PictureSet, crop_px: int) -> Tensor:
-    """uint8 (n, 3, crop_px, crop_px): the middle of every picture, mirrored up to the size where it is smaller."""
+def spread_crops(pictures: PictureSet, crop_px: int, at_least: int = 1) -> Tensor:
+    """uint8 (n, 3, crop_px, crop_px): the middle of every picture; of few pictures more, spread evenly over each.
+
+    There are `at_least` so many, but for pictures that are hardly larger than a crop. Those that are smaller are
+    mirrored up to the size.
+    """
+    of_each = -(-at_least // len(pictures))
+    columns = math.isqrt(of_each - 1) + 1
+    rows = -(-of_each // columns)
     crops = []
     for picture in pictures.pictures:
         large = _at_least(picture, crop_px)
-        top, left = ((side - crop_px) // 2 for side in large.shape[:2])
-        crops.append(large[top : top + crop_px, left : left + crop_px])
+        height, width = (side - crop_px for side in large.shape[:2])
+        for top, left in dict.fromkeys(
+            (height * (2 * row + 1) // (2 * rows), width * (2 * column + 1) // (2 * columns))
+            for row, column in product(range(rows), range(columns))
+        ):
+            crops.append(large[top : top + crop_px, left : left + crop_px])
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
 

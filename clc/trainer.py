@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 MAX_BAD_STEPS = 3
 HELD_OUT_SEED = 0
 """Of the choice of held-out pictures: not the run's, so that legs with different seeds hold the same ones out."""
+AS_GOOD = 0.001
+"""Weights nearer to a run's start may have a loss larger by so much, as a share, and are kept still."""
 FIGURES = ("loss", "bpp", "psnr_db", "z_bpp", "grad_norm")
 
 
@@ -206,20 +208,32 @@ class Trainer:
         torch._foreach_lerp_(averages, [p.detach() for p in self.model.parameters()], 1.0 - decay)
 
     def validate(self) -> dict[str, Any]:
-        """The figures of `HeldOut.measure` for the weights as returned, which are kept if none before were as good."""
-        with self.averaged() as model:
-            figures = self.held_out.measure(model, MSE if self.config.objective == LATENTS else self.config.objective)
+        """The figures of `HeldOut.measure` for the averaged weights, which are kept if none before were as good.
+
+        With a `start_share` those nearer to the start by it take their place, unless they are clearly worse: weights
+        between those before and after a fine-tuning are better on what is unlike the few pictures of it (Wortsman et
+        al., "Robust fine-tuning of zero-shot models", CVPR 2022), of which the held-out ones may be none.
+        """
+        figures, share = self._measured(0.0), 0.0
+        if self.start:
+            nearer = self._measured(self.config.start_share)
+            if nearer["validation_loss"] <= (1.0 + AS_GOOD) * figures["validation_loss"]:
+                figures, share = {**nearer, "start_share": self.config.start_share}, self.config.start_share
         loss = figures["validation_loss"]
-        if isinstance(loss, float) and math.isfinite(loss) and (self.best is None or loss <= self.best.loss):
-            self.best = Best(self.step, loss, self.average_on_cpu())
+        if math.isfinite(loss) and (self.best is None or loss <= self.best.loss):
+            self.best = Best(self.step, loss, self.average_on_cpu(share))
         return figures
 
+    def _measured(self, start_share: float) -> dict[str, Any]:
+        with self.averaged(start_share) as model:
+            return self.held_out.measure(model, MSE if self.config.objective == LATENTS else self.config.objective)
+
     @contextmanager
-    def averaged(self) -> Iterator[Model]:
-        """The model with its parameters as `returned`, in full precision and not in training."""
+    def averaged(self, start_share: float = 0.0) -> Iterator[Model]:
+        """The model with its averaged parameters, in full precision and not in training; see `average_state`."""
         kept = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         precision = self.model.low_precision
-        self.copy_parameters(self.returned())
+        self.copy_parameters(self._averages(start_share))
         self.model.low_precision = None
         try:
             yield self.model.eval()
@@ -234,24 +248,21 @@ class Trainer:
         for name, parameter in self.model.named_parameters():
             parameter.copy_(values[name])
 
-    def returned(self) -> dict[str, Tensor]:
-        """The parameters that the run would return now: their moving averages, nearer to its start by `start_share`.
+    def average_state(self, start_share: float = 0.0) -> dict[str, Tensor]:
+        """The state dict of the model with its parameters replaced by their moving averages.
 
-        Weights between those of before and after a fine-tuning are better on what is unlike the few pictures of it
-        (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+        `start_share` of the way from these back to the weights that the run started from.
         """
-        if not self.start:
+        return {**self.model.state_dict(), **self._averages(start_share)}
+
+    def _averages(self, start_share: float) -> dict[str, Tensor]:
+        if not start_share:
             return self.ema
-        share = self.config.start_share
-        return {name: torch.lerp(average, self.start[name], share) for name, average in self.ema.items()}
+        return {name: torch.lerp(average, self.start[name], start_share) for name, average in self.ema.items()}
 
-    def average_state(self) -> dict[str, Tensor]:
-        """The state dict of the model with its parameters as `returned`."""
-        return {**self.model.state_dict(), **self.returned()}
-
-    def average_on_cpu(self) -> dict[str, Tensor]:
+    def average_on_cpu(self, start_share: float = 0.0) -> dict[str, Tensor]:
         """A copy of `average_state` on the CPU."""
-        return {name: value.detach().to("cpu", copy=True) for name, value in self.average_state().items()}
+        return {name: value.detach().to("cpu", copy=True) for name, value in self.average_state(start_share).items()}
 
 
 def make_bank(entries: PictureSet, references: int) -> ReferenceBank:

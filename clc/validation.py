@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.data import PictureSet, centre_crops
+from clc.data import PictureSet, spread_crops
 from clc.fusion import AlignedPixels
 from clc.losses import MSE, rate_distortion_loss
 from clc.model import Model, TrainingPass
@@ -23,6 +23,7 @@ from clc.pairs import MARGIN_PX, Pair, centre_pairs, disturb
 QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
 AT_ONCE = 4
 SIDE_PX = 256
+LEAST_CROPS = 4
 SHOWN, SHOWN_QUALITY = 4, 50.0
 
 
@@ -44,8 +45,8 @@ class HeldOut:
 
     @classmethod
     def of(cls, pictures: PictureSet, pairs: Sequence[Pair], device: torch.device) -> HeldOut:
-        """From the middles of pictures and pairs."""
-        contexts = centre_crops(pictures, SIDE_PX + 2 * MARGIN_PX)
+        """From the middles of pictures and pairs; from more places where there are few pictures."""
+        contexts = spread_crops(pictures, SIDE_PX + 2 * MARGIN_PX, LEAST_CROPS)
         levels, inside = disturb(contexts.float(), np.random.default_rng(1))
         synthetic = AlignedPixels(levels, inside, torch.ones(len(levels), 1, 1, 1))
         real = None

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 
 from clc.batches import BatchSource
 from clc.checkpoint import BEST, WEIGHTS, read_weights, resume_checkpoint, save_checkpoint
-from clc.data import CropSampler, PictureSet, random_patches, read_folders
+from clc.data import CropSampler, PictureSet, random_patches, read_folders, spread_crops
 from clc.errors import ClcError, InputError
 from clc.images import png_bytes, read_image
 from clc.model import Model
@@ -248,8 +249,9 @@ def test_earlier_weights_are_kept_when_later_ones_validate_worse(
     assert (tmp_path / "ruined" / BEST).read_bytes() != (tmp_path / "ruined" / WEIGHTS).read_bytes()
 
 
-def test_what_an_adaptation_returns_lies_between_its_start_and_its_average_also_when_resumed(
-    data: PictureSet, entries: PictureSet, tmp_path: Path
+@pytest.mark.parametrize(("nearer_loss", "share"), [(1.0005, 0.25), (0.9, 0.25), (1.002, 0.0)])
+def test_weights_nearer_to_the_start_are_kept_unless_they_are_clearly_worse(
+    data: PictureSet, entries: PictureSet, tmp_path: Path, nearer_loss: float, share: float
 ) -> None:
     torch.manual_seed(1)
     start, config = Model(SMALL).state_dict(), replace(CONFIG, start_share=0.25)
@@ -259,11 +261,24 @@ def test_what_an_adaptation_returns_lies_between_its_start_and_its_average_also_
         trainer.train_step()
     save_checkpoint(trainer, tmp_path)
     resume_checkpoint(resumed, tmp_path)
-    for one in (trainer, resumed):
-        for name, average in one.ema.items():
-            torch.testing.assert_close(one.average_state()[name], 0.75 * average + 0.25 * start[name])
-    assert not same(trainer.ema, {name: start[name] for name in trainer.ema})
-    assert same(load_file(tmp_path / WEIGHTS), resumed.average_state())
+    assert not same(resumed.ema, {name: start[name] for name in resumed.ema})
+    losses = iter([1.0, nearer_loss])
+    resumed.held_out = SimpleNamespace(measure=lambda model, objective: {"validation_loss": next(losses)})
+    resumed.best = None
+    figures = resumed.validate()
+    assert figures.get("start_share", 0.0) == share
+    for name, average in resumed.ema.items():
+        torch.testing.assert_close(resumed.best.weights[name], (1.0 - share) * average + share * start[name])
+
+
+def test_few_held_out_pictures_are_measured_in_several_places() -> None:
+    ramp = np.arange(600 * 500 * 3, dtype=np.uint32).reshape(600, 500, 3).astype(np.uint8)
+    one, many = PictureSet([ramp], ["a"]), PictureSet([ramp] * 5, list("abcde"))
+    assert torch.equal(spread_crops(one, 256, 4)[0], torch.from_numpy(ramp[86:342, 61:317]).permute(2, 0, 1))
+    assert len({crop.numpy().tobytes() for crop in spread_crops(one, 256, 4)}) == 4
+    assert len(spread_crops(many, 256, 4)) == 5
+    assert torch.equal(spread_crops(many, 256, 4)[0], torch.from_numpy(ramp[172:428, 122:378]).permute(2, 0, 1))
+    assert len(spread_crops(PictureSet([ramp[:256, :256]], ["a"]), 256, 4)) == 1
 
 
 def test_the_best_weights_outlive_a_resumption_and_not_a_new_run(
