@@ -91,7 +91,7 @@ def adaptation(minutes: float, *, learning_rate: float | None = None, seed: int 
         batch_px=8 * 256 * 256,
         crops=((0.0, 256),),
         aligned_share=0.2,
-        start_share=0.2,
+        start_share=0.1,
         seed=seed,
     )
 
