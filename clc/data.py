@@ -126,7 +126,7 @@ def _random_crop(picture: Picture, generator: np.random.Generator, crop_px: int)
     return np.ascontiguousarray(crop[:, ::-1] if generator.integers(2) else crop)
 
 
-def spread_crops(pictures: PictureSet, crop_px: int, at_least: int = 1) -> Tensor:
+def spread_crops(pictures: PictureSet, crop_px: int, at_least: int) -> Tensor:
     """uint8 (n, 3, crop_px, crop_px): the middle of every picture; of few pictures more, spread evenly over each.
 
     There are `at_least` so many, but for pictures that are hardly larger than a crop. Those that are smaller are

@@ -215,7 +215,7 @@ class Trainer:
         al., "Robust fine-tuning of zero-shot models", CVPR 2022), of which the held-out ones may be none.
         """
         figures, share = self._measured(0.0), 0.0
-        if self.start:
+        if self.start and self.step:
             nearer = self._measured(self.config.start_share)
             if nearer["validation_loss"] <= (1.0 + AS_GOOD) * figures["validation_loss"]:
                 figures, share = {**nearer, "start_share": self.config.start_share}, self.config.start_share

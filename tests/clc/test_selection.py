@@ -70,9 +70,9 @@ def test_tokens_alone_are_not_synthesised_where_they_save_next_to_nothing(cost: 
 
 
 def test_tokens_alone_are_synthesised_where_they_save_bytes() -> None:
-    smaller = Trial({NONE: 1.0, TOKENS: 0.99})
-    assert smaller.winner([NONE, TOKENS]) == TOKENS
-    assert smaller.synthesised == [NONE, TOKENS]
+    trial = Trial({NONE: 1.0, TOKENS: 0.99})
+    assert trial.winner([NONE, TOKENS]) == TOKENS
+    assert trial.synthesised == [NONE, TOKENS]
 
 
 def test_tokens_are_not_tried_where_alignment_saves_far_more() -> None:
