@@ -61,7 +61,8 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
     state = {f"model.{name}": parameter.detach() for name, parameter in trainer.model.named_parameters()}
     state |= {f"ema.{name}": value for name, value in trainer.ema.items()}
     state |= {f"start.{name}": value for name, value in trainer.start.items()}
-    state |= trainer.optimiser.state()
+    for name, parameter in trainer.model.named_parameters():
+        state |= {f"adam.{name}.{key}": value for key, value in trainer.optimiser.state[parameter].items()}
     state |= {f"bank.{name}": value for name, value in trainer.described_by.items()}
     state["middle_step"] = trainer.described_at
     write_bytes(folder / STATE, _packed(state))
@@ -124,7 +125,10 @@ def resume_checkpoint(trainer: Trainer, folder: Path) -> None:
         trainer.copy_parameters({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
         trainer.ema = {name: state[f"ema.{name}"] for name, _ in trainer.model.named_parameters()}
         trainer.start = {k.removeprefix("start."): v for k, v in state.items() if k.startswith("start.")}
-        trainer.optimiser.restore(state)
+        for name, parameter in trainer.model.named_parameters():
+            moments = {k.rpartition(".")[2]: v for k, v in state.items() if k.startswith(f"adam.{name}.")}
+            if moments:
+                trainer.optimiser.state[parameter] = moments
         trainer.step, trainer.batches = position["step"], position["batches"]
         trainer.minutes, trainer.hyper_warmup_steps = position["minutes"], position["hyper_warmup_steps"]
         trainer.best = _read_best(folder / BEST) if (folder / BEST).is_file() else None

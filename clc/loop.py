@@ -84,13 +84,9 @@ def _note_steps(trainer: Trainer, recent: list[dict[str, float]], seconds: float
     """A line of means over the last steps. A second of the log is one of the clock, whatever it was spent on."""
     means = {key: float(np.mean([line[key] for line in recent])) for key in recent[0]}
     speed = len(recent) / seconds
+    rate = trainer.optimiser.param_groups[0]["lr"]
     pictures = trainer.ranks.count * means.pop("pictures")
-    figures = {
-        **means,
-        "learning_rate": trainer.optimiser.rate,
-        "steps_per_s": speed,
-        "pictures_per_s": speed * pictures,
-    }
+    figures = {**means, "learning_rate": rate, "steps_per_s": speed, "pictures_per_s": speed * pictures}
     _note(trainer, figures, observer)
 
 

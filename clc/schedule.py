@@ -13,7 +13,6 @@ from pathlib import Path
 from clc.configuration import ModelConfig
 from clc.errors import InputError
 from clc.losses import LATENTS, MS_SSIM, OBJECTIVES, SMALLEST_CROP_PX
-from clc.optimiser import ADAMW, OPTIMISERS
 
 CROPS = ((0.0, 128), (0.65, 256))
 ADAPTATION_RATE = 3e-4
@@ -35,7 +34,6 @@ class TrainingConfig:
     warmup_steps: int = 200
     decay_from: float = 0.4
     objective: str = "mse"
-    optimiser: str = ADAMW
     batch_px: int = 8 * 128 * 128
     crops: tuple[tuple[float, int], ...] = CROPS
     rescaled_share: float = 0.0
@@ -66,8 +64,6 @@ class TrainingConfig:
             raise InputError(f"start_share is a share, 0 to 1, not {self.start_share}")
         if self.objective not in OBJECTIVES:
             raise InputError(f"no objective {self.objective!r}: say {' or '.join(OBJECTIVES)}")
-        if self.optimiser not in OPTIMISERS:
-            raise InputError(f"no optimiser {self.optimiser!r}: say {' or '.join(OPTIMISERS)}")
         if not self.crops or any(crop < 64 or crop % 64 for _, crop in self.crops):
             raise InputError(f"crops are multiples of 64 px, not {self.crops}")
         if self.objective == MS_SSIM and min(crop for _, crop in self.crops) < SMALLEST_CROP_PX:

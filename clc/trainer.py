@@ -27,7 +27,6 @@ from clc.errors import ClcError, InputError
 from clc.klt import klt_basis, spread_hyper_latents, start_from_klt
 from clc.losses import LATENTS, MSE, rate_distortion_loss
 from clc.model import MIDDLE_QUALITY_Q6, Model
-from clc.optimiser import Optimiser
 from clc.pairs import Pair, PairSampler, split_pairs
 from clc.ranks import ALONE, Ranks
 from clc.references import ReferenceBank
@@ -78,8 +77,7 @@ class Trainer:
         self.best: Best | None = None
         self.described_by: dict[str, Tensor] = {}
         self.described_at = torch.empty(0)
-        named = self.model.named_parameters()
-        self.optimiser = Optimiser(named, config.learning_rate, config.linear_rate_factor, config.optimiser)
+        self.optimiser = self._optimiser()
 
     def _freeze_all_but(self, only: str) -> None:
         """Leaves parameters whose names do not begin so out of the training."""
@@ -88,6 +86,17 @@ class Trainer:
                 parameter.requires_grad_(False)
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
             raise InputError(f"no parameter of the model begins with {only!r}: nothing would be trained")
+
+    def _optimiser(self) -> torch.optim.AdamW:
+        """AdamW with one group for the linear paths, which move slower, and one for all else."""
+        groups: dict[bool, list[Tensor]] = {False: [], True: []}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                groups[".linear." in name or ".klt." in name].append(parameter)
+        peak = self.config.learning_rate
+        self.peaks = [peak, peak * self.config.linear_rate_factor]
+        described = [{"params": part, "lr": rate} for part, rate in zip(groups.values(), self.peaks, strict=True)]
+        return torch.optim.AdamW(described, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
 
     def start_fresh(self) -> None:
         """Starts from the KLT of the training pictures."""
@@ -130,7 +139,8 @@ class Trainer:
     def learn(self, batch: TrainingBatch) -> dict[str, float]:
         """One step of the optimiser on a batch; see `train_step`."""
         config, progress = self.config, self.progress()
-        self.optimiser.set_rate(config.rate_factor(progress, self.step))
+        for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * config.rate_factor(progress, self.step)
         if self.step % config.refresh_steps == 0:
             self.refresh_bank()
         (x, photos, aligned), quality, has_tokens, noise_seed = batch.to(self.device)
@@ -144,7 +154,7 @@ class Trainer:
         charged = min(1.0, 0.05 + self.step / max(1, self.hyper_warmup_steps))
         result = result._replace(z_bits=result.z_bits * charged)
         loss = rate_distortion_loss(result, x, quality / 64.0, config.objective)
-        self.model.zero_grad()
+        self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
         self.ranks.average_gradients(self.model.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)

@@ -35,7 +35,6 @@ from clc.loop import SILENT, Observer, TrainingResult, run
 from clc.losses import MS_SSIM, OBJECTIVES
 from clc.machine import flush_denormals, keep_freed_memory
 from clc.model import Model
-from clc.optimiser import OPTIMISERS
 from clc.pairs import Pair
 from clc.ranks import ALONE, Ranks, joined
 from clc.references import ENTRY_PX
@@ -46,7 +45,7 @@ from storage.atomic import write_bytes
 
 GPU_WORKERS = 8
 SHARDS, CONFIG = "shards", "config.json"
-NAMED = ("minutes", "steps", "learning_rate", "objective", "optimiser", "seed", "device", "workers", "compile", "bf16")
+NAMED = ("minutes", "steps", "learning_rate", "objective", "seed", "device", "workers", "compile", "bf16")
 """Options of the command line that are fields of `TrainingConfig`."""
 
 
@@ -128,7 +127,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--objective", choices=OBJECTIVES)
-    parser.add_argument("--optimiser", choices=OPTIMISERS)
     parser.add_argument("--overlapping", type=Path, action="append", default=[], help="folder of overlapping pictures")
     parser.add_argument("--shards", type=float, metavar="MIB", help="also write the weights in files of so many MiB")
     parser.add_argument("--seed", type=int)

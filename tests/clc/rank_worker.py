@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import save_file
 
 from clc.data import PictureSet, random_patches
-from clc.optimiser import MUON
 from clc.ranks import joined
 from clc.schedule import TrainingConfig
 from clc.trainer import Trainer
@@ -17,14 +16,7 @@ from clc.training import train
 from tests.conftest import SMALL
 
 CONFIG = TrainingConfig(
-    steps=4,
-    minutes=60.0,
-    crops=((0.0, 64),),
-    batch_px=2 * 64 * 64,
-    warmup_steps=2,
-    aligned_share=0.5,
-    optimiser=MUON,
-    model=SMALL,
+    steps=4, minutes=60.0, crops=((0.0, 64),), batch_px=2 * 64 * 64, warmup_steps=2, aligned_share=0.5, model=SMALL
 )
 
 

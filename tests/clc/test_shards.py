@@ -107,7 +107,7 @@ def test_training_goes_on_from_shards_with_a_warm_optimiser(photo: Picture, tmp_
     rates = []
     for _ in range(3):
         trainer.train_step()
-        rates.append(trainer.optimiser.rate / started.learning_rate)
+        rates.append(trainer.optimiser.param_groups[0]["lr"] / started.learning_rate)
     assert rates == pytest.approx([0.1, 0.2, 0.3])
 
 
