@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -63,21 +64,28 @@ class PictureSet:
 def read_folders(folders: Iterable[Path], longest_side_px: int = 1200) -> PictureSet:
     """Every readable picture below the folders, in the order of their paths; larger ones are scaled down.
 
-    A picture that cannot be read is logged and left out; `InputError` if none is left.
+    Read by as many threads as torch has. A picture that cannot be read is logged and left out; `InputError` if none is
+    left.
     """
-    pictures, photos = [], []
-    for folder in folders:
-        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
-            try:
-                picture = read_image(path)
-            except ClcError as error:
-                logger.warning("picture left out name=%s reason=%s", path.name, error)
-                continue
-            pictures.append(_limit_side(picture, longest_side_px))
-            photos.append(f"{folder.name}/{path.name}")
-    if not pictures:
+    found = [
+        (path, f"{folder.name}/{path.name}")
+        for folder in folders
+        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    ]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        read = list(pool.map(lambda one: _read(one[0], longest_side_px), found))
+    kept = [(picture, photo) for picture, (_, photo) in zip(read, found, strict=True) if picture is not None]
+    if not kept:
         raise InputError("no readable picture in the training folders; name folders that hold PNG, JPEG or WebP files")
-    return PictureSet(pictures, photos)
+    return PictureSet([picture for picture, _ in kept], [photo for _, photo in kept])
+
+
+def _read(path: Path, longest_side_px: int) -> Picture | None:
+    try:
+        return _limit_side(read_image(path), longest_side_px)
+    except ClcError as error:
+        logger.warning("picture left out name=%s reason=%s", path.name, error)
+        return None
 
 
 def _limit_side(picture: Picture, longest_side_px: int) -> Picture:
