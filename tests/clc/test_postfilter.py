@@ -134,15 +134,15 @@ def test_pixels_that_a_reference_covers_are_left_alone(monkeypatch: pytest.Monke
 def test_the_shipped_post_filter_lowers_the_error_of_photographs_and_hardly_raises_it(shipped: Codec) -> None:
     """On average over four; the fur of a cat is the one of them that it does nothing for."""
     without = Codec(dataclasses.replace(shipped.bundle, postfilter=None))
-    for quality, most in ((20, 0.99), (80, 0.97)):
+    for quality, most in ((20, 0.985), (80, 0.955)):
         ratios = []
         for name in ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg"):
-            image = np.ascontiguousarray(read_image((files("skimage") / "data" / name).read_bytes())[:192, :256])
+            image = np.ascontiguousarray(read_image((files("skimage") / "data" / name).read_bytes())[:384, :448])
             data = shipped.encode(image, quality, "none")
             errors = [np.square(codec.decode(data).astype(float) - image).mean() for codec in (shipped, without)]
             ratios.append(errors[0] / errors[1])
         assert np.mean(ratios) < most
-        assert max(ratios) < 1.01
+        assert max(ratios) < 1.005
 
 
 def test_a_bundle_without_one_is_read_and_filters_nothing(tmp_path: Path) -> None:
