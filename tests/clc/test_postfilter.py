@@ -134,7 +134,7 @@ def test_pixels_that_a_reference_covers_are_left_alone(monkeypatch: pytest.Monke
 def test_the_shipped_post_filter_lowers_the_error_of_photographs_and_hardly_raises_it(shipped: Codec) -> None:
     """On average over four; the fur of a cat is the one of them that it does nothing for."""
     without = Codec(dataclasses.replace(shipped.bundle, postfilter=None))
-    for quality, most in ((20, 0.985), (80, 0.955)):
+    for quality, most in ((20, 0.982), (80, 0.95)):
         ratios = []
         for name in ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg"):
             image = np.ascontiguousarray(read_image((files("skimage") / "data" / name).read_bytes())[:384, :448])
