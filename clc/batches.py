@@ -16,9 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.entropy import QUALITY_TOP_Q6
 from clc.fusion import AlignedPixels
 from clc.pairs import Batch, PairSampler
+from clc.quality import MAX_QUALITY_Q6
 from clc.schedule import TrainingConfig
 
 AHEAD_PER_WORKER = 2
@@ -85,4 +85,4 @@ def _spread_qualities(rng: np.random.Generator, count: int) -> npt.NDArray[np.in
     A batch of two large crops would else often be of two high or two low rates, and its gradient that much noisier.
     """
     shares = (rng.permutation(count) + rng.random(count)) / count
-    return np.minimum(shares * (QUALITY_TOP_Q6 + 1), QUALITY_TOP_Q6).astype(np.int64)
+    return np.minimum(shares * (MAX_QUALITY_Q6 + 1), MAX_QUALITY_Q6).astype(np.int64)

@@ -38,13 +38,13 @@ from typing import NamedTuple
 from clc.alignment import MAX_ALIGNMENTS, Alignment, mesh_shape, pack_alignment, read_alignment, skip_alignment
 from clc.errors import CorruptStream, InputError, LimitError, TruncatedStream, UnknownVersion
 from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_REFERENCES, MAX_STREAM_BYTES, check_size
+from clc.quality import MAX_QUALITY_Q6, from_q6
 from clc.varints import read_varint, write_varint
 
 MAGIC = b"\x89CLC"
 VERSION = 1
 ALIGNED_VERSION = 2
 PROFILE = 0
-MAX_QUALITY_Q6 = 100 << 6
 BUNDLE_ID_BYTES = 8
 
 _CRC_BYTES = 4
@@ -248,7 +248,7 @@ def _check_magic_and_version(data: bytes) -> None:
 def _check_meaning(header: _Header) -> None:
     """Refuse values that a correct checksum protects but that no encoder of this version writes."""
     if header.quality_q6 > MAX_QUALITY_Q6:
-        raise CorruptStream(f"the stream claims a quality of {header.quality_q6 / 64}: from 0 to 100 exist")
+        raise CorruptStream(f"the stream claims a quality of {from_q6(header.quality_q6)}: from 0 to 100 exist")
     if (header.n_alignments > 0) != (header.version == ALIGNED_VERSION):
         raise CorruptStream(
             f"the stream asks for alignment {header.n_alignments}, which version {header.version} does not have"

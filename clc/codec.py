@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from clc.alignment import Alignment, without_brightness
-from clc.bitstream import MAX_QUALITY_Q6, PROFILE, Stream, pack, parse
+from clc.bitstream import PROFILE, Stream, pack, parse
 from clc.bundle import Bundle
 from clc.effort import DEFAULT_EFFORT, UNREFINED, Effort, Target, effort_of, refine, refinements
 from clc.errors import DecodeMismatch, DictionaryMismatch, InputError
@@ -39,7 +39,8 @@ from clc.latents import (
 )
 from clc.limits import check_size
 from clc.machine import has_bfloat16
-from clc.model import STRIDE_Z, Picture, channels_last, padded, rate_distortion_lambda
+from clc.model import STRIDE_Z, Picture, channels_last, padded
+from clc.quality import MAX_QUALITY, from_q6, rate_distortion_lambda, to_q6
 from clc.selection import Choice, Judge, KeyPictures, References, Selector, cheapest
 from clc.tiling import synthesise
 from clc.transforms.interface import AlignedView
@@ -158,9 +159,9 @@ class Codec:
         `clc.limits`.
         """
         image_HW3 = _checked(image_HW3)
-        if not 0.0 <= quality <= 100.0:
+        if not 0.0 <= quality <= MAX_QUALITY:
             raise InputError(f"the quality must lie within 0 and 100, not {quality}")
-        quality_q6 = min(MAX_QUALITY_Q6, round(quality * 64))
+        quality_q6 = to_q6(quality)
         self._common = _Common(image_HW3)
         try:
             return self._encode(image_HW3, quality_q6, effort_of(effort), (references, entries))
@@ -200,7 +201,7 @@ class Codec:
     def cost(self, image_HW3: Picture, attempt: Attempt) -> float:
         """Rate + lambda * distortion in bits a pixel, the objective of training, from real bytes and pixels."""
         error = self._synthesise(attempt.stream, attempt.decoded, attempt.conditions).astype(np.float32) - image_HW3
-        trade = rate_distortion_lambda(torch.tensor(attempt.stream.quality_q6 / 64)).item()
+        trade = rate_distortion_lambda(torch.tensor(from_q6(attempt.stream.quality_q6))).item()
         return attempt.bpp + trade * float(np.square(error).mean())
 
     @torch.no_grad()
@@ -357,7 +358,7 @@ def stream_info(data: bytes) -> StreamInfo:
         profile=stream.profile,
         width=stream.width,
         height=stream.height,
-        quality=stream.quality_q6 / 64,
+        quality=from_q6(stream.quality_q6),
         bundle_id=stream.bundle_id.hex(),
         references=stream.references[len(stream.alignments) :],
         aligned=stream.references[: len(stream.alignments)],

@@ -28,7 +28,8 @@ from torch import Tensor
 from clc.errors import InputError
 from clc.fusion import PATCH_PX, AlignedPixels
 from clc.losses import Loss, rate_distortion_loss
-from clc.model import STRIDE_Z, Model, TrainingPass, rate_distortion_lambda
+from clc.model import STRIDE_Z, Model, TrainingPass
+from clc.quality import from_q6, rate_distortion_lambda
 from clc.quantisation import Quantiser, thrifty_round
 
 DEFAULT_EFFORT = 5
@@ -176,12 +177,12 @@ def _coded(
         z=target.z,
         is_context_followed=is_context_followed,
     )
-    return rate_distortion_loss(result, target.x, quality / 64.0), result
+    return rate_distortion_loss(result, target.x, from_q6(quality)), result
 
 
 def _trade(target: Target) -> float:
     """What a squared error of 0..1 costs, bits a pixel."""
-    return rate_distortion_lambda(torch.tensor(target.quality_q6 / 64.0)).item() * 255.0**2
+    return rate_distortion_lambda(torch.tensor(from_q6(target.quality_q6))).item() * 255.0**2
 
 
 def _annealed_round(x: Tensor, level: Tensor, worth: Tensor, temperature: float, generator: torch.Generator) -> Tensor:

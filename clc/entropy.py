@@ -38,9 +38,9 @@ from clc.exact import (
 )
 from clc.fusion import AlignedLatents, Fusion, SliceFusion
 from clc.matching import Memory, make_conditioner
+from clc.quality import MAX_QUALITY_Q6
 
 SCALE_LEVELS = 64
-QUALITY_TOP_Q6 = 6400
 
 
 class SliceParameters(NamedTuple):
@@ -229,7 +229,7 @@ class Prior(nn.Module):
 
     def hyper_features(self, z_hat: Tensor, quality_q6_B: Tensor) -> Tensor:
         """z_hat (B, Z, h/4, w/4) and quality (int64 (B,), 64 units a quality step) -> h (B, C, h, w)."""
-        return self.h_s(z_hat, self.levels.interpolate(quality_q6_B, QUALITY_TOP_Q6))
+        return self.h_s(z_hat, self.levels.interpolate(quality_q6_B, MAX_QUALITY_Q6))
 
     def context(
         self, h: Tensor, tokens_BNT: Tensor, present_B: Tensor | None = None, own: AlignedLatents | None = None
@@ -250,7 +250,7 @@ class Prior(nn.Module):
 
     def inverse_step(self, quality_q6_B: Tensor) -> Tensor:
         """1 / step (B, M, 1, 1) as the exact path has it, see `Fusion.inverse_step`."""
-        return self.fusion.inverse_step(quality_q6_B, QUALITY_TOP_Q6)
+        return self.fusion.inverse_step(quality_q6_B, MAX_QUALITY_Q6)
 
     def slice_base(self, index: int, context: Context, decoded: list[Tensor]) -> SliceBase:
         """The shared features of slice `index`, from the context and the latents of the slices before it."""

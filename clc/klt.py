@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from clc.entropy import QUALITY_TOP_Q6
 from clc.errors import InputError
 from clc.exact import GridConv2d
 from clc.fusion import PATCH_PX, PIXEL_SCALE
 from clc.model import STRIDE_Z, Model
+from clc.quality import MAX_QUALITY_Q6
 
 # Trust in r is 0.25 times this plus 0.5, see `SliceFusion.trust_in_r`: none, at the very edge, where gradients pass.
 NO_TRUST = -2.0
@@ -100,7 +100,7 @@ def start_new_latents(
         raise InputError("a backbone without linear paths has no place for new latents")
     sides = 3 * PATCH_PX**2
     left, cross, energy = (torch.zeros(sides, sides, dtype=torch.float64) for _ in range(3))
-    quality, absent = torch.tensor([QUALITY_TOP_Q6]), torch.zeros(1, dtype=torch.bool)
+    quality, absent = torch.tensor([MAX_QUALITY_Q6]), torch.zeros(1, dtype=torch.bool)
     no_tokens = torch.zeros(1, 0, model.config.token)
     for x in _crops(pictures, generator):
         result = model(model.g_a(x), quality, no_tokens, absent, quantise=lambda offset, level, worth: offset)
@@ -139,7 +139,7 @@ def spread_hyper_latents(model: Model, crops_B3HW: torch.Tensor) -> None:
     """
     side = crops_B3HW.shape[-1] // STRIDE_Z * STRIDE_Z
     x = crops_B3HW[:8, :, :side, :side].float() / 255.0
-    qualities = torch.linspace(0, QUALITY_TOP_Q6, 5).long()
+    qualities = torch.linspace(0, MAX_QUALITY_Q6, 5).long()
     z = torch.cat([model.h_a(model.g_a(x) / model.gains.step(quality[None])) for quality in qualities])
     spread, mean = z.std(dim=(0, 2, 3)), z.mean(dim=(0, 2, 3))
     gain = HYPER_SPREAD / spread.clamp_min(1e-6)

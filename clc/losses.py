@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clc.model import LAMBDA_LOW, TrainingPass, rate_distortion_lambda
+from clc.model import TrainingPass
+from clc.quality import LAMBDA_LOW, MAX_QUALITY, rate_distortion_lambda
 from clc.similarity import ms_ssim
 
 BALANCE = 0.35
@@ -27,7 +28,7 @@ class Loss(NamedTuple):
 
 def ms_ssim_lambda(quality: Tensor) -> Tensor:
     """lambda of a quality 0..100, log-uniform from 2.4 to 220: the loss is bpp + lambda * (1 - MS-SSIM)."""
-    return MS_SSIM_LAMBDA_LOW * (MS_SSIM_LAMBDA_HIGH / MS_SSIM_LAMBDA_LOW) ** (quality / 100.0)
+    return MS_SSIM_LAMBDA_LOW * (MS_SSIM_LAMBDA_HIGH / MS_SSIM_LAMBDA_LOW) ** (quality / float(MAX_QUALITY))
 
 
 def rate_distortion_loss(result: TrainingPass, x: Tensor, quality_B: Tensor, objective: str = MSE) -> Loss:

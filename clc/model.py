@@ -30,11 +30,12 @@ from torch import Tensor, nn
 from clc import tiling
 from clc.checkerboard import assembled, squares_known
 from clc.configuration import ModelConfig as ModelConfig
-from clc.entropy import QUALITY_TOP_Q6, Context, Prior
+from clc.entropy import Context, Prior
 from clc.exact import compand
 from clc.factorized import FactorizedPrior
 from clc.fusion import AlignedPixels
 from clc.matching import TOKENS_PER_ENTRY, TokenCompression
+from clc.quality import MAX_QUALITY, MAX_QUALITY_Q6, MIDDLE_QUALITY_Q6, from_q6, rate_distortion_lambda
 from clc.quantisation import Quantiser, gaussian_bits, sigma, thrifty_round, trained_bits
 from clc.references import analysis_features
 from clc.transforms.backbone import make_transforms
@@ -42,8 +43,6 @@ from clc.transforms.interface import AlignedView
 
 STRIDE_Y = 16
 STRIDE_Z = 64
-LAMBDA_LOW, LAMBDA_HIGH = 0.0009, 0.05
-MIDDLE_QUALITY_Q6 = 3200
 
 Picture = npt.NDArray[np.uint8]
 
@@ -60,11 +59,6 @@ class TrainingPass(NamedTuple):
     z_bits: Tensor
     y_hat: Tensor
     latent_mse: Tensor
-
-
-def rate_distortion_lambda(quality: Tensor) -> Tensor:
-    """lambda of a quality 0..100, log-uniform from 0.0009 to 0.05: the loss is bpp + lambda * 255**2 * MSE."""
-    return LAMBDA_LOW * (LAMBDA_HIGH / LAMBDA_LOW) ** (quality / 100.0)
 
 
 class SliceCoding(NamedTuple):
@@ -84,14 +78,14 @@ class Gains(nn.Module):
 
     def __init__(self, knots: int, latents: int, wide: int) -> None:
         super().__init__()
-        qualities = torch.linspace(0.0, 100.0, knots)
+        qualities = torch.linspace(0.0, MAX_QUALITY, knots)
         # The step that minimises rate + lambda * distortion for uniform quantisation: step**2 = 26 / lambda / 255**2.
         step = torch.sqrt(26.0 / rate_distortion_lambda(qualities)) / 255.0
         self.log_step = nn.Parameter(torch.log(step)[:, None].repeat(1, latents))
         self.film = nn.Parameter(torch.zeros(knots, 2 * wide))
 
     def _interpolate(self, table: Tensor, quality_q6_B: Tensor) -> Tensor:
-        place = quality_q6_B.to(table.dtype) * (table.shape[0] - 1) / QUALITY_TOP_Q6
+        place = quality_q6_B.to(table.dtype) * (table.shape[0] - 1) / MAX_QUALITY_Q6
         knot = place.floor().clamp(0, table.shape[0] - 2).long()
         rest = (place - knot)[:, None]
         return (table[knot] * (1.0 - rest) + table[knot + 1] * rest)[:, :, None, None]
@@ -198,7 +192,7 @@ class Model(nn.Module):
 
         As if g_s were orthonormal, which its linear path is; three colours share the error.
         """
-        trade = rate_distortion_lambda(quality_q6_B.float() / 64.0)
+        trade = rate_distortion_lambda(from_q6(quality_q6_B.float()))
         return (trade[:, None, None, None] * (255.0**2 / 3.0) * step.square()).detach()
 
     def walk_slices(self, scaled: Tensor, context: Context, coding: SliceCoding) -> tuple[Tensor, Tensor, Tensor]:

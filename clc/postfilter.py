@@ -28,6 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clc.quality import MAX_QUALITY_Q6
+
 STRENGTHS = (3.0, 6.0, 12.0, 24.0, 48.0, 96.0)
 """Between the classes of strength: root mean square of luma's central differences, in levels."""
 COHERENCES = (0.4, 0.75)
@@ -37,7 +39,7 @@ CLASSES = (len(STRENGTHS) + 1) * (len(COHERENCES) + 1) * ANGLES
 TAPS = tuple((down, right) for down in range(3) for right in range(-2, 3) if (down, right) > (0, 0))
 CLIP = 8.0
 """Where differences are clipped, in levels."""
-QUALITIES_Q6 = (0, 1600, 3200, 4800, 6400)
+QUALITIES_Q6 = tuple(MAX_QUALITY_Q6 * quarter // 4 for quarter in range(5))
 WEIGHTS_SHAPE = (len(QUALITIES_Q6), CLASSES, 3, 2 * len(TAPS))
 LARGEST_WEIGHT = 4.0
 """Of any that is read or fitted: far beyond what smooths or sharpens."""

@@ -12,14 +12,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from clc.errors import InputError
+from clc.quality import MAX_QUALITY_Q6, MIDDLE_QUALITY_Q6, STEPS_PER_QUALITY, from_q6
 
 TOLERANCE = 0.02
-QUALITY_STEPS = 64
 """Steps in one unit of quality, as streams store it."""
 
-_TOP_Q6 = 100 * QUALITY_STEPS
-_START_Q6 = 50 * QUALITY_STEPS
-_USUAL_SLOPE = math.log(1.22) / (10 * QUALITY_STEPS)
+_USUAL_SLOPE = math.log(1.22) / (10 * STEPS_PER_QUALITY)
 """Ten units of quality change the size by 17 to 28 % (README)."""
 
 
@@ -58,30 +56,30 @@ def encode_to_size(encode: Callable[[float], bytes], target_bytes: float, tolera
     tried: list[_Point] = []
     best = b""
     while (quality_q6 := _next_quality(tried, below, above)) is not None:
-        data = encode(quality_q6 / QUALITY_STEPS)
+        data = encode(from_q6(quality_q6))
         point = _Point(quality_q6, math.log(len(data) / target_bytes))
         if all(abs(point.excess) < abs(other.excess) for other in tried):
             best = data
         tried.append(point)
         if abs(len(data) / target_bytes - 1) <= tolerance:
-            return Controlled(data, quality_q6 / QUALITY_STEPS, len(tried), is_met=True)
+            return Controlled(data, from_q6(quality_q6), len(tried), is_met=True)
         if point.excess < 0:
             below = point
         else:
             above = point
     _refuse_unreachable(below, above, target_bytes)
     nearest = min(tried, key=lambda point: abs(point.excess))
-    return Controlled(best, nearest.quality_q6 / QUALITY_STEPS, len(tried), is_met=False)
+    return Controlled(best, from_q6(nearest.quality_q6), len(tried), is_met=False)
 
 
 def _next_quality(tried: list[_Point], below: _Point | None, above: _Point | None) -> int | None:
     """The quality x 64 to try next, strictly inside the bracket; None where nothing is left to try."""
     low = -1 if below is None else below.quality_q6
-    high = _TOP_Q6 + 1 if above is None else above.quality_q6
+    high = MAX_QUALITY_Q6 + 1 if above is None else above.quality_q6
     if high - low <= 1:
         return None
     if not tried:
-        return _START_Q6
+        return MIDDLE_QUALITY_Q6
     guess = _secant(tried, below, above)
     # Three points on one side of the target: the curve bends away from its secant, so halve what is left.
     sides = [point.excess < 0 for point in tried[-3:]]
@@ -109,6 +107,6 @@ def _refuse_unreachable(below: _Point | None, above: _Point | None, target_bytes
     size = round(math.exp(end.excess) * target_bytes)
     side, advice = ("below", "scale the picture down first") if above else ("above", "use --quality 100")
     raise InputError(
-        f"{target_bytes:.0f} bytes lie {side} what quality {end.quality_q6 / QUALITY_STEPS:g} gives for this picture, "
+        f"{target_bytes:.0f} bytes lie {side} what quality {from_q6(end.quality_q6):g} gives for this picture, "
         f"{size} bytes: ask for about that, or {advice}"
     )

@@ -23,6 +23,7 @@ from clc.codec import Codec
 from clc.errors import BitstreamError, DecodeMismatch, StorageError
 from clc.keypictures import write_key_picture
 from clc.model import Picture
+from clc.quality import from_q6
 from clc.selection import Choice
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
@@ -59,7 +60,7 @@ def write_vectors(bundle: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="clc-selftest-") as folder:
         beside_probe = _beside_probe(codec, Path(folder))
         streams = {
-            STREAM_NAME: codec.encode(probe_picture(), QUALITY_Q6 / 64),
+            STREAM_NAME: codec.encode(probe_picture(), from_q6(QUALITY_Q6)),
             ALIGNED_NAME: beside_probe.encode_with(probe_picture(), QUALITY_Q6, _choice()).data,
         }
         for name, data in streams.items():

@@ -26,8 +26,9 @@ from clc.data import CropSampler, PictureSet
 from clc.errors import ClcError, InputError
 from clc.klt import klt_basis, spread_hyper_latents, start_from_klt
 from clc.losses import LATENTS, MSE, rate_distortion_loss
-from clc.model import MIDDLE_QUALITY_Q6, Model
+from clc.model import Model
 from clc.pairs import Pair, PairSampler, split_pairs
+from clc.quality import MIDDLE_QUALITY_Q6, from_q6
 from clc.ranks import ALONE, Ranks
 from clc.references import ReferenceBank
 from clc.schedule import TrainingConfig
@@ -153,7 +154,7 @@ class Trainer:
         )
         charged = min(1.0, 0.05 + self.step / max(1, self.hyper_warmup_steps))
         result = result._replace(z_bits=result.z_bits * charged)
-        loss = rate_distortion_loss(result, x, quality / 64.0, config.objective)
+        loss = rate_distortion_loss(result, x, from_q6(quality), config.objective)
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
         self.ranks.average_gradients(self.model.parameters())

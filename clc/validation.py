@@ -19,6 +19,7 @@ from clc.fusion import AlignedPixels
 from clc.losses import MSE, rate_distortion_loss
 from clc.model import Model, TrainingPass
 from clc.pairs import MARGIN_PX, Pair, centre_pairs, disturb
+from clc.quality import from_q6, to_q6
 
 QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
 AT_ONCE = 4
@@ -112,11 +113,11 @@ def _pass(
     model: Model, x: Tensor, quality: float, seen: AlignedPixels | None, noise: torch.Generator
 ) -> tuple[TrainingPass, Tensor]:
     """One pass at one quality, and that quality for each picture."""
-    level = torch.full((len(x),), round(quality * 64), device=x.device)
+    level = torch.full((len(x),), to_q6(quality), device=x.device)
     absent = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     no_tokens = torch.zeros(len(x), 0, model.config.token, device=x.device)
     result: TrainingPass = model(model.g_a(x, seen), level, no_tokens, absent, aligned=seen, generator=noise)
-    return result, level / 64.0
+    return result, from_q6(level)
 
 
 def _on(device: torch.device, aligned: AlignedPixels) -> AlignedPixels:

@@ -15,7 +15,7 @@ from hypothesis import settings
 from clc.codec import Codec, stream_info
 from clc.configuration import ModelConfig
 from clc.images import read_image
-from clc.model import rate_distortion_lambda
+from clc.quality import rate_distortion_lambda
 
 # Prefect makes its folder when it is imported; the tests' lies neither in a workspace nor in the user's home.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="clc-tests-prefect-")
@@ -46,7 +46,7 @@ def cost(image: Picture, codec: Codec, data: bytes) -> float:
     """Rate + lambda * distortion in bits a pixel, what the encoder minimises."""
     quality = torch.tensor(stream_info(data).quality)
     error = float(np.square(image.astype(float) - codec.decode(data)).mean())
-    return stream_info(data).bpp + rate_distortion_lambda(quality).item() * error
+    return stream_info(data).bpp + rate_distortion_lambda(quality) * error
 
 
 @pytest.fixture(scope="session")
