@@ -46,7 +46,8 @@ from clc.export import add_pictures, export_bundle
 from clc.images import read_image
 from clc.latents import Conditions, Turn, walk
 from clc.machine import keep_freed_memory
-from clc.model import STRIDE_Z, Model, Picture, padded
+from clc.model import STRIDE_Z, Model, padded
+from clc.picture import Picture
 from clc.references import ENTRY_PX, entry_patch
 from clc.torchvision_compat import declare_missing_operators
 from storage.atomic import write_bytes

@@ -12,14 +12,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from clc.data import SUFFIXES
 from clc.duplicates import Fingerprint, find_duplicates, fingerprint
 from clc.images import read_image
+from clc.picture import PICTURE_SUFFIXES
 
 
 def fingerprints(folder: Path) -> Iterator[Fingerprint]:
     """One fingerprint for each picture below `folder`, named by its path there."""
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES):
         yield fingerprint(path.relative_to(folder).as_posix(), read_image(path))
 
 

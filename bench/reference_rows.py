@@ -24,7 +24,6 @@ from statistics import median
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from reference_x265 import measure_x265
 
 from clc.bitstream import Stream, parse
@@ -33,13 +32,12 @@ from clc.codec import Codec
 from clc.errors import ClcError, InputError
 from clc.images import read_image
 from clc.metrics import psnr_db
+from clc.picture import Picture
 from clc.warp import compose, warp
 
 NONE, TOKENS, RANDOM, ALIGNED, ORACLE = MODES = ("none", "tokens", "random", "aligned", "oracle")
 ORACLE_ENTRIES = (1, 3)
 """How many of the best entries the oracle offers the codec together."""
-
-Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

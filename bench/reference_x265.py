@@ -10,15 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from hevc import QPS, Coded, Hevc
-from numpy.typing import NDArray
 
 from clc.alignment import Alignment, pack_alignment
+from clc.picture import Picture
 from clc.registration import Registrar, Registration
 from clc.warp import Warped, warp
 
 INTRA, RAW, WARPED = X265_MODES = ("x265 intra", "x265 raw", "x265 warped")
-
-Picture = NDArray[np.uint8]
 
 
 def measure_x265(image_HW3: Picture, keys: Sequence[Picture], qps: Sequence[int] = QPS) -> list[tuple[str, Coded]]:

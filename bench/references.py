@@ -26,11 +26,11 @@ from rich.console import Console
 
 from clc.bundle import Bundle
 from clc.errors import ClcError, InputError
+from clc.picture import PICTURE_SUFFIXES
 from storage.atomic import write_bytes
 
 QUALITIES = "0,10,20,35,50,65,80,95"
 LOSSLESS = "webp-lossless"
-SUFFIXES = {".png", ".webp", ".ppm", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".avif"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def picture_paths(folder: Path) -> list[Path]:
     """The pictures of a folder by name; `InputError` if there is none."""
     if not folder.is_dir():
         raise InputError(f"no folder {folder.absolute()}; name a folder of pictures with --set")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
     if not paths:
         raise InputError(f"{folder.absolute()} holds no picture")
     return paths

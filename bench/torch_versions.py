@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -36,6 +35,7 @@ from clc.bundle import SHIPPED
 from clc.codec import Codec
 from clc.errors import DecodeMismatch, InputError
 from clc.images import read_image
+from clc.picture import Picture
 
 ROOT = Path(__file__).parents[1]
 QUALITIES = (0, 25, 50, 75, 100)
@@ -47,8 +47,6 @@ WAYS = ("none", "tokens", "aligned")
 FIXED_BITS = 20
 NEEDED = ("numpy<2", "safetensors", "pillow", "scipy", "pyarrow")
 COLUMNS = ("torch", "numpy", "instructions", "streams", "mismatches", "latents sha256", "pixels differ by at most")
-
-Picture = npt.NDArray[np.uint8]
 
 
 def photographs(folder: Path | None) -> Iterator[tuple[Picture, Picture]]:

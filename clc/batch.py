@@ -20,10 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from clc.errors import ClcError, InputError
+from clc.picture import PICTURE_SUFFIXES
 
-PICTURE_SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
-)
 STREAM_SUFFIXES = frozenset((".clc",))
 
 _FILE_ERRORS = (ClcError, OSError, ValueError, ArithmeticError, RuntimeError, MemoryError)

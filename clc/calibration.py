@@ -17,7 +17,8 @@ from torch import Tensor
 
 from clc.entropy import SCALE_LEVELS
 from clc.latents import Conditions, Turn, walk
-from clc.model import Model, Picture
+from clc.model import Model
+from clc.picture import Picture
 from clc.postfilter import QUALITIES_Q6 as QUALITIES_OF_FILTER
 from clc.postfilter import Example
 from clc.quantisation import thrifty_round

@@ -39,7 +39,8 @@ from clc.latents import (
 )
 from clc.limits import check_size
 from clc.machine import has_bfloat16
-from clc.model import STRIDE_Z, Picture, channels_last, padded
+from clc.model import STRIDE_Z, channels_last, padded
+from clc.picture import Picture, check_picture
 from clc.quality import MAX_QUALITY, from_q6, rate_distortion_lambda, to_q6
 from clc.selection import Choice, Judge, KeyPictures, References, Selector, cheapest
 from clc.tiling import synthesise
@@ -370,8 +371,7 @@ def stream_info(data: bytes) -> StreamInfo:
 
 
 def _checked(image_HW3: Picture) -> Picture:
-    if image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.dtype != np.uint8:
-        raise InputError(f"a picture is uint8 (H, W, 3), but this one is {image_HW3.dtype} {image_HW3.shape}")
+    check_picture(image_HW3)
     check_size(image_HW3.shape[1], image_HW3.shape[0])
     return image_HW3
 

@@ -20,11 +20,10 @@ from torch import Tensor
 
 from clc.errors import ClcError, InputError
 from clc.images import read_image
-from clc.model import Picture
+from clc.picture import PICTURE_SUFFIXES, Picture
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"})
 WEIGHT_CAP_PX = 1 << 20
 LARGEST_CUT = 2.0
 
@@ -70,7 +69,7 @@ def read_folders(folders: Iterable[Path], longest_side_px: int = 1200) -> Pictur
     found = [
         (path, f"{folder.name}/{path.name}")
         for folder in folders
-        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
     ]
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         read = list(pool.map(lambda one: _read(one[0], longest_side_px), found))

@@ -28,7 +28,8 @@ from clc.gridfunctions import exp2_table, exp_table
 from clc.keypictures import LOSSLESS, write_key_picture
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.matching import TOKEN_BITS
-from clc.model import Model, ModelConfig, Picture
+from clc.model import Model, ModelConfig
+from clc.picture import Picture
 from clc.postfilter import fit as postfilter_fit
 from clc.references import ENTRY_PX, middle_patch
 from clc.tables import fitted_table, merge, sigma_levels, table_from_pmf

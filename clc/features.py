@@ -20,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from clc.errors import InputError
+from clc.picture import Picture, check_picture
 from storage.digest import sha256_bytes, sha256_file
 
 LEVELS = (1, 2, 4)
@@ -32,7 +33,7 @@ _LONG_SIDE_PX = 1024
 _PROBE_SIDE_PX = 64
 _CNN_SIZING = f"scaled down to a shorter side of {_SHORT_SIDE_PX} and a longer side of {_LONG_SIDE_PX} px at most"
 
-Images = Sequence[npt.NDArray[np.uint8]]
+Images = Sequence[Picture]
 Floats = npt.NDArray[np.float32]
 
 
@@ -93,7 +94,7 @@ class Analyser(Protocol):
         """The loaded bundle; its `bundle_id` names the weights."""
         ...
 
-    def analyse(self, image_HW3: npt.NDArray[np.uint8]) -> Floats:
+    def analyse(self, image_HW3: Picture) -> Floats:
         """Return the latents y of a picture, float32 (C, h, w)."""
         ...
 
@@ -119,7 +120,7 @@ class CodecBackbone:
 
     def features(self, images: Images) -> Floats:
         """Describe pictures; see `Backbone.features`."""
-        vectors = [spp(self._codec.analyse(_checked(image))) for image in images]
+        vectors = [spp(self._codec.analyse(check_picture(image))) for image in images]
         # An encoder opens a backbone for each picture; it should not pay for `dimension`, which analyses one more.
         return _stack(vectors, self.name, len(vectors[0]) if vectors else self.dimension)
 
@@ -164,7 +165,7 @@ class OnnxBackbone:
 
     def features(self, images: Images) -> Floats:
         """Describe pictures; see `Backbone.features`."""
-        return _stack([self._vector(_checked(image)) for image in images], self.name, self.dimension)
+        return _stack([self._vector(check_picture(image)) for image in images], self.name, self.dimension)
 
     def _picture_input(self) -> tuple[str, tuple[int | None, int | None]]:
         inputs = self._session.get_inputs()
@@ -178,7 +179,7 @@ class OnnxBackbone:
             )
         return inputs[0].name, (sizes[2], sizes[3])
 
-    def _vector(self, image_HW3: npt.NDArray[np.uint8]) -> Floats:
+    def _vector(self, image_HW3: Picture) -> Floats:
         planes_1CHW = _normalised(_sized(image_HW3, *self._fixed_hw))
         try:
             output = np.asarray(self._session.run([self._output], {self._input: planes_1CHW})[0])
@@ -224,7 +225,9 @@ class ResNet50Backbone:
         import torch
 
         with torch.inference_mode():
-            maps = (self._map(torch.from_numpy(_normalised(_sized(_checked(image))))).numpy()[0] for image in images)
+            maps = (
+                self._map(torch.from_numpy(_normalised(_sized(check_picture(image))))).numpy()[0] for image in images
+            )
             return _stack([spp(map_CHW) for map_CHW in maps], self.name, self.dimension)
 
 
@@ -272,19 +275,11 @@ def _description(backbone: Backbone, weights: str, sizing: str) -> dict[str, Any
     }
 
 
-def _checked(image_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.size == 0:
-        raise InputError(f"a picture is uint8 (H, W, 3), but this one is {image_HW3.dtype} {image_HW3.shape}")
-    return image_HW3
-
-
-def _grey_probe(height: int, width: int) -> npt.NDArray[np.uint8]:
+def _grey_probe(height: int, width: int) -> Picture:
     return np.full((height, width, 3), 128, np.uint8)
 
 
-def _sized(
-    image_HW3: npt.NDArray[np.uint8], height: int | None = None, width: int | None = None
-) -> npt.NDArray[np.uint8]:
+def _sized(image_HW3: Picture, height: int | None = None, width: int | None = None) -> Picture:
     """Scale a picture for a CNN as the module's docstring says; a fixed `height` or `width` wins."""
     rows, columns = image_HW3.shape[:2]
     scale = min(1.0, _SHORT_SIDE_PX / min(rows, columns), _LONG_SIDE_PX / max(rows, columns))
@@ -294,7 +289,7 @@ def _sized(
     return np.asarray(Image.fromarray(image_HW3).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
-def _normalised(image_HW3: npt.NDArray[np.uint8]) -> Floats:
+def _normalised(image_HW3: Picture) -> Floats:
     """Return the picture as float32 (1, 3, H, W) with ImageNet's mean and standard deviation taken out."""
     scaled_HW3 = (image_HW3.astype(np.float32) / np.float32(255) - _MEAN) / _STD
     return np.ascontiguousarray(scaled_HW3.transpose(2, 0, 1)[np.newaxis])

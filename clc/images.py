@@ -32,6 +32,7 @@ from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from clc.errors import InputError, LimitError
 from clc.limits import MAX_PICTURE_FILE_BYTES, MAX_PIXELS, check_size
+from clc.picture import check_picture
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "PPM")
 
@@ -125,8 +126,7 @@ def rgb_of(image: Image.Image) -> UInt8Array:
 
 def png_bytes(image_HW3: UInt8Array) -> bytes:
     """Return the PNG file of an RGB picture, uint8 (H, W, 3); `InputError` for another shape or type."""
-    if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3:
-        raise InputError(f"a picture is uint8 (H, W, 3), not {image_HW3.dtype} {image_HW3.shape}")
+    check_picture(image_HW3)
     check_size(image_HW3.shape[1], image_HW3.shape[0])
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image_HW3)).save(buffer, "PNG")

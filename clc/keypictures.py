@@ -19,7 +19,7 @@ from PIL import Image
 from clc.errors import InputError, StorageError
 from clc.images import read_image
 from clc.limits import MAX_DICTIONARY_ENTRIES, check_size
-from clc.model import Picture
+from clc.picture import Picture
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
 

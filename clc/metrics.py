@@ -8,17 +8,17 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pytorch_msssim import ms_ssim as _ms_ssim_BCHW
 
 from clc.errors import InputError
+from clc.picture import Picture, check_picture
 
 PEAK = 255.0
 SMALLEST_SIDE_PX = 161
 """MS-SSIM halves the picture four times and slides an 11 px window over the result, hence (11 - 1) * 2**4 + 1."""
 
 
-def psnr_db(a_HW3: NDArray[np.uint8], b_HW3: NDArray[np.uint8]) -> float:
+def psnr_db(a_HW3: Picture, b_HW3: Picture) -> float:
     """Peak signal-to-noise ratio of two uint8 (H, W, 3) pictures in dB; infinite when they are equal.
 
     The squared error is summed in integers, so the figure does not depend on the machine.
@@ -34,7 +34,7 @@ def psnr_db(a_HW3: NDArray[np.uint8], b_HW3: NDArray[np.uint8]) -> float:
     return 10.0 * math.log10(PEAK * PEAK * a_HW3.size / squared_error)
 
 
-def ms_ssim(a_HW3: NDArray[np.uint8], b_HW3: NDArray[np.uint8]) -> float:
+def ms_ssim(a_HW3: Picture, b_HW3: Picture) -> float:
     """Multi-scale structural similarity of two uint8 (H, W, 3) pictures, five scales, as a ratio in 0..1.
 
     Pictures with a side below `SMALLEST_SIDE_PX` give nan: with fewer scales the figure would be another one under the
@@ -50,18 +50,17 @@ def ms_ssim(a_HW3: NDArray[np.uint8], b_HW3: NDArray[np.uint8]) -> float:
         return float(_ms_ssim_BCHW(_to_tensor_BCHW(a_HW3), _to_tensor_BCHW(b_HW3), data_range=PEAK))
 
 
-def bits_per_pixel(size_bytes: int, image_HW3: NDArray[np.uint8]) -> float:
+def bits_per_pixel(size_bytes: int, image_HW3: Picture) -> float:
     """Rate of a file of `size_bytes` bytes, headers and all, in bits for each pixel of the picture it holds."""
     return 8.0 * size_bytes / (image_HW3.shape[0] * image_HW3.shape[1])
 
 
-def _to_tensor_BCHW(image_HW3: NDArray[np.uint8]) -> torch.Tensor:
+def _to_tensor_BCHW(image_HW3: Picture) -> torch.Tensor:
     return torch.from_numpy(image_HW3.transpose(2, 0, 1).astype(np.float32))[None]
 
 
-def _check_pair(a_HW3: NDArray[np.uint8], b_HW3: NDArray[np.uint8]) -> None:
+def _check_pair(a_HW3: Picture, b_HW3: Picture) -> None:
     for image in (a_HW3, b_HW3):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise InputError(f"a picture to compare must be uint8 (H, W, 3), not {image.dtype} {image.shape}")
+        check_picture(image, "a picture to compare")
     if a_HW3.shape != b_HW3.shape:
         raise InputError(f"pictures of different size cannot be compared: {a_HW3.shape} and {b_HW3.shape}")

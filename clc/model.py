@@ -35,6 +35,7 @@ from clc.exact import compand
 from clc.factorized import FactorizedPrior
 from clc.fusion import AlignedPixels
 from clc.matching import TOKENS_PER_ENTRY, TokenCompression
+from clc.picture import Picture
 from clc.quality import MAX_QUALITY, MAX_QUALITY_Q6, MIDDLE_QUALITY_Q6, from_q6, rate_distortion_lambda
 from clc.quantisation import Quantiser, gaussian_bits, sigma, thrifty_round, trained_bits
 from clc.references import analysis_features
@@ -43,8 +44,6 @@ from clc.transforms.interface import AlignedView
 
 STRIDE_Y = 16
 STRIDE_Z = 64
-
-Picture = npt.NDArray[np.uint8]
 
 
 class TrainingPass(NamedTuple):

@@ -15,8 +15,8 @@ import numpy as np
 
 from clc.data import PictureSet
 from clc.errors import InputError
-from clc.model import Picture
 from clc.pairs import Pair
+from clc.picture import Picture
 from clc.registration import Registrar, Registration
 from clc.warp import warp
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from clc.data import CropSampler
 from clc.fusion import AlignedPixels
 from clc.images import read_image
-from clc.model import Picture
+from clc.picture import Picture
 
 MARGIN_PX = 16
 

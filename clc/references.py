@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from clc.exact import compand
+from clc.picture import Picture
 
 SIGNED_CHANNELS = 16
 FEATURE_CHANNELS = 64
@@ -39,14 +39,14 @@ def pyramid_descriptor(features_BChw: Tensor) -> Tensor:
     return torch.cat(cells, dim=1)
 
 
-def entry_patch(picture_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def entry_patch(picture_HW3: Picture) -> Picture:
     """A dictionary entry's patch, uint8 (256, 256, 3): the top left of the picture, mirrored where it is smaller."""
     missing = [max(0, ENTRY_PX - side) for side in picture_HW3.shape[:2]]
     padded = np.pad(picture_HW3, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
     return np.ascontiguousarray(padded[:ENTRY_PX, :ENTRY_PX])
 
 
-def middle_patch(picture_HW3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def middle_patch(picture_HW3: Picture) -> Picture:
     """The patch, uint8 (256, 256, 3), that stands for a whole key picture: its middle, mirrored where it is smaller."""
     top, left = (max(0, side - ENTRY_PX) // 2 for side in picture_HW3.shape[:2])
     return entry_patch(picture_HW3[top:, left:])

@@ -22,7 +22,8 @@ import numpy.typing as npt
 from clc.alignment import CORNER_BITS, GAIN_BITS, MAX_CORNER_Q4, Alignment, pack_alignment
 from clc.displacement import fit_mesh
 from clc.errors import InputError
-from clc.warp import Picture, Warped, lit, warp
+from clc.picture import Picture
+from clc.warp import Warped, lit, warp
 
 FEATURE_PIXELS = 120_000
 MAX_FEATURES = 2_000

@@ -28,8 +28,8 @@ import numpy.typing as npt
 from clc.alignment import CORNER_BITS, GAIN_BITS, MESH_PX, Alignment, corner_denominators, mesh_shape
 from clc.errors import InputError
 from clc.limits import check_size
+from clc.picture import Picture, check_picture
 
-Picture = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
 
 POSITION_BITS = 5
@@ -60,8 +60,7 @@ def warp(reference_HW3: Picture, size: tuple[int, int], alignment: Alignment) ->
     another shape or type or a mesh of another size, `LimitError` over the caps. Memory: 8 bytes for a pixel of the
     reference and 4 for one of the target; time in proportion to both.
     """
-    if reference_HW3.dtype != np.uint8 or reference_HW3.ndim != 3 or reference_HW3.shape[2] != 3:
-        raise InputError(f"a reference is uint8 (H, W, 3), not {reference_HW3.dtype} {reference_HW3.shape}")
+    check_picture(reference_HW3, "a reference")
     height, width = size
     check_size(width, height)
     check_size(reference_HW3.shape[1], reference_HW3.shape[0])

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clc.errors import InputError
+from clc.picture import PICTURE_SUFFIXES
 
 BUILTIN = "builtin"
 PARTS = ("dictionary", "training", "evaluation")
-
-PICTURE_SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""What counts as a picture in a folder; a list may name any file."""
 
 
 @dataclass(frozen=True)

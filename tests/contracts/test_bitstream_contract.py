@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from clc.alignment import Alignment, identity, mesh_shape
 from clc.bitstream import PROFILE, Stream, pack, parse
-from clc.quality import MAX_QUALITY_Q6
 from clc.errors import BitstreamError, ClcError, InputError, LimitError
 from clc.limits import MAX_PIXELS
+from clc.quality import MAX_QUALITY_Q6
 
 EXAMPLE = Stream(
     profile=PROFILE,
