@@ -42,14 +42,15 @@ from clc.codec import Codec
 from clc.configuration import tcm_config
 from clc.entropy import Prior
 from clc.errors import ClcError, InputError
-from clc.export import add_pictures, export_bundle
+from clc.export import export_bundle
+from clc.extend import add_pictures
 from clc.images import read_image
-from clc.latents import Conditions, Turn, walk
 from clc.machine import keep_freed_memory
 from clc.model import STRIDE_Z, Model, padded
+from clc.patches import ENTRY_PX, entry_patch
 from clc.picture import Picture
-from clc.references import ENTRY_PX, entry_patch
 from clc.torchvision_compat import declare_missing_operators
+from clc.walk import Conditions, Turn, walk
 from storage.atomic import write_bytes
 
 WIDTH, HEIGHT = 768, 512

@@ -20,7 +20,7 @@ from typing import Any
 from reference_curves import Saving, saving
 from reference_rows import ALIGNED, NONE, CodedFile, Job
 
-from clc import export
+from clc import extend
 from clc.bdrate import Curve
 from clc.bundle import Bundle
 from clc.errors import InputError
@@ -156,7 +156,7 @@ def _compare(alone: Try, tried: Sequence[Try]) -> Collection:
 def add_keys(bundle: Path, out: Path, paths: Sequence[Path], picture_format: str) -> None:
     """Write a bundle whose dictionary has the pictures at `paths` as further entries."""
     provenance = [{"name": path.name} for path in paths]
-    export.add_pictures(bundle, out, [read_image(path) for path in paths], provenance, picture_format=picture_format)
+    extend.add_pictures(bundle, out, [read_image(path) for path in paths], provenance, picture_format=picture_format)
 
 
 def evenly(paths: Sequence[Path], count: int) -> list[Path]:

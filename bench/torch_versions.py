@@ -66,7 +66,7 @@ def photographs(folder: Path | None) -> Iterator[tuple[Picture, Picture]]:
 
 def make_bundle(folder: Path, views: list[Picture]) -> None:
     """The shipped bundle with the views of the pictures that are coded with an aligned reference."""
-    from clc.export import add_pictures
+    from clc.extend import add_pictures
 
     chosen = views[WAYS.index("aligned") :: len(WAYS)]
     add_pictures(SHIPPED, folder, chosen, [{"name": f"view {i}"} for i in range(len(chosen))])

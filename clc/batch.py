@@ -6,58 +6,25 @@ output appears whole or not at all, and a file that fails costs its own row only
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from clc.errors import ClcError, InputError
-from clc.picture import PICTURE_SUFFIXES
-
-STREAM_SUFFIXES = frozenset((".clc",))
+from clc.errors import ClcError
+from clc.files import ENCODE, Direction, Job, _refuse_problem
 
 _FILE_ERRORS = (ClcError, OSError, ValueError, ArithmeticError, RuntimeError, MemoryError)
 """What a file or the codec may raise over one file; a mistake in the program (TypeError, KeyError) is none."""
 
 _LINE_EVERY_S = 10.0
 _NAMES_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Direction:
-    """What is read and what is written: `verb` is the past tense, `reads` the endings that a folder is searched for."""
-
-    verb: str
-    reads: frozenset[str]
-    ending: str
-
-
-ENCODE = Direction("encoded", PICTURE_SUFFIXES, ".clc")
-DECODE = Direction("decoded", STREAM_SUFFIXES, ".png")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One file and what it becomes; `problem` says why it cannot be done, empty where it can."""
-
-    source: Path
-    output: Path
-    problem: str = ""
-
-
-class Plan(NamedTuple):
-    """The jobs in order, and how many files of other kinds the folders held."""
-
-    jobs: list[Job]
-    n_passed_over: int
 
 
 @dataclass(frozen=True)
@@ -86,75 +53,6 @@ class Report:
         return len(self.done) + len(self.failed) == self.n_jobs
 
 
-def plan(inputs: Sequence[Path], out: Path, direction: Direction) -> Plan:
-    """Says what every input becomes under `out`.
-
-    A file keeps its name, with the ending of what is written in place of its own. A folder is searched for files to
-    read, and its structure is kept below `out`; several folders each keep their own name on top. Files that would
-    become the same output (a.png and a.jpg) keep their endings: a.png.clc, a.jpg.clc. What then still meets, and what
-    would overwrite an input, becomes a job with a `problem`. Raises `InputError` where nothing is found, or `out` is a
-    file.
-    """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; name a folder after --out")
-    n_folders = sum(path.is_dir() for path in inputs)
-    found: dict[str, tuple[Path, Path]] = {}
-    n_passed_over = 0
-    for path in inputs:
-        files, n_others = find(path, direction.reads)
-        n_passed_over += n_others
-        top = Path(path.resolve().name) if n_folders > 1 else Path()
-        for file in files:
-            relative = top / file.relative_to(path) if path.is_dir() else Path(file.name)
-            found.setdefault(os.path.abspath(file), (file, relative))  # noqa: PTH100 - a link is a file of its own
-    if not found:
-        kinds = " ".join(sorted(direction.reads))
-        raise InputError(f"{', '.join(map(str, inputs))}: no file to read there; looked for {kinds}")
-    return Plan(_jobs(list(found.values()), out, direction), n_passed_over)
-
-
-def find(path: Path, suffixes: frozenset[str]) -> tuple[list[Path], int]:
-    """The files of a folder that have one of the suffixes, in order, and the number of others; a file is itself.
-
-    Hidden files and folders are left out. Raises `InputError` for a folder that cannot be read.
-    """
-    if not path.is_dir():
-        return [path], 0
-    files = list(_walk(path))
-    chosen = [file for file in files if file.suffix.lower() in suffixes]
-    return chosen, len(files) - len(chosen)
-
-
-def _jobs(found: list[tuple[Path, Path]], out: Path, direction: Direction) -> list[Job]:
-    # Folded: on some file systems A.clc and a.clc are one file.
-    short = [str(relative.with_suffix(direction.ending)).casefold() for _, relative in found]
-    times = Counter(short)
-    sources = {os.path.realpath(source) for source, _ in found}
-    taken: dict[Path, Path] = {}
-    jobs = []
-    for (source, relative), name in zip(found, short, strict=True):
-        is_alone = times[name] == 1
-        ending = direction.ending if is_alone else relative.suffix + direction.ending
-        output = out / relative.with_suffix(ending)
-        first = taken.setdefault(output, source)
-        problem = ""
-        if first is not source:
-            problem = f"would become {output}, as {first} does; give it another --out"
-        elif os.path.realpath(output) in sources:
-            problem = f"would overwrite {output}, which is an input; give another --out"
-        jobs.append(Job(source, output, problem))
-    return jobs
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename}: {error.strerror}; check the folder's permissions") from error
-
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent) / name for name in sorted(names) if not name.startswith("."))
-
-
 def run(jobs: Sequence[Job], direction: Direction, work: Callable[[Job], Done], *, overwrite: bool = False) -> Report:
     """Does the jobs one after the other; `work` reads, codes and writes one, and may raise, which fails only its own.
 
@@ -176,13 +74,6 @@ def run(jobs: Sequence[Job], direction: Direction, work: Callable[[Job], Done], 
         except KeyboardInterrupt:
             pass
     return Report(direction, done, failed, time.monotonic() - began, len(jobs))
-
-
-def _refuse_problem(job: Job, overwrite: bool) -> None:
-    if job.problem:
-        raise InputError(job.problem)
-    if job.output.exists() and not overwrite:
-        raise InputError(f"{job.output} exists already; remove it, or give --overwrite or another --out")
 
 
 def reason_of(error: BaseException, path: Path | str) -> str:

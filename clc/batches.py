@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.fusion import AlignedPixels
+from clc.aligned import AlignedPixels
 from clc.pairs import Batch, PairSampler
 from clc.quality import MAX_QUALITY_Q6
 from clc.schedule import TrainingConfig

@@ -28,7 +28,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.entropy import SCALE_LEVELS, Prior
+from clc.entropy import Prior
 from clc.errors import DictionaryMismatch, InputError, StorageError
 from clc.exact import GridConv2d, GridTable
 from clc.gridfunctions import GridExp2, GridSoftmax
@@ -39,6 +39,7 @@ from clc.model import Model, ModelConfig, make_prior
 from clc.postfilter import LARGEST_WEIGHT, TAPS, WEIGHTS_SHAPE, PostFilter
 from clc.rangecoder import CdfTable
 from clc.reduction import Reduction
+from clc.slices import SCALE_LEVELS
 from storage.arrays import read_arrays, write_arrays
 from storage.atomic import write_bytes
 from storage.digest import canonical_json, sha256_bytes, sha256_file

@@ -15,14 +15,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.entropy import SCALE_LEVELS
-from clc.latents import Conditions, Turn, walk
 from clc.model import Model
 from clc.picture import Picture
 from clc.postfilter import QUALITIES_Q6 as QUALITIES_OF_FILTER
 from clc.postfilter import Example
 from clc.quantisation import thrifty_round
+from clc.slices import SCALE_LEVELS
 from clc.tables import COUNTED
+from clc.walk import Conditions, Turn, walk
 
 QUALITIES_Q6 = (320, 1600, 2880, 4160, 5440)
 MAX_PICTURES = 24

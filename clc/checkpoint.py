@@ -17,36 +17,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from clc.errors import InputError
-from clc.model import ModelConfig
-from clc.shards import INDEX, read_shards
+from clc.run_folder import BEST, LOG, POSITION, STATE, WEIGHTS, _packed, _read_best, write_model
 from storage.atomic import write_bytes
 
 if TYPE_CHECKING:
     from clc.trainer import Trainer
-
-WEIGHTS, BEST, STATE, POSITION, LOG, MODEL = (
-    "weights.safetensors",
-    "best.safetensors",
-    "state.safetensors",
-    "state.json",
-    "log.jsonl",
-    "model.json",
-)
-
-
-class Best(NamedTuple):
-    """The averaged weights with the lowest validation loss so far, on the CPU."""
-
-    step: int
-    loss: float
-    weights: dict[str, Tensor]
 
 
 def save_checkpoint(trainer: Trainer, folder: Path) -> None:
@@ -75,47 +56,6 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
     write_bytes(folder / POSITION, json.dumps(position).encode())
 
 
-def write_model(folder: Path, config: ModelConfig) -> None:
-    """Writes the configuration of a model beside its weights."""
-    write_bytes(folder / MODEL, json.dumps(config.to_json(), indent=1).encode())
-
-
-def _packed(tensors: dict[str, Tensor], notes: dict[str, str] | None = None) -> bytes:
-    return save({name: value.clone().contiguous() for name, value in tensors.items()}, notes)
-
-
-def forget_best(folder: Path) -> None:
-    """Removes the best weights of an earlier run in the same folder."""
-    (folder / BEST).unlink(missing_ok=True)
-
-
-def weights_file(folder: Path) -> Path | None:
-    """The file that stands for what a run left: its best weights, else the last, else the index of shards."""
-    return next((folder / name for name in (BEST, WEIGHTS, INDEX) if (folder / name).is_file()), None)
-
-
-def read_model(folder: Path) -> ModelConfig:
-    """The configuration that `write_model` wrote; raises `InputError` when it is missing or damaged."""
-    try:
-        return ModelConfig.from_json(json.loads((folder / MODEL).read_text()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"no model of a training run in {folder}: {error}") from error
-
-
-def read_weights(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The configuration and averaged weights of a run's output folder or a folder of shards (`clc.shards`).
-
-    Raises `InputError` when they are missing or damaged.
-    """
-    config, found = read_model(folder), weights_file(folder)
-    if found is None:
-        raise InputError(f"no weights of a training run in {folder}")
-    try:
-        return config, read_shards(folder) if found.name == INDEX else load_file(found)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"no weights of a training run in {folder}: {error}") from error
-
-
 def resume_checkpoint(trainer: Trainer, folder: Path) -> None:
     """Restores what `save_checkpoint` wrote; raises `InputError` when it is missing, damaged or of another model."""
     try:
@@ -136,9 +76,3 @@ def resume_checkpoint(trainer: Trainer, folder: Path) -> None:
         trainer.restore_bank(described_by, state["middle_step"])
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"cannot resume from {folder}: {error}; start the run anew without --resume") from error
-
-
-def _read_best(path: Path) -> Best:
-    with safe_open(path, "pt") as file:
-        notes = file.metadata()
-    return Best(int(notes["step"]), float(notes["loss"]), load_file(path))

@@ -20,9 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from clc.batch import STREAM_SUFFIXES, find, reason_of
+from clc.batch import reason_of
 from clc.coding import STANDARD, decode_command, encode_command, load_codec, read_stream, shown
 from clc.errors import BitstreamError, ClcError
+from clc.files import STREAM_SUFFIXES, find
 from clc.limits import MAX_REFERENCES
 
 
@@ -211,7 +212,7 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _print_info(file: Path, *, is_json: bool, is_named: bool) -> None:
-    from clc.codec import stream_info
+    from clc.stream_info import stream_info
 
     fields = stream_info(read_stream(file)).to_json()
     if is_json:

@@ -10,69 +10,37 @@ stream whose latents are not those of the encoder raises `DecodeMismatch` and ne
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from clc.aligned import AlignedPixels, AlignedView
 from clc.alignment import Alignment, without_brightness
 from clc.bitstream import PROFILE, Stream, pack, parse
 from clc.bundle import Bundle
-from clc.effort import DEFAULT_EFFORT, UNREFINED, Effort, Target, effort_of, refine, refinements
+from clc.contest import Choice, Judge, cheapest
+from clc.effort import DEFAULT_EFFORT, UNREFINED, Effort, effort_of, refinements
 from clc.errors import DecodeMismatch, DictionaryMismatch, InputError
 from clc.features import CodecBackbone
-from clc.fusion import AlignedPixels
-from clc.latents import (
-    Analysed,
-    Conditions,
-    Decoded,
-    Trace,
-    aligned_latents,
-    check_payload,
-    decode_latents,
-    encode_latents,
-)
+from clc.latents import Analysed, check_payload, decode_latents, encode_latents
 from clc.limits import check_size
 from clc.machine import has_bfloat16
 from clc.model import STRIDE_Z, channels_last, padded
 from clc.picture import Picture, check_picture
 from clc.quality import MAX_QUALITY, from_q6, rate_distortion_lambda, to_q6
-from clc.selection import Choice, Judge, KeyPictures, References, Selector, cheapest
-from clc.tiling import synthesise
-from clc.transforms.interface import AlignedView
+from clc.refinement import Target, refine
+from clc.selection import KeyPictures, References, Selector
+from clc.stream_info import StreamInfo, stream_info
+from clc.tiled import synthesise
+from clc.walk import Conditions, Decoded, Trace, aligned_latents
 from clc.warp import Warped, compose, lit, warp
 
 KEY_PICTURES_IN_MEMORY = 8
-
-
-@dataclass(frozen=True)
-class StreamInfo:
-    """What a stream says of itself; sizes in pixels and bytes, `overhead_bytes` is all that is not payload.
-
-    `references` are dictionary entries that give tokens, `aligned` those whose key pictures are warped.
-    """
-
-    version: int
-    profile: int
-    width: int
-    height: int
-    quality: float
-    bundle_id: str
-    references: tuple[int, ...]
-    aligned: tuple[int, ...]
-    total_bytes: int
-    payload_bytes: int
-    overhead_bytes: int
-    bpp: float
-
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return {**asdict(self), "references": list(self.references), "aligned": list(self.aligned)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +119,7 @@ class Codec:
         """Codes a uint8 (H, W, 3) RGB picture at a quality of 0 to 100.
 
         The picture is coded without references and, as `references` allows, with those of the dictionary that resemble
-        it, as long as another way may win (`clc.selection.cheapest`), its latents refined; the stream with the least
+        it, as long as another way may win (`clc.contest.cheapest`), its latents refined; the stream with the least
         rate + lambda * distortion is kept. "none" tries no reference; "tokens" takes the nearest entries for their
         tokens, whatever they save; "aligned" tries none and aligned ones; "auto" tries all; a number is "auto" with at
         most so many references. `entries` restricts the search to these dictionary entries; `effort` 0..9 says how long
@@ -349,25 +317,6 @@ class Codec:
     def info(self, data: bytes) -> StreamInfo:
         """See `stream_info`."""
         return stream_info(data)
-
-
-def stream_info(data: bytes) -> StreamInfo:
-    """Reads the header of a stream after all its checks; needs no bundle. Raises a `BitstreamError`."""
-    stream = parse(data)
-    return StreamInfo(
-        version=data[4],
-        profile=stream.profile,
-        width=stream.width,
-        height=stream.height,
-        quality=from_q6(stream.quality_q6),
-        bundle_id=stream.bundle_id.hex(),
-        references=stream.references[len(stream.alignments) :],
-        aligned=stream.references[: len(stream.alignments)],
-        total_bytes=len(data),
-        payload_bytes=len(stream.payload),
-        overhead_bytes=len(data) - len(stream.payload),
-        bpp=len(data) * 8 / (stream.width * stream.height),
-    )
 
 
 def _checked(image_HW3: Picture) -> Picture:

@@ -10,10 +10,10 @@ from argparse import Namespace
 
 import numpy as np
 
-from clc.batch import find
 from clc.bundle import SHIPPED, Bundle
 from clc.errors import InputError
-from clc.export import add_pictures
+from clc.extend import add_pictures
+from clc.files import find
 from clc.images import read_image
 from clc.overlaps import Overlap, choose_key_pictures, find_overlaps
 from clc.picture import PICTURE_SUFFIXES

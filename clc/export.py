@@ -19,22 +19,19 @@ import torch
 from torch import Tensor
 
 from clc import reduction
-from clc.bundle import PARTS, Arrays, Bundle, exact_layers, flatten_table, write_bundle
+from clc.bundle import exact_layers, flatten_table, write_bundle
 from clc.calibration import count_symbols, decoded_examples
 from clc.errors import InputError
 from clc.exact import sum_bound_bits
-from clc.features import spp
+from clc.extend import _tokens
 from clc.gridfunctions import exp2_table, exp_table
-from clc.keypictures import LOSSLESS, write_key_picture
 from clc.limits import MAX_DICTIONARY_ENTRIES
-from clc.matching import TOKEN_BITS
 from clc.model import Model, ModelConfig
+from clc.patches import ENTRY_PX
 from clc.picture import Picture
 from clc.postfilter import fit as postfilter_fit
-from clc.references import ENTRY_PX, middle_patch
+from clc.pyramid import spp
 from clc.tables import fitted_table, merge, sigma_levels, table_from_pmf
-from storage.arrays import read_arrays
-from storage.atomic import write_bytes
 
 KEY_COMPONENTS = 256
 
@@ -109,46 +106,3 @@ def _dictionary(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArr
     stored = {name: array.astype(np.float16) for name, array in reduced.arrays().items()}
     restored = reduction.Reduction.from_arrays({name: array.astype(np.float32) for name, array in stored.items()})
     return {"tokens": np.stack(tokens), "keys": restored.apply(stacked).astype(np.float16), **stored}
-
-
-@torch.no_grad()
-def add_pictures(
-    bundle: Path,
-    out: Path,
-    pictures: Sequence[Picture],
-    provenance: list[dict[str, str]],
-    picture_format: str = LOSSLESS,
-) -> str:
-    """Writes a bundle like the one in `bundle` with key pictures as further dictionary entries; returns its id.
-
-    The model stays as it is. Each picture, uint8 (H, W, 3) of any size, is kept whole for alignment in
-    `picture_format` (see `clc.keypictures`); its key comes from all of it, its tokens from its middle. Raises
-    `InputError` for too many entries or an `out` that is not empty.
-    """
-    base = Bundle.load(bundle)
-    entries = base.entries
-    count = len(entries) + len(pictures)
-    if not pictures or len(pictures) != len(provenance) or count > MAX_DICTIONARY_ENTRIES:
-        raise InputError(f"{count} entries: a bundle takes up to {MAX_DICTIONARY_ENTRIES}, each with its provenance")
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty; name a new folder for the bundle")
-    stored = dict(entries.pictures)
-    tokens, keys = [entries.tokens], [entries.keys]
-    for entry, image_HW3 in enumerate(pictures, start=len(entries)):
-        stored[entry] = write_key_picture(out, entry, image_HW3, picture_format)
-        seen = stored[entry].read()
-        tokens.append(_tokens(base.model, middle_patch(seen))[None])
-        keys.append(entries.reduction.apply(spp(base.model.describe(base.model.analyse(seen)))))
-    for entry in entries.pictures:
-        write_bytes(out / stored[entry].path.relative_to(bundle), stored[entry].path.read_bytes())
-    parts: dict[str, Arrays] = {name: read_arrays(bundle / f"{name}.safetensors") for name in PARTS}
-    grown: Arrays = {"tokens": np.concatenate(tokens), "keys": np.concatenate(keys).astype(np.float16)}
-    parts["dictionary"] = {**parts["dictionary"], **grown}
-    return write_bundle(out, base.config, parts, [*entries.provenance, *provenance], stored)
-
-
-def _tokens(model: Model, patch_HW3: Picture) -> npt.NDArray[np.int8]:
-    """The stored tokens (N, T) of a patch (256, 256, 3)."""
-    integers = torch.round(model.tokens(model.analyse(patch_HW3))[0] * (1 << TOKEN_BITS))
-    tokens: npt.NDArray[np.int8] = integers.to(torch.int8).numpy()
-    return tokens

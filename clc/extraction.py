@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from clc.errors import ClcError, InputError
-from clc.features import Backbone, open_backbone
+from clc.features import Backbone, CodecBackbone, OnnxBackbone, ResNet50Backbone
 from clc.images import read_image
 from storage.arrays import read_arrays, write_arrays
 from storage.blobs import BlobStore
@@ -119,3 +119,16 @@ def _describe(
 
 
 _SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in PROVENANCE])
+
+
+def open_backbone(spec: str) -> Backbone:
+    """Open the backbone that `spec` names: "codec", "resnet50", or the path of an .onnx file. Raises InputError."""
+    if spec == "codec":
+        from clc.codec import Codec
+
+        return CodecBackbone(Codec.load())
+    if spec == "resnet50":
+        return ResNet50Backbone()
+    if Path(spec).suffix.lower() == ".onnx":
+        return OnnxBackbone(Path(spec))
+    raise InputError(f'no backbone {spec!r}: say "codec", "resnet50", or the path of an .onnx file')

@@ -10,7 +10,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from clc.exact import GridConv2d
+from clc.grid import activate, compand, residual, snap
 
 COMPONENTS = 3
 SUPPORT = 96
@@ -47,3 +51,28 @@ class FactorizedPrior(nn.Module):
             rows.append(row[low : high + 1] / row[low : high + 1].sum())
             offsets.append(low - SUPPORT)
         return rows, offsets
+
+
+class HyperSynthesis(nn.Module):
+    """h_s: z_hat (B, Z, h/4, w/4) and a vector of the rate level (B, C) -> h (B, C, h, w)."""
+
+    def __init__(self, hyper: int, width: int, features: int, *, is_exact: bool) -> None:
+        super().__init__()
+        self.is_exact = is_exact
+        self.enter = GridConv2d(hyper, width, 3, is_exact=is_exact)
+        self.to_half = GridConv2d(width, 4 * width, is_exact=is_exact)
+        self.spatial = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
+        self.to_full = GridConv2d(width, 4 * features, is_exact=is_exact)
+        self.smooth = GridConv2d(features, features, 3, groups=features, is_exact=is_exact)
+        self.leave = GridConv2d(features, features, is_exact=is_exact)
+
+    def forward(self, z_hat: Tensor, level_BC: Tensor) -> Tensor:
+        """Hyper-latents to hyper features."""
+        is_exact = self.is_exact
+        h = self.enter.activated(compand(z_hat, is_exact=is_exact))
+        h = F.pixel_shuffle(self.to_half.activated(h), 2)
+        h = residual(h, self.spatial.activated(h), is_exact=is_exact)
+        h = snap(F.pixel_shuffle(self.to_full(h), 2) + level_BC[:, :, None, None], is_exact=is_exact)
+        h = activate(h, is_exact=is_exact)
+        h = residual(h, self.smooth.activated(h), is_exact=is_exact)
+        return self.leave.activated(h)

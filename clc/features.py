@@ -10,7 +10,6 @@ ONNX file with a fixed input size gets exactly that size.
 """
 
 import functools
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,10 +20,8 @@ from PIL import Image
 
 from clc.errors import InputError
 from clc.picture import Picture, check_picture
+from clc.pyramid import CELLS, LEVELS, spp
 from storage.digest import sha256_bytes, sha256_file
-
-LEVELS = (1, 2, 4)
-CELLS = sum(level * level for level in LEVELS)
 
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -35,30 +32,6 @@ _CNN_SIZING = f"scaled down to a shorter side of {_SHORT_SIDE_PX} and a longer s
 
 Images = Sequence[Picture]
 Floats = npt.NDArray[np.float32]
-
-
-def spp(features: npt.NDArray[Any], levels: Sequence[int] = LEVELS) -> Floats:
-    """Pool a feature map over a spatial pyramid, by the maximum of each cell.
-
-    Takes `features` as (C, H, W) or (B, C, H, W), of any size from 1x1 up; returns float32 (C * 21,) or (B, C * 21) for
-    the levels 1, 2 and 4. The order is level, row, column, channel. Maximum pooling is that of SPP-net (He et al. 2014,
-    section 2.2). Cell i of n spans floor(i * H / n) to ceil((i + 1) * H / n), so every cell of a map smaller than the
-    grid holds at least one position, and neighbours share it. Raises InputError for other shapes and for empty maps.
-    """
-    if features.ndim not in {3, 4} or 0 in features.shape:
-        raise InputError(f"a feature map is (C, H, W) or (B, C, H, W) and not empty, but this one is {features.shape}")
-    height, width = features.shape[-2:]
-    cells = [
-        features[..., top:bottom, left:right].max(axis=(-2, -1))
-        for level in levels
-        for (top, bottom), (left, right) in itertools.product(_spans(height, level), _spans(width, level))
-    ]
-    pooled: Floats = np.concatenate(cells, axis=-1).astype(np.float32, copy=False)
-    return pooled
-
-
-def _spans(length: int, parts: int) -> list[tuple[int, int]]:
-    return [(i * length // parts, -(-(i + 1) * length // parts)) for i in range(parts)]
 
 
 class Backbone(Protocol):
@@ -229,19 +202,6 @@ class ResNet50Backbone:
                 self._map(torch.from_numpy(_normalised(_sized(check_picture(image))))).numpy()[0] for image in images
             )
             return _stack([spp(map_CHW) for map_CHW in maps], self.name, self.dimension)
-
-
-def open_backbone(spec: str) -> Backbone:
-    """Open the backbone that `spec` names: "codec", "resnet50", or the path of an .onnx file. Raises InputError."""
-    if spec == "codec":
-        from clc.codec import Codec
-
-        return CodecBackbone(Codec.load())
-    if spec == "resnet50":
-        return ResNet50Backbone()
-    if Path(spec).suffix.lower() == ".onnx":
-        return OnnxBackbone(Path(spec))
-    raise InputError(f'no backbone {spec!r}: say "codec", "resnet50", or the path of an .onnx file')
 
 
 def _resnet50_state(url: str) -> tuple[dict[str, Any], str]:

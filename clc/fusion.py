@@ -12,50 +12,19 @@ Shapes: B pictures, M latent channels, h = H/16, w = W/16, A features.
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clc.aligned import PATCH_PX, AlignedLatents, AlignedPixels
 from clc.checkerboard import Phase, of_phase
-from clc.exact import MEAN_BITS, MEAN_LIMIT, GridConv2d, GridTable, compand, from_zero, mix, residual, share, snap
+from clc.exact import GridConv2d, GridTable, from_zero
+from clc.grid import MEAN_BITS, MEAN_LIMIT, compand, mix, residual, share, snap
 from clc.gridfunctions import GridExp2
 
-PATCH_PX = 16
 LATENT_BITS = 14
 PIXEL_SCALE = 256.0
-
-
-class AlignedPixels(NamedTuple):
-    """Warped references: `levels` (B, 3, H, W) of 0..255, `inside` (B, 1, H, W) 0 or 1, `present` (B, 1, 1, 1) 0 or 1.
-
-    `present` is 0 for the pictures of a training batch that have no aligned reference; coding has it 1 always.
-    """
-
-    levels: Tensor
-    inside: Tensor
-    present: Tensor
-
-
-class AlignedLatents(NamedTuple):
-    """The reference as the prior sees it, at 1/16 of the resolution.
-
-    `r` (B, M, h, w) in symbol units on q6; `covered` (B, 1, h, w), the share of each block that the reference covers;
-    `features` (B, A, h, w); `present` as in `AlignedPixels`.
-    """
-
-    r: Tensor
-    covered: Tensor
-    features: Tensor
-    present: Tensor
-
-    def on_board(self, phase: Phase) -> AlignedLatents:
-        """What the slices look at, on the board of a phase."""
-        return self._replace(r=phase.board(self.r), covered=phase.board(self.covered))
-
-    def to_float(self) -> AlignedLatents:
-        """In float32, for the transforms."""
-        return AlignedLatents(*(part.float() for part in self))
 
 
 class Fusion(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clc.errors import InputError
-from clc.exact import ACTIVATION_BITS, ACTIVATION_LIMIT
+from clc.grid import ACTIVATION_BITS, ACTIVATION_LIMIT
 
 LOGIT_BITS = 6
 ATTENTION_BITS = 15

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from clc.aligned import PATCH_PX
 from clc.errors import InputError
 from clc.exact import GridConv2d
-from clc.fusion import PATCH_PX, PIXEL_SCALE
+from clc.fusion import PIXEL_SCALE
 from clc.model import STRIDE_Z, Model
 from clc.quality import MAX_QUALITY_Q6
 

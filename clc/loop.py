@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from clc.checkpoint import Best, save_checkpoint
+from clc.checkpoint import save_checkpoint
+from clc.run_folder import Best
 from clc.trainer import Trainer
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clc.model import TrainingPass
+from clc.configuration import ModelConfig as ModelConfig
 from clc.quality import LAMBDA_LOW, MAX_QUALITY, rate_distortion_lambda
 from clc.similarity import ms_ssim
 
@@ -48,3 +48,17 @@ def rate_distortion_loss(result: TrainingPass, x: Tensor, quality_B: Tensor, obj
         distortion = 255.0**2 * mse
     weight = (trade / lowest) ** -BALANCE
     return Loss(torch.mean(weight * (bpp + trade * distortion)), bpp, mse)
+
+
+class TrainingPass(NamedTuple):
+    """`x_hat` (B, 3, H, W) unclamped; `y_bits` and `z_bits` (B,): estimated bits; `y_hat` in symbols.
+
+    A pass without g_s has an empty `x_hat`. `latent_mse` (B,): the squared error of a pixel, of 0..1, that g_s would
+    make of y_hat if it were orthonormal.
+    """
+
+    x_hat: Tensor
+    y_bits: Tensor
+    z_bits: Tensor
+    y_hat: Tensor
+    latent_mse: Tensor

@@ -19,15 +19,15 @@ and a line in `make_conditioner`.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clc.conditioner import Conditioner, Memory
 from clc.configuration import ModelConfig
-from clc.exact import ACTIVATION_BITS, ACTIVATION_LIMIT, GridConv2d, GridTable, compand, from_zero, snap
+from clc.exact import GridConv2d, GridTable, from_zero
+from clc.grid import ACTIVATION_BITS, ACTIVATION_LIMIT, compand, snap
 from clc.gridfunctions import LOGIT_BITS, GridSoftmax
 
 TOKEN_BITS = 4
@@ -51,52 +51,6 @@ class TokenCompression(nn.Module):
         tokens = self.project(y_BMhw).clamp(-TOKEN_LIMIT, TOKEN_LIMIT).flatten(2).transpose(1, 2)
         rounded = torch.round(tokens * 2**TOKEN_BITS) / 2**TOKEN_BITS
         return tokens + (rounded - tokens).detach()
-
-
-class Memory(NamedTuple):
-    """The tokens that a picture may attend to, learned ones first: the KV-cache of one walk.
-
-    `keys` (B, 32, N), `values` (B, N, A); `hidden` bool (B, 1, N) or None: tokens that a picture of a training batch
-    may not see; `is_known` (B, 1, 1, 1) or None: 0 for pictures that may see no token at all.
-    """
-
-    keys: Tensor
-    values: Tensor
-    hidden: Tensor | None = None
-    is_known: Tensor | None = None
-
-
-class Conditioner(nn.Module, ABC):
-    """What the latents are conditioned on beside z: h (B, C, h, w) and tokens (B, N, T) -> a (B, A, h, w).
-
-    A decoder runs it before the first latent, and once more where `ModelConfig.refresh_before` says so, with the
-    latents decoded by then: it sees only what both sides have, and it is exact.
-    """
-
-    @abstractmethod
-    def remember(self, tokens_BNT: Tensor, present_B: Tensor | None = None) -> Memory | None:
-        """Keys and values of the references' tokens (N may be 0), None where there is nothing to attend to.
-
-        `present_B` (bool, training only) hides the references of single pictures of a batch.
-        """
-
-    @abstractmethod
-    def forward(self, h: Tensor, memory: Memory | None, decoded: list[Tensor] | None = None) -> Tensor:
-        """From hyper features, memory and the slices `decoded` so far to features a, on the activation grid."""
-
-
-class NoConditioner(Conditioner):
-    """The conditioner `none`: a has no channels, whatever the references are."""
-
-    def remember(self, tokens_BNT: Tensor, present_B: Tensor | None = None) -> Memory | None:
-        """Returns None."""
-        del tokens_BNT, present_B
-        return None
-
-    def forward(self, h: Tensor, memory: Memory | None, decoded: list[Tensor] | None = None) -> Tensor:
-        """Returns (B, 0, h, w)."""
-        del memory, decoded
-        return h[:, :0]
 
 
 class Aligned(Conditioner):
@@ -208,12 +162,3 @@ class Matching(Aligned):
                 logits = logits.masked_fill(memory.hidden, -1e4)
             parts.append(self.softmax(logits) @ memory.values)
         return torch.cat(parts, dim=1)
-
-
-def make_conditioner(config: ModelConfig, *, is_exact: bool) -> Conditioner:
-    """The conditioner of a model, by `conditioner` and `matching`."""
-    if config.conditioner == "none":
-        return NoConditioner()
-    if not config.matching:
-        return Unmatched(config, is_exact=is_exact)
-    return Matching(config, is_exact=is_exact)

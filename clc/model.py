@@ -27,37 +27,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc import tiling
+from clc.aligned import AlignedPixels, AlignedView
 from clc.checkerboard import assembled, squares_known
 from clc.configuration import ModelConfig as ModelConfig
-from clc.entropy import Context, Prior
-from clc.exact import compand
+from clc.description import analysis_features
+from clc.entropy import Prior
 from clc.factorized import FactorizedPrior
-from clc.fusion import AlignedPixels
+from clc.gains import Gains
+from clc.grid import compand
+from clc.losses import TrainingPass
 from clc.matching import TOKENS_PER_ENTRY, TokenCompression
 from clc.picture import Picture
-from clc.quality import MAX_QUALITY, MAX_QUALITY_Q6, MIDDLE_QUALITY_Q6, from_q6, rate_distortion_lambda
+from clc.quality import MIDDLE_QUALITY_Q6, from_q6, rate_distortion_lambda
 from clc.quantisation import Quantiser, gaussian_bits, sigma, thrifty_round, trained_bits
-from clc.references import analysis_features
+from clc.slices import Context
+from clc.tiled import analyse
 from clc.transforms.backbone import make_transforms
-from clc.transforms.interface import AlignedView
 
 STRIDE_Y = 16
 STRIDE_Z = 64
-
-
-class TrainingPass(NamedTuple):
-    """`x_hat` (B, 3, H, W) unclamped; `y_bits` and `z_bits` (B,): estimated bits; `y_hat` in symbols.
-
-    A pass without g_s has an empty `x_hat`. `latent_mse` (B,): the squared error of a pixel, of 0..1, that g_s would
-    make of y_hat if it were orthonormal.
-    """
-
-    x_hat: Tensor
-    y_bits: Tensor
-    z_bits: Tensor
-    y_hat: Tensor
-    latent_mse: Tensor
 
 
 class SliceCoding(NamedTuple):
@@ -70,33 +58,6 @@ class SliceCoding(NamedTuple):
     quantise: Quantiser
     noise: Tensor | None
     is_context_followed: bool
-
-
-class Gains(nn.Module):
-    """Step sizes for each rate level and channel, interpolated in the logarithm over the quality."""
-
-    def __init__(self, knots: int, latents: int, wide: int) -> None:
-        super().__init__()
-        qualities = torch.linspace(0.0, MAX_QUALITY, knots)
-        # The step that minimises rate + lambda * distortion for uniform quantisation: step**2 = 26 / lambda / 255**2.
-        step = torch.sqrt(26.0 / rate_distortion_lambda(qualities)) / 255.0
-        self.log_step = nn.Parameter(torch.log(step)[:, None].repeat(1, latents))
-        self.film = nn.Parameter(torch.zeros(knots, 2 * wide))
-
-    def _interpolate(self, table: Tensor, quality_q6_B: Tensor) -> Tensor:
-        place = quality_q6_B.to(table.dtype) * (table.shape[0] - 1) / MAX_QUALITY_Q6
-        knot = place.floor().clamp(0, table.shape[0] - 2).long()
-        rest = (place - knot)[:, None]
-        return (table[knot] * (1.0 - rest) + table[knot + 1] * rest)[:, :, None, None]
-
-    def step(self, quality_q6_B: Tensor) -> Tensor:
-        """Quantisation steps (B, M, 1, 1), in units of the orthonormal transform of pictures in 0..1."""
-        return torch.exp(self._interpolate(self.log_step, quality_q6_B))
-
-    def modulation(self, quality_q6_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and shift (B, wide, 1, 1) for g_s."""
-        scale, shift = self._interpolate(self.film, quality_q6_B).chunk(2, dim=1)
-        return scale, shift
 
 
 class Model(nn.Module):
@@ -126,7 +87,7 @@ class Model(nn.Module):
         """Latents y (1, M, h, w) of a uint8 picture, padded by its edges to multiples of 64 px; h, w multiples of 4."""
         pixels = padded(torch.from_numpy(image_HW3.copy()).to(self.gains.log_step.device)) / 255.0
         with self._lowered(pixels):
-            y = tiling.analyse(self.g_a, pixels.contiguous(memory_format=torch.channels_last), aligned)
+            y = analyse(self.g_a, pixels.contiguous(memory_format=torch.channels_last), aligned)
         return y.float()
 
     @torch.no_grad()

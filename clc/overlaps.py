@@ -13,12 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clc.data import PictureSet
 from clc.errors import InputError
-from clc.pairs import Pair
 from clc.picture import Picture
 from clc.registration import Registrar, Registration
-from clc.warp import warp
 
 logger = logging.getLogger(__name__)
 
@@ -51,18 +48,6 @@ def find_overlaps(pictures: Sequence[Picture], reach: int = REACH, least_coverag
                 overlaps.append(Overlap(target, reference, found))
     logger.info("overlaps_found pictures=%d overlaps=%d", len(pictures), len(overlaps))
     return overlaps
-
-
-def overlapping_pairs(pictures: PictureSet, overlaps: Sequence[Overlap], partners: int = 4) -> list[Pair]:
-    """Every picture with the `partners` that are worth most to it, warped onto it: pairs to train on."""
-    pairs = []
-    for target, picture in enumerate(pictures.pictures):
-        own = sorted((o for o in overlaps if o.target == target), key=lambda o: -o.worth)
-        for overlap in own[:partners]:
-            size = (picture.shape[0], picture.shape[1])
-            warped = warp(pictures.pictures[overlap.reference], size, overlap.registration.alignment)
-            pairs.append(Pair(picture, warped.pixels, warped.inside, pictures.photos[target]))
-    return pairs
 
 
 def choose_key_pictures(overlaps: Sequence[Overlap], pictures: int, count: int) -> list[int]:

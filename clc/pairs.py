@@ -20,10 +20,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from clc.data import CropSampler
-from clc.fusion import AlignedPixels
+from clc.aligned import AlignedPixels
+from clc.data import CropSampler, PictureSet
 from clc.images import read_image
+from clc.overlaps import Overlap
 from clc.picture import Picture
+from clc.warp import warp
 
 MARGIN_PX = 16
 
@@ -193,3 +195,15 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...] | torch.Size, sprea
 
 def _per_picture(values: npt.NDArray[np.float64]) -> Tensor:
     return torch.from_numpy(values.astype(np.float32)).view(-1, 1, 1, 1)
+
+
+def overlapping_pairs(pictures: PictureSet, overlaps: Sequence[Overlap], partners: int = 4) -> list[Pair]:
+    """Every picture with the `partners` that are worth most to it, warped onto it: pairs to train on."""
+    pairs = []
+    for target, picture in enumerate(pictures.pictures):
+        own = sorted((o for o in overlaps if o.target == target), key=lambda o: -o.worth)
+        for overlap in own[:partners]:
+            size = (picture.shape[0], picture.shape[1])
+            warped = warp(pictures.pictures[overlap.reference], size, overlap.registration.alignment)
+            pairs.append(Pair(picture, warped.pixels, warped.inside, pictures.photos[target]))
+    return pairs

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from clc.entropy import SCALE_LEVELS
+from clc.slices import SCALE_LEVELS
 from clc.tables import SIGMA_MAX, SIGMA_MIN
 
 THRIFT = 0.25

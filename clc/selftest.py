@@ -20,11 +20,11 @@ from torch import Tensor
 
 from clc.alignment import Alignment, mesh_shape
 from clc.codec import Codec
+from clc.contest import Choice
 from clc.errors import BitstreamError, DecodeMismatch, StorageError
 from clc.keypictures import write_key_picture
 from clc.picture import Picture
 from clc.quality import from_q6
-from clc.selection import Choice
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
 

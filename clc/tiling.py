@@ -14,9 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from clc.aligned import PATCH_PX, AlignedLatents, AlignedPixels
 from clc.checkerboard import Phase
-from clc.fusion import PATCH_PX, AlignedLatents, AlignedPixels
-from clc.transforms.interface import AlignedView, Analysis, Synthesis
 
 WHOLE_LATENTS = 8192
 """Positions (16 px squared) that are computed at once: 2 megapixels, and about as many in a tile of more."""
@@ -124,43 +123,3 @@ def in_tiles(cut: Sequence[Tile], compute: Callable[[Tile], tuple[Tensor, ...]])
 def _plane(part: Tensor, side: tuple[int, int]) -> Tensor:
     dtype = torch.float32 if part.dtype is torch.float64 else part.dtype
     return part.new_empty(*part.shape[:-2], *side, dtype=dtype)
-
-
-def analyse(g_a: Analysis, x: Tensor, aligned: AlignedPixels | None) -> Tensor:
-    """`g_a(x, aligned)` for pictures (B, 3, H, W), H and W multiples of 64."""
-
-    def compute(tile: Tile) -> tuple[Tensor, ...]:
-        return (g_a(tile.pixels(x), None if aligned is None else tile.aligned_pixels(aligned)),)
-
-    return in_tiles(tiles(x.shape[2] // PATCH_PX, x.shape[3] // PATCH_PX, g_a.reach()), compute)[0]
-
-
-def synthesise(
-    g_s: Synthesis,
-    y_hat: Tensor,
-    step: Tensor,
-    film: tuple[Tensor, Tensor],
-    sides: tuple[Tensor, AlignedView | None],
-    behind: Callable[[Tensor], Tensor] | None = None,
-) -> Tensor:
-    """`g_s(y_hat, step, film, a, aligned)` with `sides` = (a, aligned), as uint8 pictures (B, 3, H, W).
-
-    `behind` filters pixels, of float levels 0..255 and of a tile, seeing at most a latent's width around each; where an
-    aligned reference covers the picture it leaves them alone.
-    """
-    a, view = sides
-
-    def compute(tile: Tile) -> tuple[Tensor, ...]:
-        seen = None
-        if view is not None:
-            seen = AlignedView(tile.aligned_pixels(view.pixels), tile.aligned_latents(view.latents))
-        levels = g_s(tile.latents(y_hat), step, film, tile.latents(a), seen).clamp_(0.0, 1.0).mul_(255.0)
-        if behind is not None:
-            filtered = behind(levels).clamp_(0.0, 255.0)
-            levels = filtered if seen is None else torch.where(seen.pixels.inside > 0, levels, filtered)
-        return (torch.round(levels).to(torch.uint8),)
-
-    reach = g_s.reach()
-    if reach is not None and behind is not None:
-        reach += 1
-    return in_tiles(tiles(y_hat.shape[2], y_hat.shape[3], reach), compute)[0]

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from clc.acceleration import prepare
 from clc.batches import BatchSource, TrainingBatch
-from clc.checkpoint import Best, forget_best
 from clc.data import CropSampler, PictureSet
 from clc.errors import ClcError, InputError
 from clc.klt import klt_basis, spread_hyper_latents, start_from_klt
@@ -30,7 +29,8 @@ from clc.model import Model
 from clc.pairs import Pair, PairSampler, split_pairs
 from clc.quality import MIDDLE_QUALITY_Q6, from_q6
 from clc.ranks import ALONE, Ranks
-from clc.references import ReferenceBank
+from clc.reference_bank import ReferenceBank
+from clc.run_folder import Best, forget_best
 from clc.schedule import TrainingConfig
 from clc.validation import HeldOut
 

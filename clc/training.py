@@ -25,56 +25,28 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clc.checkerboard import PHASES
-from clc.checkpoint import read_model, read_weights, resume_checkpoint, write_model
 from clc.configuration import ModelConfig
 from clc.data import PictureSet, random_patches, read_folders
 from clc.errors import ClcError, InputError
 from clc.growth import grown
 from clc.klt import start_new_latents
-from clc.loop import SILENT, Observer, TrainingResult, run
+from clc.loop import SILENT, Observer
 from clc.losses import MS_SSIM, OBJECTIVES
 from clc.machine import flush_denormals, keep_freed_memory
 from clc.model import Model
 from clc.pairs import Pair
-from clc.ranks import ALONE, Ranks, joined
-from clc.references import ENTRY_PX
+from clc.patches import ENTRY_PX
+from clc.ranks import Ranks, joined
+from clc.run_folder import read_model, read_weights, write_model
 from clc.schedule import CROPS, CROPS_MS_SSIM, TrainingConfig, adaptation, read_config
 from clc.shards import check_limit, write_shards
-from clc.trainer import Trainer
+from clc.train import train
 from storage.atomic import write_bytes
 
 GPU_WORKERS = 8
 SHARDS, CONFIG = "shards", "config.json"
 NAMED = ("minutes", "steps", "learning_rate", "objective", "seed", "device", "workers", "compile", "bf16")
 """Options of the command line that are fields of `TrainingConfig`."""
-
-
-def train(
-    config: TrainingConfig,
-    data: PictureSet,
-    entries: PictureSet,
-    out: Path,
-    *,
-    pairs: Sequence[Pair] = (),
-    start: dict[str, Tensor] | None = None,
-    is_resumed: bool = False,
-    observer: Observer = SILENT,
-    ranks: Ranks = ALONE,
-) -> TrainingResult:
-    """Trains a model on `data` with the dictionary patches `entries`, into the folder `out`.
-
-    `pairs` are overlapping pictures, registered. `start` gives weights to go on from (a fine-tuning), else the KLT
-    start; `is_resumed` continues the run whose files are in `out`. Returns the averaged weights that validated best,
-    which may be those of `start`. Raises `InputError` on unusable input and `ClcError` if the loss stays non-finite.
-    """
-    trainer = Trainer(config, data, entries, out, pairs, ranks=ranks)
-    if is_resumed:
-        resume_checkpoint(trainer, out)
-    elif start is not None:
-        trainer.start_from(start)
-    else:
-        trainer.start_fresh()
-    return run(trainer, observer)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -232,7 +204,8 @@ def _pairs(folders: Sequence[Path]) -> list[Pair]:
     if not folders:
         return []
     # OpenCV is for this alone: a bare worker trains without it.
-    from clc.overlaps import find_overlaps, overlapping_pairs
+    from clc.overlaps import find_overlaps
+    from clc.pairs import overlapping_pairs
 
     collections = [read_folders([folder]) for folder in folders]
     return [pair for one in collections for pair in overlapping_pairs(one, find_overlaps(one.pictures))]

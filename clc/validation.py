@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clc.aligned import AlignedPixels
 from clc.data import PictureSet, spread_crops
-from clc.fusion import AlignedPixels
-from clc.losses import MSE, rate_distortion_loss
-from clc.model import Model, TrainingPass
+from clc.losses import MSE, TrainingPass, rate_distortion_loss
+from clc.model import Model
 from clc.pairs import MARGIN_PX, Pair, centre_pairs, disturb
 from clc.quality import from_q6, to_q6
 

@@ -1,6 +1,6 @@
 """The warp of reference pictures in integer arithmetic: the same pixels on every machine.
 
-The encoder and the decoder both call `warp`; what it returns enters the exact prior (`clc.references`), so it must not
+The encoder and the decoder both call `warp`; what it returns enters the exact prior (`clc.fusion`), so it must not
 differ in one bit. It holds integers only, and no result depends on an order: numpy's loops do the work.
 
 The projective map of `clc.alignment` is evaluated exactly at nodes every 32 px of the target, the mesh

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from prefect import flow
 
-from clc import dictionary, reduction
+from clc import reduction, representatives
 from clc.dictionary import Dictionary
 from clc.errors import InputError
 from clc.extraction import Item, read_items, read_vectors
@@ -23,7 +23,7 @@ from flows.stage import StageResult, resolve, run_stage
 
 logger = logging.getLogger(__name__)
 
-MODULES = ("clc.dictionary", "clc.extraction", "clc.reduction", "flows.dictionary")
+MODULES = ("clc.dictionary", "clc.representatives", "clc.extraction", "clc.reduction", "flows.dictionary")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _build(shards: VectorShards, entries: int, components: int, seed: int, folde
     fitted = reduction.fit(shards, components, seed)
     keys_ND, kept_share = _keys(shards, fitted)
     logger.info("pca_finished vectors=%d components=%d kept=%.3f", len(keys_ND), keys_ND.shape[1], kept_share)
-    selection = dictionary.build(keys_ND, entries, seed)
+    selection = representatives.build(keys_ND, entries, seed)
     items = [item for path in shards.paths for item in read_items(path.with_suffix(".parquet"))]
     chosen: list[Item] = [items[member] for member in selection.members]
     Dictionary(

@@ -20,8 +20,8 @@ from distributed import Client, KilledWorker, LocalCluster
 from prefect import flow
 
 from clc.errors import ClcError, InputError
-from clc.extraction import PROVENANCE, Item, ShardPlan, ShardReport, extract_shard
-from clc.features import Backbone, open_backbone
+from clc.extraction import PROVENANCE, Item, ShardPlan, ShardReport, extract_shard, open_backbone
+from clc.features import Backbone
 from flows.config import Workspace
 from flows.progress import track
 from flows.stage import resolve, run_stage

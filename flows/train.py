@@ -13,20 +13,22 @@ from prefect import flow
 from torch import Tensor
 
 from clc.bundle import SHIPPED, Bundle
-from clc.checkpoint import read_weights, weights_file
 from clc.data import PictureSet
 from clc.dictionary import Dictionary
 from clc.errors import InputError
-from clc.export import add_pictures, export_bundle
+from clc.export import export_bundle
+from clc.extend import add_pictures
 from clc.images import read_image
 from clc.loop import Observer
 from clc.machine import has_bfloat16, keep_freed_memory
 from clc.model import ModelConfig
-from clc.overlaps import choose_key_pictures, find_overlaps, overlapping_pairs
-from clc.references import entry_patch
+from clc.overlaps import choose_key_pictures, find_overlaps
+from clc.pairs import overlapping_pairs
+from clc.patches import entry_patch
+from clc.run_folder import read_weights, weights_file
 from clc.schedule import TrainingConfig, adaptation
 from clc.selftest import write_vectors
-from clc.training import train
+from clc.train import train
 from flows.config import Workspace
 from flows.following import followed
 from flows.progress import progress_of

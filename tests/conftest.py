@@ -12,10 +12,11 @@ import pytest
 import torch
 from hypothesis import settings
 
-from clc.codec import Codec, stream_info
+from clc.codec import Codec
 from clc.configuration import ModelConfig
 from clc.images import read_image
 from clc.quality import rate_distortion_lambda
+from clc.stream_info import stream_info
 
 # Prefect makes its folder when it is imported; the tests' lies neither in a workspace nor in the user's home.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="clc-tests-prefect-")

@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.exact import compand
-from clc.fusion import PATCH_PX, AlignedLatents, AlignedPixels
+from clc.aligned import PATCH_PX, AlignedLatents, AlignedPixels, AlignedView
+from clc.grid import compand
 from clc.transforms.interface import (
     SLOPE,
-    AlignedView,
     Analysis,
     HyperAnalysis,
     Synthesis,

@@ -20,17 +20,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from clc.exact import compand
-from clc.fusion import AlignedLatents, AlignedPixels
+from clc.aligned import AlignedLatents, AlignedPixels, AlignedView
+from clc.grid import compand
 
 SLOPE = 0.125
-
-
-class AlignedView(NamedTuple):
-    """Both views of an aligned reference."""
-
-    pixels: AlignedPixels
-    latents: AlignedLatents
 
 
 class Analysis(nn.Module, ABC):

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.exact import compand
-from clc.transforms.interface import SLOPE, AlignedView, Synthesis, near_zero
+from clc.aligned import AlignedView
+from clc.grid import compand
+from clc.transforms.interface import SLOPE, Synthesis, near_zero
 
 WIDTH = 96
 

@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from clc import export
+from clc import extend
 from clc.alignment import identity
 from clc.bdrate import Curve
 from clc.bitstream import PROFILE, Stream, pack, parse
@@ -112,7 +112,7 @@ def added(monkeypatch, tmp_path):
         (out / "keys").write_bytes(bytes(100 * len(keys)))
         return "0" * 16
 
-    monkeypatch.setattr(export, "add_pictures", add_pictures, raising=False)
+    monkeypatch.setattr(extend, "add_pictures", add_pictures, raising=False)
     return calls
 
 

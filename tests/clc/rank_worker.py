@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from clc.data import PictureSet, random_patches
 from clc.ranks import joined
 from clc.schedule import TrainingConfig
+from clc.train import train
 from clc.trainer import Trainer
-from clc.training import train
 from tests.conftest import SMALL
 
 CONFIG = TrainingConfig(

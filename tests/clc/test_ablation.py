@@ -8,17 +8,19 @@ import torch
 
 from clc.bundle import EntryTable, exact_layers
 from clc.checkerboard import of_phase
-from clc.codec import Codec, stream_info
+from clc.codec import Codec
 from clc.configuration import ModelConfig
 from clc.data import PictureSet, random_patches
-from clc.entropy import Context, Prior
+from clc.entropy import Prior
 from clc.exact import GridConv2d
 from clc.export import export_bundle
 from clc.model import Model
 from clc.reduction import Reduction
-from clc.references import ReferenceBank
+from clc.reference_bank import ReferenceBank
 from clc.schedule import TrainingConfig
 from clc.selection import KeyPictures, Selector
+from clc.slices import Context
+from clc.stream_info import stream_info
 from clc.trainer import Trainer
 from tests.conftest import SMALL, Picture
 

@@ -10,13 +10,14 @@ import pytest
 from clc.alignment import Alignment
 from clc.bitstream import parse
 from clc.bundle import SHIPPED, Bundle
-from clc.codec import Attempt, Codec, stream_info
+from clc.codec import Attempt, Codec
+from clc.contest import Choice
 from clc.effort import Effort
 from clc.errors import BitstreamError, DictionaryMismatch, InputError, StorageError
-from clc.export import add_pictures
+from clc.extend import add_pictures
 from clc.images import read_image
 from clc.metrics import psnr_db
-from clc.selection import Choice
+from clc.stream_info import stream_info
 from tests.conftest import Picture, cost
 
 KEY = 512

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from clc.aligned import AlignedPixels, AlignedView
 from clc.bitstream import parse
-from clc.codec import Codec, stream_info
+from clc.codec import Codec
 from clc.configuration import ModelConfig, tcm_config
-from clc.export import add_pictures, export_bundle
-from clc.fusion import AlignedPixels
+from clc.export import export_bundle
+from clc.extend import add_pictures
 from clc.klt import follow_analysis, start_from_klt
 from clc.losses import rate_distortion_loss
 from clc.model import Model
+from clc.stream_info import stream_info
 from clc.transforms.backbone import make_transforms
-from clc.transforms.interface import AlignedView
 from clc.transforms.tcm import GDN
 from clc.transforms.windows import WindowAttention
 from tests.conftest import SMALL, Picture

@@ -4,21 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from clc.batch import (
-    DECODE,
-    ENCODE,
-    Done,
-    Job,
-    Report,
-    error_lines,
-    find,
-    plan,
-    reason_of,
-    run,
-    summary_lines,
-    warning_lines,
-)
+from clc.batch import Done, Report, error_lines, reason_of, run, summary_lines, warning_lines
 from clc.errors import InputError
+from clc.files import DECODE, ENCODE, Job, find, plan
 
 
 def make(folder: Path, *names: str) -> Path:

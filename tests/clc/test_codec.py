@@ -11,15 +11,17 @@ import torch
 import clc
 from clc import effort as effort_module
 from clc.bitstream import pack, parse
-from clc.codec import Codec, stream_info
-from clc.effort import Effort, Target, refine
-from clc.entropy import SCALE_LEVELS
+from clc.codec import Codec
+from clc.effort import Effort
 from clc.errors import BitstreamError, DictionaryMismatch, InputError
 from clc.images import read_image
 from clc.latents import scale_sets
 from clc.metrics import psnr_db
 from clc.model import padded
 from clc.rangecoder import CdfTable
+from clc.refinement import Target, refine
+from clc.slices import SCALE_LEVELS
+from clc.stream_info import stream_info
 from tests.conftest import Picture, cost
 
 

@@ -7,19 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clc.errors import InputError
-from clc.exact import (
-    ACTIVATION_BITS,
-    BIAS_BITS,
-    GridConv2d,
-    GridTable,
-    activate,
-    compand,
-    mix,
-    residual,
-    share,
-    snap,
-    sum_bound_bits,
-)
+from clc.exact import BIAS_BITS, GridConv2d, GridTable, sum_bound_bits
+from clc.grid import ACTIVATION_BITS, activate, compand, mix, residual, share, snap
 from clc.gridfunctions import GridSoftmax, exp_table
 
 

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from clc import features
 from clc.errors import InputError
-from clc.features import CodecBackbone, OnnxBackbone, ResNet50Backbone, open_backbone, spp
+from clc.extraction import open_backbone
+from clc.features import CodecBackbone, OnnxBackbone, ResNet50Backbone
+from clc.pyramid import spp
 
 TINY_ONNX = Path(__file__).parents[1] / "golden" / "tiny_backbone.onnx"
 SHARED_ONNX = Path(__file__).parents[3] / "shared" / "weights" / "resnet50v2_stage3.onnx"

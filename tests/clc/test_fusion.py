@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from clc.aligned import AlignedPixels
 from clc.bundle import exact_layers
 from clc.errors import InputError
-from clc.fusion import AlignedPixels
 from clc.gridfunctions import GridExp2, exp2_table
 from clc.klt import follow_analysis
 from clc.model import Model, make_prior

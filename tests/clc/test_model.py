@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
+from clc.aligned import AlignedPixels
 from clc.bundle import SHIPPED
 from clc.configuration import ModelConfig, tcm_config
 from clc.errors import InputError
-from clc.fusion import AlignedPixels
 from clc.limits import MAX_REFERENCES
 from clc.model import Model, perturbed
 from clc.quantisation import straight_through_round

@@ -11,15 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from clc import tiling
+from clc import tiled, tiling
+from clc.aligned import AlignedLatents, AlignedPixels, AlignedView
 from clc.bundle import SHIPPED, Bundle
 from clc.codec import Codec
 from clc.errors import StorageError
-from clc.fusion import AlignedLatents, AlignedPixels
 from clc.images import read_image
 from clc.model import Model
 from clc.postfilter import ANGLES, CLASSES, CLIP, QUALITIES_Q6, REACH_PX, TAPS, WEIGHTS_SHAPE, PostFilter, classes, fit
-from clc.transforms.interface import AlignedView
 from storage.arrays import read_arrays, write_arrays
 from storage.digest import sha256_file
 from tests.conftest import SMALL, Picture
@@ -125,8 +124,8 @@ def test_pixels_that_a_reference_covers_are_left_alone(monkeypatch: pytest.Monke
     quality = torch.tensor([3200])
     arguments = (model.g_s, latents, model.gains.step(quality), model.gains.modulation(quality))
     sides = (torch.zeros(1, SMALL.conditioning, 12, 4), AlignedView(seen, own))
-    plain = tiling.synthesise(*arguments, sides).int()
-    moved = tiling.synthesise(*arguments, sides, lambda levels: levels + 9.0).int()
+    plain = tiled.synthesise(*arguments, sides).int()
+    moved = tiled.synthesise(*arguments, sides, lambda levels: levels + 9.0).int()
     assert (moved - plain)[:, :, :100].abs().max() <= 1  # the margin of a tile is wider
     assert (moved - plain)[:, :, 101:].float().mean() > 4.0
 

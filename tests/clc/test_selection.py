@@ -7,8 +7,9 @@ import pytest
 
 from clc.alignment import Alignment, identity
 from clc.codec import Codec
+from clc.contest import Choice, Judge, cheapest
 from clc.registration import Located
-from clc.selection import Choice, Judge, cheapest, covering
+from clc.selection import covering
 from tests.conftest import Picture
 
 PIXELS = 100_000

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from clc.checkpoint import read_weights, write_model
 from clc.data import PictureSet, random_patches
 from clc.errors import InputError
 from clc.images import png_bytes
+from clc.run_folder import read_weights, write_model
 from clc.schedule import TrainingConfig, read_config
 from clc.shards import INDEX, read_shards, write_shards
 from clc.trainer import Trainer

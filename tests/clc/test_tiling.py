@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from clc import tiling
-from clc.fusion import AlignedLatents, AlignedPixels
+from clc import tiled, tiling
+from clc.aligned import AlignedLatents, AlignedPixels, AlignedView
 from clc.model import Model
-from clc.transforms.interface import AlignedView
 from tests.conftest import SMALL
 
 
@@ -75,10 +74,10 @@ def test_strips_give_what_the_whole_gives(model: Model, monkeypatch: pytest.Monk
     film, a = model.gains.modulation(torch.tensor([3000])), torch.randn(1, 8, 28, 8, generator=generator)
 
     def run() -> tuple[torch.Tensor, torch.Tensor]:
-        y = tiling.analyse(model.g_a, x, seen if is_aligned else None)
+        y = tiled.analyse(model.g_a, x, seen if is_aligned else None)
         own = AlignedLatents(y * 0.9 / step, torch.ones(1, 1, 28, 8), torch.zeros(1, 8, 28, 8), seen.present)
         view = AlignedView(seen, own) if is_aligned else None
-        return y, tiling.synthesise(model.g_s, torch.round(y / step), step, film, (a, view))
+        return y, tiled.synthesise(model.g_s, torch.round(y / step), step, film, (a, view))
 
     whole = run()
     monkeypatch.setattr(tiling, "WHOLE_LATENTS", 64)

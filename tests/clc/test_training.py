@@ -15,14 +15,16 @@ import torch
 from safetensors.torch import load_file
 
 from clc.batches import BatchSource
-from clc.checkpoint import BEST, WEIGHTS, read_weights, resume_checkpoint, save_checkpoint
+from clc.checkpoint import resume_checkpoint, save_checkpoint
 from clc.data import CropSampler, PictureSet, random_patches, read_folders, spread_crops
 from clc.errors import ClcError, InputError
 from clc.images import png_bytes, read_image
 from clc.model import Model
+from clc.run_folder import BEST, WEIGHTS, read_weights
 from clc.schedule import TrainingConfig, adaptation, read_config
+from clc.train import train
 from clc.trainer import Trainer
-from clc.training import _config, _parser, train
+from clc.training import _config, _parser
 from clc.training import main as train_command
 from tests.conftest import SMALL
 

@@ -22,8 +22,8 @@ from torch import Tensor
 from clc import matching, tiling
 from clc.bitstream import parse
 from clc.codec import Codec
-from clc.latents import Conditions, Turn, walk
 from clc.selftest import replay
+from clc.walk import Conditions, Turn, walk
 
 FIXED_BITS = 20
 BATCH = 4

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from clc import tiling
+from clc.aligned import AlignedPixels
 from clc.codec import Codec
-from clc.fusion import AlignedPixels
-from clc.latents import Conditions, Turn, walk
+from clc.walk import Conditions, Turn, walk
 
 Z_ROWS, Z_COLUMNS = 9, 7
 

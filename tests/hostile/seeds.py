@@ -11,9 +11,9 @@ import numpy.typing as npt
 from clc.alignment import Alignment, mesh_shape
 from clc.bundle import SHIPPED
 from clc.codec import Codec
-from clc.export import add_pictures
+from clc.contest import Choice
+from clc.extend import add_pictures
 from clc.images import read_image
-from clc.selection import Choice
 
 QUALITIES = (0, 25, 50, 75, 100)
 

@@ -8,48 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clc.exact import compand
-from clc.picture import Picture
+from clc.description import analysis_features
 
-SIGNED_CHANNELS = 16
-FEATURE_CHANNELS = 64
 PYRAMID = (1, 2, 4)
-ENTRY_PX = 256
 
 Latents = Callable[[Tensor], Tensor]
 
 
-def analysis_features(scaled_BMhw: Tensor) -> Tensor:
-    """Latents over their middle step (B, M, h, w) -> features (B, 64, h, w).
-
-    Low components keep their sign (colour, brightness, direction), higher ones count by magnitude (texture).
-    """
-    bent = compand(scaled_BMhw[:, :FEATURE_CHANNELS], is_exact=False)
-    return torch.cat([bent[:, :SIGNED_CHANNELS], bent[:, SIGNED_CHANNELS:].abs()], dim=1)
-
-
 def pyramid_descriptor(features_BChw: Tensor) -> Tensor:
-    """Spatial pyramid pooling {1x1, 2x2, 4x4} by the maximum, as `clc.features.spp` does it: -> (B, 21 C)."""
+    """Spatial pyramid pooling {1x1, 2x2, 4x4} by the maximum, as `clc.pyramid.spp` does it: -> (B, 21 C)."""
     cells = [F.adaptive_max_pool2d(features_BChw, size).flatten(1) for size in PYRAMID]
     return torch.cat(cells, dim=1)
-
-
-def entry_patch(picture_HW3: Picture) -> Picture:
-    """A dictionary entry's patch, uint8 (256, 256, 3): the top left of the picture, mirrored where it is smaller."""
-    missing = [max(0, ENTRY_PX - side) for side in picture_HW3.shape[:2]]
-    padded = np.pad(picture_HW3, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
-    return np.ascontiguousarray(padded[:ENTRY_PX, :ENTRY_PX])
-
-
-def middle_patch(picture_HW3: Picture) -> Picture:
-    """The patch, uint8 (256, 256, 3), that stands for a whole key picture: its middle, mirrored where it is smaller."""
-    top, left = (max(0, side - ENTRY_PX) // 2 for side in picture_HW3.shape[:2])
-    return entry_patch(picture_HW3[top:, left:])
 
 
 class ReferenceBank:

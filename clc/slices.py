@@ -1,0 +1,151 @@
+"""One slice of the prior: the mean and the scale of its latents, phase by phase, from everything known before it.
+
+CLS (CLC Eq. 5 and 6) is the form of the mean: alpha * mu_h + (1 - alpha) * y_a with alpha from the features of both, or
+mu_h alone without CLS; where a reference is aligned, the mean then moves towards its latents r.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from torch import Tensor, nn
+
+from clc.aligned import AlignedLatents
+from clc.checkerboard import TWO_PHASES, Phase, of_phase
+from clc.conditioner import Memory
+from clc.exact import GridConv2d, from_zero
+from clc.fusion import SliceFusion
+from clc.grid import MEAN_BITS, MEAN_LIMIT, activate, compand, mix, residual, share
+
+SCALE_LEVELS = 64
+
+
+class SliceParameters(NamedTuple):
+    """Phase planes (B, C, h, w/2): `mean` in symbol units, on q6 if exact; `scale` level 0..63, an integer if exact."""
+
+    mean: Tensor
+    scale: Tensor
+
+
+class Context(NamedTuple):
+    """What the slices are conditioned on: h (B, C, h, w), a (B, A, h, w) of `clc.matching`, an aligned reference.
+
+    `memory` is what a was found in and may be found in once more.
+    """
+
+    h: Tensor
+    a: Tensor
+    own: AlignedLatents | None = None
+    memory: Memory | None = None
+
+
+class SliceWidths(NamedTuple):
+    """Channels of a slice's inputs: hyper and reference features, latents `before` it, its own, aligned features.
+
+    `is_synthesised`: the mean is that of CLS. `phases` are those of `clc.checkerboard`; `blocks` are `ContextBlock`s.
+    """
+
+    features: int
+    reference: int
+    before: int
+    channels: int
+    aligned: int
+    is_synthesised: bool
+    phases: tuple[Phase, ...] = TWO_PHASES
+    blocks: int = 0
+
+
+class SliceBase(NamedTuple):
+    """What both phases of a slice share: features `u` (B, width, h, w), and CLS's y_a (B, C, h, w) if there is CLS."""
+
+    u: Tensor
+    y_a: Tensor | None = None
+
+
+class ContextBlock(nn.Module):
+    """1x1 - activation - depthwise 3x3 - activation - 1x1, beside its input (B, C, h, w); starts as nothing."""
+
+    def __init__(self, width: int, *, is_exact: bool) -> None:
+        super().__init__()
+        self.is_exact = is_exact
+        self.enter = GridConv2d(width, width, is_exact=is_exact)
+        self.spatial = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
+        self.leave = from_zero(GridConv2d(width, width, is_exact=is_exact))
+
+    def forward(self, u: Tensor) -> Tensor:
+        """One block."""
+        return residual(u, self.leave(self.spatial.activated(self.enter.activated(u))), is_exact=self.is_exact)
+
+
+class SliceNet(nn.Module):
+    """The parameters of one slice of C channels, in checkerboard phases, from everything known before it.
+
+    Where the context holds an aligned reference, `r` are its latents of this slice; else None, and `fusion` is not run.
+    """
+
+    def __init__(self, widths: SliceWidths, width: int, *, is_exact: bool) -> None:
+        super().__init__()
+        self.is_exact = is_exact
+        channels, phases = widths.channels, widths.phases
+        self.phases = phases
+        self.enter = GridConv2d(widths.features + widths.reference + widths.before, width, is_exact=is_exact)
+        self.spatial = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
+        self.blocks = nn.Sequential(*(ContextBlock(width, is_exact=is_exact) for _ in range(widths.blocks)))
+        for phase in reversed(phases[1:]):
+            self.add_module(f"{phase.taps}_in", GridConv2d(channels, width // 2, 3, is_exact=is_exact))
+            self.add_module(f"{phase.taps}_out", GridConv2d(width // 2, width, is_exact=is_exact))
+        self.hidden = nn.ModuleList(GridConv2d(width, width, is_exact=is_exact) for _ in phases)
+        self.mean = nn.ModuleList(_mean_layer(width, channels, is_exact) for _ in phases)
+        shapes = 2 * channels if widths.is_synthesised else channels
+        self.shape = nn.ModuleList(GridConv2d(width, shapes, is_exact=is_exact) for _ in phases)
+        self.aligned = _mean_layer(widths.reference, channels, is_exact) if widths.is_synthesised else None
+        self.fusion = SliceFusion(widths.before, channels, widths.aligned, width, phases, is_exact=is_exact)
+
+    def base(self, context: Context, decoded: list[Tensor], r: Tensor | None, errors: list[Tensor]) -> SliceBase:
+        """What both phases share; `errors` are y_hat - r of the slices before."""
+        known = [context.h, context.a, *(compand(y_hat, is_exact=self.is_exact) for y_hat in decoded)]
+        if context.own is None or r is None:
+            u = self.enter.activated(*known)
+        else:
+            u = activate(self.enter(*known) + self.fusion.base(context.own, r, errors), is_exact=self.is_exact)
+        u = self.blocks(residual(u, self.spatial.activated(u), is_exact=self.is_exact))
+        return SliceBase(u, None if self.aligned is None else self.aligned(context.a))
+
+    def slice_parameters(
+        self, context: Context, phase: int, base: SliceBase, r: Tensor | None, first: Tensor | None
+    ) -> SliceParameters:
+        """Mean and scale level at all squares of a phase's colour, on its board, those of other rows to be left out.
+
+        `first` (B, C, h, w/2) are the squares of colour 0 as far as the phases before made them known.
+        """
+        is_exact, of = self.is_exact, self.phases[phase]
+        u = of_phase(of.board(base.u), of.colour)
+        own = None if context.own is None else context.own.on_board(of)
+        r = None if r is None else of.board(r)
+        if first is not None:
+            u = residual(u, self._around(of, first, own, r), is_exact=is_exact)
+        u = cast("GridConv2d", self.hidden[phase]).activated(u)
+        mean, scale = self.mean[phase](u), self.shape[phase](u)
+        if base.y_a is not None:
+            scale, blend = scale.chunk(2, dim=1)
+            alpha = share(blend, 0.75, is_exact=is_exact)
+            mean = mix(of_phase(of.board(base.y_a), of.colour), mean, alpha, is_exact=is_exact)
+        if own is not None and r is not None:
+            mean = self.fusion.blend(own, of.colour, r, mean, self.fusion.trust_in_r(phase, u))
+        if is_exact:
+            return SliceParameters(mean, (scale * 8.0).add_(24.5).floor_().clamp_(0.0, SCALE_LEVELS - 1.0))
+        level = scale * 8.0 + 24.0
+        inside = level.clamp(0.0, SCALE_LEVELS - 1.0)
+        return SliceParameters(mean, level + (inside - level).detach())
+
+    def _around(self, phase: Phase, first: Tensor, own: AlignedLatents | None, r: Tensor | None) -> Tensor:
+        """What the squares of colour 0 say of those of colour 1, or their even rows of the odd ones."""
+        enter, leave = (cast("GridConv2d", getattr(self, f"{phase.taps}_{end}")) for end in ("in", "out"))
+        v = enter.from_squares(compand(first, is_exact=self.is_exact), phase.colour)
+        if own is not None and r is not None:
+            v = v + self.fusion.around(phase, own, first - of_phase(r, 0))
+        return cast("Tensor", leave(activate(v, is_exact=self.is_exact)))
+
+
+def _mean_layer(inputs: int, channels: int, is_exact: bool) -> GridConv2d:
+    return GridConv2d(inputs, channels, bits=MEAN_BITS, limit=MEAN_LIMIT, is_exact=is_exact)

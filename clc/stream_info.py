@@ -1,0 +1,53 @@
+"""What a stream says of itself, read without a bundle and without torch: `python -m clc.codec info`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clc.bitstream import parse
+from clc.quality import from_q6
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """What a stream says of itself; sizes in pixels and bytes, `overhead_bytes` is all that is not payload.
+
+    `references` are dictionary entries that give tokens, `aligned` those whose key pictures are warped.
+    """
+
+    version: int
+    profile: int
+    width: int
+    height: int
+    quality: float
+    bundle_id: str
+    references: tuple[int, ...]
+    aligned: tuple[int, ...]
+    total_bytes: int
+    payload_bytes: int
+    overhead_bytes: int
+    bpp: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {**asdict(self), "references": list(self.references), "aligned": list(self.aligned)}
+
+
+def stream_info(data: bytes) -> StreamInfo:
+    """Reads the header of a stream after all its checks; needs no bundle. Raises a `BitstreamError`."""
+    stream = parse(data)
+    return StreamInfo(
+        version=data[4],
+        profile=stream.profile,
+        width=stream.width,
+        height=stream.height,
+        quality=from_q6(stream.quality_q6),
+        bundle_id=stream.bundle_id.hex(),
+        references=stream.references[len(stream.alignments) :],
+        aligned=stream.references[: len(stream.alignments)],
+        total_bytes=len(data),
+        payload_bytes=len(stream.payload),
+        overhead_bytes=len(data) - len(stream.payload),
+        bpp=len(data) * 8 / (stream.width * stream.height),
+    )
