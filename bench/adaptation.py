@@ -29,12 +29,12 @@ from clc.bundle import Bundle
 from clc.data import PictureSet, random_patches
 from clc.errors import ClcError, InputError
 from clc.export import export_bundle
-from clc.images import read_image
 from clc.loop import Observer
 from clc.machine import has_bfloat16, keep_freed_memory
 from clc.overlaps import find_overlaps
 from clc.pairs import overlapping_pairs
-from clc.patches import ENTRY_PX
+from clc.pictures.images import read_image
+from clc.pictures.patches import ENTRY_PX
 from clc.run_folder import read_weights
 from clc.schedule import TrainingConfig, adaptation
 from clc.train import train

@@ -44,11 +44,11 @@ from clc.entropy import Prior
 from clc.errors import ClcError, InputError
 from clc.export import export_bundle
 from clc.extend import add_pictures
-from clc.images import read_image
 from clc.machine import keep_freed_memory
 from clc.model import STRIDE_Z, Model, padded
-from clc.patches import ENTRY_PX, entry_patch
-from clc.picture import Picture
+from clc.pictures.images import read_image
+from clc.pictures.patches import ENTRY_PX, entry_patch
+from clc.pictures.picture import Picture
 from clc.torchvision_compat import declare_missing_operators
 from clc.walk import Conditions, Turn, walk
 from storage.atomic import write_bytes

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from clc.errors import InputError
 from clc.metrics import psnr_db
-from clc.picture import Picture
+from clc.pictures.picture import Picture
 
 QPS = (16, 20, 24, 28, 32, 36, 40, 44)
 _PARAMETER_SETS = (32, 33, 34)

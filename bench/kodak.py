@@ -28,7 +28,7 @@ from clc.curves import Comparison, compare
 from clc.effort import DEFAULT_EFFORT
 from clc.errors import ClcError, InputError
 from clc.evaluation import FAILED, Item, Row, evaluate, rows_from_table, rows_to_table
-from clc.images import read_image
+from clc.pictures.images import read_image
 from clc.plot import DARK, LIGHT, draw_rd
 from clc.report import Report, quality_near, render, telling_pictures
 from clc.summary import describe_bd_rate, summarise, versions

@@ -2,7 +2,7 @@
 
     python bench/leakage.py --evaluation ../shared/data/kodak --known ../shared/data/train
 
-Exit status 1 when a pair is found. The test is that of `evaluate-codec` (`clc.duplicates`).
+Exit status 1 when a pair is found. The test is that of `evaluate-codec` (`clc.pictures.near_duplicates`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from clc.duplicates import Fingerprint, find_duplicates, fingerprint
-from clc.images import read_image
-from clc.picture import PICTURE_SUFFIXES
+from clc.pictures.images import read_image
+from clc.pictures.near_duplicates import Fingerprint, find_duplicates, fingerprint
+from clc.pictures.picture import PICTURE_SUFFIXES
 
 
 def fingerprints(folder: Path) -> Iterator[Fingerprint]:

@@ -24,8 +24,8 @@ from clc import extend
 from clc.bdrate import Curve
 from clc.bundle import Bundle
 from clc.errors import InputError
-from clc.images import read_image
 from clc.metrics import PEAK
+from clc.pictures.images import read_image
 
 HIGHEST_DB = 60.0
 

@@ -26,13 +26,13 @@ from typing import Any, Protocol
 import numpy as np
 from reference_x265 import measure_x265
 
-from clc.bitstream import Stream, parse
+from clc.bitstream.container import Stream, parse
 from clc.bundle import EntryTable
 from clc.codec import Codec
 from clc.errors import ClcError, InputError
-from clc.images import read_image
 from clc.metrics import psnr_db
-from clc.picture import Picture
+from clc.pictures.images import read_image
+from clc.pictures.picture import Picture
 from clc.warp import compose, warp
 
 NONE, TOKENS, RANDOM, ALIGNED, ORACLE = MODES = ("none", "tokens", "random", "aligned", "oracle")

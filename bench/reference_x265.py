@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from hevc import QPS, Coded, Hevc
 
-from clc.alignment import Alignment, pack_alignment
-from clc.picture import Picture
+from clc.bitstream.alignment import Alignment, pack_alignment
+from clc.pictures.picture import Picture
 from clc.registration import Registrar, Registration
 from clc.warp import Warped, warp
 

@@ -26,7 +26,7 @@ from rich.console import Console
 
 from clc.bundle import Bundle
 from clc.errors import ClcError, InputError
-from clc.picture import PICTURE_SUFFIXES
+from clc.pictures.picture import PICTURE_SUFFIXES
 from storage.atomic import write_bytes
 
 QUALITIES = "0,10,20,35,50,65,80,95"

@@ -34,8 +34,8 @@ from torch import Tensor
 from clc.bundle import SHIPPED
 from clc.codec import Codec
 from clc.errors import DecodeMismatch, InputError
-from clc.images import read_image
-from clc.picture import Picture
+from clc.pictures.images import read_image
+from clc.pictures.picture import Picture
 
 ROOT = Path(__file__).parents[1]
 QUALITIES = (0, 25, 50, 75, 100)

@@ -19,7 +19,7 @@ import torch
 from clc.batches import TrainingBatch
 from clc.data import random_patches, read_folders
 from clc.machine import flush_denormals, keep_freed_memory
-from clc.patches import ENTRY_PX
+from clc.pictures.patches import ENTRY_PX
 from clc.schedule import TrainingConfig, read_config
 from clc.trainer import Trainer
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from clc.checkerboard import Phase
+from clc.exact.checkerboard import Phase
 
 PATCH_PX = 16
 

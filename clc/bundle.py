@@ -28,16 +28,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clc.bitstream.range_coder import CdfTable
 from clc.entropy import Prior
 from clc.errors import DictionaryMismatch, InputError, StorageError
-from clc.exact import GridConv2d, GridTable
-from clc.gridfunctions import GridExp2, GridSoftmax
+from clc.exact.functions import GridExp2, GridSoftmax
+from clc.exact.layers import GridConv2d, GridTable
 from clc.keypictures import KeyPicture, key_pictures_from_json, key_pictures_to_json
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.matching import TOKEN_BITS
 from clc.model import Model, ModelConfig, make_prior
 from clc.postfilter import LARGEST_WEIGHT, TAPS, WEIGHTS_SHAPE, PostFilter
-from clc.rangecoder import CdfTable
 from clc.reduction import Reduction
 from clc.slices import SCALE_LEVELS
 from storage.arrays import read_arrays, write_arrays

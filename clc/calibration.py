@@ -15,13 +15,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clc.bitstream.cdf_tables import COUNTED
 from clc.model import Model
-from clc.picture import Picture
+from clc.pictures.picture import Picture
 from clc.postfilter import QUALITIES_Q6 as QUALITIES_OF_FILTER
 from clc.postfilter import Example
 from clc.quantisation import thrifty_round
 from clc.slices import SCALE_LEVELS
-from clc.tables import COUNTED
 from clc.walk import Conditions, Turn, walk
 
 QUALITIES_Q6 = (320, 1600, 2880, 4160, 5440)

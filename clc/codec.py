@@ -1,6 +1,6 @@
 """The codec: pictures to `.clc` streams and back, and its command line (`python -m clc.codec`).
 
-    encode: picture -> g_a -> latents -> exact path (clc.latents) -> payload -> container (clc.bitstream)
+    encode: picture -> g_a -> latents -> exact path (clc.latents) -> payload -> container (clc.bitstream.container)
     decode: container -> checks -> bundle -> exact path -> CRC of the latents -> g_s -> post-filter -> picture
 
 A stream decodes to the same latents on every machine; the pixels that g_s makes of them may differ by a rounding. A
@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 
 from clc.aligned import AlignedPixels, AlignedView
-from clc.alignment import Alignment, without_brightness
-from clc.bitstream import PROFILE, Stream, pack, parse
+from clc.bitstream.alignment import Alignment, without_brightness
+from clc.bitstream.container import PROFILE, Stream, pack, parse
 from clc.bundle import Bundle
 from clc.contest import Choice, Judge, cheapest
 from clc.effort import DEFAULT_EFFORT, UNREFINED, Effort, effort_of, refinements
@@ -31,7 +31,7 @@ from clc.latents import Analysed, check_payload, decode_latents, encode_latents
 from clc.limits import check_size
 from clc.machine import has_bfloat16
 from clc.model import STRIDE_Z, channels_last, padded
-from clc.picture import Picture, check_picture
+from clc.pictures.picture import Picture, check_picture
 from clc.quality import MAX_QUALITY, from_q6, rate_distortion_lambda, to_q6
 from clc.refinement import Target, refine
 from clc.selection import KeyPictures, References, Selector

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from clc.batch import Done, error_lines, run, summary_lines, warning_lines
 from clc.errors import InputError
 from clc.files import DECODE, ENCODE, Direction, Job, plan
-from clc.images import ReadPicture, png_bytes, read_picture
 from clc.limits import MAX_PICTURE_FILE_BYTES, MAX_STREAM_BYTES
+from clc.pictures.images import ReadPicture, png_bytes, read_picture
 from clc.rate_control import encode_to_size, target_bytes_of
 from storage.atomic import write_bytes
 

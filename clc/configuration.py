@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from clc.checkerboard import PHASES
 from clc.errors import InputError
+from clc.exact.checkerboard import PHASES
 from clc.limits import MAX_REFERENCES
 
 BACKBONES = ("depthconv", "tcm")
@@ -40,14 +40,13 @@ class ModelConfig:
 
     The switches, all as the shipped model has them by default: `conditioner` says what the latents are conditioned on;
     `matching` is CLM and `synthesis` CLS; `learned_tokens` counts the tokens beside those of references, 0 for none;
-    `first_phases` is 2, 3 or 5, the phases of the first slice (`clc.checkerboard`); `context_blocks` counts the blocks
-    by which the features of a slice are refined before its phases;
-    `refresh_before` is the slice before which CLM asks once more, knowing the slices decoded by then, 0 for never;
-    `alignment_scales` is 1 or 2, the scales at which F_a works; `residual_prediction` adds the predicted error of
-    rounding before g_s. Training only: `cache` conditions on stored latents of entries, `perturbation` is the
-    probability that a reference is a wrong one, `sampling` the spread with which the means are sampled (CLC Eq. 5), as
-    a share of their scale. Encoder only: `multi_query` asks the dictionary with a turned copy too, `references` is the
-    paper's M, for training also.
+    `first_phases` is 2, 3 or 5, the phases of the first slice (`clc.exact.checkerboard`); `context_blocks` counts the
+    blocks by which the features of a slice are refined before its phases; `refresh_before` is the slice before which
+    CLM asks once more, knowing the slices decoded by then, 0 for never; `alignment_scales` is 1 or 2, the scales at
+    which F_a works; `residual_prediction` adds the predicted error of rounding before g_s. Training only: `cache`
+    conditions on stored latents of entries, `perturbation` is the probability that a reference is a wrong one,
+    `sampling` the spread with which the means are sampled (CLC Eq. 5), as a share of their scale. Encoder only:
+    `multi_query` asks the dictionary with a turned copy too, `references` is the paper's M, for training also.
 
     Raises `InputError` for a value out of range.
     """

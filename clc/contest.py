@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Generic, NamedTuple, TypeVar
 
-from clc.alignment import Alignment, pack_alignment
+from clc.bitstream.alignment import Alignment, pack_alignment
 
 LEAST_GAIN = 0.003
 """Of the cost: a further aligned key picture that promises less is not worth the time to code the picture once more."""

@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from clc.errors import ClcError, InputError
-from clc.images import read_image
-from clc.picture import PICTURE_SUFFIXES, Picture
+from clc.pictures.images import read_image
+from clc.pictures.picture import PICTURE_SUFFIXES, Picture
 
 logger = logging.getLogger(__name__)
 

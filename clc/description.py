@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from clc.grid import compand
+from clc.exact.grid import compand
 
 SIGNED_CHANNELS = 16
 FEATURE_CHANNELS = 64

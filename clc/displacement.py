@@ -7,8 +7,8 @@ Kroeger et al. 2016) between the target and the warped reference gives a displac
 
 with B the bilinear interpolation, S the structure tensor (so that (B m - d)' S (B m - d) is the squared difference of
 grey levels that a displacement causes, and an edge counts only across), and w near 0 where the flow does not explain
-the target. Rounding to quarter px then trades that same error against the bits that `clc.mesh` will spend: for most
-nodes a neighbour's value is as good and nearly free (a quarter fewer bytes for the same PSNR).
+the target. Rounding to quarter px then trades that same error against the bits that `clc.bitstream.mesh_coder` will
+spend: for most nodes a neighbour's value is as good and nearly free (a quarter fewer bytes for the same PSNR).
 """
 
 import math
@@ -20,8 +20,8 @@ import numpy.typing as npt
 import scipy.sparse
 import scipy.sparse.linalg
 
-from clc.alignment import MESH_PX, mesh_shape
-from clc.mesh import Mesh, predict
+from clc.bitstream.alignment import MESH_PX, mesh_shape
+from clc.bitstream.mesh_coder import Mesh, predict
 
 FloatArray = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -48,7 +48,8 @@ class View(NamedTuple):
 
 
 def fit_mesh(target_HW3: npt.NDArray[np.uint8], reference_HW3: npt.NDArray[np.uint8], matrix: Float64Array) -> Mesh:
-    """The mesh for `clc.alignment.Alignment` that brings the reference nearest to the target after the map `matrix`.
+    """The mesh for `clc.bitstream.alignment.Alignment` that brings the reference nearest to the target after the map
+    `matrix`.
 
     `matrix` maps positions in the target, in px from its edge, to the reference. Returns int8 (rows, columns, 2).
     Pictures over `MAX_PIXELS` are halved until they are smaller.
@@ -70,7 +71,8 @@ def fit_mesh(target_HW3: npt.NDArray[np.uint8], reference_HW3: npt.NDArray[np.ui
 
 
 class Grid:
-    """Nodes every `px` px over a target of `size` (height, width), as `clc.alignment.mesh_shape` counts them."""
+    """Nodes every `px` px over a target of `size` (height, width), as `clc.bitstream.alignment.mesh_shape` counts them.
+    """
 
     def __init__(self, size: tuple[int, ...], px: int) -> None:
         self._size, self._px = size, px
@@ -240,7 +242,7 @@ def _candidates(wanted: float, expected: int) -> set[int]:
 
 
 def _bits(difference: int) -> float:
-    """About what `clc.mesh` spends on a difference from the prediction."""
+    """About what `clc.bitstream.mesh_coder` spends on a difference from the prediction."""
     return 0.6 if difference == 0 else 2.4 + 2.0 * math.log2(abs(difference))
 
 

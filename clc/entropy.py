@@ -11,7 +11,7 @@
 One function, `Prior.slice_parameters`, makes the mean and the scale of a slice for training, encoding and decoding
 (CLC Eq. 7 and 8; the paper's entropy model does not see the references, ours does). CLS (Eq. 5 and 6) is the form of
 the mean: alpha * mu_h + (1 - alpha) * y_a with alpha from the features of both, or mu_h alone without CLS; where a
-reference is aligned, the mean then moves towards its latents r. Built from `clc.exact` only.
+reference is aligned, the mean then moves towards its latents r. Built from `clc.exact.layers` only.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import cast
 from torch import Tensor, nn
 
 from clc.aligned import AlignedLatents
-from clc.checkerboard import PHASES, TWO_PHASES, Phase
 from clc.conditioners import make_conditioner
 from clc.configuration import ModelConfig
-from clc.exact import GridConv2d, GridTable
+from clc.exact.checkerboard import PHASES, TWO_PHASES, Phase
+from clc.exact.layers import GridConv2d, GridTable
 from clc.factorized import HyperSynthesis
 from clc.fusion import Fusion
 from clc.quality import MAX_QUALITY_Q6
@@ -97,7 +97,8 @@ class Prior(nn.Module):
     ) -> SliceParameters:
         """Mean and scale level of slice `index` in phase number `phase`: for training, encoding and decoding alike.
 
-        `first` is what `clc.checkerboard.squares_known` makes of the phases before. See `SliceNet.slice_parameters`.
+        `first` is what `clc.exact.checkerboard.squares_known` makes of the phases before. See
+        `SliceNet.slice_parameters`.
         """
         return self._net(index).slice_parameters(context, phase, base, self._reference(index, context), first)
 

@@ -19,19 +19,19 @@ import torch
 from torch import Tensor
 
 from clc import reduction
+from clc.bitstream.cdf_tables import fitted_table, merge, sigma_levels, table_from_pmf
 from clc.bundle import exact_layers, flatten_table, write_bundle
 from clc.calibration import count_symbols, decoded_examples
 from clc.errors import InputError
-from clc.exact import sum_bound_bits
+from clc.exact.functions import exp2_table, exp_table
+from clc.exact.layers import sum_bound_bits
 from clc.extend import _tokens
-from clc.gridfunctions import exp2_table, exp_table
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.model import Model, ModelConfig
-from clc.patches import ENTRY_PX
-from clc.picture import Picture
+from clc.pictures.patches import ENTRY_PX
+from clc.pictures.picture import Picture
 from clc.postfilter import fit as postfilter_fit
 from clc.pyramid import spp
-from clc.tables import fitted_table, merge, sigma_levels, table_from_pmf
 
 KEY_COMPONENTS = 256
 

@@ -15,8 +15,8 @@ from clc.keypictures import LOSSLESS, write_key_picture
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.matching import TOKEN_BITS
 from clc.model import Model
-from clc.patches import middle_patch
-from clc.picture import Picture
+from clc.pictures.patches import middle_patch
+from clc.pictures.picture import Picture
 from clc.pyramid import spp
 from storage.arrays import read_arrays
 from storage.atomic import write_bytes

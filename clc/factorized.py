@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.exact import GridConv2d
-from clc.grid import activate, compand, residual, snap
+from clc.exact.grid import activate, compand, residual, snap
+from clc.exact.layers import GridConv2d
 
 COMPONENTS = 3
 SUPPORT = 96

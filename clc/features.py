@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from clc.errors import InputError
-from clc.picture import Picture, check_picture
+from clc.pictures.picture import Picture, check_picture
 from clc.pyramid import CELLS, LEVELS, spp
 from storage.digest import sha256_bytes, sha256_file
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clc.errors import InputError
-from clc.picture import PICTURE_SUFFIXES
+from clc.pictures.picture import PICTURE_SUFFIXES
 
 STREAM_SUFFIXES = frozenset((".clc",))
 

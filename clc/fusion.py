@@ -3,9 +3,9 @@
     warped pixels --16x16 KLT-- / step(quality) -- r --+-- compand -- network -- features
     coverage -- share of each block -- covered --------+
 
-Where an aligned reference shows the same place, r is close to the latents themselves: the linear path of g_a applied
-to the warped pixels (DESIGN of the references: `docs/adr/005-aligned-references.md`). Everything here enters the
-prior and is therefore exact (`clc.exact`); the float transforms get their view of the reference from `clc.model`.
+Where an aligned reference shows the same place, r is close to the latents themselves: the linear path of g_a applied to
+the warped pixels (DESIGN of the references: `docs/adr/005-aligned-references.md`). Everything here enters the prior and
+is therefore exact (`clc.exact.layers`); the float transforms get their view of the reference from `clc.model`.
 
 Shapes: B pictures, M latent channels, h = H/16, w = W/16, A features.
 """
@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.aligned import PATCH_PX, AlignedLatents, AlignedPixels
-from clc.checkerboard import Phase, of_phase
-from clc.exact import GridConv2d, GridTable, from_zero
-from clc.grid import MEAN_BITS, MEAN_LIMIT, compand, mix, residual, share, snap
-from clc.gridfunctions import GridExp2
+from clc.exact.checkerboard import Phase, of_phase
+from clc.exact.functions import GridExp2
+from clc.exact.grid import MEAN_BITS, MEAN_LIMIT, compand, mix, residual, share, snap
+from clc.exact.layers import GridConv2d, GridTable, from_zero
 
 LATENT_BITS = 14
 PIXEL_SCALE = 256.0

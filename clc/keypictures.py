@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from clc.errors import InputError, StorageError
-from clc.images import read_image
 from clc.limits import MAX_DICTIONARY_ENTRIES, check_size
-from clc.picture import Picture
+from clc.pictures.images import read_image
+from clc.pictures.picture import Picture
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
 

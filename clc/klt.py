@@ -16,7 +16,7 @@ from torch import nn
 
 from clc.aligned import PATCH_PX
 from clc.errors import InputError
-from clc.exact import GridConv2d
+from clc.exact.layers import GridConv2d
 from clc.fusion import PIXEL_SCALE
 from clc.model import STRIDE_Z, Model
 from clc.quality import MAX_QUALITY_Q6

@@ -3,7 +3,7 @@
     z_hat --> h --> a --> for each slice: a again, for each phase: mean, scale --> symbols --> y_hat
 
 `walk` is that path. The encoder's exchange turns the latents into symbols and pushes them, the decoder's pops them; all
-else is shared, so that both sides see the same numbers. Everything is float64 on grids (`clc.exact`).
+else is shared, so that both sides see the same numbers. Everything is float64 on grids (`clc.exact.layers`).
 
 Order of the symbols in a payload: z by channel, row, column; then for each slice and phase (a `Turn`) the positions of
 the phase, by channel, row, column.
@@ -21,9 +21,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clc.bitstream.range_coder import CdfTable, Decoder, Encoder, check_capacity
 from clc.entropy import Prior
 from clc.quantisation import thrifty_round
-from clc.rangecoder import CdfTable, Decoder, Encoder, check_capacity
 from clc.slices import SCALE_LEVELS
 from clc.walk import Conditions, Decoded, Trace, Turn, walk
 
@@ -83,7 +83,9 @@ def decode_latents(
     conditions: Conditions,
     trace: Trace | None = None,
 ) -> Decoded:
-    """The inverse of `encode_latents`; `shape` is (Z, h/4, w/4). Raises what `clc.rangecoder.Decoder` raises."""
+    """The inverse of `encode_latents`; `shape` is (Z, h/4, w/4). Raises what `clc.bitstream.range_coder.Decoder`
+    raises.
+    """
     hyper, rows, columns = shape
     latents, sets = sum(prior.slices), scale_sets(table, hyper)
     decoder = Decoder(table, payload, hyper * rows * columns + latents * rows * columns * 16)

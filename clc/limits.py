@@ -1,7 +1,8 @@
 """Caps on what `clc` accepts, in one place, with their units in their names.
 
-Every reader of outside bytes (`clc.images`, `clc.bitstream`, `clc.rangecoder`) checks against these caps before it
-allocates memory in proportion to a claimed size. Raising a cap is a decision for this page, not for a caller.
+Every reader of outside bytes (`clc.pictures.images`, `clc.bitstream.container`, `clc.bitstream.range_coder`) checks
+against these caps before it allocates memory in proportion to a claimed size. Raising a cap is a decision for this
+page, not for a caller.
 """
 
 from clc.errors import InputError, LimitError

@@ -8,8 +8,8 @@
 
 The paper computes its queries from y, which a decoder does not have. Ours come from h, which both sides have, and once
 more, when a few slices are decoded, from these too. So the result may enter the prior; it does, and therefore
-everything here is exact (`clc.exact`). Keys and values are made once for a picture (CLC Eq. 1). A few learned tokens
-stand beside those of the references, so that the same path serves a picture without references.
+everything here is exact (`clc.exact.layers`). Keys and values are made once for a picture (CLC Eq. 1). A few learned
+tokens stand beside those of the references, so that the same path serves a picture without references.
 
 `Conditioner` is the interface that the prior knows: from h and the tokens of references to a. CLM is the conditioner
 `dictionary`; `none` gives nothing. Another one, such as a prior that a model generates for itself, needs a class here
@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from clc.conditioner import Conditioner, Memory
 from clc.configuration import ModelConfig
-from clc.exact import GridConv2d, GridTable, from_zero
-from clc.grid import ACTIVATION_BITS, ACTIVATION_LIMIT, compand, snap
-from clc.gridfunctions import LOGIT_BITS, GridSoftmax
+from clc.exact.functions import LOGIT_BITS, GridSoftmax
+from clc.exact.grid import ACTIVATION_BITS, ACTIVATION_LIMIT, compand, snap
+from clc.exact.layers import GridConv2d, GridTable, from_zero
 
 TOKEN_BITS = 4
 TOKEN_LIMIT = 127 / 2**TOKEN_BITS

@@ -11,7 +11,7 @@ import torch
 from pytorch_msssim import ms_ssim as _ms_ssim_BCHW
 
 from clc.errors import InputError
-from clc.picture import Picture, check_picture
+from clc.pictures.picture import Picture, check_picture
 
 PEAK = 255.0
 SMALLEST_SIDE_PX = 161

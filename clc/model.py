@@ -28,16 +28,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.aligned import AlignedPixels, AlignedView
-from clc.checkerboard import assembled, squares_known
 from clc.configuration import ModelConfig as ModelConfig
 from clc.description import analysis_features
 from clc.entropy import Prior
+from clc.exact.checkerboard import assembled, squares_known
+from clc.exact.grid import compand
 from clc.factorized import FactorizedPrior
 from clc.gains import Gains
-from clc.grid import compand
 from clc.losses import TrainingPass
 from clc.matching import TOKENS_PER_ENTRY, TokenCompression
-from clc.picture import Picture
+from clc.pictures.picture import Picture
 from clc.quality import MIDDLE_QUALITY_Q6, from_q6, rate_distortion_lambda
 from clc.quantisation import Quantiser, gaussian_bits, sigma, thrifty_round, trained_bits
 from clc.slices import Context

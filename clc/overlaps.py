@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clc.errors import InputError
-from clc.picture import Picture
+from clc.pictures.picture import Picture
 from clc.registration import Registrar, Registration
 
 logger = logging.getLogger(__name__)

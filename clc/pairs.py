@@ -22,9 +22,9 @@ from torch import Tensor
 
 from clc.aligned import AlignedPixels
 from clc.data import CropSampler, PictureSet
-from clc.images import read_image
 from clc.overlaps import Overlap
-from clc.picture import Picture
+from clc.pictures.images import read_image
+from clc.pictures.picture import Picture
 from clc.warp import warp
 
 MARGIN_PX = 16

@@ -4,7 +4,7 @@
     im.save("a.clc", quality=50, references="auto", bundle=None)
 
 Saving takes the options of `clc.codec.Codec.encode`, and a bundle folder. What becomes of modes, colour profiles and
-transparency stands in `clc.images`; like other formats of Pillow it saves the pixels as they lie, so
+transparency stands in `clc.pictures.images`; like other formats of Pillow it saves the pixels as they lie, so
 `PIL.ImageOps.exif_transpose` comes first where an EXIF orientation counts. A stream of another bundle than the shipped
 one needs `im.bundle = FOLDER` after opening and before the pixels are used.
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from clc.codec import Codec
 
 FORMAT = "CLC"
-_MAGIC = b"\x89CLC"  # as in clc.bitstream, which would cost every `import clc` an import of numpy
+_MAGIC = b"\x89CLC"  # as in clc.bitstream.container, which would cost every `import clc` an import of numpy
 _SIZE_AT = len(_MAGIC) + 2
 _HEAD_BYTES = 64
 _BUNDLES_IN_MEMORY = 2
@@ -67,7 +67,7 @@ class ClcImageFile(ImageFile.ImageFile):
 
     def verify(self) -> None:
         """Checks the header and the checksum of the whole stream without decoding it; `OSError` where one is wrong."""
-        from clc.bitstream import parse
+        from clc.bitstream.container import parse
 
         try:
             parse(self._read(MAX_STREAM_BYTES + 1))
@@ -100,8 +100,8 @@ def _accept(prefix: bytes) -> bool:
 
 def _size_in(head: bytes) -> tuple[int, int]:
     """Width and height in the first bytes of a stream. Raises a `BitstreamError` or `LimitError`."""
-    from clc.bitstream import parse
-    from clc.varints import read_varint
+    from clc.bitstream.container import parse
+    from clc.bitstream.varints import read_varint
 
     try:
         parse(head)
@@ -116,7 +116,7 @@ def _size_in(head: bytes) -> tuple[int, int]:
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    from clc.images import rgb_of
+    from clc.pictures.images import rgb_of
 
     options = image.encoderinfo
     quality, references = float(options.get("quality", 50.0)), options.get("references", "auto")

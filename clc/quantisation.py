@@ -15,8 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from clc.bitstream.cdf_tables import SIGMA_MAX, SIGMA_MIN
 from clc.slices import SCALE_LEVELS
-from clc.tables import SIGMA_MAX, SIGMA_MIN
 
 THRIFT = 0.25
 

@@ -1,7 +1,7 @@
 """Finds how a picture lies in a dictionary's key picture: features, one homography, a mesh of offsets, brightness.
 
 `clc.selection` asks at the encoder; nothing here needs to be the same elsewhere, for what is found is quantised to a
-`clc.alignment.Alignment` and sent. It is deterministic on one machine: no random state, one fixed order.
+`clc.bitstream.alignment.Alignment` and sent. It is deterministic on one machine: no random state, one fixed order.
 
 Steps: SIFT (Lowe 2004) on both pictures at low resolution (faster than at full resolution, and it matches more of
 trees and grass), mutual nearest neighbours with the ratio test, MAGSAC for a homography (OpenCV), checks that it is a
@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clc.alignment import CORNER_BITS, GAIN_BITS, MAX_CORNER_Q4, Alignment, pack_alignment
+from clc.bitstream.alignment import CORNER_BITS, GAIN_BITS, MAX_CORNER_Q4, Alignment, pack_alignment
 from clc.displacement import fit_mesh
 from clc.errors import InputError
-from clc.picture import Picture
+from clc.pictures.picture import Picture
 from clc.warp import Warped, lit, warp
 
 FEATURE_PIXELS = 120_000

@@ -23,7 +23,7 @@ from clc.effort import DEFAULT, Effort
 from clc.errors import InputError
 from clc.features import Backbone
 from clc.limits import MAX_REFERENCES
-from clc.picture import Picture
+from clc.pictures.picture import Picture
 from clc.retrieval import Index, multi_query, open_index, query_vectors
 
 if TYPE_CHECKING:

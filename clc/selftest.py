@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clc.alignment import Alignment, mesh_shape
+from clc.bitstream.alignment import Alignment, mesh_shape
 from clc.codec import Codec
 from clc.contest import Choice
 from clc.errors import BitstreamError, DecodeMismatch, StorageError
 from clc.keypictures import write_key_picture
-from clc.picture import Picture
+from clc.pictures.picture import Picture
 from clc.quality import from_q6
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes

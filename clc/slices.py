@@ -11,11 +11,11 @@ from typing import NamedTuple, cast
 from torch import Tensor, nn
 
 from clc.aligned import AlignedLatents
-from clc.checkerboard import TWO_PHASES, Phase, of_phase
 from clc.conditioner import Memory
-from clc.exact import GridConv2d, from_zero
+from clc.exact.checkerboard import TWO_PHASES, Phase, of_phase
+from clc.exact.grid import MEAN_BITS, MEAN_LIMIT, activate, compand, mix, residual, share
+from clc.exact.layers import GridConv2d, from_zero
 from clc.fusion import SliceFusion
-from clc.grid import MEAN_BITS, MEAN_LIMIT, activate, compand, mix, residual, share
 
 SCALE_LEVELS = 64
 
@@ -42,7 +42,8 @@ class Context(NamedTuple):
 class SliceWidths(NamedTuple):
     """Channels of a slice's inputs: hyper and reference features, latents `before` it, its own, aligned features.
 
-    `is_synthesised`: the mean is that of CLS. `phases` are those of `clc.checkerboard`; `blocks` are `ContextBlock`s.
+    `is_synthesised`: the mean is that of CLS. `phases` are those of `clc.exact.checkerboard`; `blocks` are
+    `ContextBlock`s.
     """
 
     features: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from clc.bitstream import parse
+from clc.bitstream.container import parse
 from clc.quality import from_q6
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from clc.aligned import PATCH_PX, AlignedLatents, AlignedPixels
-from clc.checkerboard import Phase
+from clc.exact.checkerboard import Phase
 
 WHOLE_LATENTS = 8192
 """Positions (16 px squared) that are computed at once: 2 megapixels, and about as many in a tile of more."""
@@ -60,7 +60,7 @@ class Tile(NamedTuple):
         return self._of(x, lambda latent: latent // GRAIN)
 
     def squares(self, x: Tensor, phase: Phase) -> Tensor:
-        """What of the squares of a colour on the board of a phase (`clc.checkerboard`) is computed."""
+        """What of the squares of a colour on the board of a phase (`clc.exact.checkerboard`) is computed."""
         (top, _, _, bottom), (left, _, _, right) = self
         grain = 2 if phase.is_coarse else 1
         return x[..., top // grain : bottom // grain, left // (2 * grain) : right // (2 * grain)]
@@ -101,7 +101,7 @@ def in_tiles(cut: Sequence[Tile], compute: Callable[[Tile], tuple[Tensor, ...]])
     """Planes (.., h, w) put together from what `compute` gives for each tile of `tiles`, margins included.
 
     A plane is at the resolution of the latents, a whole multiple of it, or a phase plane. What was put together from
-    float64 is float32: the grids of `clc.exact` have 19 bits at most, and large planes cost what they weigh.
+    float64 is float32: the grids of `clc.exact.layers` have 19 bits at most, and large planes cost what they weigh.
     """
     if len(cut) == 1:
         return compute(cut[0])

@@ -24,10 +24,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clc.checkerboard import PHASES
 from clc.configuration import ModelConfig
 from clc.data import PictureSet, random_patches, read_folders
 from clc.errors import ClcError, InputError
+from clc.exact.checkerboard import PHASES
 from clc.growth import grown
 from clc.klt import start_new_latents
 from clc.loop import SILENT, Observer
@@ -35,7 +35,7 @@ from clc.losses import MS_SSIM, OBJECTIVES
 from clc.machine import flush_denormals, keep_freed_memory
 from clc.model import Model
 from clc.pairs import Pair
-from clc.patches import ENTRY_PX
+from clc.pictures.patches import ENTRY_PX
 from clc.ranks import Ranks, joined
 from clc.run_folder import read_model, read_weights, write_model
 from clc.schedule import CROPS, CROPS_MS_SSIM, TrainingConfig, adaptation, read_config

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from clc.aligned import PATCH_PX, AlignedLatents, AlignedPixels
-from clc.checkerboard import Phase, assembled, squares_known
 from clc.entropy import Prior
-from clc.grid import MEAN_BITS
+from clc.exact.checkerboard import Phase, assembled, squares_known
+from clc.exact.grid import MEAN_BITS
 from clc.slices import Context, SliceBase, SliceParameters
 from clc.tiling import GRAIN, Tile, in_tiles, tiles
 

@@ -3,7 +3,7 @@
 The encoder and the decoder both call `warp`; what it returns enters the exact prior (`clc.fusion`), so it must not
 differ in one bit. It holds integers only, and no result depends on an order: numpy's loops do the work.
 
-The projective map of `clc.alignment` is evaluated exactly at nodes every 32 px of the target, the mesh
+The projective map of `clc.bitstream.alignment` is evaluated exactly at nodes every 32 px of the target, the mesh
 is added there, and positions between nodes are bilinear. Where the last column or row of nodes lies
 beyond the target's edge, where the map may have a pole, the node continues the line through the last inner node and the
 edge. A sample is a 4x4 filter (Catmull-Rom's kernel in 1/128) at positions of 1/32 px; taps beyond the reference take
@@ -25,10 +25,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from clc.alignment import CORNER_BITS, GAIN_BITS, MESH_PX, Alignment, corner_denominators, mesh_shape
+from clc.bitstream.alignment import CORNER_BITS, GAIN_BITS, MESH_PX, Alignment, corner_denominators, mesh_shape
 from clc.errors import InputError
 from clc.limits import check_size
-from clc.picture import Picture, check_picture
+from clc.pictures.picture import Picture, check_picture
 
 Int64Array = npt.NDArray[np.int64]
 

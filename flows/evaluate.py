@@ -140,7 +140,7 @@ def _measure_baselines(
         "measure-baselines",
         inputs={"ingest": pictures.key, "items": digest_json([item.blob for item in subject.items])},
         config={"settings": {one.name: [one.settings, list(one.qualities)] for one in baselines.available}},
-        modules=["clc.baselines", "clc.evaluation", "clc.metrics", "clc.images"],
+        modules=["clc.baselines", "clc.evaluation", "clc.metrics", "clc.pictures.images"],
         body=body,
     )
     return rows_from_table(read_table(result.directory / "rows.parquet"))

@@ -30,7 +30,7 @@ from storage.tables import read_table, write_table
 
 logger = logging.getLogger(__name__)
 
-MODULES = ("clc.extraction", "clc.features", "clc.images", "flows.features")
+MODULES = ("clc.extraction", "clc.features", "clc.pictures.images", "flows.features")
 CODEC_MODULES = ("clc",)
 """What the codec's own analysis runs, beside the weights that its bundle id names."""
 

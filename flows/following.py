@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from clc.picture import Picture
+from clc.pictures.picture import Picture
 from flows.tracking import TrainingRun
 
 logger = logging.getLogger(__name__)

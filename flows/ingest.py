@@ -17,7 +17,7 @@ from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from clc.errors import InputError
-from clc.images import png_bytes, read_image
+from clc.pictures.images import png_bytes, read_image
 from flows.config import Workspace
 from flows.progress import track
 from flows.sources import PARTS, Picture, Source, read_source, split_parts
@@ -94,7 +94,7 @@ def ingest_images(
         "ingest-images",
         inputs={"pictures": _source_digest(pictures)},
         config=config,
-        modules=["flows.ingest", "flows.sources", "clc.images", "clc.limits"],
+        modules=["flows.ingest", "flows.sources", "clc.pictures.images", "clc.limits"],
         body=lambda folder: _ingest(workspace.blobs, pictures, patch_px, shares, folder),
     )
     return result.key

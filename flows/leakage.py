@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from clc.duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
 from clc.errors import InputError
 from clc.evaluation import OK, PAIR
-from clc.images import read_image
+from clc.pictures.images import read_image
+from clc.pictures.near_duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
 from flows.stage import StageResult
 from storage.blobs import BlobStore
 from storage.tables import read_table

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clc.errors import InputError
-from clc.picture import PICTURE_SUFFIXES
+from clc.pictures.picture import PICTURE_SUFFIXES
 
 BUILTIN = "builtin"
 PARTS = ("dictionary", "training", "evaluation")

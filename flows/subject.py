@@ -12,7 +12,7 @@ from clc.baselines import TEST, WITHOUT_REFERENCES, CodecUnderTest
 from clc.codec import Codec
 from clc.errors import InputError
 from clc.evaluation import NATURAL, PAIR, Item
-from clc.images import read_image
+from clc.pictures.images import read_image
 from flows.config import Workspace
 from flows.leakage import StoredItem, read_items
 from flows.stage import StageResult, resolve

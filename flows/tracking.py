@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clc.curves import CodecCurve, Comparison, OperatingPoint
-from clc.picture import Picture
+from clc.pictures.picture import Picture
 from flows.config import Workspace
 
 logger = logging.getLogger(__name__)

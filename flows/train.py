@@ -18,13 +18,13 @@ from clc.dictionary import Dictionary
 from clc.errors import InputError
 from clc.export import export_bundle
 from clc.extend import add_pictures
-from clc.images import read_image
 from clc.loop import Observer
 from clc.machine import has_bfloat16, keep_freed_memory
 from clc.model import ModelConfig
 from clc.overlaps import choose_key_pictures, find_overlaps
 from clc.pairs import overlapping_pairs
-from clc.patches import entry_patch
+from clc.pictures.images import read_image
+from clc.pictures.patches import entry_patch
 from clc.run_folder import read_weights, weights_file
 from clc.schedule import TrainingConfig, adaptation
 from clc.selftest import write_vectors

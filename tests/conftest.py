@@ -14,7 +14,7 @@ from hypothesis import settings
 
 from clc.codec import Codec
 from clc.configuration import ModelConfig
-from clc.images import read_image
+from clc.pictures.images import read_image
 from clc.quality import rate_distortion_lambda
 from clc.stream_info import stream_info
 

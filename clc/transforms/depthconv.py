@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.aligned import PATCH_PX, AlignedLatents, AlignedPixels, AlignedView
-from clc.grid import compand
+from clc.exact.grid import compand
 from clc.transforms.interface import (
     SLOPE,
     Analysis,

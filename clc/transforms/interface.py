@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from clc.aligned import AlignedLatents, AlignedPixels, AlignedView
-from clc.grid import compand
+from clc.exact.grid import compand
 
 SLOPE = 0.125
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.aligned import AlignedView
-from clc.grid import compand
+from clc.exact.grid import compand
 from clc.transforms.interface import SLOPE, Synthesis, near_zero
 
 WIDTH = 96

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from clc.images import png_bytes
+from clc.pictures.images import png_bytes
 from tests.conftest import Picture
 
 BENCH = Path(__file__).parents[2] / "bench"

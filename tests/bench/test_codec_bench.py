@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clc.codec import Codec
-from clc.images import png_bytes
+from clc.pictures.images import png_bytes
 
 PROGRAM = Path(__file__).parents[2] / "bench" / "codec.py"
 

@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from clc.images import png_bytes
+from clc.pictures.images import png_bytes
 
 PROGRAM = Path(__file__).parents[2] / "bench" / "kodak.py"
 FAST = ["--baselines", "jpeg,webp", "--qualities", "10,40,70,95"]

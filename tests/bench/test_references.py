@@ -13,12 +13,12 @@ import typer
 from typer.testing import CliRunner
 
 from clc import extend
-from clc.alignment import identity
 from clc.bdrate import Curve
-from clc.bitstream import PROFILE, Stream, pack, parse
+from clc.bitstream.alignment import identity
+from clc.bitstream.container import PROFILE, Stream, pack, parse
 from clc.bundle import Bundle
 from clc.errors import InputError
-from clc.images import png_bytes, read_image
+from clc.pictures.images import png_bytes, read_image
 
 BENCH = Path(__file__).parents[2] / "bench"
 QUALITIES = (10.0, 30.0, 50.0, 70.0, 90.0)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clc.bitstream import PROFILE, Stream, pack, parse
+from clc.bitstream.container import PROFILE, Stream, pack, parse
 from clc.errors import DictionaryMismatch, InputError, TruncatedStream
 from clc.stream_info import StreamInfo, stream_info
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from clc.bundle import EntryTable, exact_layers
-from clc.checkerboard import of_phase
 from clc.codec import Codec
 from clc.configuration import ModelConfig
 from clc.data import PictureSet, random_patches
 from clc.entropy import Prior
-from clc.exact import GridConv2d
+from clc.exact.checkerboard import of_phase
+from clc.exact.layers import GridConv2d
 from clc.export import export_bundle
 from clc.model import Model
 from clc.reduction import Reduction

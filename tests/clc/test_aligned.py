@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clc.alignment import Alignment
-from clc.bitstream import parse
+from clc.bitstream.alignment import Alignment
+from clc.bitstream.container import parse
 from clc.bundle import SHIPPED, Bundle
 from clc.codec import Attempt, Codec
 from clc.contest import Choice
 from clc.effort import Effort
 from clc.errors import BitstreamError, DictionaryMismatch, InputError, StorageError
 from clc.extend import add_pictures
-from clc.images import read_image
 from clc.metrics import psnr_db
+from clc.pictures.images import read_image
 from clc.stream_info import stream_info
 from tests.conftest import Picture, cost
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clc.alignment import (
+from clc.bitstream.alignment import (
     MAX_CORNER_Q4,
     Alignment,
     corner_denominators,
@@ -18,8 +18,8 @@ from clc.alignment import (
     read_alignment,
     skip_alignment,
 )
+from clc.bitstream.mesh_coder import pack_mesh, read_mesh
 from clc.errors import BitstreamError, CorruptStream, InputError, TruncatedStream
-from clc.mesh import pack_mesh, read_mesh
 
 HEIGHT, WIDTH = 40, 60
 CORNERS = (-100, 37, 1605, -50, 13, 1200, 1570, 1100)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clc.aligned import AlignedPixels, AlignedView
-from clc.bitstream import parse
+from clc.bitstream.container import parse
 from clc.codec import Codec
 from clc.configuration import ModelConfig, tcm_config
 from clc.export import export_bundle

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from clc.bitstream.cdf_tables import COUNTED
 from clc.calibration import MAX_PICTURES, QUALITIES_Q6, count_symbols
 from clc.codec import Codec
-from clc.tables import COUNTED
 from tests.conftest import Picture
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clc.checkerboard import (
+from clc.exact.checkerboard import (
     CORNER_COLUMNS,
     CORNER_ROWS,
     CROSS_COLUMNS,

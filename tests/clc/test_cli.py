@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clc.cli import main
-from clc.images import png_bytes, read_image
+from clc.pictures.images import png_bytes, read_image
 from tests.conftest import Picture
 
 

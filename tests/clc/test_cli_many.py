@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clc.bitstream import parse
+from clc.bitstream.container import parse
 from clc.cli import main
-from clc.images import png_bytes, read_image
+from clc.pictures.images import png_bytes, read_image
 from tests.conftest import Picture
 
 

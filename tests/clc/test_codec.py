@@ -10,15 +10,15 @@ import torch
 
 import clc
 from clc import effort as effort_module
-from clc.bitstream import pack, parse
+from clc.bitstream.container import pack, parse
+from clc.bitstream.range_coder import CdfTable
 from clc.codec import Codec
 from clc.effort import Effort
 from clc.errors import BitstreamError, DictionaryMismatch, InputError
-from clc.images import read_image
 from clc.latents import scale_sets
 from clc.metrics import psnr_db
 from clc.model import padded
-from clc.rangecoder import CdfTable
+from clc.pictures.images import read_image
 from clc.refinement import Target, refine
 from clc.slices import SCALE_LEVELS
 from clc.stream_info import stream_info

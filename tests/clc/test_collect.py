@@ -9,7 +9,7 @@ import pytest
 from clc.bundle import Bundle
 from clc.cli import main
 from clc.codec import Codec
-from clc.images import png_bytes, read_image
+from clc.pictures.images import png_bytes, read_image
 from clc.selftest import replay
 from clc.stream_info import stream_info
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from clc.errors import InputError
-from clc.images import FRAMES, PROFILE, TRANSPARENCY, read_image, read_picture, rgb_of
+from clc.pictures.images import FRAMES, PROFILE, TRANSPARENCY, read_image, read_picture, rgb_of
 
 # Columns: the primaries in XYZ under D50, as profiles of these spaces carry them.
 SRGB_XYZ = np.array([[0.4361, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]])
@@ -126,7 +126,7 @@ def test_random_damage_to_a_profile_gives_a_picture() -> None:
 
 
 def test_a_huge_profile_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clc.images._MAX_PROFILE_BYTES", 100)
+    monkeypatch.setattr("clc.pictures.images._MAX_PROFILE_BYTES", 100)
     read = read_picture(file_of(Image.fromarray(MUTED), icc_profile=profile(P3_XYZ)))
     assert np.array_equal(read.image_HW3, MUTED)
     assert read.losses == (PROFILE,)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clc.duplicates import find_duplicates, fingerprint
+from clc.pictures.near_duplicates import find_duplicates, fingerprint
 
 
 def as_jpeg(image_HW3, quality):

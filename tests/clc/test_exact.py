@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clc.errors import InputError
-from clc.exact import BIAS_BITS, GridConv2d, GridTable, sum_bound_bits
-from clc.grid import ACTIVATION_BITS, activate, compand, mix, residual, share, snap
-from clc.gridfunctions import GridSoftmax, exp_table
+from clc.exact.functions import GridSoftmax, exp_table
+from clc.exact.grid import ACTIVATION_BITS, activate, compand, mix, residual, share, snap
+from clc.exact.layers import BIAS_BITS, GridConv2d, GridTable, sum_bound_bits
 
 
 def random_grid(*shape: int, seed: int = 0, limit: int = 32 << ACTIVATION_BITS) -> torch.Tensor:

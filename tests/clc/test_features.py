@@ -242,7 +242,7 @@ def test_resnet50_gives_2048_channels_in_21_cells(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.skipif(not SHARED_ONNX.is_file(), reason="needs ../shared/weights/resnet50v2_stage3.onnx")
 def test_a_real_onnx_backbone_finds_the_crop_of_its_own_photo() -> None:
-    from clc.images import read_image
+    from clc.pictures.images import read_image
 
     photos = [read_image(path) for path in sorted(KODAK.iterdir()) if path.suffix in {".png", ".webp"}][:3]
     backbone = OnnxBackbone(SHARED_ONNX)

@@ -6,7 +6,7 @@ import torch
 from clc.aligned import AlignedPixels
 from clc.bundle import exact_layers
 from clc.errors import InputError
-from clc.gridfunctions import GridExp2, exp2_table
+from clc.exact.functions import GridExp2, exp2_table
 from clc.klt import follow_analysis
 from clc.model import Model, make_prior
 from tests.conftest import SMALL

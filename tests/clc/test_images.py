@@ -16,8 +16,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from clc.errors import InputError, LimitError
-from clc.images import png_bytes, read_image
 from clc.limits import MAX_PIXELS, MAX_SIDE_PX, check_size
+from clc.pictures.images import png_bytes, read_image
 
 # A smooth picture without symmetry: lossy formats keep it, and no rotation maps it to itself.
 RAMP = np.stack(

@@ -8,9 +8,9 @@ import torch
 
 from clc.data import CropSampler, PictureSet
 from clc.errors import InputError
-from clc.images import read_image
 from clc.overlaps import Overlap, choose_key_pictures, find_overlaps
 from clc.pairs import MARGIN_PX, Pair, PairSampler, centre_pairs, disturb, overlapping_pairs, split_pairs
+from clc.pictures.images import read_image
 from clc.registration import Registration
 from tests.conftest import Picture
 

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 import clc  # noqa: F401 - registers the format
 from clc import pillow_plugin
-from clc.bitstream import MAGIC
+from clc.bitstream.container import MAGIC
 from clc.codec import Codec
 from clc.errors import BitstreamError, InputError
 from tests.conftest import Picture

@@ -16,8 +16,8 @@ from clc.aligned import AlignedLatents, AlignedPixels, AlignedView
 from clc.bundle import SHIPPED, Bundle
 from clc.codec import Codec
 from clc.errors import StorageError
-from clc.images import read_image
 from clc.model import Model
+from clc.pictures.images import read_image
 from clc.postfilter import ANGLES, CLASSES, CLIP, QUALITIES_Q6, REACH_PX, TAPS, WEIGHTS_SHAPE, PostFilter, classes, fit
 from storage.arrays import read_arrays, write_arrays
 from storage.digest import sha256_file

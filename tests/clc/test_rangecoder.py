@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clc import rangecoder
+from clc.bitstream import range_coder as rangecoder
+from clc.bitstream.range_coder import CdfTable, Decoder, Encoder
 from clc.errors import InputError, LimitError
 from clc.limits import MAX_SYMBOL, MAX_SYMBOLS
-from clc.rangecoder import CdfTable, Decoder, Encoder
 
 # Three tables of the values -1..1, 0..1 and -2..2, written by hand.
 TABLE = CdfTable(

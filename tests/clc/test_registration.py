@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from clc.alignment import Alignment, identity
+from clc.bitstream.alignment import Alignment, identity
 from clc.displacement import fit_mesh
-from clc.images import read_image
+from clc.pictures.images import read_image
 from clc.registration import (
     Registrar,
     Registration,

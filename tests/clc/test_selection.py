@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from clc.alignment import Alignment, identity
+from clc.bitstream.alignment import Alignment, identity
 from clc.codec import Codec
 from clc.contest import Choice, Judge, cheapest
 from clc.registration import Located

@@ -9,7 +9,7 @@ import torch
 
 from clc.data import PictureSet, random_patches
 from clc.errors import InputError
-from clc.images import png_bytes
+from clc.pictures.images import png_bytes
 from clc.run_folder import read_weights, write_model
 from clc.schedule import TrainingConfig, read_config
 from clc.shards import INDEX, read_shards, write_shards

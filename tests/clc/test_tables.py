@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clc.bitstream.cdf_tables import COUNTED, digest, fitted_table, gaussian_table, merge, sigma_levels, table_from_pmf
+from clc.bitstream.range_coder import TOTAL_MASS, CdfTable
 from clc.errors import InputError
-from clc.rangecoder import TOTAL_MASS, CdfTable
-from clc.tables import COUNTED, digest, fitted_table, gaussian_table, merge, sigma_levels, table_from_pmf
 
 
 def masses_of(table: CdfTable, t: int) -> list[int]:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clc.bitstream.varints import read_varint, read_varints, write_varint, write_varints
 from clc.errors import CorruptStream, InputError, TruncatedStream
-from clc.varints import read_varint, read_varints, write_varint, write_varints
 
 
 @settings(deadline=None, max_examples=50)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from clc.alignment import Alignment, identity, mesh_shape, without_brightness
+from clc.bitstream.alignment import Alignment, identity, mesh_shape, without_brightness
 from clc.errors import InputError, LimitError
 from clc.warp import Warped, compose, lit, warp
 

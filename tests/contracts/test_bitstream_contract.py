@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clc.alignment import Alignment, identity, mesh_shape
-from clc.bitstream import PROFILE, Stream, pack, parse
+from clc.bitstream.alignment import Alignment, identity, mesh_shape
+from clc.bitstream.container import PROFILE, Stream, pack, parse
 from clc.errors import BitstreamError, ClcError, InputError, LimitError
 from clc.limits import MAX_PIXELS
 from clc.quality import MAX_QUALITY_Q6
@@ -148,6 +148,6 @@ def test_a_stream_out_of_range_cannot_be_made(changes: dict[str, object], error:
 
 
 def test_a_payload_that_no_reader_accepts_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clc.bitstream.MAX_STREAM_BYTES", 40)
+    monkeypatch.setattr("clc.bitstream.container.MAX_STREAM_BYTES", 40)
     with pytest.raises(LimitError, match="11 bytes"):
         pack(EXAMPLE)

@@ -11,11 +11,11 @@ SOURCES = [path for layer in ("clc", "flows", "storage") for path in sorted((REP
 @pytest.mark.parametrize(
     ("text", "doors"),
     [
-        ("compressai.ans", {"clc/rangecoder.py"}),
-        ("import compressai", {"clc/rangecoder.py"}),
+        ("compressai.ans", {"clc/bitstream/range_coder.py"}),
+        ("import compressai", {"clc/bitstream/range_coder.py"}),
         ("from compressai", set()),
         # baselines decode only what they have just encoded
-        ("Image.open", {"clc/images.py", "clc/baselines.py"}),
+        ("Image.open", {"clc/pictures/images.py", "clc/baselines.py"}),
     ],
 )
 def test_only_the_doors_name(text: str, doors: set[str]) -> None:

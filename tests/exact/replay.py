@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from clc import matching, tiling
-from clc.bitstream import parse
+from clc.bitstream.container import parse
 from clc.codec import Codec
 from clc.selftest import replay
 from clc.walk import Conditions, Turn, walk

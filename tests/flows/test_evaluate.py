@@ -13,7 +13,7 @@ import flows.evaluate
 from clc.baselines import find_baselines
 from clc.errors import CorruptStream, InputError
 from clc.evaluation import rows_from_table
-from clc.images import png_bytes
+from clc.pictures.images import png_bytes
 from flows.evaluate import evaluate_codec
 from flows.stage import resolve, run_stage
 from storage.tables import read_table, write_table

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from clc.errors import InputError
-from clc.images import png_bytes, read_image
+from clc.pictures.images import png_bytes, read_image
 from flows.config import Workspace
 from flows.ingest import ITEMS, ingest_images
 from flows.stage import resolve

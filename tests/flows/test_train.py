@@ -13,8 +13,8 @@ from clc.bundle import SHIPPED, Bundle
 from clc.codec import Codec
 from clc.dictionary import Dictionary
 from clc.errors import InputError
-from clc.images import png_bytes
 from clc.loop import TrainingResult
+from clc.pictures.images import png_bytes
 from clc.schedule import TrainingConfig
 from flows import train
 from flows.config import Workspace

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from clc.alignment import Alignment, mesh_shape
-from clc.bitstream import Stream, pack, parse
-from clc.rangecoder import CdfTable, Decoder, Encoder
+from clc.bitstream.alignment import Alignment, mesh_shape
+from clc.bitstream.container import Stream, pack, parse
+from clc.bitstream.range_coder import CdfTable, Decoder, Encoder
 
 HERE = Path(__file__).parent
 

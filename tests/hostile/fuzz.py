@@ -36,7 +36,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from clc.bitstream import pack, parse
+from clc.bitstream.container import pack, parse
 from clc.codec import Codec
 from clc.errors import BitstreamError, DecodeMismatch, LimitError
 from tests.hostile.mutations import Mutant, claiming, mutant, prefixes

@@ -1,8 +1,8 @@
 """Streams that no encoder wrote: seeded mutations of valid ones, field by field.
 
 `tests.hostile.fuzz` decodes them. A stream is taken apart into its fields as they stand in the bytes, so that each can
-be replaced by anything, also by what `clc.bitstream.pack` refuses to write. `mutant` is a pure function of seed, index
-and streams: a failure is told by two numbers.
+be replaced by anything, also by what `clc.bitstream.container.pack` refuses to write. `mutant` is a pure function of
+seed, index and streams: a failure is told by two numbers.
 """
 
 import random
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clc.alignment import MAX_CORNER_Q4, Alignment, pack_alignment, read_alignment
-from clc.bitstream import parse
+from clc.bitstream.alignment import MAX_CORNER_Q4, Alignment, pack_alignment, read_alignment
+from clc.bitstream.container import parse
+from clc.bitstream.varints import read_varint, write_varint
 from clc.errors import InputError
-from clc.varints import read_varint, write_varint
 
 Fields = dict[str, bytes]
 """The fields of a stream by name, in the order of its bytes."""

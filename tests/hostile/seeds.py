@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from clc.alignment import Alignment, mesh_shape
+from clc.bitstream.alignment import Alignment, mesh_shape
 from clc.bundle import SHIPPED
 from clc.codec import Codec
 from clc.contest import Choice
 from clc.extend import add_pictures
-from clc.images import read_image
+from clc.pictures.images import read_image
 
 QUALITIES = (0, 25, 50, 75, 100)
 

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from clc.bitstream import parse
+from clc.bitstream.cdf_tables import gaussian_table, sigma_levels
+from clc.bitstream.container import parse
+from clc.bitstream.range_coder import CdfTable, Decoder, Encoder, check_capacity
 from clc.errors import BitstreamError, LimitError
-from clc.rangecoder import CdfTable, Decoder, Encoder, check_capacity
-from clc.tables import gaussian_table, sigma_levels
 from tests.hostile.fuzz import CLAIM_PX, fuzz
 from tests.hostile.mutations import KINDS, REPAIRS, claiming, join, mutant, prefixes, split
 from tests.hostile.seeds import SEEDS, Seeds, make_seeds

@@ -8,11 +8,11 @@ import zlib
 import numpy as np
 import pytest
 
-from clc.alignment import Alignment, mesh_shape
-from clc.bitstream import PROFILE, Stream, pack, parse
+from clc.bitstream.alignment import Alignment, mesh_shape
+from clc.bitstream.container import PROFILE, Stream, pack, parse
+from clc.bitstream.varints import write_varint
 from clc.errors import BitstreamError, ClcError, CorruptStream, LimitError, TruncatedStream
 from clc.limits import MAX_PIXELS
-from clc.varints import write_varint
 
 MESH = np.array([[[2, 0], [2, 1], [1, 1]], [[2, 0], [-3, 0], [9, 0]]], dtype=np.int8)
 STREAM = Stream(

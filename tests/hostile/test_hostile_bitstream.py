@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from clc.bitstream import PROFILE, Stream, pack, parse
+from clc.bitstream.container import PROFILE, Stream, pack, parse
 from clc.errors import BitstreamError, CorruptStream, LimitError, TruncatedStream, UnknownVersion
 
 STREAM = Stream(
@@ -164,7 +164,7 @@ def test_damage_behind_the_sizes_fails_the_checksum(position: int) -> None:
 
 
 def test_a_stream_over_the_cap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clc.bitstream.MAX_STREAM_BYTES", len(PACKED) - 1)
+    monkeypatch.setattr("clc.bitstream.container.MAX_STREAM_BYTES", len(PACKED) - 1)
     with pytest.raises(LimitError, match=f"{len(PACKED)} bytes"):
         parse(PACKED)
 

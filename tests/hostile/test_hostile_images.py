@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from clc.errors import InputError, LimitError
-from clc.images import png_bytes, read_image
+from clc.pictures.images import png_bytes, read_image
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
 
@@ -112,7 +112,7 @@ def test_a_file_over_the_cap_is_refused_unread(tmp_path: Path) -> None:
 
 
 def test_bytes_over_the_cap_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clc.images.MAX_PICTURE_FILE_BYTES", 1_000)
+    monkeypatch.setattr("clc.pictures.images.MAX_PICTURE_FILE_BYTES", 1_000)
     with pytest.raises(LimitError, match="the file has"):
         read_image(png_bytes(PICTURE))
 

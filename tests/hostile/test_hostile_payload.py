@@ -9,10 +9,10 @@ import random
 import numpy as np
 import pytest
 
+from clc.bitstream.cdf_tables import gaussian_table, merge, table_from_pmf
+from clc.bitstream.range_coder import CdfTable, Decoder, Encoder
+from clc.bitstream.varints import write_varint
 from clc.errors import BitstreamError, CorruptStream, TruncatedStream
-from clc.rangecoder import CdfTable, Decoder, Encoder
-from clc.tables import gaussian_table, merge, table_from_pmf
-from clc.varints import write_varint
 
 N_SYMBOLS = 400
 INDEXES = np.arange(N_SYMBOLS) % 5

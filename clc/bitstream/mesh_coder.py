@@ -1,8 +1,8 @@
 """Meshes of offsets <-> bytes: an adaptive binary range coder over predicted offsets, all integers.
 
-`clc.alignment` is the only caller. Neighbouring offsets resemble each other and most differences are zero: a context
-model learns both within the first few hundred nodes and spends less than a bit on a difference of zero, which a Rice
-code cannot. One walk over the nodes (`_walk`) serves both directions.
+`clc.bitstream.alignment` is the only caller. Neighbouring offsets resemble each other and most differences are zero: a
+context model learns both within the first few hundred nodes and spends less than a bit on a difference of zero, which a
+Rice code cannot. One walk over the nodes (`_walk`) serves both directions.
 
 The contract: every mesh has exactly one spelling. A range decoder by itself accepts many byte strings for the same
 numbers, so `read_mesh` writes the mesh again and compares.

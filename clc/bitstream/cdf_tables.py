@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from clc.bitstream.range_coder import TOTAL_MASS, CdfTable, Int32Array, IntegerArray
 from clc.errors import InputError
-from clc.rangecoder import TOTAL_MASS, CdfTable, Int32Array, IntegerArray
 
 SIGMA_MIN = 0.11
 SIGMA_MAX = 128.0

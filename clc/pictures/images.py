@@ -32,7 +32,7 @@ from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from clc.errors import InputError, LimitError
 from clc.limits import MAX_PICTURE_FILE_BYTES, MAX_PIXELS, check_size
-from clc.picture import check_picture
+from clc.pictures.picture import check_picture
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "PPM")
 

@@ -1,7 +1,7 @@
-"""Softmax and powers of two on the grids of `clc.exact`: stored integer tables and correctly rounded divisions.
+"""Softmax and powers of two on the grids of `clc.exact.layers`: stored integer tables and correctly rounded divisions.
 
 Each has two arithmetics, as the parts there. The tables are made once, at export; their ranges stand in the ledger of
-`clc.exact`.
+`clc.exact.layers`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clc.errors import InputError
-from clc.grid import ACTIVATION_BITS, ACTIVATION_LIMIT
+from clc.exact.grid import ACTIVATION_BITS, ACTIVATION_LIMIT
 
 LOGIT_BITS = 6
 ATTENTION_BITS = 15

@@ -1,8 +1,8 @@
 """How a target picture lies in a reference picture: `Alignment` <-> bytes of the container.
 
-`clc.registration` makes alignments, `clc.bitstream` carries them (version 2), `clc.warp` applies them. Everything is an
-integer, so that both sides warp alike. No invalid alignment can exist: the constructor refuses it, and so does
-`read_alignment`. The contract of the bytes: every alignment has exactly one spelling.
+`clc.registration` makes alignments, `clc.bitstream.container` carries them (version 2), `clc.warp` applies them.
+Everything is an integer, so that both sides warp alike. No invalid alignment can exist: the constructor refuses it, and
+so does `read_alignment`. The contract of the bytes: every alignment has exactly one spelling.
 
     ============  ===========  ==================================================================================
     bytes         field        content
@@ -10,7 +10,7 @@ integer, so that both sides warp alike. No invalid alignment can exist: the cons
     8 to 32       corners      zigzag varints: p0, p1 - p0, p2 - p0, p3 - (p1 + p2 - p0); x, then y; 1/16 px
     1             flags        bit 0: brightness follows; bit 1: mesh follows
     0 or 6        brightness   3 gains (u8, 1/64), 3 offsets (two's complement); never the neutral ones
-    0, 1 and up   mesh         varint: number of bytes; then the mesh as `clc.mesh` codes it
+    0, 1 and up   mesh         varint: number of bytes; then the mesh as `clc.bitstream.mesh_coder` codes it
     ============  ===========  ==================================================================================
 
 Ledger of bit widths: a corner is within +-2**20 sixteenths (65,536 px, more than any picture's side), a difference of
@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clc.bitstream.mesh_coder import Mesh, pack_mesh, read_mesh
+from clc.bitstream.varints import read_varint, write_varint
 from clc.errors import CorruptStream, InputError, TruncatedStream
-from clc.mesh import Mesh, pack_mesh, read_mesh
-from clc.varints import read_varint, write_varint
 
 MAX_ALIGNMENTS = 3
 """Aligned references that one stream may have."""

@@ -4,7 +4,7 @@ The entropy coder needs the same (mean, scale) pair on both sides, to the last b
 that: the order of a sum differs between processors, thread counts and versions, and every order rounds differently.
 Here every weight and every activation is an integer multiple of a power of two (a *grid*), and every possible partial
 sum stays below 2**53 of its unit, so that float64 represents all of them exactly and any order gives the same result.
-`clc.entropy` and `clc.matching` are built from nothing but these parts and those of `clc.gridfunctions`.
+`clc.entropy` and `clc.matching` are built from nothing but these parts and those of `clc.exact.functions`.
 
 Each part exists in two arithmetics behind one interface. With ``is_exact=False`` it is an ordinary float32 layer with
 parameters to train; with ``is_exact=True`` it holds integers and computes on the grid in float64. The network that uses
@@ -31,9 +31,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.checkerboard import CORNER_COLUMNS, CORNER_ROWS, CROSS_COLUMNS, CROSS_ROWS, cornered, crossed
 from clc.errors import InputError
-from clc.grid import ACTIVATION_BITS, ACTIVATION_LIMIT, BLOCK, snap
+from clc.exact.checkerboard import CORNER_COLUMNS, CORNER_ROWS, CROSS_COLUMNS, CROSS_ROWS, cornered, crossed
+from clc.exact.grid import ACTIVATION_BITS, ACTIVATION_LIMIT, BLOCK, snap
 
 BIAS_BITS = 20
 MAX_SHIFT = 20
@@ -84,7 +84,8 @@ class GridConv2d(nn.Module):
         return self.across(squares_BChw) if colour else self.at_corners(squares_BChw)
 
     def across(self, first_BChw: Tensor) -> Tensor:
-        """The 3x3 layer at phase 1 of a checkerboard of which phase 0 is known and phase 1 is 0 (`clc.checkerboard`).
+        """The 3x3 layer at phase 1 of a checkerboard of which phase 0 is known and phase 1 is 0
+        (`clc.exact.checkerboard`).
 
         From phase plane to phase plane, (B, C_in, h, w/2) -> (B, C_out, h, w/2).
         """

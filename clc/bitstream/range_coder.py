@@ -10,7 +10,8 @@ input: an escape symbol or the end of the data sends it out of bounds. This modu
 - `check_capacity` refuses data that are too short for the number of symbols, before that copy is made;
 - counts, table indexes and the coder's initial state are checked before the C++ code sees them.
 
-What it cannot see is a payload whose symbols are wrong but valid: the checksums of `clc.bitstream` are for that.
+What it cannot see is a payload whose symbols are wrong but valid: the checksums of `clc.bitstream.container` are for
+that.
 
 A table of the values lo..hi codes any symbol: `lo` means "at most lo" and `hi` "at least hi", and how much further the
 symbol lies is the next number of a side list of varints.
@@ -36,9 +37,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clc.bitstream.varints import read_varint, read_varints, write_varint, write_varints
 from clc.errors import CorruptStream, InputError, LimitError, TruncatedStream
 from clc.limits import MAX_STREAM_BYTES, MAX_SYMBOL, MAX_SYMBOLS
-from clc.varints import read_varint, read_varints, write_varint, write_varints
 
 PRECISION_BITS = 16
 TOTAL_MASS = 1 << PRECISION_BITS

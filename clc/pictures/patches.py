@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clc.picture import Picture
+from clc.pictures.picture import Picture
 
 ENTRY_PX = 256
 

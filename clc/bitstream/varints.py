@@ -1,7 +1,8 @@
 """Minimal variable-length unsigned integers (7 bits a byte, least significant first, high bit = "more follows").
 
-`clc.bitstream` uses the scalar pair for header fields and `clc.rangecoder` the array pair for its side list. The
-contract: each value has exactly one encoding. A longer spelling of the same number is refused as corrupt.
+`clc.bitstream.container` uses the scalar pair for header fields and `clc.bitstream.range_coder` the array pair for its
+side list. The contract: each value has exactly one encoding. A longer spelling of the same number is refused as
+corrupt.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """The container of a coded picture, versions 1 and 2: `Stream` <-> bytes.
 
-All numbers are little-endian; varints are minimal (`clc.varints`).
+All numbers are little-endian; varints are minimal (`clc.bitstream.varints`).
 
     =========  ==============  =================================================================================
     bytes      field           content
@@ -14,11 +14,11 @@ All numbers are little-endian; varints are minimal (`clc.varints`).
     8          bundle id       head of the sha256 of the manifest of the bundle that decodes the stream
     0 to 8     references      M dictionary indexes of 12 bits, the first in the lowest bits; unused high bits are 0
     1          alignment       number of aligned references: 0 in version 1, 1 to 3 (and at most M) in version 2
-    ..         alignments      of `clc.alignment`, for the first references in their order; the others give tokens
+    ..         alignments      of `clc.bitstream.alignment`, for the first references in order; the others give tokens
     1 to 4     payload length  varint, bytes
     4          checksum        CRC-32 of every byte of the stream but these four
     4          latents' CRC    CRC-32 of this header and the latents that the payload decodes to; the codec checks it
-    ..         payload         of `clc.rangecoder`
+    ..         payload         of `clc.bitstream.range_coder`
     =========  ==============  =================================================================================
 
 So the header takes 37 bytes for a usual picture with three references, at most 40 with up to four, 42 with five, and
@@ -35,11 +35,18 @@ import zlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from clc.alignment import MAX_ALIGNMENTS, Alignment, mesh_shape, pack_alignment, read_alignment, skip_alignment
+from clc.bitstream.alignment import (
+    MAX_ALIGNMENTS,
+    Alignment,
+    mesh_shape,
+    pack_alignment,
+    read_alignment,
+    skip_alignment,
+)
+from clc.bitstream.varints import read_varint, write_varint
 from clc.errors import CorruptStream, InputError, LimitError, TruncatedStream, UnknownVersion
 from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_REFERENCES, MAX_STREAM_BYTES, check_size
 from clc.quality import MAX_QUALITY_Q6, from_q6
-from clc.varints import read_varint, write_varint
 
 MAGIC = b"\x89CLC"
 VERSION = 1

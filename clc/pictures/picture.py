@@ -1,7 +1,7 @@
 """What a picture is inside the project, and which files hold one.
 
-A picture is a uint8 array (height, width, 3) of sRGB levels. Whatever comes from outside becomes one in `clc.images`;
-every function that is handed an array by a caller checks it with `check_picture`.
+A picture is a uint8 array (height, width, 3) of sRGB levels. Whatever comes from outside becomes one in
+`clc.pictures.images`; every function that is handed an array by a caller checks it with `check_picture`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The bytes of a stream: container, alignment, range coder and its tables."""

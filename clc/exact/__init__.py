@@ -1,0 +1,1 @@
+"""Integer arithmetic carried in floating point: the same bits on every machine."""

@@ -1,0 +1,1 @@
+"""Pictures from outside, and what is cut from them."""
