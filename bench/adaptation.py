@@ -31,10 +31,10 @@ from clc.errors import ClcError, InputError
 from clc.export import export_bundle
 from clc.loop import Observer
 from clc.machine import has_bfloat16, keep_freed_memory
-from clc.overlaps import find_overlaps
 from clc.pairs import overlapping_pairs
 from clc.pictures.images import read_image
 from clc.pictures.patches import ENTRY_PX
+from clc.references.overlaps import find_overlaps
 from clc.run_folder import read_weights
 from clc.schedule import TrainingConfig, adaptation
 from clc.train import train

@@ -49,7 +49,7 @@ from clc.model import STRIDE_Z, Model, padded
 from clc.pictures.images import read_image
 from clc.pictures.patches import ENTRY_PX, entry_patch
 from clc.pictures.picture import Picture
-from clc.torchvision_compat import declare_missing_operators
+from clc.retrieval.torchvision_compat import declare_missing_operators
 from clc.walk import Conditions, Turn, walk
 from storage.atomic import write_bytes
 

@@ -3,8 +3,8 @@
     python bench/reduction.py --vectors 3000
 
 Vectors of 43,008 values (ResNet-50 under the pyramid) are made shard by shard, so that nothing but the fit holds them.
-Each measurement is a process of its own, whose peak is the kernel's count. Three lines come out: `clc.reduction` at a
-quarter of the vectors and at all of them, which shows that memory does not follow their number, and IncrementalPCA.
+Each measurement is a process of its own, whose peak is the kernel's count. Three lines come out: `clc.retrieval.pca` at
+a quarter of the vectors and at all of them, which shows that memory does not follow their number, and IncrementalPCA.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def measure(method: str, shards: Shards, components: int) -> dict[str, float]:
 
 
 def _ours(shards: Shards, components: int) -> tuple[np.ndarray, np.ndarray]:
-    from clc.reduction import fit
+    from clc.retrieval.pca import fit
 
     reduction = fit(shards, components)
     return reduction.mean, reduction.components

@@ -33,7 +33,7 @@ from clc.errors import ClcError, InputError
 from clc.metrics import psnr_db
 from clc.pictures.images import read_image
 from clc.pictures.picture import Picture
-from clc.warp import compose, warp
+from clc.references.warp import compose, warp
 
 NONE, TOKENS, RANDOM, ALIGNED, ORACLE = MODES = ("none", "tokens", "random", "aligned", "oracle")
 ORACLE_ENTRIES = (1, 3)

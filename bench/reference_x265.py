@@ -1,9 +1,9 @@
 """x265 on the pictures of bench/references.py: alone, after the best key picture, and after that picture warped.
 
-The reference is the key picture that registers best (`clc.registration`): the one whose warped pixels leave the least
-squared error, where the picture's own variance stands for what it does not cover. The warp is the decoder's own
-(`clc.warp`); what it does not cover is filled with the mean colour of the rest. To the bytes of a picture with the
-warped reference those of the alignment are added, as in our files.
+The reference is the key picture that registers best (`clc.references.registration`): the one whose warped pixels leave
+the least squared error, where the picture's own variance stands for what it does not cover. The warp is the decoder's
+own (`clc.references.warp`); what it does not cover is filled with the mean colour of the rest. To the bytes of a
+picture with the warped reference those of the alignment are added, as in our files.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from hevc import QPS, Coded, Hevc
 
 from clc.bitstream.alignment import Alignment, pack_alignment
 from clc.pictures.picture import Picture
-from clc.registration import Registrar, Registration
-from clc.warp import Warped, warp
+from clc.references.registration import Registrar, Registration
+from clc.references.warp import Warped, warp
 
 INTRA, RAW, WARPED = X265_MODES = ("x265 intra", "x265 raw", "x265 warped")
 

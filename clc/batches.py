@@ -16,9 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.aligned import AlignedPixels
 from clc.pairs import Batch, PairSampler
 from clc.quality import MAX_QUALITY_Q6
+from clc.references.aligned import AlignedPixels
 from clc.schedule import TrainingConfig
 
 AHEAD_PER_WORKER = 2

@@ -7,7 +7,7 @@
                               post-filter, float16
     dictionary.safetensors    int8 tokens of the K entries, their keys, and the reduction that made the keys
     entries.json              where each entry comes from
-    pictures/NNNN.webp        the key picture of entry NNNN, where it has one (`clc.keypictures`)
+    pictures/NNNN.webp        the key picture of entry NNNN, where it has one (`clc.references.key_pictures`)
 
 The first 8 bytes of the manifest's sha256 are the bundle's id, which every stream names. Written by `clc.export`, read
 by `clc.codec` and, to go on training, by `clc.training`'s callers. Nothing read here is trusted: sizes, hashes, shapes
@@ -33,12 +33,12 @@ from clc.entropy import Prior
 from clc.errors import DictionaryMismatch, InputError, StorageError
 from clc.exact.functions import GridExp2, GridSoftmax
 from clc.exact.layers import GridConv2d, GridTable
-from clc.keypictures import KeyPicture, key_pictures_from_json, key_pictures_to_json
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.matching import TOKEN_BITS
 from clc.model import Model, ModelConfig, make_prior
 from clc.postfilter import LARGEST_WEIGHT, TAPS, WEIGHTS_SHAPE, PostFilter
-from clc.reduction import Reduction
+from clc.references.key_pictures import KeyPicture, key_pictures_from_json, key_pictures_to_json
+from clc.retrieval.pca import Reduction
 from clc.slices import SCALE_LEVELS
 from storage.arrays import read_arrays, write_arrays
 from storage.atomic import write_bytes

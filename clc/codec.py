@@ -19,26 +19,26 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clc.aligned import AlignedPixels, AlignedView
 from clc.bitstream.alignment import Alignment, without_brightness
 from clc.bitstream.container import PROFILE, Stream, pack, parse
 from clc.bundle import Bundle
 from clc.contest import Choice, Judge, cheapest
 from clc.effort import DEFAULT_EFFORT, UNREFINED, Effort, effort_of, refinements
 from clc.errors import DecodeMismatch, DictionaryMismatch, InputError
-from clc.features import CodecBackbone
 from clc.latents import Analysed, check_payload, decode_latents, encode_latents
 from clc.limits import check_size
 from clc.machine import has_bfloat16
 from clc.model import STRIDE_Z, channels_last, padded
 from clc.pictures.picture import Picture, check_picture
 from clc.quality import MAX_QUALITY, from_q6, rate_distortion_lambda, to_q6
+from clc.references.aligned import AlignedPixels, AlignedView
+from clc.references.warp import Warped, compose, lit, warp
 from clc.refinement import Target, refine
+from clc.retrieval.descriptors import CodecBackbone
 from clc.selection import KeyPictures, References, Selector
 from clc.stream_info import StreamInfo, stream_info
 from clc.tiled import synthesise
 from clc.walk import Conditions, Decoded, Trace, aligned_latents
-from clc.warp import Warped, compose, lit, warp
 
 KEY_PICTURES_IN_MEMORY = 8
 

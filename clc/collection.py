@@ -14,9 +14,9 @@ from clc.bundle import SHIPPED, Bundle
 from clc.errors import InputError
 from clc.extend import add_pictures
 from clc.files import find
-from clc.overlaps import Overlap, choose_key_pictures, find_overlaps
 from clc.pictures.images import read_image
 from clc.pictures.picture import PICTURE_SUFFIXES
+from clc.references.overlaps import Overlap, choose_key_pictures, find_overlaps
 from clc.selftest import write_vectors
 
 

@@ -20,7 +20,6 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from clc.aligned import AlignedLatents
 from clc.conditioners import make_conditioner
 from clc.configuration import ModelConfig
 from clc.exact.checkerboard import PHASES, TWO_PHASES, Phase
@@ -28,6 +27,7 @@ from clc.exact.layers import GridConv2d, GridTable
 from clc.factorized import HyperSynthesis
 from clc.fusion import Fusion
 from clc.quality import MAX_QUALITY_Q6
+from clc.references.aligned import AlignedLatents
 from clc.slices import Context, SliceBase, SliceNet, SliceParameters, SliceWidths
 
 

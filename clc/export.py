@@ -18,7 +18,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc import reduction
 from clc.bitstream.cdf_tables import fitted_table, merge, sigma_levels, table_from_pmf
 from clc.bundle import exact_layers, flatten_table, write_bundle
 from clc.calibration import count_symbols, decoded_examples
@@ -31,7 +30,8 @@ from clc.model import Model, ModelConfig
 from clc.pictures.patches import ENTRY_PX
 from clc.pictures.picture import Picture
 from clc.postfilter import fit as postfilter_fit
-from clc.pyramid import spp
+from clc.retrieval import pca as reduction
+from clc.retrieval.pyramid import spp
 
 KEY_COMPONENTS = 256
 

@@ -11,13 +11,13 @@ import torch
 
 from clc.bundle import PARTS, Arrays, Bundle, write_bundle
 from clc.errors import InputError
-from clc.keypictures import LOSSLESS, write_key_picture
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.matching import TOKEN_BITS
 from clc.model import Model
 from clc.pictures.patches import middle_patch
 from clc.pictures.picture import Picture
-from clc.pyramid import spp
+from clc.references.key_pictures import LOSSLESS, write_key_picture
+from clc.retrieval.pyramid import spp
 from storage.arrays import read_arrays
 from storage.atomic import write_bytes
 
@@ -32,9 +32,9 @@ def add_pictures(
 ) -> str:
     """Writes a bundle like the one in `bundle` with key pictures as further dictionary entries; returns its id.
 
-    The model stays as it is. Each picture, uint8 (H, W, 3) of any size, is kept whole for alignment in
-    `picture_format` (see `clc.keypictures`); its key comes from all of it, its tokens from its middle. Raises
-    `InputError` for too many entries or an `out` that is not empty.
+    The model stays as it is. Each picture, uint8 (H, W, 3) of any size, is kept whole for alignment in `picture_format`
+    (see `clc.references.key_pictures`); its key comes from all of it, its tokens from its middle. Raises `InputError`
+    for too many entries or an `out` that is not empty.
     """
     base = Bundle.load(bundle)
     entries = base.entries

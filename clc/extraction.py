@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from clc.errors import ClcError, InputError
-from clc.features import Backbone, CodecBackbone, OnnxBackbone, ResNet50Backbone
 from clc.pictures.images import read_image
+from clc.retrieval.descriptors import Backbone, CodecBackbone, OnnxBackbone, ResNet50Backbone
 from storage.arrays import read_arrays, write_arrays
 from storage.blobs import BlobStore
 from storage.digest import digest_json, sha256_file

@@ -17,11 +17,11 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.aligned import PATCH_PX, AlignedLatents, AlignedPixels
 from clc.exact.checkerboard import Phase, of_phase
 from clc.exact.functions import GridExp2
 from clc.exact.grid import MEAN_BITS, MEAN_LIMIT, compand, mix, residual, share, snap
 from clc.exact.layers import GridConv2d, GridTable, from_zero
+from clc.references.aligned import PATCH_PX, AlignedLatents, AlignedPixels
 
 LATENT_BITS = 14
 PIXEL_SCALE = 256.0

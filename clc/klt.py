@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from clc.aligned import PATCH_PX
 from clc.errors import InputError
 from clc.exact.layers import GridConv2d
 from clc.fusion import PIXEL_SCALE
 from clc.model import STRIDE_Z, Model
 from clc.quality import MAX_QUALITY_Q6
+from clc.references.aligned import PATCH_PX
 
 # Trust in r is 0.25 times this plus 0.5, see `SliceFusion.trust_in_r`: none, at the very edge, where gradients pass.
 NO_TRUST = -2.0

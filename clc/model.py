@@ -27,7 +27,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.aligned import AlignedPixels, AlignedView
 from clc.configuration import ModelConfig as ModelConfig
 from clc.description import analysis_features
 from clc.entropy import Prior
@@ -40,6 +39,7 @@ from clc.matching import TOKENS_PER_ENTRY, TokenCompression
 from clc.pictures.picture import Picture
 from clc.quality import MIDDLE_QUALITY_Q6, from_q6, rate_distortion_lambda
 from clc.quantisation import Quantiser, gaussian_bits, sigma, thrifty_round, trained_bits
+from clc.references.aligned import AlignedPixels, AlignedView
 from clc.slices import Context
 from clc.tiled import analyse
 from clc.transforms.backbone import make_transforms

@@ -1,9 +1,9 @@
 """References for training: what a warped key picture looks like beside the picture that it predicts.
 
 A model must learn from each crop how far to trust a reference. Two kinds of pairs teach it: real ones, made of
-overlapping pictures by the encoder's own registration (`clc.overlaps`), and synthetic ones for any picture: the crop's
-own surroundings, displaced by what a registration leaves (a smooth field of up to a few px), recoloured, blurred,
-noised, compressed, in places showing something else, and covered in part (`disturb`).
+overlapping pictures by the encoder's own registration (`clc.references.overlaps`), and synthetic ones for any picture:
+the crop's own surroundings, displaced by what a registration leaves (a smooth field of up to a few px), recoloured,
+blurred, noised, compressed, in places showing something else, and covered in part (`disturb`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from clc.aligned import AlignedPixels
 from clc.data import CropSampler, PictureSet
-from clc.overlaps import Overlap
 from clc.pictures.images import read_image
 from clc.pictures.picture import Picture
-from clc.warp import warp
+from clc.references.aligned import AlignedPixels
+from clc.references.overlaps import Overlap
+from clc.references.warp import warp
 
 MARGIN_PX = 16
 

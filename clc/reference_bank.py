@@ -20,7 +20,7 @@ Latents = Callable[[Tensor], Tensor]
 
 
 def pyramid_descriptor(features_BChw: Tensor) -> Tensor:
-    """Spatial pyramid pooling {1x1, 2x2, 4x4} by the maximum, as `clc.pyramid.spp` does it: -> (B, 21 C)."""
+    """Spatial pyramid pooling {1x1, 2x2, 4x4} by the maximum, as `clc.retrieval.pyramid.spp` does it: -> (B, 21 C)."""
     cells = [F.adaptive_max_pool2d(features_BChw, size).flatten(1) for size in PYRAMID]
     return torch.cat(cells, dim=1)
 

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clc.aligned import PATCH_PX, AlignedPixels
 from clc.effort import Effort
 from clc.losses import Loss, TrainingPass, rate_distortion_loss
 from clc.model import STRIDE_Z, Model
 from clc.quality import from_q6, rate_distortion_lambda
 from clc.quantisation import Quantiser, thrifty_round
+from clc.references.aligned import PATCH_PX, AlignedPixels
 
 TILE_PX = 768
 RATE_STEP, ERROR_STEP = 0.25, 0.3

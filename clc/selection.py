@@ -21,13 +21,13 @@ from clc.configuration import ModelConfig
 from clc.contest import Choice
 from clc.effort import DEFAULT, Effort
 from clc.errors import InputError
-from clc.features import Backbone
 from clc.limits import MAX_REFERENCES
 from clc.pictures.picture import Picture
-from clc.retrieval import Index, multi_query, open_index, query_vectors
+from clc.retrieval.descriptors import Backbone
+from clc.retrieval.index import Index, multi_query, open_index, query_vectors
 
 if TYPE_CHECKING:
-    from clc.registration import Features, Located, Registrar, Registration, WarpEntry
+    from clc.references.registration import Features, Located, Registrar, Registration, WarpEntry
 
 References = Literal["auto", "none", "tokens", "aligned"] | int
 
@@ -61,7 +61,7 @@ class Selector:
     @cached_property
     def _registrar(self) -> Registrar:
         # Loaded on first use: OpenCV is for encoding beside key pictures only.
-        from clc.registration import Registrar
+        from clc.references.registration import Registrar
 
         return Registrar(self._pictures.read, torch.get_num_threads(), self._pictures.warp)
 
@@ -113,7 +113,7 @@ class Selector:
         entries = [entry for entry in ranked if entry in self._entries.pictures][: effort.registered]
         if not entries or not effort.aligned:
             return []
-        from clc.registration import detail_db, find_features
+        from clc.references.registration import detail_db, find_features
 
         detail = detail_db(image_HW3)
         chosen = self._located(find_features(image_HW3), entries, (effort.aligned, detail))

@@ -22,9 +22,9 @@ from clc.bitstream.alignment import Alignment, mesh_shape
 from clc.codec import Codec
 from clc.contest import Choice
 from clc.errors import BitstreamError, DecodeMismatch, StorageError
-from clc.keypictures import write_key_picture
 from clc.pictures.picture import Picture
 from clc.quality import from_q6
+from clc.references.key_pictures import write_key_picture
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
 

@@ -10,12 +10,12 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
-from clc.aligned import AlignedLatents
 from clc.conditioner import Memory
 from clc.exact.checkerboard import TWO_PHASES, Phase, of_phase
 from clc.exact.grid import MEAN_BITS, MEAN_LIMIT, activate, compand, mix, residual, share
 from clc.exact.layers import GridConv2d, from_zero
 from clc.fusion import SliceFusion
+from clc.references.aligned import AlignedLatents
 
 SCALE_LEVELS = 64
 

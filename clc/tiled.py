@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from clc.aligned import PATCH_PX, AlignedPixels, AlignedView
+from clc.references.aligned import PATCH_PX, AlignedPixels, AlignedView
 from clc.tiling import Tile, in_tiles, tiles
 from clc.transforms.interface import Analysis, Synthesis
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clc.aligned import PATCH_PX, AlignedLatents, AlignedPixels
 from clc.exact.checkerboard import Phase
+from clc.references.aligned import PATCH_PX, AlignedLatents, AlignedPixels
 
 WHOLE_LATENTS = 8192
 """Positions (16 px squared) that are computed at once: 2 megapixels, and about as many in a tile of more."""

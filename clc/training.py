@@ -204,8 +204,8 @@ def _pairs(folders: Sequence[Path]) -> list[Pair]:
     if not folders:
         return []
     # OpenCV is for this alone: a bare worker trains without it.
-    from clc.overlaps import find_overlaps
     from clc.pairs import overlapping_pairs
+    from clc.references.overlaps import find_overlaps
 
     collections = [read_folders([folder]) for folder in folders]
     return [pair for one in collections for pair in overlapping_pairs(one, find_overlaps(one.pictures))]

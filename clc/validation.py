@@ -14,12 +14,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.aligned import AlignedPixels
 from clc.data import PictureSet, spread_crops
 from clc.losses import MSE, TrainingPass, rate_distortion_loss
 from clc.model import Model
 from clc.pairs import MARGIN_PX, Pair, centre_pairs, disturb
 from clc.quality import from_q6, to_q6
+from clc.references.aligned import AlignedPixels
 
 QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
 AT_ONCE = 4

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clc.aligned import PATCH_PX, AlignedLatents, AlignedPixels
 from clc.entropy import Prior
 from clc.exact.checkerboard import Phase, assembled, squares_known
 from clc.exact.grid import MEAN_BITS
+from clc.references.aligned import PATCH_PX, AlignedLatents, AlignedPixels
 from clc.slices import Context, SliceBase, SliceParameters
 from clc.tiling import GRAIN, Tile, in_tiles, tiles
 

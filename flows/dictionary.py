@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 from prefect import flow
 
-from clc import reduction, representatives
+from clc import representatives
 from clc.dictionary import Dictionary
 from clc.errors import InputError
 from clc.extraction import Item, read_items, read_vectors
-from clc.reduction import Reduction
+from clc.retrieval import pca as reduction
+from clc.retrieval.pca import Reduction
 from flows.config import Workspace
 from flows.stage import StageResult, resolve, run_stage
 
 logger = logging.getLogger(__name__)
 
-MODULES = ("clc.dictionary", "clc.representatives", "clc.extraction", "clc.reduction", "flows.dictionary")
+MODULES = ("clc.dictionary", "clc.representatives", "clc.extraction", "clc.retrieval.pca", "flows.dictionary")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from prefect import flow
 
 from clc.errors import ClcError, InputError
 from clc.extraction import PROVENANCE, Item, ShardPlan, ShardReport, extract_shard, open_backbone
-from clc.features import Backbone
+from clc.retrieval.descriptors import Backbone
 from flows.config import Workspace
 from flows.progress import track
 from flows.stage import resolve, run_stage
@@ -30,7 +30,7 @@ from storage.tables import read_table, write_table
 
 logger = logging.getLogger(__name__)
 
-MODULES = ("clc.extraction", "clc.features", "clc.pictures.images", "flows.features")
+MODULES = ("clc.extraction", "clc.retrieval.descriptors", "clc.pictures.images", "flows.features")
 CODEC_MODULES = ("clc",)
 """What the codec's own analysis runs, beside the weights that its bundle id names."""
 

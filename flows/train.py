@@ -21,10 +21,10 @@ from clc.extend import add_pictures
 from clc.loop import Observer
 from clc.machine import has_bfloat16, keep_freed_memory
 from clc.model import ModelConfig
-from clc.overlaps import choose_key_pictures, find_overlaps
 from clc.pairs import overlapping_pairs
 from clc.pictures.images import read_image
 from clc.pictures.patches import entry_patch
+from clc.references.overlaps import choose_key_pictures, find_overlaps
 from clc.run_folder import read_weights, weights_file
 from clc.schedule import TrainingConfig, adaptation
 from clc.selftest import write_vectors

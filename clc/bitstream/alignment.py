@@ -1,8 +1,9 @@
 """How a target picture lies in a reference picture: `Alignment` <-> bytes of the container.
 
-`clc.registration` makes alignments, `clc.bitstream.container` carries them (version 2), `clc.warp` applies them.
-Everything is an integer, so that both sides warp alike. No invalid alignment can exist: the constructor refuses it, and
-so does `read_alignment`. The contract of the bytes: every alignment has exactly one spelling.
+`clc.references.registration` makes alignments, `clc.bitstream.container` carries them (version 2),
+`clc.references.warp` applies them. Everything is an integer, so that both sides warp alike. No invalid alignment can
+exist: the constructor refuses it, and so does `read_alignment`. The contract of the bytes: every alignment has exactly
+one spelling.
 
     ============  ===========  ==================================================================================
     bytes         field        content

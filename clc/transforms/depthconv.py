@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.aligned import PATCH_PX, AlignedLatents, AlignedPixels, AlignedView
 from clc.exact.grid import compand
+from clc.references.aligned import PATCH_PX, AlignedLatents, AlignedPixels, AlignedView
 from clc.transforms.interface import (
     SLOPE,
     Analysis,

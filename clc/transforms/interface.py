@@ -20,8 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from clc.aligned import AlignedLatents, AlignedPixels, AlignedView
 from clc.exact.grid import compand
+from clc.references.aligned import AlignedLatents, AlignedPixels, AlignedView
 
 SLOPE = 0.125
 

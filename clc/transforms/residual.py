@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.aligned import AlignedView
 from clc.exact.grid import compand
+from clc.references.aligned import AlignedView
 from clc.transforms.interface import SLOPE, Synthesis, near_zero
 
 WIDTH = 96

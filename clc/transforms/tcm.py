@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.aligned import AlignedLatents, AlignedPixels, AlignedView
 from clc.exact.grid import compand
+from clc.references.aligned import AlignedLatents, AlignedPixels, AlignedView
 from clc.transforms.interface import Analysis, HyperAnalysis, Synthesis, near_zero, seen_beside, shown
 from clc.transforms.windows import SwinBlock
 

@@ -15,8 +15,8 @@ from clc.exact.checkerboard import of_phase
 from clc.exact.layers import GridConv2d
 from clc.export import export_bundle
 from clc.model import Model
-from clc.reduction import Reduction
 from clc.reference_bank import ReferenceBank
+from clc.retrieval.pca import Reduction
 from clc.schedule import TrainingConfig
 from clc.selection import KeyPictures, Selector
 from clc.slices import Context

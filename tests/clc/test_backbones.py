@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from clc.aligned import AlignedPixels, AlignedView
 from clc.bitstream.container import parse
 from clc.codec import Codec
 from clc.configuration import ModelConfig, tcm_config
@@ -15,6 +14,7 @@ from clc.extend import add_pictures
 from clc.klt import follow_analysis, start_from_klt
 from clc.losses import rate_distortion_loss
 from clc.model import Model
+from clc.references.aligned import AlignedPixels, AlignedView
 from clc.stream_info import stream_info
 from clc.transforms.backbone import make_transforms
 from clc.transforms.tcm import GDN

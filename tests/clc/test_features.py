@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clc import features
 from clc.errors import InputError
 from clc.extraction import open_backbone
-from clc.features import CodecBackbone, OnnxBackbone, ResNet50Backbone
-from clc.pyramid import spp
+from clc.retrieval import descriptors as features
+from clc.retrieval.descriptors import CodecBackbone, OnnxBackbone, ResNet50Backbone
+from clc.retrieval.pyramid import spp
 
 TINY_ONNX = Path(__file__).parents[1] / "golden" / "tiny_backbone.onnx"
 SHARED_ONNX = Path(__file__).parents[3] / "shared" / "weights" / "resnet50v2_stage3.onnx"
@@ -229,7 +229,7 @@ def test_resnet50_refuses_a_cached_file_that_is_not_what_its_name_says(
 
 
 def test_resnet50_gives_2048_channels_in_21_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    from clc.torchvision_compat import declare_missing_operators
+    from clc.retrieval.torchvision_compat import declare_missing_operators
 
     declare_missing_operators()
     from torchvision.models import resnet50

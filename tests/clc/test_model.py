@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from clc.aligned import AlignedPixels
 from clc.bundle import SHIPPED
 from clc.configuration import ModelConfig, tcm_config
 from clc.errors import InputError
 from clc.limits import MAX_REFERENCES
 from clc.model import Model, perturbed
 from clc.quantisation import straight_through_round
+from clc.references.aligned import AlignedPixels
 
 FIRST_FIELDS = {
     "slices": [16, 32, 64, 144],

@@ -8,10 +8,10 @@ import torch
 
 from clc.data import CropSampler, PictureSet
 from clc.errors import InputError
-from clc.overlaps import Overlap, choose_key_pictures, find_overlaps
 from clc.pairs import MARGIN_PX, Pair, PairSampler, centre_pairs, disturb, overlapping_pairs, split_pairs
 from clc.pictures.images import read_image
-from clc.registration import Registration
+from clc.references.overlaps import Overlap, choose_key_pictures, find_overlaps
+from clc.references.registration import Registration
 from tests.conftest import Picture
 
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from clc import tiled, tiling
-from clc.aligned import AlignedLatents, AlignedPixels, AlignedView
 from clc.bundle import SHIPPED, Bundle
 from clc.codec import Codec
 from clc.errors import StorageError
 from clc.model import Model
 from clc.pictures.images import read_image
 from clc.postfilter import ANGLES, CLASSES, CLIP, QUALITIES_Q6, REACH_PX, TAPS, WEIGHTS_SHAPE, PostFilter, classes, fit
+from clc.references.aligned import AlignedLatents, AlignedPixels, AlignedView
 from storage.arrays import read_arrays, write_arrays
 from storage.digest import sha256_file
 from tests.conftest import SMALL, Picture

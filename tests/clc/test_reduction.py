@@ -9,7 +9,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from clc.errors import InputError
-from clc.reduction import Reduction, fit
+from clc.retrieval.pca import Reduction, fit
 from storage.arrays import write_arrays
 from storage.errors import StorageError
 
@@ -89,7 +89,7 @@ def test_memory_follows_the_dimension_and_not_the_number_of_vectors(monkeypatch:
         def __iter__(self) -> Iterator[np.ndarray]:
             return (np.random.default_rng(i).standard_normal((64, 500), np.float32) for i in range(self.number))
 
-    monkeypatch.setattr("clc.reduction._BLOCK_BYTES", 1 << 18)
+    monkeypatch.setattr("clc.retrieval.pca._BLOCK_BYTES", 1 << 18)
 
     def peak_bytes(number: int) -> int:
         tracemalloc.start()

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pytest
 
 from clc.bitstream.alignment import Alignment, identity
-from clc.displacement import fit_mesh
 from clc.pictures.images import read_image
-from clc.registration import (
+from clc.references.mesh_fit import fit_mesh
+from clc.references.registration import (
     Registrar,
     Registration,
     agreement_db,
@@ -20,7 +20,7 @@ from clc.registration import (
     fit_brightness,
     quantise,
 )
-from clc.warp import Warped, warp
+from clc.references.warp import Warped, warp
 
 Picture = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float64]
@@ -143,7 +143,7 @@ def test_the_mesh_of_a_picture_onto_itself_is_zero() -> None:
 def test_a_mesh_found_at_half_size_is_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
     world = texture(HEIGHT - 3, WIDTH - 5, 8)
     target = np.ascontiguousarray(np.roll(world, (-2, 3), axis=(0, 1)))
-    monkeypatch.setattr("clc.displacement.MAX_PIXELS", world.shape[0] * world.shape[1] // 2)
+    monkeypatch.setattr("clc.references.mesh_fit.MAX_PIXELS", world.shape[0] * world.shape[1] // 2)
     mesh = fit_mesh(target, world, np.eye(3))
     assert np.abs(np.median(mesh.reshape(-1, 2), axis=0) - (-12, 8)).max() <= 1
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clc.errors import InputError
-from clc.reduction import fit
-from clc.retrieval import multi_query, open_index, query_vectors
+from clc.retrieval.index import multi_query, open_index, query_vectors
+from clc.retrieval.pca import fit
 
 KINDS = ("ball_tree", "faiss")
 

@@ -8,7 +8,7 @@ import pytest
 from clc.bitstream.alignment import Alignment, identity
 from clc.codec import Codec
 from clc.contest import Choice, Judge, cheapest
-from clc.registration import Located
+from clc.references.registration import Located
 from clc.selection import covering
 from tests.conftest import Picture
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from clc import tiled, tiling
-from clc.aligned import AlignedLatents, AlignedPixels, AlignedView
 from clc.model import Model
+from clc.references.aligned import AlignedLatents, AlignedPixels, AlignedView
 from tests.conftest import SMALL
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from clc.bitstream.alignment import Alignment, identity, mesh_shape, without_brightness
 from clc.errors import InputError, LimitError
-from clc.warp import Warped, compose, lit, warp
+from clc.references.warp import Warped, compose, lit, warp
 
 Picture = npt.NDArray[np.uint8]
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from clc import tiling
-from clc.aligned import AlignedPixels
 from clc.codec import Codec
+from clc.references.aligned import AlignedPixels
 from clc.walk import Conditions, Turn, walk
 
 Z_ROWS, Z_COLUMNS = 9, 7

@@ -11,7 +11,7 @@ import pytest
 from clc.dictionary import Dictionary
 from clc.errors import InputError
 from clc.extraction import Item
-from clc.reduction import Reduction
+from clc.retrieval.pca import Reduction
 from flows.config import Workspace
 from flows.dictionary import build_dictionary
 from flows.stage import StageResult, resolve, run_stage

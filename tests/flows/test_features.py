@@ -12,8 +12,8 @@ from prefect.utilities.callables import parameter_schema
 
 from clc.errors import ClcError, InputError
 from clc.extraction import ShardPlan, ShardReport, extract_shard, read_items, read_vectors
-from clc.features import OnnxBackbone
 from clc.pictures.images import png_bytes
+from clc.retrieval.descriptors import OnnxBackbone
 from flows.config import Workspace
 from flows.dictionary import build_dictionary
 from flows.features import extract_features

@@ -15,7 +15,7 @@ import numpy as np
 
 from clc.errors import InputError
 from clc.pictures.picture import Picture
-from clc.registration import Registrar, Registration
+from clc.references.registration import Registrar, Registration
 
 logger = logging.getLogger(__name__)
 

@@ -3,10 +3,11 @@
 `clc.selection` asks at the encoder; nothing here needs to be the same elsewhere, for what is found is quantised to a
 `clc.bitstream.alignment.Alignment` and sent. It is deterministic on one machine: no random state, one fixed order.
 
-Steps: SIFT (Lowe 2004) on both pictures at low resolution (faster than at full resolution, and it matches more of
-trees and grass), mutual nearest neighbours with the ratio test, MAGSAC for a homography (OpenCV), checks that it is a
-plausible view of the same thing, a mesh of offsets (`clc.displacement`), brightness by colour. Mesh and brightness are
-kept where they save more than their bytes, by an estimate of what the codec will make of the smaller error.
+Steps: SIFT (Lowe 2004) on both pictures at low resolution (faster than at full resolution, and it matches more of trees
+and grass), mutual nearest neighbours with the ratio test, MAGSAC for a homography (OpenCV), checks that it is a
+plausible view of the same thing, a mesh of offsets (`clc.references.mesh_fit`), brightness by colour. Mesh and
+brightness are kept where they save more than their bytes, by an estimate of what the codec will make of the smaller
+error.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from clc.bitstream.alignment import CORNER_BITS, GAIN_BITS, MAX_CORNER_Q4, Alignment, pack_alignment
-from clc.displacement import fit_mesh
 from clc.errors import InputError
 from clc.pictures.picture import Picture
-from clc.warp import Warped, lit, warp
+from clc.references.mesh_fit import fit_mesh
+from clc.references.warp import Warped, lit, warp
 
 FEATURE_PIXELS = 120_000
 MAX_FEATURES = 2_000
@@ -110,7 +111,7 @@ class Registrar:
     ) -> None:
         """`pictures` gives the key picture of an entry, uint8 (H, W, 3); at most `threads` entries are in work.
 
-        `warp_entry` is `clc.warp.warp` of an entry's picture, of one that remembers what it made.
+        `warp_entry` is `clc.references.warp.warp` of an entry's picture, of one that remembers what it made.
         """
         self._pictures, self._threads = pictures, threads
         self._warp_entry = warp_entry or (lambda entry, size, alignment: warp(pictures(entry), size, alignment))

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clc.errors import InputError
-from clc.features import Backbone
-from clc.reduction import Reduction
+from clc.retrieval.descriptors import Backbone
+from clc.retrieval.pca import Reduction
 
 Floats = npt.NDArray[np.float32]
 IndexKind = Literal["ball_tree", "faiss"]

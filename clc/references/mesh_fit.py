@@ -1,7 +1,8 @@
 """The mesh of offsets that a homography leaves: dense optical flow, fitted to nodes. Encoder only.
 
-`clc.registration` calls `fit_mesh`; floats and OpenCV, because what it finds is rounded and sent. Optical flow (DIS,
-Kroeger et al. 2016) between the target and the warped reference gives a displacement for each pixel. The nodes minimise
+`clc.references.registration` calls `fit_mesh`; floats and OpenCV, because what it finds is rounded and sent. Optical
+flow (DIS, Kroeger et al. 2016) between the target and the warped reference gives a displacement for each pixel. The
+nodes minimise
 
     sum over pixels w (B m - d)' S (B m - d)  +  stiffness |grad m|^2
 

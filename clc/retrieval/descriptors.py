@@ -20,7 +20,7 @@ from PIL import Image
 
 from clc.errors import InputError
 from clc.pictures.picture import Picture, check_picture
-from clc.pyramid import CELLS, LEVELS, spp
+from clc.retrieval.pyramid import CELLS, LEVELS, spp
 from storage.digest import sha256_bytes, sha256_file
 
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -178,7 +178,7 @@ class ResNet50Backbone:
 
     def __init__(self) -> None:
         """Load the network; InputError names the file and the address where neither gives the weights."""
-        from clc.torchvision_compat import declare_missing_operators
+        from clc.retrieval.torchvision_compat import declare_missing_operators
 
         declare_missing_operators()
         import torch

@@ -1,0 +1,1 @@
+"""How one picture lies in another, and what it looks like there."""

@@ -1,0 +1,1 @@
+"""Describing pictures by vectors, and finding the nearest."""
