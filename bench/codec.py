@@ -39,18 +39,18 @@ from rich.table import Table
 
 from clc.bundle import Bundle
 from clc.codec import Codec
-from clc.configuration import tcm_config
-from clc.entropy import Prior
 from clc.errors import ClcError, InputError
 from clc.export import export_bundle
 from clc.extend import add_pictures
 from clc.machine import keep_freed_memory
-from clc.model import STRIDE_Z, Model, padded
+from clc.model.config import tcm_config
+from clc.model.model import STRIDE_Z, Model, padded
+from clc.model.prior.prior import Prior
+from clc.model.prior.walk import Conditions, Turn, walk
 from clc.pictures.images import read_image
 from clc.pictures.patches import ENTRY_PX, entry_patch
 from clc.pictures.picture import Picture
 from clc.retrieval.torchvision_compat import declare_missing_operators
-from clc.walk import Conditions, Turn, walk
 from storage.atomic import write_bytes
 
 WIDTH, HEIGHT = 768, 512

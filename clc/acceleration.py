@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from clc.model import Model, channels_last
+from clc.model.model import Model, channels_last
 from clc.schedule import TrainingConfig
 
 logger = logging.getLogger(__name__)

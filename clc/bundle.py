@@ -29,17 +29,17 @@ import torch
 from torch import Tensor
 
 from clc.bitstream.range_coder import CdfTable
-from clc.entropy import Prior
 from clc.errors import DictionaryMismatch, InputError, StorageError
 from clc.exact.functions import GridExp2, GridSoftmax
 from clc.exact.layers import GridConv2d, GridTable
 from clc.limits import MAX_DICTIONARY_ENTRIES
-from clc.matching import TOKEN_BITS
-from clc.model import Model, ModelConfig, make_prior
-from clc.postfilter import LARGEST_WEIGHT, TAPS, WEIGHTS_SHAPE, PostFilter
+from clc.model.model import Model, ModelConfig, make_prior
+from clc.model.post_filter import LARGEST_WEIGHT, TAPS, WEIGHTS_SHAPE, PostFilter
+from clc.model.prior.matching import TOKEN_BITS
+from clc.model.prior.prior import Prior
+from clc.model.prior.slices import SCALE_LEVELS
 from clc.references.key_pictures import KeyPicture, key_pictures_from_json, key_pictures_to_json
 from clc.retrieval.pca import Reduction
-from clc.slices import SCALE_LEVELS
 from storage.arrays import read_arrays, write_arrays
 from storage.atomic import write_bytes
 from storage.digest import canonical_json, sha256_bytes, sha256_file
@@ -48,7 +48,7 @@ FORMAT = "clc-bundle"
 VERSION = 7
 READABLE = (2, 3, 4, 5, 6, 7)
 """Bundles of 0.2 are version 2, of 0.3 to 0.6 version 3, of 0.7 and 0.8 version 4, of 0.9 to 0.11 version 5, of
-0.12 version 6: what their models lack of the fields of `clc.configuration.BEFORE` is meant. Before version 4 there is
+0.12 version 6: what their models lack of the fields of `clc.model.config.BEFORE` is meant. Before version 4 there is
 one set of tables for all turns, before version 6 no post-filter, in version 6 one without clipped differences; a bundle
 that was extended may still lack them."""
 

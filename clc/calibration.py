@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from clc.bitstream.cdf_tables import COUNTED
-from clc.model import Model
+from clc.model.model import Model
+from clc.model.post_filter import QUALITIES_Q6 as QUALITIES_OF_FILTER
+from clc.model.post_filter import Example
+from clc.model.prior.slices import SCALE_LEVELS
+from clc.model.prior.walk import Conditions, Turn, walk
+from clc.model.quantisation import thrifty_round
 from clc.pictures.picture import Picture
-from clc.postfilter import QUALITIES_Q6 as QUALITIES_OF_FILTER
-from clc.postfilter import Example
-from clc.quantisation import thrifty_round
-from clc.slices import SCALE_LEVELS
-from clc.walk import Conditions, Turn, walk
 
 QUALITIES_Q6 = (320, 1600, 2880, 4160, 5440)
 MAX_PICTURES = 24
@@ -67,7 +67,8 @@ def _count(model: Model, y: Tensor, quality_q6: int, counts: Counts) -> None:
 
 @torch.no_grad()
 def decoded_examples(model: Model, pictures: Sequence[Picture]) -> Iterator[tuple[int, Example]]:
-    """What the model makes of uint8 pictures (H, W, 3), H and W multiples of 64, at the qualities of `clc.postfilter`.
+    """What the model makes of uint8 pictures (H, W, 3), H and W multiples of 64, at the qualities of
+    `clc.model.post_filter`.
 
     Without references; of more than 128 pictures as many, evenly apart.
     """

@@ -28,7 +28,9 @@ from clc.errors import DecodeMismatch, DictionaryMismatch, InputError
 from clc.latents import Analysed, check_payload, decode_latents, encode_latents
 from clc.limits import check_size
 from clc.machine import has_bfloat16
-from clc.model import STRIDE_Z, channels_last, padded
+from clc.model.model import STRIDE_Z, channels_last, padded
+from clc.model.prior.walk import Conditions, Decoded, Trace, aligned_latents
+from clc.model.transforms.tiled import synthesise
 from clc.pictures.picture import Picture, check_picture
 from clc.quality import MAX_QUALITY, from_q6, rate_distortion_lambda, to_q6
 from clc.references.aligned import AlignedPixels, AlignedView
@@ -37,8 +39,6 @@ from clc.refinement import Target, refine
 from clc.retrieval.descriptors import CodecBackbone
 from clc.selection import KeyPictures, References, Selector
 from clc.stream_info import StreamInfo, stream_info
-from clc.tiled import synthesise
-from clc.walk import Conditions, Decoded, Trace, aligned_latents
 
 KEY_PICTURES_IN_MEMORY = 8
 

@@ -26,10 +26,10 @@ from clc.exact.functions import exp2_table, exp_table
 from clc.exact.layers import sum_bound_bits
 from clc.extend import _tokens
 from clc.limits import MAX_DICTIONARY_ENTRIES
-from clc.model import Model, ModelConfig
+from clc.model.model import Model, ModelConfig
+from clc.model.post_filter import fit as postfilter_fit
 from clc.pictures.patches import ENTRY_PX
 from clc.pictures.picture import Picture
-from clc.postfilter import fit as postfilter_fit
 from clc.retrieval import pca as reduction
 from clc.retrieval.pyramid import spp
 

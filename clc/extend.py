@@ -12,8 +12,8 @@ import torch
 from clc.bundle import PARTS, Arrays, Bundle, write_bundle
 from clc.errors import InputError
 from clc.limits import MAX_DICTIONARY_ENTRIES
-from clc.matching import TOKEN_BITS
-from clc.model import Model
+from clc.model.model import Model
+from clc.model.prior.matching import TOKEN_BITS
 from clc.pictures.patches import middle_patch
 from clc.pictures.picture import Picture
 from clc.references.key_pictures import LOSSLESS, write_key_picture

@@ -18,9 +18,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from clc.configuration import ModelConfig
 from clc.errors import InputError
-from clc.model import Model
+from clc.model.config import ModelConfig
+from clc.model.model import Model
 
 ENDS = (".leave.weight", ".leave.bias", ".narrow.weight", ".narrow.bias", "_out.weight", "_out.bias")
 """Layers that make what is added do nothing while they are zero."""

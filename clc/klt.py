@@ -16,8 +16,8 @@ from torch import nn
 
 from clc.errors import InputError
 from clc.exact.layers import GridConv2d
-from clc.fusion import PIXEL_SCALE
-from clc.model import STRIDE_Z, Model
+from clc.model.model import STRIDE_Z, Model
+from clc.model.prior.fusion import PIXEL_SCALE
 from clc.quality import MAX_QUALITY_Q6
 from clc.references.aligned import PATCH_PX
 
@@ -74,7 +74,7 @@ def _set_linear(conv: nn.Conv2d | GridConv2d, weight: torch.Tensor) -> None:
 
 
 def follow_analysis(model: Model) -> None:
-    """Sets the transform of aligned references to the linear path of g_a, in the units of `clc.fusion`.
+    """Sets the transform of aligned references to the linear path of g_a, in the units of `clc.model.prior.fusion`.
 
     Without a linear path it stays what it is.
     """

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from clc.bitstream.range_coder import CdfTable, Decoder, Encoder, check_capacity
-from clc.entropy import Prior
-from clc.quantisation import thrifty_round
-from clc.slices import SCALE_LEVELS
-from clc.walk import Conditions, Decoded, Trace, Turn, walk
+from clc.model.prior.prior import Prior
+from clc.model.prior.slices import SCALE_LEVELS
+from clc.model.prior.walk import Conditions, Decoded, Trace, Turn, walk
+from clc.model.quantisation import thrifty_round
 
 SYMBOL_LIMIT = 1 << 18
 
@@ -33,7 +33,8 @@ SYMBOL_LIMIT = 1 << 18
 class Analysed(NamedTuple):
     """What an encoder codes, in float: y over its step (1, M, h, w), hyper-latents z (1, Z, h/4, w/4).
 
-    `worth` (1, M, 1, 1) of a squared error makes rounding thrifty (`clc.quantisation`); None rounds to the nearest.
+    `worth` (1, M, 1, 1) of a squared error makes rounding thrifty (`clc.model.quantisation`); None rounds to the
+    nearest.
     """
 
     scaled_y: Tensor

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clc.description import analysis_features
+from clc.model.description import analysis_features
 
 PYRAMID = (1, 2, 4)
 

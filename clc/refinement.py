@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from clc.effort import Effort
-from clc.losses import Loss, TrainingPass, rate_distortion_loss
-from clc.model import STRIDE_Z, Model
+from clc.model.model import STRIDE_Z, Model
+from clc.model.objective import Loss, TrainingPass, rate_distortion_loss
+from clc.model.quantisation import Quantiser, thrifty_round
 from clc.quality import from_q6, rate_distortion_lambda
-from clc.quantisation import Quantiser, thrifty_round
 from clc.references.aligned import PATCH_PX, AlignedPixels
 
 TILE_PX = 768
@@ -26,7 +26,8 @@ HOT, COLD = 0.5, 0.05
 
 
 class Target(NamedTuple):
-    """What a refinement aims at: `x` (1, 3, H, W) in 0..1, padded as `clc.model.padded` does, and how it is coded.
+    """What a refinement aims at: `x` (1, 3, H, W) in 0..1, padded as `clc.model.model.padded` does, and how it is
+    coded.
 
     `z` (1, Z, h/4, w/4) are the hyper-latents, which stay as they are. Tokens of references are not among it: they
     change little, and a picture is refined once for all entries that it may be coded with.

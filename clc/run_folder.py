@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from clc.errors import InputError
-from clc.model import ModelConfig
+from clc.model.model import ModelConfig
 from clc.shards import INDEX, read_shards
 from storage.atomic import write_bytes
 

@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from clc.configuration import ModelConfig
 from clc.errors import InputError
-from clc.losses import LATENTS, MS_SSIM, OBJECTIVES, SMALLEST_CROP_PX
+from clc.model.config import ModelConfig
+from clc.model.objective import LATENTS, MS_SSIM, OBJECTIVES, SMALLEST_CROP_PX
 
 CROPS = ((0.0, 128), (0.65, 256))
 ADAPTATION_RATE = 3e-4

@@ -17,11 +17,11 @@ import numpy.typing as npt
 import torch
 
 from clc.bundle import EntryTable
-from clc.configuration import ModelConfig
 from clc.contest import Choice
 from clc.effort import DEFAULT, Effort
 from clc.errors import InputError
 from clc.limits import MAX_REFERENCES
+from clc.model.config import ModelConfig
 from clc.pictures.picture import Picture
 from clc.retrieval.descriptors import Backbone
 from clc.retrieval.index import Index, multi_query, open_index, query_vectors

@@ -24,8 +24,8 @@ from clc.batches import BatchSource, TrainingBatch
 from clc.data import CropSampler, PictureSet
 from clc.errors import ClcError, InputError
 from clc.klt import klt_basis, spread_hyper_latents, start_from_klt
-from clc.losses import LATENTS, MSE, rate_distortion_loss
-from clc.model import Model
+from clc.model.model import Model
+from clc.model.objective import LATENTS, MSE, rate_distortion_loss
 from clc.pairs import Pair, PairSampler, split_pairs
 from clc.quality import MIDDLE_QUALITY_Q6, from_q6
 from clc.ranks import ALONE, Ranks

@@ -24,16 +24,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clc.configuration import ModelConfig
 from clc.data import PictureSet, random_patches, read_folders
 from clc.errors import ClcError, InputError
 from clc.exact.checkerboard import PHASES
 from clc.growth import grown
 from clc.klt import start_new_latents
 from clc.loop import SILENT, Observer
-from clc.losses import MS_SSIM, OBJECTIVES
 from clc.machine import flush_denormals, keep_freed_memory
-from clc.model import Model
+from clc.model.config import ModelConfig
+from clc.model.model import Model
+from clc.model.objective import MS_SSIM, OBJECTIVES
 from clc.pairs import Pair
 from clc.pictures.patches import ENTRY_PX
 from clc.ranks import Ranks, joined

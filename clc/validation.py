@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from clc.data import PictureSet, spread_crops
-from clc.losses import MSE, TrainingPass, rate_distortion_loss
-from clc.model import Model
+from clc.model.model import Model
+from clc.model.objective import MSE, TrainingPass, rate_distortion_loss
 from clc.pairs import MARGIN_PX, Pair, centre_pairs, disturb
 from clc.quality import from_q6, to_q6
 from clc.references.aligned import AlignedPixels

@@ -20,7 +20,7 @@ from clc.export import export_bundle
 from clc.extend import add_pictures
 from clc.loop import Observer
 from clc.machine import has_bfloat16, keep_freed_memory
-from clc.model import ModelConfig
+from clc.model.model import ModelConfig
 from clc.pairs import overlapping_pairs
 from clc.pictures.images import read_image
 from clc.pictures.patches import entry_patch

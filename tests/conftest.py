@@ -13,7 +13,7 @@ import torch
 from hypothesis import settings
 
 from clc.codec import Codec
-from clc.configuration import ModelConfig
+from clc.model.config import ModelConfig
 from clc.pictures.images import read_image
 from clc.quality import rate_distortion_lambda
 from clc.stream_info import stream_info

@@ -4,7 +4,8 @@ The entropy coder needs the same (mean, scale) pair on both sides, to the last b
 that: the order of a sum differs between processors, thread counts and versions, and every order rounds differently.
 Here every weight and every activation is an integer multiple of a power of two (a *grid*), and every possible partial
 sum stays below 2**53 of its unit, so that float64 represents all of them exactly and any order gives the same result.
-`clc.entropy` and `clc.matching` are built from nothing but these parts and those of `clc.exact.functions`.
+`clc.model.prior.prior` and `clc.model.prior.matching` are built from nothing but these parts and those of
+`clc.exact.functions`.
 
 Each part exists in two arithmetics behind one interface. With ``is_exact=False`` it is an ordinary float32 layer with
 parameters to train; with ``is_exact=True`` it holds integers and computes on the grid in float64. The network that uses

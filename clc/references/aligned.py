@@ -1,7 +1,7 @@
 """What a network sees of reference pictures that were warped onto the picture to code.
 
 The encoder finds the alignment (`clc.references.registration`), both sides warp (`clc.references.warp`), and the prior
-(`clc.fusion`) and the transforms look at the result through these types.
+(`clc.model.prior.fusion`) and the transforms look at the result through these types.
 
 Shapes: B pictures, M latent channels, h = H/16, w = W/16, A features.
 """

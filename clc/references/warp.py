@@ -1,7 +1,7 @@
 """The warp of reference pictures in integer arithmetic: the same pixels on every machine.
 
-The encoder and the decoder both call `warp`; what it returns enters the exact prior (`clc.fusion`), so it must not
-differ in one bit. It holds integers only, and no result depends on an order: numpy's loops do the work.
+The encoder and the decoder both call `warp`; what it returns enters the exact prior (`clc.model.prior.fusion`), so it
+must not differ in one bit. It holds integers only, and no result depends on an order: numpy's loops do the work.
 
 The projective map of `clc.bitstream.alignment` is evaluated exactly at nodes every 32 px of the target, the mesh
 is added there, and positions between nodes are bilinear. Where the last column or row of nodes lies

@@ -8,18 +8,18 @@ import torch
 
 from clc.bundle import EntryTable, exact_layers
 from clc.codec import Codec
-from clc.configuration import ModelConfig
 from clc.data import PictureSet, random_patches
-from clc.entropy import Prior
 from clc.exact.checkerboard import of_phase
 from clc.exact.layers import GridConv2d
 from clc.export import export_bundle
-from clc.model import Model
+from clc.model.config import ModelConfig
+from clc.model.model import Model
+from clc.model.prior.prior import Prior
+from clc.model.prior.slices import Context
 from clc.reference_bank import ReferenceBank
 from clc.retrieval.pca import Reduction
 from clc.schedule import TrainingConfig
 from clc.selection import KeyPictures, Selector
-from clc.slices import Context
 from clc.stream_info import stream_info
 from clc.trainer import Trainer
 from tests.conftest import SMALL, Picture

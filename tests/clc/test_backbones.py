@@ -8,17 +8,17 @@ import torch
 
 from clc.bitstream.container import parse
 from clc.codec import Codec
-from clc.configuration import ModelConfig, tcm_config
 from clc.export import export_bundle
 from clc.extend import add_pictures
 from clc.klt import follow_analysis, start_from_klt
-from clc.losses import rate_distortion_loss
-from clc.model import Model
+from clc.model.config import ModelConfig, tcm_config
+from clc.model.model import Model
+from clc.model.objective import rate_distortion_loss
+from clc.model.transforms.backbones import make_transforms
+from clc.model.transforms.tcm import GDN
+from clc.model.transforms.windows import WindowAttention
 from clc.references.aligned import AlignedPixels, AlignedView
 from clc.stream_info import stream_info
-from clc.transforms.backbone import make_transforms
-from clc.transforms.tcm import GDN
-from clc.transforms.windows import WindowAttention
 from tests.conftest import SMALL, Picture
 
 TINY = replace(SMALL, wide=32, hyper_width=16, learned_tokens=4, residual_prediction=False)

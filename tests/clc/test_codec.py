@@ -17,10 +17,10 @@ from clc.effort import Effort
 from clc.errors import BitstreamError, DictionaryMismatch, InputError
 from clc.latents import scale_sets
 from clc.metrics import psnr_db
-from clc.model import padded
+from clc.model.model import padded
+from clc.model.prior.slices import SCALE_LEVELS
 from clc.pictures.images import read_image
 from clc.refinement import Target, refine
-from clc.slices import SCALE_LEVELS
 from clc.stream_info import stream_info
 from tests.conftest import Picture, cost
 

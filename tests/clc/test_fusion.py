@@ -7,7 +7,7 @@ from clc.bundle import exact_layers
 from clc.errors import InputError
 from clc.exact.functions import GridExp2, exp2_table
 from clc.klt import follow_analysis
-from clc.model import Model, make_prior
+from clc.model.model import Model, make_prior
 from clc.references.aligned import AlignedPixels
 from tests.conftest import SMALL
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from clc.bundle import SHIPPED
-from clc.configuration import ModelConfig, tcm_config
 from clc.errors import InputError
 from clc.growth import grown
 from clc.klt import klt_basis, start_from_klt, start_new_latents
-from clc.model import Model
+from clc.model.config import ModelConfig, tcm_config
+from clc.model.model import Model
 from clc.references.aligned import AlignedPixels
 from clc.training import _begun, _parser
 from tests.conftest import SMALL, Picture

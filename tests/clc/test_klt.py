@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from clc.klt import klt_basis, start_from_klt
-from clc.model import Model
+from clc.model.model import Model
 from tests.conftest import SMALL, Picture
 
 

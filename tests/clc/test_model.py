@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from clc.bundle import SHIPPED
-from clc.configuration import ModelConfig, tcm_config
 from clc.errors import InputError
 from clc.limits import MAX_REFERENCES
-from clc.model import Model, perturbed
-from clc.quantisation import straight_through_round
+from clc.model.config import ModelConfig, tcm_config
+from clc.model.model import Model, perturbed
+from clc.model.quantisation import straight_through_round
 from clc.references.aligned import AlignedPixels
 
 FIRST_FIELDS = {

@@ -11,13 +11,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from clc import tiled, tiling
 from clc.bundle import SHIPPED, Bundle
 from clc.codec import Codec
 from clc.errors import StorageError
-from clc.model import Model
+from clc.model import tiling
+from clc.model.model import Model
+from clc.model.post_filter import (
+    ANGLES,
+    CLASSES,
+    CLIP,
+    QUALITIES_Q6,
+    REACH_PX,
+    TAPS,
+    WEIGHTS_SHAPE,
+    PostFilter,
+    classes,
+    fit,
+)
+from clc.model.transforms import tiled
 from clc.pictures.images import read_image
-from clc.postfilter import ANGLES, CLASSES, CLIP, QUALITIES_Q6, REACH_PX, TAPS, WEIGHTS_SHAPE, PostFilter, classes, fit
 from clc.references.aligned import AlignedLatents, AlignedPixels, AlignedView
 from storage.arrays import read_arrays, write_arrays
 from storage.digest import sha256_file

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from clc.codec import Codec
-from clc.quantisation import gaussian_bits, sigma, straight_through_round, thrifty_round, trained_bits
+from clc.model.quantisation import gaussian_bits, sigma, straight_through_round, thrifty_round, trained_bits
 from tests.conftest import Picture
 
 NARROW, BROAD = 4.0, 50.0
@@ -62,7 +62,7 @@ def test_a_thrifty_stream_costs_less_rate_and_distortion_than_one_of_nearest_int
     image = np.ascontiguousarray(photo[:192, :256])
     cost, size = {}, {}
     for thrift in (0.25, 0.0):
-        monkeypatch.setattr("clc.quantisation.THRIFT", thrift)
+        monkeypatch.setattr("clc.model.quantisation.THRIFT", thrift)
         costs = []
         for quality in (20, 50, 80):
             data = shipped.encode(image, quality, "none")

@@ -8,9 +8,9 @@ import torch
 
 from clc import metrics
 from clc.data import PictureSet, random_patches
-from clc.losses import MS_SSIM_LAMBDA_HIGH, MS_SSIM_LAMBDA_LOW, ms_ssim_lambda
+from clc.model.ms_ssim import ms_ssim
+from clc.model.objective import MS_SSIM_LAMBDA_HIGH, MS_SSIM_LAMBDA_LOW, ms_ssim_lambda
 from clc.schedule import TrainingConfig
-from clc.similarity import ms_ssim
 from clc.trainer import Trainer
 from tests.conftest import SMALL, Picture
 

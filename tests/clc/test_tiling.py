@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from clc import tiled, tiling
-from clc.model import Model
+from clc.model import tiling
+from clc.model.model import Model
+from clc.model.transforms import tiled
 from clc.references.aligned import AlignedLatents, AlignedPixels, AlignedView
 from tests.conftest import SMALL
 

@@ -18,7 +18,7 @@ from clc.batches import BatchSource
 from clc.checkpoint import resume_checkpoint, save_checkpoint
 from clc.data import CropSampler, PictureSet, random_patches, read_folders, spread_crops
 from clc.errors import ClcError, InputError
-from clc.model import Model
+from clc.model.model import Model
 from clc.pictures.images import png_bytes, read_image
 from clc.run_folder import BEST, WEIGHTS, read_weights
 from clc.schedule import TrainingConfig, adaptation, read_config

@@ -19,11 +19,12 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from clc import matching, tiling
 from clc.bitstream.container import parse
 from clc.codec import Codec
+from clc.model import tiling
+from clc.model.prior import matching
+from clc.model.prior.walk import Conditions, Turn, walk
 from clc.selftest import replay
-from clc.walk import Conditions, Turn, walk
 
 FIXED_BITS = 20
 BATCH = 4

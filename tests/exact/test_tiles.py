@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from clc import tiling
 from clc.codec import Codec
+from clc.model import tiling
+from clc.model.prior.walk import Conditions, Turn, walk
 from clc.references.aligned import AlignedPixels
-from clc.walk import Conditions, Turn, walk
 
 Z_ROWS, Z_COLUMNS = 9, 7
 

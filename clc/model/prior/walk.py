@@ -13,12 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clc.entropy import Prior
 from clc.exact.checkerboard import Phase, assembled, squares_known
 from clc.exact.grid import MEAN_BITS
+from clc.model.prior.prior import Prior
+from clc.model.prior.slices import Context, SliceBase, SliceParameters
+from clc.model.tiling import GRAIN, Tile, in_tiles, tiles
 from clc.references.aligned import PATCH_PX, AlignedLatents, AlignedPixels
-from clc.slices import Context, SliceBase, SliceParameters
-from clc.tiling import GRAIN, Tile, in_tiles, tiles
 
 HYPER_REACH, PRIOR_REACH = 8, 4
 """How many latents beyond its own h_s sees, two of z; CLM and the aligned reference, for F_a at half scale."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from clc.bitstream.cdf_tables import SIGMA_MAX, SIGMA_MIN
-from clc.slices import SCALE_LEVELS
+from clc.model.prior.slices import SCALE_LEVELS
 
 THRIFT = 0.25
 
@@ -33,9 +33,9 @@ def straight_through_round(offset: Tensor, level: Tensor, worth: Tensor) -> Tens
 def thrifty_round(offset: Tensor, level: Tensor, worth: Tensor) -> Tensor:
     """Rounds, but one step towards zero where that saves more bits than the error is worth; gradient of the identity.
 
-    `worth` is what a squared error of one step costs, in bits, see `clc.model.Model.worth`. Only `THRIFT` of the bits
-    count: what is zeroed also tells less about its neighbours. Measured on a model that was trained without it, BD-rate
-    at a thrift of 0.12, 0.25, 0.5 and 1: -1.0, -1.4, -1.1 and +1.1 %.
+    `worth` is what a squared error of one step costs, in bits, see `clc.model.model.Model.worth`. Only `THRIFT` of the
+    bits count: what is zeroed also tells less about its neighbours. Measured on a model that was trained without it,
+    BD-rate at a thrift of 0.12, 0.25, 0.5 and 1: -1.0, -1.4, -1.1 and +1.1 %.
     """
     with torch.no_grad():
         nearest = torch.round(offset)

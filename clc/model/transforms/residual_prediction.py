@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.exact.grid import compand
+from clc.model.transforms.interface import SLOPE, Synthesis, near_zero
 from clc.references.aligned import AlignedView
-from clc.transforms.interface import SLOPE, Synthesis, near_zero
 
 WIDTH = 96
 

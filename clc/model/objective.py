@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clc.configuration import ModelConfig as ModelConfig
+from clc.model.config import ModelConfig as ModelConfig
+from clc.model.ms_ssim import ms_ssim
 from clc.quality import LAMBDA_LOW, MAX_QUALITY, rate_distortion_lambda
-from clc.similarity import ms_ssim
 
 BALANCE = 0.35
 MSE, MS_SSIM, LATENTS = OBJECTIVES = ("mse", "ms-ssim", "latents")

@@ -5,8 +5,8 @@
 
 The linear path starts as the KLT of 16x16x3 patches and the last layer of the other path near zero, so that training
 begins at a transform codec and learns the rest. The shipped model has this backbone; its interface and how it sees
-aligned references are those of `clc.transforms.interface`: g_a and g_s see the warped pixels, h_a and g_s also the
-latents. g_s may take pixels over.
+aligned references are those of `clc.model.transforms.interface`: g_a and g_s see the warped pixels, h_a and g_s also
+the latents. g_s may take pixels over.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.exact.grid import compand
-from clc.references.aligned import PATCH_PX, AlignedLatents, AlignedPixels, AlignedView
-from clc.transforms.interface import (
+from clc.model.transforms.interface import (
     SLOPE,
     Analysis,
     HyperAnalysis,
@@ -27,6 +26,7 @@ from clc.transforms.interface import (
     seen_beside,
     shown,
 )
+from clc.references.aligned import PATCH_PX, AlignedLatents, AlignedPixels, AlignedView
 
 Blocks = tuple[int, int]
 """How many blocks there are at 1/8 and at 1/16."""

@@ -2,12 +2,12 @@
 
     x -- Analysis -- y        y_hat -- Synthesis -- x_hat        y over its step -- HyperAnalysis -- z
 
-`clc.model`, `clc.codec` and training call the transforms through these classes alone, so a backbone is one file beside
-this one and a name in `clc.transforms.backbone`. All of it is float32: a transform makes latents at the encoder and
-pixels at the decoder, and never an entropy parameter.
+`clc.model.model`, `clc.codec` and training call the transforms through these classes alone, so a backbone is one file
+beside this one and a name in `clc.model.transforms.backbones`. All of it is float32: a transform makes latents at the
+encoder and pixels at the decoder, and never an entropy parameter.
 
-A batch may come with an aligned reference (`clc.fusion`). A transform sees it through layers of its own that start at
-zero and are not run otherwise, so that a picture without one is coded as if there were no such layers.
+A batch may come with an aligned reference (`clc.model.prior.fusion`). A transform sees it through layers of its own
+that start at zero and are not run otherwise, so that a picture without one is coded as if there were no such layers.
 
 Shapes: B pictures, M latent channels, Z hyper channels, h = H/16, w = W/16, A reference features.
 """

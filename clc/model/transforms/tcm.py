@@ -9,9 +9,9 @@ windows of 8 positions in g_a and g_s and of 4 in h_a, every second one shifted 
 joins them, with a residual around all. Strided residual blocks with GDN go down, sub-pixel ones with inverse GDN up.
 
 Where this differs from that paper: the picture is centred and the latents are scaled by a constant, so that fresh
-weights start at the step sizes of `clc.gains.Gains`; g_s begins with a 1x1 layer that takes the conditioner's features
-and the vector of the rate level; h_s and the entropy model are the exact ones of `clc.entropy`. There is no linear
-path: what an aligned reference says as a KLT lies in another basis than y (`clc.klt`).
+weights start at the step sizes of `clc.model.gains.Gains`; g_s begins with a 1x1 layer that takes the conditioner's
+features and the vector of the rate level; h_s and the entropy model are the exact ones of `clc.model.prior.prior`.
+There is no linear path: what an aligned reference says as a KLT lies in another basis than y (`clc.klt`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.exact.grid import compand
+from clc.model.transforms.interface import Analysis, HyperAnalysis, Synthesis, near_zero, seen_beside, shown
+from clc.model.transforms.windows import SwinBlock
 from clc.references.aligned import AlignedLatents, AlignedPixels, AlignedView
-from clc.transforms.interface import Analysis, HyperAnalysis, Synthesis, near_zero, seen_beside, shown
-from clc.transforms.windows import SwinBlock
 
 WINDOW = 8
 HYPER_WINDOW = 4

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from clc.conditioner import Conditioner, NoConditioner
-from clc.configuration import ModelConfig
-from clc.matching import Matching, Unmatched
+from clc.model.config import ModelConfig
+from clc.model.prior.interface import Conditioner, NoConditioner
+from clc.model.prior.matching import Matching, Unmatched
 
 
 def make_conditioner(config: ModelConfig, *, is_exact: bool) -> Conditioner:

@@ -5,7 +5,7 @@
 
 Where an aligned reference shows the same place, r is close to the latents themselves: the linear path of g_a applied to
 the warped pixels (DESIGN of the references: `docs/adr/005-aligned-references.md`). Everything here enters the prior and
-is therefore exact (`clc.exact.layers`); the float transforms get their view of the reference from `clc.model`.
+is therefore exact (`clc.exact.layers`); the float transforms get their view of the reference from `clc.model.model`.
 
 Shapes: B pictures, M latent channels, h = H/16, w = W/16, A features.
 """

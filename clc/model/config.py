@@ -1,8 +1,8 @@
 """What a model is: its widths, its backbone, and the switches of the paper's ablation, as one frozen configuration.
 
-`clc.model` builds a model from it, a bundle's manifest and a training run's `model.json` keep it. Fields added later
-have defaults, so that older JSON stays readable and means the model that it meant. What each switch does to the model
-and what it leaves alone: `docs/adr/006-backbones-and-switches.md`.
+`clc.model.model` builds a model from it, a bundle's manifest and a training run's `model.json` keep it. Fields added
+later have defaults, so that older JSON stays readable and means the model that it meant. What each switch does to the
+model and what it leaves alone: `docs/adr/006-backbones-and-switches.md`.
 """
 
 from __future__ import annotations

@@ -6,11 +6,11 @@
                                        |
                                        z -- Q -- z_hat
 
-References come as tokens (`clc.matching`) and, where one is aligned, as warped pixels (`clc.fusion`), which g_a, h_a
-and g_s see too.
+References come as tokens (`clc.model.prior.matching`) and, where one is aligned, as warped pixels
+(`clc.model.prior.fusion`), which g_a, h_a and g_s see too.
 
 `forward` is the training pass: rate and reconstruction are those of rounded latents, with the gradients of
-`clc.quantisation.trained_bits` and of the identity. Encoding and decoding use the same parts through `clc.codec`.
+`clc.model.quantisation.trained_bits` and of the identity. Encoding and decoding use the same parts through `clc.codec`.
 Called by `clc.training`, `clc.effort`, `clc.export` and `clc.bundle`.
 
 Shapes: B pictures, M latent channels, h = H/16, w = W/16, Z hyper channels, N tokens of T values.
@@ -27,22 +27,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.configuration import ModelConfig as ModelConfig
-from clc.description import analysis_features
-from clc.entropy import Prior
 from clc.exact.checkerboard import assembled, squares_known
 from clc.exact.grid import compand
-from clc.factorized import FactorizedPrior
-from clc.gains import Gains
-from clc.losses import TrainingPass
-from clc.matching import TOKENS_PER_ENTRY, TokenCompression
+from clc.model.config import ModelConfig as ModelConfig
+from clc.model.description import analysis_features
+from clc.model.gains import Gains
+from clc.model.objective import TrainingPass
+from clc.model.prior.hyperprior import FactorizedPrior
+from clc.model.prior.matching import TOKENS_PER_ENTRY, TokenCompression
+from clc.model.prior.prior import Prior
+from clc.model.prior.slices import Context
+from clc.model.quantisation import Quantiser, gaussian_bits, sigma, thrifty_round, trained_bits
+from clc.model.transforms.backbones import make_transforms
+from clc.model.transforms.tiled import analyse
 from clc.pictures.picture import Picture
 from clc.quality import MIDDLE_QUALITY_Q6, from_q6, rate_distortion_lambda
-from clc.quantisation import Quantiser, gaussian_bits, sigma, thrifty_round, trained_bits
 from clc.references.aligned import AlignedPixels, AlignedView
-from clc.slices import Context
-from clc.tiled import analyse
-from clc.transforms.backbone import make_transforms
 
 STRIDE_Y = 16
 STRIDE_Z = 64

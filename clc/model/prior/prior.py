@@ -6,7 +6,7 @@
                               |                        |
                            slices < i, phases before --+
                                                        |
-    warped reference -- clc.fusion -- r, features -----+
+    warped reference -- clc.model.prior.fusion -- r, features -----+
 
 One function, `Prior.slice_parameters`, makes the mean and the scale of a slice for training, encoding and decoding
 (CLC Eq. 7 and 8; the paper's entropy model does not see the references, ours does). CLS (Eq. 5 and 6) is the form of
@@ -20,15 +20,15 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from clc.conditioners import make_conditioner
-from clc.configuration import ModelConfig
 from clc.exact.checkerboard import PHASES, TWO_PHASES, Phase
 from clc.exact.layers import GridConv2d, GridTable
-from clc.factorized import HyperSynthesis
-from clc.fusion import Fusion
+from clc.model.config import ModelConfig
+from clc.model.prior.conditioners import make_conditioner
+from clc.model.prior.fusion import Fusion
+from clc.model.prior.hyperprior import HyperSynthesis
+from clc.model.prior.slices import Context, SliceBase, SliceNet, SliceParameters, SliceWidths
 from clc.quality import MAX_QUALITY_Q6
 from clc.references.aligned import AlignedLatents
-from clc.slices import Context, SliceBase, SliceNet, SliceParameters, SliceWidths
 
 
 class Prior(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from clc.configuration import ModelConfig as ModelConfig
+from clc.model.config import ModelConfig as ModelConfig
 from clc.quality import MAX_QUALITY, MAX_QUALITY_Q6, rate_distortion_lambda
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from clc.model.tiling import Tile, in_tiles, tiles
+from clc.model.transforms.interface import Analysis, Synthesis
 from clc.references.aligned import PATCH_PX, AlignedPixels, AlignedView
-from clc.tiling import Tile, in_tiles, tiles
-from clc.transforms.interface import Analysis, Synthesis
 
 
 def analyse(g_a: Analysis, x: Tensor, aligned: AlignedPixels | None) -> Tensor:

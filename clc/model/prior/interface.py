@@ -1,7 +1,7 @@
 """What every conditioner offers: from hyper features and the tokens of references to features a.
 
-`clc.matching` (CLM) is the conditioner `dictionary`; `none` gives nothing. Another one, such as a prior that a model
-generates for itself, needs a class and a line in `clc.conditioners`.
+`clc.model.prior.matching` (CLM) is the conditioner `dictionary`; `none` gives nothing. Another one, such as a prior
+that a model generates for itself, needs a class and a line in `clc.model.prior.conditioners`.
 
 Shapes: B pictures, h and w rows and columns of latents, N tokens of T values, A features.
 """

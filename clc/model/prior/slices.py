@@ -10,11 +10,11 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
-from clc.conditioner import Memory
 from clc.exact.checkerboard import TWO_PHASES, Phase, of_phase
 from clc.exact.grid import MEAN_BITS, MEAN_LIMIT, activate, compand, mix, residual, share
 from clc.exact.layers import GridConv2d, from_zero
-from clc.fusion import SliceFusion
+from clc.model.prior.fusion import SliceFusion
+from clc.model.prior.interface import Memory
 from clc.references.aligned import AlignedLatents
 
 SCALE_LEVELS = 64
@@ -28,7 +28,8 @@ class SliceParameters(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What the slices are conditioned on: h (B, C, h, w), a (B, A, h, w) of `clc.matching`, an aligned reference.
+    """What the slices are conditioned on: h (B, C, h, w), a (B, A, h, w) of `clc.model.prior.matching`, an aligned
+    reference.
 
     `memory` is what a was found in and may be found in once more.
     """

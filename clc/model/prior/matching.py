@@ -24,11 +24,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.conditioner import Conditioner, Memory
-from clc.configuration import ModelConfig
 from clc.exact.functions import LOGIT_BITS, GridSoftmax
 from clc.exact.grid import ACTIVATION_BITS, ACTIVATION_LIMIT, compand, snap
 from clc.exact.layers import GridConv2d, GridTable, from_zero
+from clc.model.config import ModelConfig
+from clc.model.prior.interface import Conditioner, Memory
 
 TOKEN_BITS = 4
 TOKEN_LIMIT = 127 / 2**TOKEN_BITS

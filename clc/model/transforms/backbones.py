@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from clc.configuration import ModelConfig
-from clc.transforms.depthconv import DepthConvAnalysis, DepthConvHyperAnalysis, DepthConvSynthesis
-from clc.transforms.interface import Transforms
-from clc.transforms.residual import RefinedSynthesis
-from clc.transforms.tcm import TcmAnalysis, TcmHyperAnalysis, TcmSynthesis
+from clc.model.config import ModelConfig
+from clc.model.transforms.depthconv import DepthConvAnalysis, DepthConvHyperAnalysis, DepthConvSynthesis
+from clc.model.transforms.interface import Transforms
+from clc.model.transforms.residual_prediction import RefinedSynthesis
+from clc.model.transforms.tcm import TcmAnalysis, TcmHyperAnalysis, TcmSynthesis
 
 
 def make_transforms(config: ModelConfig) -> Transforms:

@@ -1,0 +1,1 @@
+"""The network: transforms, prior, gains, and what a training pass costs."""
