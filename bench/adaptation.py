@@ -25,10 +25,10 @@ from references import numbers, picture_paths, split_odd_even
 from rich.console import Console
 from rich.table import Table
 
-from clc.bundle import Bundle
+from clc.bundle.bundle import Bundle
+from clc.bundle.export import export_bundle
 from clc.data import PictureSet, random_patches
 from clc.errors import ClcError, InputError
-from clc.export import export_bundle
 from clc.loop import Observer
 from clc.machine import has_bfloat16, keep_freed_memory
 from clc.pairs import overlapping_pairs

@@ -37,11 +37,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from clc.bundle import Bundle
+from clc.bundle.bundle import Bundle
+from clc.bundle.export import export_bundle
+from clc.bundle.extend import add_pictures
 from clc.codec import Codec
 from clc.errors import ClcError, InputError
-from clc.export import export_bundle
-from clc.extend import add_pictures
 from clc.machine import keep_freed_memory
 from clc.model.config import tcm_config
 from clc.model.model import STRIDE_Z, Model, padded

@@ -20,9 +20,9 @@ from typing import Any
 from reference_curves import Saving, saving
 from reference_rows import ALIGNED, NONE, CodedFile, Job
 
-from clc import extend
 from clc.bdrate import Curve
-from clc.bundle import Bundle
+from clc.bundle import extend
+from clc.bundle.bundle import Bundle
 from clc.errors import InputError
 from clc.metrics import PEAK
 from clc.pictures.images import read_image

@@ -27,7 +27,7 @@ import numpy as np
 from reference_x265 import measure_x265
 
 from clc.bitstream.container import Stream, parse
-from clc.bundle import EntryTable
+from clc.bundle.bundle import EntryTable
 from clc.codec import Codec
 from clc.errors import ClcError, InputError
 from clc.metrics import psnr_db

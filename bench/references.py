@@ -24,7 +24,7 @@ from reference_rows import MODES, NONE, ORACLE, Job, run_job
 from reference_summary import Summary, print_collection, print_summary, summarise
 from rich.console import Console
 
-from clc.bundle import Bundle
+from clc.bundle.bundle import Bundle
 from clc.errors import ClcError, InputError
 from clc.pictures.picture import PICTURE_SUFFIXES
 from storage.atomic import write_bytes

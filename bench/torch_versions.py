@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clc.bundle import SHIPPED
+from clc.bundle.bundle import SHIPPED
 from clc.codec import Codec
 from clc.errors import DecodeMismatch, InputError
 from clc.pictures.images import read_image
@@ -66,7 +66,7 @@ def photographs(folder: Path | None) -> Iterator[tuple[Picture, Picture]]:
 
 def make_bundle(folder: Path, views: list[Picture]) -> None:
     """The shipped bundle with the views of the pictures that are coded with an aligned reference."""
-    from clc.extend import add_pictures
+    from clc.bundle.extend import add_pictures
 
     chosen = views[WAYS.index("aligned") :: len(WAYS)]
     add_pictures(SHIPPED, folder, chosen, [{"name": f"view {i}"} for i in range(len(chosen))])

@@ -21,7 +21,7 @@ import torch
 
 from clc.bitstream.alignment import Alignment, without_brightness
 from clc.bitstream.container import PROFILE, Stream, pack, parse
-from clc.bundle import Bundle
+from clc.bundle.bundle import Bundle
 from clc.contest import Choice, Judge, cheapest
 from clc.effort import DEFAULT_EFFORT, UNREFINED, Effort, effort_of, refinements
 from clc.errors import DecodeMismatch, DictionaryMismatch, InputError

@@ -10,9 +10,9 @@ from argparse import Namespace
 
 import numpy as np
 
-from clc.bundle import SHIPPED, Bundle
+from clc.bundle.bundle import SHIPPED, Bundle
+from clc.bundle.extend import add_pictures
 from clc.errors import InputError
-from clc.extend import add_pictures
 from clc.files import find
 from clc.pictures.images import read_image
 from clc.pictures.picture import PICTURE_SUFFIXES

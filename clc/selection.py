@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clc.bundle import EntryTable
+from clc.bundle.bundle import EntryTable
 from clc.contest import Choice
 from clc.effort import DEFAULT, Effort
 from clc.errors import InputError

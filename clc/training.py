@@ -188,7 +188,7 @@ def _start(path: Path) -> tuple[ModelConfig | None, dict[str, Tensor]]:
     """The weights to go on from and, where they have one beside them, the configuration of their model."""
     if (path / "manifest.json").is_file():
         # What reads dictionaries is for this alone.
-        from clc.bundle import Bundle
+        from clc.bundle.bundle import Bundle
 
         bundle = Bundle.load(path)
         return bundle.config, bundle.state()

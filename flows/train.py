@@ -12,12 +12,12 @@ import torch
 from prefect import flow
 from torch import Tensor
 
-from clc.bundle import SHIPPED, Bundle
+from clc.bundle.bundle import SHIPPED, Bundle
+from clc.bundle.export import export_bundle
+from clc.bundle.extend import add_pictures
 from clc.data import PictureSet
 from clc.dictionary import Dictionary
 from clc.errors import InputError
-from clc.export import export_bundle
-from clc.extend import add_pictures
 from clc.loop import Observer
 from clc.machine import has_bfloat16, keep_freed_memory
 from clc.model.model import ModelConfig

@@ -13,7 +13,7 @@ are least squares over pictures that a model was exported with (`fit`), no train
 Classes come from rounded pixels by whole numbers, so that two machines whose g_s differ in the last bit agree on all
 but a few pixels. Filters chosen by a hash of local structure are those of RAISR (Romano et al., 2017); symmetric and
 clipped ones, fitted by the encoder, are VVC's adaptive loop filter. See ADR 012. Called by `clc.model.tiling` and
-`clc.export`.
+`clc.bundle.export`.
 
 Shapes: B pictures, H, W pixels, T taps; 2 T weights, those of plain differences first.
 """

@@ -12,11 +12,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from clc import extend
 from clc.bdrate import Curve
 from clc.bitstream.alignment import identity
 from clc.bitstream.container import PROFILE, Stream, pack, parse
-from clc.bundle import Bundle
+from clc.bundle import extend
+from clc.bundle.bundle import Bundle
 from clc.errors import InputError
 from clc.pictures.images import png_bytes, read_image
 

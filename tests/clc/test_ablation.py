@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from clc.bundle import EntryTable, exact_layers
+from clc.bundle.bundle import EntryTable, exact_layers
+from clc.bundle.export import export_bundle
 from clc.codec import Codec
 from clc.data import PictureSet, random_patches
 from clc.exact.checkerboard import of_phase
 from clc.exact.layers import GridConv2d
-from clc.export import export_bundle
 from clc.model.config import ModelConfig
 from clc.model.model import Model
 from clc.model.prior.prior import Prior

@@ -9,12 +9,12 @@ import pytest
 
 from clc.bitstream.alignment import Alignment
 from clc.bitstream.container import parse
-from clc.bundle import SHIPPED, Bundle
+from clc.bundle.bundle import SHIPPED, Bundle
+from clc.bundle.extend import add_pictures
 from clc.codec import Attempt, Codec
 from clc.contest import Choice
 from clc.effort import Effort
 from clc.errors import BitstreamError, DictionaryMismatch, InputError, StorageError
-from clc.extend import add_pictures
 from clc.metrics import psnr_db
 from clc.pictures.images import read_image
 from clc.stream_info import stream_info

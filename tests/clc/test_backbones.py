@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from clc.bitstream.container import parse
+from clc.bundle.export import export_bundle
+from clc.bundle.extend import add_pictures
 from clc.codec import Codec
-from clc.export import export_bundle
-from clc.extend import add_pictures
 from clc.klt import follow_analysis, start_from_klt
 from clc.model.config import ModelConfig, tcm_config
 from clc.model.model import Model

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from clc.bundle import SHIPPED, Bundle, exact_layers
+from clc.bundle.bundle import SHIPPED, Bundle, exact_layers
+from clc.bundle.export import export_bundle
 from clc.codec import Codec
 from clc.errors import ClcError, InputError, StorageError
 from clc.exact.layers import MANTISSA_BITS, GridConv2d, sum_bound_bits
-from clc.export import export_bundle
 from clc.model.config import BEFORE
 from clc.model.model import Model
 from tests.conftest import SMALL, Picture

@@ -3,7 +3,7 @@
 import numpy as np
 
 from clc.bitstream.cdf_tables import COUNTED
-from clc.calibration import MAX_PICTURES, QUALITIES_Q6, count_symbols
+from clc.bundle.calibration import MAX_PICTURES, QUALITIES_Q6, count_symbols
 from clc.codec import Codec
 from tests.conftest import Picture
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clc.bundle import Bundle
+from clc.bundle.bundle import Bundle
 from clc.cli import main
 from clc.codec import Codec
 from clc.pictures.images import png_bytes, read_image

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clc.bundle import exact_layers
+from clc.bundle.bundle import exact_layers
 from clc.errors import InputError
 from clc.exact.functions import GridExp2, exp2_table
 from clc.klt import follow_analysis

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from clc.bundle import SHIPPED
+from clc.bundle.bundle import SHIPPED
 from clc.errors import InputError
 from clc.growth import grown
 from clc.klt import klt_basis, start_from_klt, start_new_latents

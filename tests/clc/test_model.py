@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from clc.bundle import SHIPPED
+from clc.bundle.bundle import SHIPPED
 from clc.errors import InputError
 from clc.limits import MAX_REFERENCES
 from clc.model.config import ModelConfig, tcm_config

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clc.bundle import SHIPPED, Bundle
+from clc.bundle.bundle import SHIPPED, Bundle
 from clc.codec import Codec
 from clc.errors import StorageError
 from clc.model import tiling

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from clc import training
-from clc.bundle import SHIPPED, Bundle
+from clc.bundle.bundle import SHIPPED, Bundle
 from clc.codec import Codec
 from clc.dictionary import Dictionary
 from clc.errors import InputError

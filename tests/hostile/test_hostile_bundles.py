@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from clc.bundle import SHIPPED, Bundle
+from clc.bundle.bundle import SHIPPED, Bundle
 from clc.errors import InputError, StorageError
 from storage.digest import canonical_json, sha256_bytes
 

@@ -9,9 +9,9 @@
     entries.json              where each entry comes from
     pictures/NNNN.webp        the key picture of entry NNNN, where it has one (`clc.references.key_pictures`)
 
-The first 8 bytes of the manifest's sha256 are the bundle's id, which every stream names. Written by `clc.export`, read
-by `clc.codec` and, to go on training, by `clc.training`'s callers. Nothing read here is trusted: sizes, hashes, shapes
-and the bounds of every exact layer are checked at loading.
+The first 8 bytes of the manifest's sha256 are the bundle's id, which every stream names. Written by
+`clc.bundle.export`, read by `clc.codec` and, to go on training, by `clc.training`'s callers. Nothing read here is
+trusted: sizes, hashes, shapes and the bounds of every exact layer are checked at loading.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ READABLE = (2, 3, 4, 5, 6, 7)
 one set of tables for all turns, before version 6 no post-filter, in version 6 one without clipped differences; a bundle
 that was extended may still lack them."""
 
-SHIPPED = Path(__file__).parent / "assets" / "shipped"
+SHIPPED = Path(__file__).parents[1] / "assets" / "shipped"
 PARTS = ("transforms", "prior", "tables", "dictionary")
 ID_BYTES = 8
 

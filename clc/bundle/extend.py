@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clc.bundle import PARTS, Arrays, Bundle, write_bundle
+from clc.bundle.bundle import PARTS, Arrays, Bundle, write_bundle
 from clc.errors import InputError
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.model.model import Model

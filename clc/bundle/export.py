@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from clc.bitstream.cdf_tables import fitted_table, merge, sigma_levels, table_from_pmf
-from clc.bundle import exact_layers, flatten_table, write_bundle
-from clc.calibration import count_symbols, decoded_examples
+from clc.bundle.bundle import exact_layers, flatten_table, write_bundle
+from clc.bundle.calibration import count_symbols, decoded_examples
+from clc.bundle.extend import _tokens
 from clc.errors import InputError
 from clc.exact.functions import exp2_table, exp_table
 from clc.exact.layers import sum_bound_bits
-from clc.extend import _tokens
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.model.model import Model, ModelConfig
 from clc.model.post_filter import fit as postfilter_fit

@@ -1,0 +1,1 @@
+"""Weights, tables and dictionary as one immutable folder."""
