@@ -23,9 +23,9 @@ from clc.anchors import read_published
 from clc.baselines import TEST, CodecUnderTest, Coder, find_baselines
 from clc.bdrate import BdRate, Curve, bd_rate
 from clc.codec import Codec
+from clc.codec.effort import DEFAULT_EFFORT
 from clc.comparison import SideBySide, side_by_side
 from clc.curves import Comparison, compare
-from clc.effort import DEFAULT_EFFORT
 from clc.errors import ClcError, InputError
 from clc.evaluation import FAILED, Item, Row, evaluate, rows_from_table, rows_to_table
 from clc.pictures.images import read_image

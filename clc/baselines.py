@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from clc.effort import DEFAULT_EFFORT
+from clc.codec.effort import DEFAULT_EFFORT
 from clc.errors import InputError
 
 References = Literal["auto", "none"]

@@ -124,7 +124,7 @@ _SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in PRO
 def open_backbone(spec: str) -> Backbone:
     """Open the backbone that `spec` names: "codec", "resnet50", or the path of an .onnx file. Raises InputError."""
     if spec == "codec":
-        from clc.codec import Codec
+        from clc.codec.codec import Codec
 
         return CodecBackbone(Codec.load())
     if spec == "resnet50":

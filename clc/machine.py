@@ -1,7 +1,7 @@
 """What a command asks of the machine that it runs on; results stay what they are, but for the last bits of a float.
 
-Memory and denormals are settings of the whole process, which the command lines make (`clc.cli`, `clc.training`) and the
-library never does by itself. Whether there is bfloat16 is only looked up.
+Memory and denormals are settings of the whole process, which the command lines make (`clc.codec.cli.main`,
+`clc.training`) and the library never does by itself. Whether there is bfloat16 is only looked up.
 """
 
 from __future__ import annotations

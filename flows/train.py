@@ -15,6 +15,7 @@ from torch import Tensor
 from clc.bundle.bundle import SHIPPED, Bundle
 from clc.bundle.export import export_bundle
 from clc.bundle.extend import add_pictures
+from clc.codec.selftest import write_vectors
 from clc.data import PictureSet
 from clc.dictionary import Dictionary
 from clc.errors import InputError
@@ -27,7 +28,6 @@ from clc.pictures.patches import entry_patch
 from clc.references.overlaps import choose_key_pictures, find_overlaps
 from clc.run_folder import read_weights, weights_file
 from clc.schedule import TrainingConfig, adaptation
-from clc.selftest import write_vectors
 from clc.train import train
 from flows.config import Workspace
 from flows.following import followed

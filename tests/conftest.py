@@ -13,10 +13,10 @@ import torch
 from hypothesis import settings
 
 from clc.codec import Codec
+from clc.codec.info import stream_info
 from clc.model.config import ModelConfig
 from clc.pictures.images import read_image
 from clc.quality import rate_distortion_lambda
-from clc.stream_info import stream_info
 
 # Prefect makes its folder when it is imported; the tests' lies neither in a workspace nor in the user's home.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="clc-tests-prefect-")

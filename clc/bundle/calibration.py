@@ -36,9 +36,9 @@ def count_symbols(model: Model, pictures: Sequence[Picture]) -> Counts:
     """Counts of the symbols -64..64, int64 (S, 64, 129) by set of tables and scale level, of uint8 pictures (H, W, 3).
 
     S is how many phases the first slice has. Its first phase, coded with nothing but z known, is further from Gaussian
-    than all else: it has the first set, and the last is that of every turn without one of its own (`clc.latents`). At
-    five qualities, without references, as the encoder makes symbols. Of more than 24 pictures as many, evenly apart,
-    are taken; symbols beyond +-64 are left out.
+    than all else: it has the first set, and the last is that of every turn without one of its own
+    (`clc.codec.latent_coding`). At five qualities, without references, as the encoder makes symbols. Of more than 24
+    pictures as many, evenly apart, are taken; symbols beyond +-64 are left out.
     """
     counts = np.zeros((model.config.first_phases, SCALE_LEVELS, 2 * COUNTED + 1), dtype=np.int64)
     for picture in _evenly(pictures, MAX_PICTURES):

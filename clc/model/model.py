@@ -11,7 +11,7 @@ References come as tokens (`clc.model.prior.matching`) and, where one is aligned
 
 `forward` is the training pass: rate and reconstruction are those of rounded latents, with the gradients of
 `clc.model.quantisation.trained_bits` and of the identity. Encoding and decoding use the same parts through `clc.codec`.
-Called by `clc.training`, `clc.effort`, `clc.bundle.export` and `clc.bundle.bundle`.
+Called by `clc.training`, `clc.codec.effort`, `clc.bundle.export` and `clc.bundle.bundle`.
 
 Shapes: B pictures, M latent channels, h = H/16, w = W/16, Z hyper channels, N tokens of T values.
 """

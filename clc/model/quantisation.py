@@ -1,8 +1,8 @@
 """From latents to symbols, and what symbols cost: the encoder's choice, which no decoder needs to know.
 
 The nearest integer is not the cheapest one. A symbol that is barely not zero may cost several bits and mend little:
-`thrifty_round` weighs one against the other for each symbol by itself, in training and when coding; `clc.effort` does
-so for all symbols of a picture together, slowly.
+`thrifty_round` weighs one against the other for each symbol by itself, in training and when coding; `clc.codec.effort`
+does so for all symbols of a picture together, slowly.
 
 Shapes: offsets are latents in units of their step less their mean (B, C, h, w), scale levels alike.
 """

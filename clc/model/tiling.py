@@ -2,8 +2,8 @@
 
 Each tile is computed with a margin as wide as what is computed reaches (`Analysis.reach`, `Synthesis.reach`, in
 latents), of which nothing is kept. For the float transforms the result is that of the whole picture up to the order in
-which a convolution sums; for the exact path (`clc.latents`) it is the same bits. A transform without a bounded reach is
-run on the whole.
+which a convolution sums; for the exact path (`clc.codec.latent_coding`) it is the same bits. A transform without a
+bounded reach is run on the whole.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Finds how a picture lies in a dictionary's key picture: features, one homography, a mesh of offsets, brightness.
 
-`clc.selection` asks at the encoder; nothing here needs to be the same elsewhere, for what is found is quantised to a
-`clc.bitstream.alignment.Alignment` and sent. It is deterministic on one machine: no random state, one fixed order.
+`clc.codec.selection` asks at the encoder; nothing here needs to be the same elsewhere, for what is found is quantised
+to a `clc.bitstream.alignment.Alignment` and sent. It is deterministic on one machine: no random state, one fixed order.
 
 Steps: SIFT (Lowe 2004) on both pictures at low resolution (faster than at full resolution, and it matches more of trees
 and grass), mutual nearest neighbours with the ratio test, MAGSAC for a homography (OpenCV), checks that it is a

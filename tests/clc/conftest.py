@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clc.bitstream.container import PROFILE, Stream, pack, parse
+from clc.codec.info import StreamInfo, stream_info
 from clc.errors import DictionaryMismatch, InputError, TruncatedStream
-from clc.stream_info import StreamInfo, stream_info
 
 
 class WebpCodec:

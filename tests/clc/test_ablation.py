@@ -9,6 +9,8 @@ import torch
 from clc.bundle.bundle import EntryTable, exact_layers
 from clc.bundle.export import export_bundle
 from clc.codec import Codec
+from clc.codec.info import stream_info
+from clc.codec.selection import KeyPictures, Selector
 from clc.data import PictureSet, random_patches
 from clc.exact.checkerboard import of_phase
 from clc.exact.layers import GridConv2d
@@ -19,8 +21,6 @@ from clc.model.prior.slices import Context
 from clc.reference_bank import ReferenceBank
 from clc.retrieval.pca import Reduction
 from clc.schedule import TrainingConfig
-from clc.selection import KeyPictures, Selector
-from clc.stream_info import stream_info
 from clc.trainer import Trainer
 from tests.conftest import SMALL, Picture
 

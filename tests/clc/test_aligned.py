@@ -11,13 +11,13 @@ from clc.bitstream.alignment import Alignment
 from clc.bitstream.container import parse
 from clc.bundle.bundle import SHIPPED, Bundle
 from clc.bundle.extend import add_pictures
-from clc.codec import Attempt, Codec
-from clc.contest import Choice
-from clc.effort import Effort
+from clc.codec.codec import Attempt, Codec
+from clc.codec.contest import Choice
+from clc.codec.effort import Effort
+from clc.codec.info import stream_info
 from clc.errors import BitstreamError, DictionaryMismatch, InputError, StorageError
 from clc.metrics import psnr_db
 from clc.pictures.images import read_image
-from clc.stream_info import stream_info
 from tests.conftest import Picture, cost
 
 KEY = 512

@@ -10,6 +10,7 @@ from clc.bitstream.container import parse
 from clc.bundle.export import export_bundle
 from clc.bundle.extend import add_pictures
 from clc.codec import Codec
+from clc.codec.info import stream_info
 from clc.klt import follow_analysis, start_from_klt
 from clc.model.config import ModelConfig, tcm_config
 from clc.model.model import Model
@@ -18,7 +19,6 @@ from clc.model.transforms.backbones import make_transforms
 from clc.model.transforms.tcm import GDN
 from clc.model.transforms.windows import WindowAttention
 from clc.references.aligned import AlignedPixels, AlignedView
-from clc.stream_info import stream_info
 from tests.conftest import SMALL, Picture
 
 TINY = replace(SMALL, wide=32, hyper_width=16, learned_tokens=4, residual_prediction=False)

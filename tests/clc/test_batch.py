@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from clc.batch import Done, Report, error_lines, reason_of, run, summary_lines, warning_lines
+from clc.codec.cli.many_files import Done, Report, error_lines, reason_of, run, summary_lines, warning_lines
+from clc.codec.files import DECODE, ENCODE, Job, find, plan
 from clc.errors import InputError
-from clc.files import DECODE, ENCODE, Job, find, plan
 
 
 def make(folder: Path, *names: str) -> Path:
@@ -149,7 +149,7 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(
     jobs = [Job(Path(str(i)), tmp_path / str(i)) for i in range(4)]
     run(jobs, ENCODE, lambda _: Done(1, 1, 1))
     assert capsys.readouterr().err.strip() == ""
-    monkeypatch.setattr("clc.batch._LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("clc.codec.cli.many_files._LINE_EVERY_S", 0.0)
     run(jobs, ENCODE, lambda _: Done(1, 1, 1))
     captured = capsys.readouterr()
     assert captured.out == ""

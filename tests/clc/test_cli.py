@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clc.cli import main
+from clc.codec.cli.main import main
 from clc.pictures.images import png_bytes, read_image
 from tests.conftest import Picture
 

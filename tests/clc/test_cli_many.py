@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from clc.bitstream.container import parse
-from clc.cli import main
+from clc.codec.cli.main import main
 from clc.pictures.images import png_bytes, read_image
 from tests.conftest import Picture
 
 
 @pytest.fixture
 def codec(container_codec: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("clc.coding.load_codec", lambda _: container_codec)
+    monkeypatch.setattr("clc.codec.cli.encode_decode.load_codec", lambda _: container_codec)
     return container_codec
 
 

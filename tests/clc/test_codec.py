@@ -9,19 +9,19 @@ import pytest
 import torch
 
 import clc
-from clc import effort as effort_module
 from clc.bitstream.container import pack, parse
 from clc.bitstream.range_coder import CdfTable
 from clc.codec import Codec
-from clc.effort import Effort
+from clc.codec import effort as effort_module
+from clc.codec.effort import Effort
+from clc.codec.info import stream_info
+from clc.codec.latent_coding import scale_sets
+from clc.codec.refinement import Target, refine
 from clc.errors import BitstreamError, DictionaryMismatch, InputError
-from clc.latents import scale_sets
 from clc.metrics import psnr_db
 from clc.model.model import padded
 from clc.model.prior.slices import SCALE_LEVELS
 from clc.pictures.images import read_image
-from clc.refinement import Target, refine
-from clc.stream_info import stream_info
 from tests.conftest import Picture, cost
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from clc.bundle.bundle import Bundle
-from clc.cli import main
 from clc.codec import Codec
+from clc.codec.cli.main import main
+from clc.codec.info import stream_info
+from clc.codec.selftest import replay
 from clc.pictures.images import png_bytes, read_image
-from clc.selftest import replay
-from clc.stream_info import stream_info
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 import clc  # noqa: F401 - registers the format
-from clc import pillow_plugin
 from clc.bitstream.container import MAGIC
-from clc.codec import Codec
+from clc.codec import Codec, pillow_plugin
 from clc.errors import BitstreamError, InputError
 from tests.conftest import Picture
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clc.codec import Codec
+from clc.codec.info import stream_info
+from clc.codec.rate_control import Controlled, encode_to_size, target_bytes_of
 from clc.errors import InputError
-from clc.rate_control import Controlled, encode_to_size, target_bytes_of
-from clc.stream_info import stream_info
 from tests.conftest import Picture
 
 

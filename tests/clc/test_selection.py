@@ -7,9 +7,9 @@ import pytest
 
 from clc.bitstream.alignment import Alignment, identity
 from clc.codec import Codec
-from clc.contest import Choice, Judge, cheapest
+from clc.codec.contest import Choice, Judge, cheapest
+from clc.codec.selection import covering
 from clc.references.registration import Located
-from clc.selection import covering
 from tests.conftest import Picture
 
 PIXELS = 100_000

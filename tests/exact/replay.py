@@ -21,10 +21,10 @@ from torch import Tensor
 
 from clc.bitstream.container import parse
 from clc.codec import Codec
+from clc.codec.selftest import replay
 from clc.model import tiling
 from clc.model.prior import matching
 from clc.model.prior.walk import Conditions, Turn, walk
-from clc.selftest import replay
 
 FIXED_BITS = 20
 BATCH = 4

@@ -12,7 +12,7 @@ from clc.bitstream.alignment import Alignment, mesh_shape
 from clc.bundle.bundle import SHIPPED
 from clc.bundle.extend import add_pictures
 from clc.codec import Codec
-from clc.contest import Choice
+from clc.codec.contest import Choice
 from clc.pictures.images import read_image
 
 QUALITIES = (0, 25, 50, 75, 100)

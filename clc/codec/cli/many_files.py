@@ -1,7 +1,7 @@
 """Many files at once: which file becomes which, one after the other, and what is said about it at the end.
 
-`clc.cli` calls `plan` and `run` for `encode --out` and `decode --out`. The contract: no input is ever overwritten, an
-output appears whole or not at all, and a file that fails costs its own row only.
+`clc.codec.cli.main` calls `plan` and `run` for `encode --out` and `decode --out`. The contract: no input is ever
+overwritten, an output appears whole or not at all, and a file that fails costs its own row only.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from clc.codec.files import ENCODE, Direction, Job, _refuse_problem
 from clc.errors import ClcError
-from clc.files import ENCODE, Direction, Job, _refuse_problem
 
 _FILE_ERRORS = (ClcError, OSError, ValueError, ArithmeticError, RuntimeError, MemoryError)
 """What a file or the codec may raise over one file; a mistake in the program (TypeError, KeyError) is none."""

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from clc.bitstream.alignment import Alignment, mesh_shape
-from clc.codec import Codec
-from clc.contest import Choice
+from clc.codec.codec import Codec
+from clc.codec.contest import Choice
 from clc.errors import BitstreamError, DecodeMismatch, StorageError
 from clc.pictures.picture import Picture
 from clc.quality import from_q6

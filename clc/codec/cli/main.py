@@ -5,7 +5,8 @@
 Any mistake is one line on stderr that says what, where and what to do, a non-zero exit, and no output file: outputs are
 written under a temporary name and renamed when they are complete. Of many files those that fail are named at the end,
 and the others are done. Exit codes: 0 done, 1 an error, 2 wrong arguments. Where the output is `-`, stdout holds it and
-nothing else. What the commands do stands in `clc.coding` and `clc.batch`; torch is only imported once they run.
+nothing else. What the commands do stands in `clc.codec.cli.encode_decode` and `clc.codec.cli.many_files`; torch is only
+imported once they run.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from clc.batch import reason_of
-from clc.coding import STANDARD, decode_command, encode_command, load_codec, read_stream, shown
+from clc.codec.cli.encode_decode import STANDARD, decode_command, encode_command, load_codec, read_stream, shown
+from clc.codec.cli.many_files import reason_of
+from clc.codec.files import STREAM_SUFFIXES, find
 from clc.errors import BitstreamError, ClcError
-from clc.files import STREAM_SUFFIXES, find
 from clc.limits import MAX_REFERENCES
 
 
@@ -151,7 +152,7 @@ def _add_collect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
 
 
 def _collect(options: argparse.Namespace) -> int:
-    from clc.collection import collect_command
+    from clc.codec.cli.collect import collect_command
 
     return collect_command(options)
 
@@ -212,7 +213,7 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _print_info(file: Path, *, is_json: bool, is_named: bool) -> None:
-    from clc.stream_info import stream_info
+    from clc.codec.info import stream_info
 
     fields = stream_info(read_stream(file)).to_json()
     if is_json:
@@ -225,7 +226,7 @@ def _print_info(file: Path, *, is_json: bool, is_named: bool) -> None:
 
 
 def _selftest(options: argparse.Namespace) -> int:
-    from clc.selftest import replay
+    from clc.codec.selftest import replay
 
     codec = load_codec(options)
     result = replay(codec)

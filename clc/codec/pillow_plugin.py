@@ -26,7 +26,7 @@ from clc.errors import BitstreamError, ClcError, InputError, LimitError, Unknown
 from clc.limits import MAX_STREAM_BYTES, check_size
 
 if TYPE_CHECKING:
-    from clc.codec import Codec
+    from clc.codec.codec import Codec
 
 FORMAT = "CLC"
 _MAGIC = b"\x89CLC"  # as in clc.bitstream.container, which would cost every `import clc` an import of numpy
@@ -130,7 +130,6 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 @lru_cache(_BUNDLES_IN_MEMORY)
 def _codec(bundle: Path | str | None) -> Codec:
     """The codec of a bundle, loaded on first use; the shipped one is that of `clc.encode` and `clc.decode`."""
-    from clc import _shipped
-    from clc.codec import Codec
+    from clc.codec.codec import Codec
 
-    return _shipped() if bundle is None else Codec.load(Path(bundle))
+    return Codec.shipped() if bundle is None else Codec.load(Path(bundle))

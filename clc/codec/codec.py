@@ -1,7 +1,8 @@
-"""The codec: pictures to `.clc` streams and back, and its command line (`python -m clc.codec`).
+"""The codec: pictures to `.clc` streams and back.
 
-    encode: picture -> g_a -> latents -> exact path (clc.latents) -> payload -> container (clc.bitstream.container)
-    decode: container -> checks -> bundle -> exact path -> CRC of the latents -> g_s -> post-filter -> picture
+    encode: picture -> g_a -> latents -> exact path (clc.codec.latent_coding) -> payload -> container
+    (clc.bitstream.container) decode: container -> checks -> bundle -> exact path -> CRC of the latents -> g_s ->
+    post-filter -> picture
 
 A stream decodes to the same latents on every machine; the pixels that g_s makes of them may differ by a rounding. A
 stream whose latents are not those of the encoder raises `DecodeMismatch` and never gives a picture.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 from itertools import product
 from pathlib import Path
 
@@ -22,10 +23,13 @@ import torch
 from clc.bitstream.alignment import Alignment, without_brightness
 from clc.bitstream.container import PROFILE, Stream, pack, parse
 from clc.bundle.bundle import Bundle
-from clc.contest import Choice, Judge, cheapest
-from clc.effort import DEFAULT_EFFORT, UNREFINED, Effort, effort_of, refinements
+from clc.codec.contest import Choice, Judge, cheapest
+from clc.codec.effort import DEFAULT_EFFORT, UNREFINED, Effort, effort_of, refinements
+from clc.codec.info import StreamInfo, stream_info
+from clc.codec.latent_coding import Analysed, check_payload, decode_latents, encode_latents
+from clc.codec.refinement import Target, refine
+from clc.codec.selection import KeyPictures, References, Selector
 from clc.errors import DecodeMismatch, DictionaryMismatch, InputError
-from clc.latents import Analysed, check_payload, decode_latents, encode_latents
 from clc.limits import check_size
 from clc.machine import has_bfloat16
 from clc.model.model import STRIDE_Z, channels_last, padded
@@ -35,10 +39,7 @@ from clc.pictures.picture import Picture, check_picture
 from clc.quality import MAX_QUALITY, from_q6, rate_distortion_lambda, to_q6
 from clc.references.aligned import AlignedPixels, AlignedView
 from clc.references.warp import Warped, compose, lit, warp
-from clc.refinement import Target, refine
 from clc.retrieval.descriptors import CodecBackbone
-from clc.selection import KeyPictures, References, Selector
-from clc.stream_info import StreamInfo, stream_info
 
 KEY_PICTURES_IN_MEMORY = 8
 
@@ -90,6 +91,12 @@ class Codec:
         """Loads a bundle folder, the shipped one by default. Raises `InputError` or `StorageError`."""
         return cls(Bundle.load(bundle), device)
 
+    @staticmethod
+    @cache
+    def shipped() -> Codec:
+        """The codec of the bundle that the package ships, on the CPU; loaded once in a process."""
+        return Codec.load()
+
     @cached_property
     def _selector(self) -> Selector:
         pictures = KeyPictures(self._key_picture, self._warped)
@@ -119,13 +126,13 @@ class Codec:
         """Codes a uint8 (H, W, 3) RGB picture at a quality of 0 to 100.
 
         The picture is coded without references and, as `references` allows, with those of the dictionary that resemble
-        it, as long as another way may win (`clc.contest.cheapest`), its latents refined; the stream with the least
-        rate + lambda * distortion is kept. "none" tries no reference; "tokens" takes the nearest entries for their
-        tokens, whatever they save; "aligned" tries none and aligned ones; "auto" tries all; a number is "auto" with at
-        most so many references. `entries` restricts the search to these dictionary entries; `effort` 0..9 says how long
-        search and refinement may take (`clc.effort`). The encoder decodes its own stream's latents before it returns
-        it. Raises `InputError` for another shape or type or a parameter out of range, `LimitError` for a picture over
-        `clc.limits`.
+        it, as long as another way may win (`clc.codec.contest.cheapest`), its latents refined; the stream with the
+        least rate + lambda * distortion is kept. "none" tries no reference; "tokens" takes the nearest entries for
+        their tokens, whatever they save; "aligned" tries none and aligned ones; "auto" tries all; a number is "auto"
+        with at most so many references. `entries` restricts the search to these dictionary entries; `effort` 0..9 says
+        how long search and refinement may take (`clc.codec.effort`). The encoder decodes its own stream's latents
+        before it returns it. Raises `InputError` for another shape or type or a parameter out of range, `LimitError`
+        for a picture over `clc.limits`.
         """
         image_HW3 = _checked(image_HW3)
         if not 0.0 <= quality <= MAX_QUALITY:
@@ -323,11 +330,3 @@ def _checked(image_HW3: Picture) -> Picture:
     check_picture(image_HW3)
     check_size(image_HW3.shape[1], image_HW3.shape[0])
     return image_HW3
-
-
-if __name__ == "__main__":
-    import sys
-
-    from clc.cli import main
-
-    sys.exit(main())

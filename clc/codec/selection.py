@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 
 from clc.bundle.bundle import EntryTable
-from clc.contest import Choice
-from clc.effort import DEFAULT, Effort
+from clc.codec.contest import Choice
+from clc.codec.effort import DEFAULT, Effort
 from clc.errors import InputError
 from clc.limits import MAX_REFERENCES
 from clc.model.config import ModelConfig

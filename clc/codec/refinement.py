@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clc.effort import Effort
+from clc.codec.effort import Effort
 from clc.model.model import STRIDE_Z, Model
 from clc.model.objective import Loss, TrainingPass, rate_distortion_loss
 from clc.model.quantisation import Quantiser, thrifty_round

@@ -12,12 +12,12 @@ import numpy as np
 
 from clc.bundle.bundle import SHIPPED, Bundle
 from clc.bundle.extend import add_pictures
+from clc.codec.files import find
+from clc.codec.selftest import write_vectors
 from clc.errors import InputError
-from clc.files import find
 from clc.pictures.images import read_image
 from clc.pictures.picture import PICTURE_SUFFIXES
 from clc.references.overlaps import Overlap, choose_key_pictures, find_overlaps
-from clc.selftest import write_vectors
 
 
 def collect_command(options: Namespace) -> int:

@@ -1,8 +1,8 @@
-"""The commands `encode` and `decode` of `clc.cli`: one file, a pipe, or many files into a folder.
+"""The commands `encode` and `decode` of `clc.codec.cli.main`: one file, a pipe, or many files into a folder.
 
 One picture is coded and one stream decoded in the same two functions in all cases; only where the bytes come from and
-go to differs. `clc.cli` parses the arguments and turns every error into a line; torch is imported here when a command
-runs, not before.
+go to differs. `clc.codec.cli.main` parses the arguments and turns every error into a line; torch is imported here when
+a command runs, not before.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clc.batch import Done, error_lines, run, summary_lines, warning_lines
+from clc.codec.cli.many_files import Done, error_lines, run, summary_lines, warning_lines
+from clc.codec.files import DECODE, ENCODE, Direction, Job, plan
+from clc.codec.rate_control import encode_to_size, target_bytes_of
 from clc.errors import InputError
-from clc.files import DECODE, ENCODE, Direction, Job, plan
 from clc.limits import MAX_PICTURE_FILE_BYTES, MAX_STREAM_BYTES
 from clc.pictures.images import ReadPicture, png_bytes, read_picture
-from clc.rate_control import encode_to_size, target_bytes_of
 from storage.atomic import write_bytes
 
 if TYPE_CHECKING:
-    from clc.codec import Codec
+    from clc.codec.codec import Codec
 
 STANDARD = "-"
 _MISSED = "no quality comes within 2 % of the size asked for, so the nearest was taken"
@@ -124,7 +124,7 @@ def _target_bytes(picture: ReadPicture, options: Namespace) -> float | None:
 
 def load_codec(options: Namespace) -> Codec:
     """The codec of `--bundle` on `--device`; `InputError` where this machine does not have the device."""
-    from clc.codec import Codec
+    from clc.codec.codec import Codec
     from clc.machine import keep_freed_memory
 
     _check_device(options.device)

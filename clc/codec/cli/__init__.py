@@ -1,0 +1,1 @@
+"""The command line `python -m clc.codec`, a file for each kind of command."""
