@@ -27,17 +27,17 @@ from rich.table import Table
 
 from clc.bundle.bundle import Bundle
 from clc.bundle.export import export_bundle
-from clc.data import PictureSet, random_patches
 from clc.errors import ClcError, InputError
-from clc.loop import Observer
 from clc.machine import has_bfloat16, keep_freed_memory
-from clc.pairs import overlapping_pairs
 from clc.pictures.images import read_image
 from clc.pictures.patches import ENTRY_PX
 from clc.references.overlaps import find_overlaps
-from clc.run_folder import read_weights
-from clc.schedule import TrainingConfig, adaptation
-from clc.train import train
+from clc.training.config import TrainingConfig, adaptation
+from clc.training.data import PictureSet, random_patches
+from clc.training.loop import Observer
+from clc.training.pairs import overlapping_pairs
+from clc.training.run_folder import read_weights
+from clc.training.train import train
 from storage.atomic import write_bytes
 
 QUALITIES = "0,25,50,75,100"

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clc.batches import TrainingBatch
-from clc.data import random_patches, read_folders
 from clc.machine import flush_denormals, keep_freed_memory
 from clc.pictures.patches import ENTRY_PX
-from clc.schedule import TrainingConfig, read_config
-from clc.trainer import Trainer
+from clc.training.batches import TrainingBatch
+from clc.training.config import TrainingConfig, read_config
+from clc.training.data import random_patches, read_folders
+from clc.training.trainer import Trainer
 
 _ENTRIES = 64
 

@@ -16,19 +16,19 @@ from clc.bundle.bundle import SHIPPED, Bundle
 from clc.bundle.export import export_bundle
 from clc.bundle.extend import add_pictures
 from clc.codec.selftest import write_vectors
-from clc.data import PictureSet
 from clc.dictionary import Dictionary
 from clc.errors import InputError
-from clc.loop import Observer
 from clc.machine import has_bfloat16, keep_freed_memory
 from clc.model.model import ModelConfig
-from clc.pairs import overlapping_pairs
 from clc.pictures.images import read_image
 from clc.pictures.patches import entry_patch
 from clc.references.overlaps import choose_key_pictures, find_overlaps
-from clc.run_folder import read_weights, weights_file
-from clc.schedule import TrainingConfig, adaptation
-from clc.train import train
+from clc.training.config import TrainingConfig, adaptation
+from clc.training.data import PictureSet
+from clc.training.loop import Observer
+from clc.training.pairs import overlapping_pairs
+from clc.training.run_folder import read_weights, weights_file
+from clc.training.train import train
 from flows.config import Workspace
 from flows.following import followed
 from flows.progress import progress_of

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from clc.data import PictureSet, random_patches
-from clc.ranks import joined
-from clc.schedule import TrainingConfig
-from clc.train import train
-from clc.trainer import Trainer
+from clc.training.config import TrainingConfig
+from clc.training.data import PictureSet, random_patches
+from clc.training.distributed import joined
+from clc.training.train import train
+from clc.training.trainer import Trainer
 from tests.conftest import SMALL
 
 CONFIG = TrainingConfig(

@@ -11,17 +11,17 @@ from clc.bundle.export import export_bundle
 from clc.codec import Codec
 from clc.codec.info import stream_info
 from clc.codec.selection import KeyPictures, Selector
-from clc.data import PictureSet, random_patches
 from clc.exact.checkerboard import of_phase
 from clc.exact.layers import GridConv2d
 from clc.model.config import ModelConfig
 from clc.model.model import Model
 from clc.model.prior.prior import Prior
 from clc.model.prior.slices import Context
-from clc.reference_bank import ReferenceBank
 from clc.retrieval.pca import Reduction
-from clc.schedule import TrainingConfig
-from clc.trainer import Trainer
+from clc.training.config import TrainingConfig
+from clc.training.data import PictureSet, random_patches
+from clc.training.reference_bank import ReferenceBank
+from clc.training.trainer import Trainer
 from tests.conftest import SMALL, Picture
 
 BASE = replace(SMALL, slices=(4, 4), hyper=4, learned_tokens=4)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from clc import acceleration
-from clc.data import PictureSet, random_patches
-from clc.schedule import TrainingConfig
-from clc.trainer import Trainer
+from clc.training import acceleration
+from clc.training.config import TrainingConfig
+from clc.training.data import PictureSet, random_patches
+from clc.training.trainer import Trainer
 from tests.conftest import SMALL, Picture
 
 CONFIG = TrainingConfig(
@@ -57,7 +57,7 @@ def test_without_a_compiler_training_runs_plain_after_a_warning(
         raise RuntimeError("No working C++ compiler found\nand more")
 
     monkeypatch.setattr(torch, "compile", refuse)
-    with caplog.at_level(logging.WARNING, "clc.acceleration"):
+    with caplog.at_level(logging.WARNING, "clc.training.acceleration"):
         assert losses_of(replace(CONFIG, compile=True), photo, tmp_path) == plain
     assert "No working C++ compiler found; install a C++ compiler" in caplog.text
     assert acceleration.why_nothing_compiles(torch.device("cpu")) == "No working C++ compiler found"

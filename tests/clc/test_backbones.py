@@ -11,7 +11,6 @@ from clc.bundle.export import export_bundle
 from clc.bundle.extend import add_pictures
 from clc.codec import Codec
 from clc.codec.info import stream_info
-from clc.klt import follow_analysis, start_from_klt
 from clc.model.config import ModelConfig, tcm_config
 from clc.model.model import Model
 from clc.model.objective import rate_distortion_loss
@@ -19,6 +18,7 @@ from clc.model.transforms.backbones import make_transforms
 from clc.model.transforms.tcm import GDN
 from clc.model.transforms.windows import WindowAttention
 from clc.references.aligned import AlignedPixels, AlignedView
+from clc.training.klt_start import follow_analysis, start_from_klt
 from tests.conftest import SMALL, Picture
 
 TINY = replace(SMALL, wide=32, hyper_width=16, learned_tokens=4, residual_prediction=False)

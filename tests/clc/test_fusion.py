@@ -6,9 +6,9 @@ import torch
 from clc.bundle.bundle import exact_layers
 from clc.errors import InputError
 from clc.exact.functions import GridExp2, exp2_table
-from clc.klt import follow_analysis
 from clc.model.model import Model, make_prior
 from clc.references.aligned import AlignedPixels
+from clc.training.klt_start import follow_analysis
 from tests.conftest import SMALL
 
 

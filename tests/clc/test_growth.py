@@ -9,12 +9,12 @@ import torch
 
 from clc.bundle.bundle import SHIPPED
 from clc.errors import InputError
-from clc.growth import grown
-from clc.klt import klt_basis, start_from_klt, start_new_latents
 from clc.model.config import ModelConfig, tcm_config
 from clc.model.model import Model
 from clc.references.aligned import AlignedPixels
-from clc.training import _begun, _parser
+from clc.training.__main__ import _begun, _parser
+from clc.training.growth import grown
+from clc.training.klt_start import klt_basis, start_from_klt, start_new_latents
 from tests.conftest import SMALL, Picture
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from clc.klt import klt_basis, start_from_klt
 from clc.model.model import Model
+from clc.training.klt_start import klt_basis, start_from_klt
 from tests.conftest import SMALL, Picture
 
 

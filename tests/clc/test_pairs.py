@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from clc.data import CropSampler, PictureSet
 from clc.errors import InputError
-from clc.pairs import MARGIN_PX, Pair, PairSampler, centre_pairs, disturb, overlapping_pairs, split_pairs
 from clc.pictures.images import read_image
 from clc.references.overlaps import Overlap, choose_key_pictures, find_overlaps
 from clc.references.registration import Registration
+from clc.training.data import CropSampler, PictureSet
+from clc.training.pairs import MARGIN_PX, Pair, PairSampler, centre_pairs, disturb, overlapping_pairs, split_pairs
 from tests.conftest import Picture
 
 

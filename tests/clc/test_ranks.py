@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from clc.data import random_patches
 from clc.errors import InputError
-from clc.ranks import ALONE, joined
-from clc.run_folder import WEIGHTS
-from clc.train import train
+from clc.training.data import random_patches
+from clc.training.distributed import ALONE, joined
+from clc.training.run_folder import WEIGHTS
+from clc.training.train import train
 from tests.clc.rank_worker import CONFIG, pictures
 
 ROOT = Path(__file__).parents[2]

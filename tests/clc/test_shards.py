@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from clc.data import PictureSet, random_patches
 from clc.errors import InputError
 from clc.pictures.images import png_bytes
-from clc.run_folder import read_weights, write_model
-from clc.schedule import TrainingConfig, read_config
-from clc.shards import INDEX, read_shards, write_shards
-from clc.trainer import Trainer
-from clc.training import main as train_command
+from clc.training.__main__ import main as train_command
+from clc.training.config import TrainingConfig, read_config
+from clc.training.data import PictureSet, random_patches
+from clc.training.run_folder import read_weights, write_model
+from clc.training.trainer import Trainer
+from clc.training.weight_shards import INDEX, read_shards, write_shards
 from tests.conftest import SMALL, Picture
 
 LIMIT_MIB = 0.02

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from clc import metrics
-from clc.data import PictureSet, random_patches
 from clc.model.ms_ssim import ms_ssim
 from clc.model.objective import MS_SSIM_LAMBDA_HIGH, MS_SSIM_LAMBDA_LOW, ms_ssim_lambda
-from clc.schedule import TrainingConfig
-from clc.trainer import Trainer
+from clc.training.config import TrainingConfig
+from clc.training.data import PictureSet, random_patches
+from clc.training.trainer import Trainer
 from tests.conftest import SMALL, Picture
 
 

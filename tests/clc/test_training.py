@@ -14,18 +14,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from clc.batches import BatchSource
-from clc.checkpoint import resume_checkpoint, save_checkpoint
-from clc.data import CropSampler, PictureSet, random_patches, read_folders, spread_crops
 from clc.errors import ClcError, InputError
 from clc.model.model import Model
 from clc.pictures.images import png_bytes, read_image
-from clc.run_folder import BEST, WEIGHTS, read_weights
-from clc.schedule import TrainingConfig, adaptation, read_config
-from clc.train import train
-from clc.trainer import Trainer
-from clc.training import _config, _parser
-from clc.training import main as train_command
+from clc.training.__main__ import _config, _parser
+from clc.training.__main__ import main as train_command
+from clc.training.batches import BatchSource
+from clc.training.checkpoint import resume_checkpoint, save_checkpoint
+from clc.training.config import TrainingConfig, adaptation, read_config
+from clc.training.data import CropSampler, PictureSet, random_patches, read_folders, spread_crops
+from clc.training.run_folder import BEST, WEIGHTS, read_weights
+from clc.training.train import train
+from clc.training.trainer import Trainer
 from tests.conftest import SMALL
 
 CONFIG = TrainingConfig(
@@ -362,6 +362,6 @@ def test_a_bare_worker_can_import_the_command() -> None:
     absent = (
         "cv2 scipy skimage sklearn faiss compressai constriction pytorch_msssim bjontegaard prefect mlflow dask typer"
     )
-    program = f"import sys; sys.modules.update(dict.fromkeys({absent.split()!r})); import clc.training"
+    program = f"import sys; sys.modules.update(dict.fromkeys({absent.split()!r})); import clc.training.__main__"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr

@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clc import training
 from clc.bundle.bundle import SHIPPED, Bundle
 from clc.codec import Codec
 from clc.dictionary import Dictionary
 from clc.errors import InputError
-from clc.loop import TrainingResult
 from clc.pictures.images import png_bytes
-from clc.schedule import TrainingConfig
+from clc.training import train as training
+from clc.training.config import TrainingConfig
+from clc.training.loop import TrainingResult
 from flows import train
 from flows.config import Workspace
 from flows.ingest import ITEMS

@@ -74,7 +74,9 @@ class HyperAnalysis(nn.Module, ABC):
 
     @abstractmethod
     def last_layer(self) -> nn.Conv2d:
-        """The convolution that makes z; its weight is scaled when training starts (`clc.klt.spread_hyper_latents`)."""
+        """The convolution that makes z; its weight is scaled when training starts
+        (`clc.training.klt_start.spread_hyper_latents`).
+        """
 
 
 class Transforms(NamedTuple):

@@ -11,7 +11,8 @@ joins them, with a residual around all. Strided residual blocks with GDN go down
 Where this differs from that paper: the picture is centred and the latents are scaled by a constant, so that fresh
 weights start at the step sizes of `clc.model.gains.Gains`; g_s begins with a 1x1 layer that takes the conditioner's
 features and the vector of the rate level; h_s and the entropy model are the exact ones of `clc.model.prior.prior`.
-There is no linear path: what an aligned reference says as a KLT lies in another basis than y (`clc.klt`).
+There is no linear path: what an aligned reference says as a KLT lies in another basis than y
+(`clc.training.klt_start`).
 """
 
 from __future__ import annotations

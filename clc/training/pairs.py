@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from clc.data import CropSampler, PictureSet
 from clc.pictures.images import read_image
 from clc.pictures.picture import Picture
 from clc.references.aligned import AlignedPixels
-from clc.references.overlaps import Overlap
 from clc.references.warp import warp
+from clc.training.data import CropSampler, PictureSet
+
+if TYPE_CHECKING:
+    from clc.references.overlaps import Overlap  # OpenCV is for finding overlaps only, not for training on them
 
 MARGIN_PX = 16
 

@@ -1,8 +1,8 @@
 """The state of a training run, and one step of it.
 
-`clc.training` builds a `Trainer`, `clc.loop` runs it to the end of its budget, `clc.checkpoint` keeps and restores its
-state. What a run makes is the moving average of its parameters, and of these the ones that validated best: a collection
-of a few pictures is soon overfitted, so that the last ones need not be the best.
+`clc.training` builds a `Trainer`, `clc.training.loop` runs it to the end of its budget, `clc.training.checkpoint` keeps
+and restores its state. What a run makes is the moving average of its parameters, and of these the ones that validated
+best: a collection of a few pictures is soon overfitted, so that the last ones need not be the best.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clc.acceleration import prepare
-from clc.batches import BatchSource, TrainingBatch
-from clc.data import CropSampler, PictureSet
 from clc.errors import ClcError, InputError
-from clc.klt import klt_basis, spread_hyper_latents, start_from_klt
 from clc.model.model import Model
 from clc.model.objective import LATENTS, MSE, rate_distortion_loss
-from clc.pairs import Pair, PairSampler, split_pairs
 from clc.quality import MIDDLE_QUALITY_Q6, from_q6
-from clc.ranks import ALONE, Ranks
-from clc.reference_bank import ReferenceBank
-from clc.run_folder import Best, forget_best
-from clc.schedule import TrainingConfig
-from clc.validation import HeldOut
+from clc.training.acceleration import prepare
+from clc.training.batches import BatchSource, TrainingBatch
+from clc.training.config import TrainingConfig
+from clc.training.data import CropSampler, PictureSet
+from clc.training.distributed import ALONE, Ranks
+from clc.training.klt_start import klt_basis, spread_hyper_latents, start_from_klt
+from clc.training.pairs import Pair, PairSampler, split_pairs
+from clc.training.reference_bank import ReferenceBank
+from clc.training.run_folder import Best, forget_best
+from clc.training.validation import HeldOut
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """What makes a training step faster on the machine at hand, and leaves the model what it is.
 
 `torch.compile` of the walk over the slices, many small operations that a compiler fuses (the transforms, few large
-convolutions, get slower by it), and bfloat16 for the convolutions of g_a and g_s. Called by `clc.trainer`.
+convolutions, get slower by it), and bfloat16 for the convolutions of g_a and g_s. Called by `clc.training.trainer`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from clc.model.model import Model, channels_last
-from clc.schedule import TrainingConfig
+from clc.training.config import TrainingConfig
 
 logger = logging.getLogger(__name__)
 

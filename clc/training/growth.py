@@ -7,7 +7,7 @@ nothing; and the first slice can be split into more phases, of which the new one
 larger model codes every picture as the smaller one did until it is trained.
 
 Further latents, a slice behind the others, are another matter: they start as the linear transform of what the smaller
-model leaves (`clc.klt.start_new_latents`), and their prior knows nothing yet. Called by `clc.training`.
+model leaves (`clc.training.klt_start.start_new_latents`), and their prior knows nothing yet. Called by `clc.training`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The loop of a training run: steps to the end of the budget, and now and then a line, a validation, a checkpoint.
 
-Called by `clc.training`. Of several processes (`clc.ranks`) only the first does more than steps.
+Called by `clc.training`. Of several processes (`clc.training.distributed`) only the first does more than steps.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from clc.checkpoint import save_checkpoint
-from clc.run_folder import Best
-from clc.trainer import Trainer
+from clc.training.checkpoint import save_checkpoint
+from clc.training.run_folder import Best
+from clc.training.trainer import Trainer
 
 
 class Observer(NamedTuple):

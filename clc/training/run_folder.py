@@ -4,7 +4,8 @@
     best.safetensors      the averaged weights that validated best so far, with their step and loss
     model.json            the configuration that the weights belong to
 
-`clc.checkpoint` writes these and what a run needs to go on; training starts and `train-codec` exports from them.
+`clc.training.checkpoint` writes these and what a run needs to go on; training starts and `train-codec` exports from
+them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from clc.errors import InputError
 from clc.model.model import ModelConfig
-from clc.shards import INDEX, read_shards
+from clc.training.weight_shards import INDEX, read_shards
 from storage.atomic import write_bytes
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def read_model(folder: Path) -> ModelConfig:
 
 
 def read_weights(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The configuration and averaged weights of a run's output folder or a folder of shards (`clc.shards`).
+    """The configuration and averaged weights of a run's output folder or a folder of shards
+    (`clc.training.weight_shards`).
 
     Raises `InputError` when they are missing or damaged.
     """

@@ -1,6 +1,6 @@
 """Rate and distortion of a model in training, from its own estimates: quick, and the same crops and noise each time.
 
-The pictures are held out: their loss decides which weights of a run are kept (`clc.trainer`).
+The pictures are held out: their loss decides which weights of a run are kept (`clc.training.trainer`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.data import PictureSet, spread_crops
 from clc.model.model import Model
 from clc.model.objective import MSE, TrainingPass, rate_distortion_loss
-from clc.pairs import MARGIN_PX, Pair, centre_pairs, disturb
 from clc.quality import from_q6, to_q6
 from clc.references.aligned import AlignedPixels
+from clc.training.data import PictureSet, spread_crops
+from clc.training.pairs import MARGIN_PX, Pair, centre_pairs, disturb
 
 QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
 AT_ONCE = 4

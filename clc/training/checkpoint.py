@@ -8,9 +8,9 @@
     log.jsonl             every line of the log so far
 
 Beside them the command line of `clc.training` keeps what it was asked for, `config.json`. Each file is replaced
-atomically, `state.json` last. Crops and noise follow from the seed and the number of the batch (`clc.batches`), so that
-no generator's state is kept. On a CPU a resumed run makes the same steps as an uninterrupted one, given the same number
-of threads and no compiler.
+atomically, `state.json` last. Crops and noise follow from the seed and the number of the batch
+(`clc.training.batches`), so that no generator's state is kept. On a CPU a resumed run makes the same steps as an
+uninterrupted one, given the same number of threads and no compiler.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from clc.errors import InputError
-from clc.run_folder import BEST, LOG, POSITION, STATE, WEIGHTS, _packed, _read_best, write_model
+from clc.training.run_folder import BEST, LOG, POSITION, STATE, WEIGHTS, _packed, _read_best, write_model
 from storage.atomic import write_bytes
 
 if TYPE_CHECKING:
-    from clc.trainer import Trainer
+    from clc.training.trainer import Trainer
 
 
 def save_checkpoint(trainer: Trainer, folder: Path) -> None:

@@ -4,7 +4,8 @@
 
 Imports only torch, numpy, Pillow and safetensors beside the standard library and this package's own modules, so that a
 bare worker can run it, alone or under `torchrun`. What it keeps in its output folder, and how it goes on, is
-`clc.checkpoint`; all options are told in `docs/training.md`. Called by `flows.train` and by the command line above.
+`clc.training.checkpoint`; all options are told in `docs/training.md`. Called by `flows.train` and by the command line
+above.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clc.data import PictureSet, random_patches, read_folders
 from clc.errors import ClcError, InputError
 from clc.exact.checkerboard import PHASES
-from clc.growth import grown
-from clc.klt import start_new_latents
-from clc.loop import SILENT, Observer
 from clc.machine import flush_denormals, keep_freed_memory
 from clc.model.config import ModelConfig
 from clc.model.model import Model
 from clc.model.objective import MS_SSIM, OBJECTIVES
-from clc.pairs import Pair
 from clc.pictures.patches import ENTRY_PX
-from clc.ranks import Ranks, joined
-from clc.run_folder import read_model, read_weights, write_model
-from clc.schedule import CROPS, CROPS_MS_SSIM, TrainingConfig, adaptation, read_config
-from clc.shards import check_limit, write_shards
-from clc.train import train
+from clc.training.config import CROPS, CROPS_MS_SSIM, TrainingConfig, adaptation, read_config
+from clc.training.data import PictureSet, random_patches, read_folders
+from clc.training.distributed import Ranks, joined
+from clc.training.growth import grown
+from clc.training.klt_start import start_new_latents
+from clc.training.loop import SILENT, Observer
+from clc.training.pairs import Pair
+from clc.training.run_folder import read_model, read_weights, write_model
+from clc.training.train import train
+from clc.training.weight_shards import check_limit, write_shards
 from storage.atomic import write_bytes
 
 GPU_WORKERS = 8
@@ -204,8 +205,8 @@ def _pairs(folders: Sequence[Path]) -> list[Pair]:
     if not folders:
         return []
     # OpenCV is for this alone: a bare worker trains without it.
-    from clc.pairs import overlapping_pairs
     from clc.references.overlaps import find_overlaps
+    from clc.training.pairs import overlapping_pairs
 
     collections = [read_folders([folder]) for folder in folders]
     return [pair for one in collections for pair in overlapping_pairs(one, find_overlaps(one.pictures))]

@@ -2,7 +2,7 @@
 
 A batch is a function of the run's seed, its number and the process's rank alone. So a resumed run draws what the
 uninterrupted one would have drawn, without any state to keep; and batches may be drawn ahead by threads, in any order,
-while a GPU is busy. `clc.trainer` takes them one after the other.
+while a GPU is busy. `clc.training.trainer` takes them one after the other.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clc.pairs import Batch, PairSampler
 from clc.quality import MAX_QUALITY_Q6
 from clc.references.aligned import AlignedPixels
-from clc.schedule import TrainingConfig
+from clc.training.config import TrainingConfig
+from clc.training.pairs import Batch, PairSampler
 
 AHEAD_PER_WORKER = 2
 

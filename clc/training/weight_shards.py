@@ -3,8 +3,8 @@
     weights-0000.safetensors ...   some of the tensors each
     weights.json                   the shards in order, with their bytes and SHA-256
 
-Called by `clc.training` (`--shards`, `--start`) and `clc.checkpoint`. A shard that is missing, altered or too many is
-an error, never a model with other weights.
+Called by `clc.training` (`--shards`, `--start`) and `clc.training.checkpoint`. A shard that is missing, altered or too
+many is an error, never a model with other weights.
 """
 
 from __future__ import annotations

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from clc.checkpoint import resume_checkpoint
-from clc.data import PictureSet
-from clc.loop import SILENT, Observer, TrainingResult, run
-from clc.pairs import Pair
-from clc.ranks import ALONE, Ranks
-from clc.schedule import TrainingConfig
-from clc.trainer import Trainer
+from clc.training.checkpoint import resume_checkpoint
+from clc.training.config import TrainingConfig
+from clc.training.data import PictureSet
+from clc.training.distributed import ALONE, Ranks
+from clc.training.loop import SILENT, Observer, TrainingResult, run
+from clc.training.pairs import Pair
+from clc.training.trainer import Trainer
 
 
 def train(

@@ -94,7 +94,8 @@ def start_new_latents(
     """Makes the latents from number `first` on the linear transform of what the others leave out at quality 100.
 
     Of pictures uint8 (H, W, 3): their synthesis is the KLT of x - g_s(g_a(x)), nothing rounded, their analysis the
-    linear guess at its components from x. For a model that `clc.growth` gave a further slice, with linear paths.
+    linear guess at its components from x. For a model that `clc.training.growth` gave a further slice, with linear
+    paths.
     """
     analysis, synthesis = model.g_a.linear_path(), model.g_s.linear_path()
     if analysis is None or synthesis is None:

@@ -1,7 +1,7 @@
 """What one training run is, as a frozen configuration, and how its schedule follows the share of the budget used.
 
-`clc.trainer` is built from it; the command line of `clc.training` and the flow `train-codec` make it. What each field
-does to a run is told in `docs/training.md`.
+`clc.training.trainer` is built from it; the command line of `clc.training` and the flow `train-codec` make it. What
+each field does to a run is told in `docs/training.md`.
 """
 
 from __future__ import annotations
