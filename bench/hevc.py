@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clc.errors import InputError
-from clc.metrics import psnr_db
+from clc.evaluation.metrics import psnr_db
 from clc.pictures.picture import Picture
 
 QPS = (16, 20, 24, 28, 32, 36, 40, 44)

@@ -19,19 +19,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clc.anchors import read_published
-from clc.baselines import TEST, CodecUnderTest, Coder, find_baselines
-from clc.bdrate import BdRate, Curve, bd_rate
 from clc.codec import Codec
 from clc.codec.effort import DEFAULT_EFFORT
-from clc.comparison import SideBySide, side_by_side
-from clc.curves import Comparison, compare
 from clc.errors import ClcError, InputError
-from clc.evaluation import FAILED, Item, Row, evaluate, rows_from_table, rows_to_table
+from clc.evaluation.bd_rate import BdRate, Curve, bd_rate
+from clc.evaluation.coders import TEST, CodecUnderTest, Coder, find_baselines
+from clc.evaluation.curves import Comparison, compare
+from clc.evaluation.measure import FAILED, Item, Row, evaluate, rows_from_table, rows_to_table
+from clc.evaluation.plot import DARK, LIGHT, draw_rd
+from clc.evaluation.published import read_published
+from clc.evaluation.report import Report, quality_near, render, telling_pictures
+from clc.evaluation.side_by_side import SideBySide, side_by_side
+from clc.evaluation.summary import describe_bd_rate, summarise, versions
 from clc.pictures.images import read_image
-from clc.plot import DARK, LIGHT, draw_rd
-from clc.report import Report, quality_near, render, telling_pictures
-from clc.summary import describe_bd_rate, summarise, versions
 from storage.atomic import write_bytes
 from storage.tables import read_table, write_table
 

@@ -19,8 +19,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from clc.bdrate import Curve, bd_rate
 from clc.errors import ClcError, InputError
+from clc.evaluation.bd_rate import Curve, bd_rate
 from storage.atomic import write_bytes
 
 ROWS = {"no references": "validation", "synthetic references": "aligned", "real references": "pairs"}

@@ -20,11 +20,11 @@ from typing import Any
 from reference_curves import Saving, saving
 from reference_rows import ALIGNED, NONE, CodedFile, Job
 
-from clc.bdrate import Curve
 from clc.bundle import extend
 from clc.bundle.bundle import Bundle
 from clc.errors import InputError
-from clc.metrics import PEAK
+from clc.evaluation.bd_rate import Curve
+from clc.evaluation.metrics import PEAK
 from clc.pictures.images import read_image
 
 HIGHEST_DB = 60.0

@@ -1,9 +1,9 @@
 """From files to figures for bench/references.py: curves, BD-rates, sizes at equal PSNR.
 
 The figure under a mode's key in the JSON is the BD-rate of the mean curve: bpp and PSNR averaged over the pictures at
-each quality (the convention of the published curves and of `clc.curves`), so that it speaks of the bytes that a
-collection takes. The mean of the pictures' own BD-rates, where each picture weighs the same whatever its size, stands
-beside it.
+each quality (the convention of the published curves and of `clc.evaluation.curves`), so that it speaks of the bytes
+that a collection takes. The mean of the pictures' own BD-rates, where each picture weighs the same whatever its size,
+stands beside it.
 
 A reference changes the curve so much that two things need care. A BD-rate over less than `LEAST_OVERLAP_DB` of common
 range is refused. And a point that costs more bytes than another and is worse (an encoder that may choose would never
@@ -21,8 +21,8 @@ import numpy as np
 from reference_rows import CodedFile
 from scipy.interpolate import PchipInterpolator
 
-from clc.bdrate import BdRate, Curve, RatePoint, bd_rate
-from clc.summary import describe_bd_rate
+from clc.evaluation.bd_rate import BdRate, Curve, RatePoint, bd_rate
+from clc.evaluation.summary import describe_bd_rate
 
 LEAST_OVERLAP_DB = 1.5
 WITHIN_POINTS = 9

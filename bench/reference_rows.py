@@ -30,7 +30,7 @@ from clc.bitstream.container import Stream, parse
 from clc.bundle.bundle import EntryTable
 from clc.codec import Codec
 from clc.errors import ClcError, InputError
-from clc.metrics import psnr_db
+from clc.evaluation.metrics import psnr_db
 from clc.pictures.images import read_image
 from clc.pictures.picture import Picture
 from clc.references.warp import compose, warp

@@ -12,8 +12,8 @@ from reference_x265 import INTRA, RAW, WARPED, X265_MODES
 from rich.console import Console
 from rich.table import Table
 
-from clc.bdrate import Curve
-from clc.summary import versions
+from clc.evaluation.bd_rate import Curve
+from clc.evaluation.summary import versions
 
 KEY_MEANING = "BD-rate of the mean curve (bpp and PSNR averaged over the pictures), PCHIP, per cent against none"
 

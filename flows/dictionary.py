@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from prefect import flow
 
-from clc import representatives
-from clc.dictionary import Dictionary
+from clc.dictionary import representatives
+from clc.dictionary.dictionary import Dictionary
+from clc.dictionary.extraction import Item, read_items, read_vectors
 from clc.errors import InputError
-from clc.extraction import Item, read_items, read_vectors
 from clc.retrieval import pca as reduction
 from clc.retrieval.pca import Reduction
 from flows.config import Workspace
@@ -24,7 +24,13 @@ from flows.stage import StageResult, resolve, run_stage
 
 logger = logging.getLogger(__name__)
 
-MODULES = ("clc.dictionary", "clc.representatives", "clc.extraction", "clc.retrieval.pca", "flows.dictionary")
+MODULES = (
+    "clc.dictionary.dictionary",
+    "clc.dictionary.representatives",
+    "clc.dictionary.extraction",
+    "clc.retrieval.pca",
+    "flows.dictionary",
+)
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from prefect import flow
 from rich.console import Console
 from rich.progress import Progress
 
-from clc.baselines import TEST, WITHOUT_REFERENCES, BaselineSet, Coder, find_baselines
-from clc.comparison import SideBySide, side_by_side
-from clc.curves import Comparison, compare
 from clc.errors import InputError
-from clc.evaluation import FAILED, NATURAL, PAIR, Item, Row, evaluate, rows_from_table, rows_to_table
-from clc.plot import DARK, LIGHT, draw_rd
-from clc.report import TEMPLATE, Report, quality_near, render, telling_pictures
-from clc.summary import JPEG, summarise, versions
+from clc.evaluation.coders import TEST, WITHOUT_REFERENCES, BaselineSet, Coder, find_baselines
+from clc.evaluation.curves import Comparison, compare
+from clc.evaluation.measure import FAILED, NATURAL, PAIR, Item, Row, evaluate, rows_from_table, rows_to_table
+from clc.evaluation.plot import DARK, LIGHT, draw_rd
+from clc.evaluation.report import TEMPLATE, Report, quality_near, render, telling_pictures
+from clc.evaluation.side_by_side import SideBySide, side_by_side
+from clc.evaluation.summary import JPEG, summarise, versions
 from flows.config import Workspace
 from flows.leakage import refuse_leaks
 from flows.stage import StageResult, resolve, run_stage
@@ -140,7 +140,7 @@ def _measure_baselines(
         "measure-baselines",
         inputs={"ingest": pictures.key, "items": digest_json([item.blob for item in subject.items])},
         config={"settings": {one.name: [one.settings, list(one.qualities)] for one in baselines.available}},
-        modules=["clc.baselines", "clc.evaluation", "clc.metrics", "clc.pictures.images"],
+        modules=["clc.evaluation.coders", "clc.evaluation.measure", "clc.evaluation.metrics", "clc.pictures.images"],
         body=body,
     )
     return rows_from_table(read_table(result.directory / "rows.parquet"))

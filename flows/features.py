@@ -1,8 +1,8 @@
 """The flow `extract-features`: every picture of a part becomes a vector, one Dask task a shard.
 
-The flow plans shards and collects what became of them; `clc.extraction` does the work in Dask's worker processes, which
-never import Prefect. Plain `dask.distributed` serves here and not Prefect's Dask runner: that one submits Prefect task
-runs, for which every worker process needs a server, and starts one of its own where it finds none.
+The flow plans shards and collects what became of them; `clc.dictionary.extraction` does the work in Dask's worker
+processes, which never import Prefect. Plain `dask.distributed` serves here and not Prefect's Dask runner: that one
+submits Prefect task runs, for which every worker process needs a server, and starts one of its own where it finds none.
 
 By default the workers are two processes of one thread each on this machine: Dask pins the libraries of a process to its
 thread before they are loaded, which threads of one process could not have, and a crash of native code costs one try of
@@ -19,8 +19,8 @@ import pyarrow as pa
 from distributed import Client, KilledWorker, LocalCluster
 from prefect import flow
 
+from clc.dictionary.extraction import PROVENANCE, Item, ShardPlan, ShardReport, extract_shard, open_backbone
 from clc.errors import ClcError, InputError
-from clc.extraction import PROVENANCE, Item, ShardPlan, ShardReport, extract_shard, open_backbone
 from clc.retrieval.descriptors import Backbone
 from flows.config import Workspace
 from flows.progress import track
@@ -30,7 +30,7 @@ from storage.tables import read_table, write_table
 
 logger = logging.getLogger(__name__)
 
-MODULES = ("clc.extraction", "clc.retrieval.descriptors", "clc.pictures.images", "flows.features")
+MODULES = ("clc.dictionary.extraction", "clc.retrieval.descriptors", "clc.pictures.images", "flows.features")
 CODEC_MODULES = ("clc",)
 """What the codec's own analysis runs, beside the weights that its bundle id names."""
 

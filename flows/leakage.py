@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from clc.errors import InputError
-from clc.evaluation import OK, PAIR
+from clc.evaluation.measure import OK, PAIR
 from clc.pictures.images import read_image
 from clc.pictures.near_duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
 from flows.stage import StageResult

@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from clc.curves import CodecCurve, Comparison, compare
-from clc.evaluation import NATURAL, PAIR, Row, rows_from_table
+from clc.evaluation.curves import CodecCurve, Comparison, compare
+from clc.evaluation.measure import NATURAL, PAIR, Row, rows_from_table
 from flows.config import Workspace
 from flows.service import Verdict, bundle_in_service
 from flows.stage import StageResult

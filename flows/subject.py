@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clc.baselines import TEST, WITHOUT_REFERENCES, CodecUnderTest
 from clc.codec import Codec
 from clc.errors import InputError
-from clc.evaluation import NATURAL, PAIR, Item
+from clc.evaluation.coders import TEST, WITHOUT_REFERENCES, CodecUnderTest
+from clc.evaluation.measure import NATURAL, PAIR, Item
 from clc.pictures.images import read_image
 from flows.config import Workspace
 from flows.leakage import StoredItem, read_items

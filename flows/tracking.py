@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clc.curves import CodecCurve, Comparison, OperatingPoint
+from clc.evaluation.curves import CodecCurve, Comparison, OperatingPoint
 from clc.pictures.picture import Picture
 from flows.config import Workspace
 

@@ -16,7 +16,7 @@ from clc.bundle.bundle import SHIPPED, Bundle
 from clc.bundle.export import export_bundle
 from clc.bundle.extend import add_pictures
 from clc.codec.selftest import write_vectors
-from clc.dictionary import Dictionary
+from clc.dictionary.dictionary import Dictionary
 from clc.errors import InputError
 from clc.machine import has_bfloat16, keep_freed_memory
 from clc.model.model import ModelConfig

@@ -92,9 +92,9 @@ def test_only_tracking_imports_mlflow() -> None:
 
 
 def test_only_images_opens_pictures_of_others() -> None:
-    """`clc.baselines` opens too, but only bytes that it encoded itself a moment before."""
+    """`clc.evaluation.coders` opens too, but only bytes that it encoded itself a moment before."""
     touching = {named(path) for path in SOURCES if {"Image.open", "PIL.Image.open"} & set(calls(path.read_text()))}
-    assert touching <= {"clc/pictures/images.py", "clc/baselines.py"}
+    assert touching <= {"clc/pictures/images.py", "clc/evaluation/coders.py"}
 
 
 def test_no_tensor_is_ever_unpickled() -> None:

@@ -1,7 +1,7 @@
 """MS-SSIM that gradients pass through, written with torch alone, so that a bare training worker has it.
 
-The figure is the one that `clc.metrics.ms_ssim` reports: five scales, an 11 px Gaussian window of sigma 1.5 without
-padding, the weights of Wang, Simoncelli and Bovik (2003). Called by `clc.model.objective`.
+The figure is the one that `clc.evaluation.metrics.ms_ssim` reports: five scales, an 11 px Gaussian window of sigma 1.5
+without padding, the weights of Wang, Simoncelli and Bovik (2003). Called by `clc.model.objective`.
 """
 
 from __future__ import annotations

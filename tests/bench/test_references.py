@@ -12,12 +12,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from clc.bdrate import Curve
 from clc.bitstream.alignment import identity
 from clc.bitstream.container import PROFILE, Stream, pack, parse
 from clc.bundle import extend
 from clc.bundle.bundle import Bundle
 from clc.errors import InputError
+from clc.evaluation.bd_rate import Curve
 from clc.pictures.images import png_bytes, read_image
 
 BENCH = Path(__file__).parents[2] / "bench"

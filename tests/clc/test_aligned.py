@@ -16,7 +16,7 @@ from clc.codec.contest import Choice
 from clc.codec.effort import Effort
 from clc.codec.info import stream_info
 from clc.errors import BitstreamError, DictionaryMismatch, InputError, StorageError
-from clc.metrics import psnr_db
+from clc.evaluation.metrics import psnr_db
 from clc.pictures.images import read_image
 from tests.conftest import Picture, cost
 

@@ -5,9 +5,9 @@ import io
 import pytest
 from PIL import Image, features
 
-from clc.baselines import CodecUnderTest, find_baselines
 from clc.errors import InputError
-from clc.metrics import psnr_db
+from clc.evaluation.coders import CodecUnderTest, find_baselines
+from clc.evaluation.metrics import psnr_db
 
 AVAILABLE = find_baselines().available
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clc.anchors import read_published
-from clc.bdrate import Curve, bd_rate
 from clc.errors import InputError
+from clc.evaluation.bd_rate import Curve, bd_rate
+from clc.evaluation.published import read_published
 
 ANCHORS = Path(__file__).parents[3] / "shared" / "anchors" / "rd_points.json"
 

@@ -18,7 +18,7 @@ from clc.codec.info import stream_info
 from clc.codec.latent_coding import scale_sets
 from clc.codec.refinement import Target, refine
 from clc.errors import BitstreamError, DictionaryMismatch, InputError
-from clc.metrics import psnr_db
+from clc.evaluation.metrics import psnr_db
 from clc.model.model import padded
 from clc.model.prior.slices import SCALE_LEVELS
 from clc.pictures.images import read_image

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clc.dictionary import Dictionary
+from clc.dictionary.dictionary import Dictionary
+from clc.dictionary.representatives import Representatives, build, prune, relevance
 from clc.errors import InputError
-from clc.representatives import Representatives, build, prune, relevance
 from storage.errors import StorageError
 from storage.tables import read_table, write_table
 
@@ -100,7 +100,7 @@ def test_relevance_does_not_depend_on_the_order_of_the_vectors_nor_on_the_blocks
     vectors = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
     whole = relevance(vectors[:7], vectors)
     np.testing.assert_allclose(relevance(vectors[:7], vectors[::-1]), whole)
-    monkeypatch.setattr("clc.representatives._BLOCK_VALUES", 20)
+    monkeypatch.setattr("clc.dictionary.representatives._BLOCK_VALUES", 20)
     np.testing.assert_allclose(relevance(vectors[:7], vectors), whole)
 
 

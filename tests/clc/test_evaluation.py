@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from clc.baselines import CodecUnderTest, find_baselines
-from clc.curves import compare, picture_bd_rates
 from clc.errors import CorruptStream, InputError
-from clc.evaluation import FAILED, OK, PAIR, Item, Row, evaluate, rows_from_table, rows_to_table
-from clc.metrics import ms_ssim, psnr_db
+from clc.evaluation.coders import CodecUnderTest, find_baselines
+from clc.evaluation.curves import compare, picture_bd_rates
+from clc.evaluation.measure import FAILED, OK, PAIR, Item, Row, evaluate, rows_from_table, rows_to_table
+from clc.evaluation.metrics import ms_ssim, psnr_db
 
 QUALITIES = (10.0, 30.0, 60.0, 90.0)
 

@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clc.dictionary.extraction import open_backbone
 from clc.errors import InputError
-from clc.extraction import open_backbone
 from clc.retrieval import descriptors as features
 from clc.retrieval.descriptors import CodecBackbone, OnnxBackbone, ResNet50Backbone
 from clc.retrieval.pyramid import spp

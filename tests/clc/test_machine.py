@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from clc.codec import Codec
+from clc.evaluation.metrics import psnr_db
 from clc.machine import has_bfloat16, keep_freed_memory
-from clc.metrics import psnr_db
 from tests.conftest import Picture
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clc.errors import InputError
-from clc.metrics import SMALLEST_SIDE_PX, bits_per_pixel, ms_ssim, psnr_db
+from clc.evaluation.metrics import SMALLEST_SIDE_PX, bits_per_pixel, ms_ssim, psnr_db
 
 
 def noise(seed: int, height: int = 176, width: int = 192) -> NDArray[np.uint8]:

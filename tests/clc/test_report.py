@@ -6,14 +6,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from clc.baselines import CodecUnderTest, find_baselines
-from clc.comparison import match_bytes, side_by_side
-from clc.curves import compare
 from clc.errors import InputError
-from clc.evaluation import PAIR, Item, evaluate
-from clc.plot import DARK, LIGHT, draw_rd
-from clc.report import Report, quality_near, render, telling_pictures
-from clc.summary import summarise, versions
+from clc.evaluation.coders import CodecUnderTest, find_baselines
+from clc.evaluation.curves import compare
+from clc.evaluation.measure import PAIR, Item, evaluate
+from clc.evaluation.plot import DARK, LIGHT, draw_rd
+from clc.evaluation.report import Report, quality_near, render, telling_pictures
+from clc.evaluation.side_by_side import match_bytes, side_by_side
+from clc.evaluation.summary import summarise, versions
 
 EVIL = '<script>alert(1)</script> & "x".png'
 QUALITIES = (10.0, 30.0, 60.0, 90.0)

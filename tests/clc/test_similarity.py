@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clc import metrics
+from clc.evaluation import metrics
 from clc.model.ms_ssim import ms_ssim
 from clc.model.objective import MS_SSIM_LAMBDA_HIGH, MS_SSIM_LAMBDA_LOW, ms_ssim_lambda
 from clc.training.config import TrainingConfig

@@ -15,7 +15,7 @@ SOURCES = [path for layer in ("clc", "flows", "storage") for path in sorted((REP
         ("import compressai", {"clc/bitstream/range_coder.py"}),
         ("from compressai", set()),
         # baselines decode only what they have just encoded
-        ("Image.open", {"clc/pictures/images.py", "clc/baselines.py"}),
+        ("Image.open", {"clc/pictures/images.py", "clc/evaluation/coders.py"}),
     ],
 )
 def test_only_the_doors_name(text: str, doors: set[str]) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clc.dictionary import Dictionary
+from clc.dictionary.dictionary import Dictionary
+from clc.dictionary.extraction import Item
 from clc.errors import InputError
-from clc.extraction import Item
 from clc.retrieval.pca import Reduction
 from flows.config import Workspace
 from flows.dictionary import build_dictionary

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 import flows.evaluate
-from clc.baselines import find_baselines
 from clc.errors import CorruptStream, InputError
-from clc.evaluation import rows_from_table
+from clc.evaluation.coders import find_baselines
+from clc.evaluation.measure import rows_from_table
 from clc.pictures.images import png_bytes
 from flows.evaluate import evaluate_codec
 from flows.stage import resolve, run_stage

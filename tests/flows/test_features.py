@@ -10,8 +10,8 @@ import pytest
 from distributed import LocalCluster
 from prefect.utilities.callables import parameter_schema
 
+from clc.dictionary.extraction import ShardPlan, ShardReport, extract_shard, read_items, read_vectors
 from clc.errors import ClcError, InputError
-from clc.extraction import ShardPlan, ShardReport, extract_shard, read_items, read_vectors
 from clc.pictures.images import png_bytes
 from clc.retrieval.descriptors import OnnxBackbone
 from flows.config import Workspace

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from clc.errors import InputError
-from clc.evaluation import Row, rows_to_table
+from clc.evaluation.measure import Row, rows_to_table
 from flows import retrain as retraining
 from flows.config import Workspace
 from flows.launch import run_command

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clc.curves import compare
-from clc.evaluation import Row
+from clc.evaluation.curves import compare
+from clc.evaluation.measure import Row
 from flows.following import Follower, followed
 from flows.tracking import RD_CURVE, Evaluation, Server, TrainingRun, log_evaluation
 

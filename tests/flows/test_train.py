@@ -10,7 +10,7 @@ import pytest
 
 from clc.bundle.bundle import SHIPPED, Bundle
 from clc.codec import Codec
-from clc.dictionary import Dictionary
+from clc.dictionary.dictionary import Dictionary
 from clc.errors import InputError
 from clc.pictures.images import png_bytes
 from clc.training import train as training

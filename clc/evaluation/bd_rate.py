@@ -2,7 +2,8 @@
 
 A BD-rate means nothing without its anchor, its interpolation and the PSNR range it was taken over, so `bd_rate` returns
 all of them together, and a reason instead of a figure where the curves do not allow one. The curves are means: bpp and
-PSNR averaged over the pictures at each quality, the convention of the published points (`clc.curves` makes them).
+PSNR averaged over the pictures at each quality, the convention of the published points (`clc.evaluation.curves` makes
+them).
 """
 
 import math

@@ -12,10 +12,10 @@ from typing import Any
 
 from PIL import features
 
-from clc.baselines import TEST, WITHOUT_REFERENCES
-from clc.bdrate import BdRate
-from clc.curves import Comparison
-from clc.evaluation import FAILED, NATURAL, PAIR, Row
+from clc.evaluation.bd_rate import BdRate
+from clc.evaluation.coders import TEST, WITHOUT_REFERENCES
+from clc.evaluation.curves import Comparison
+from clc.evaluation.measure import FAILED, NATURAL, PAIR, Row
 
 JPEG = "jpeg"
 LIBRARIES = ("pillow", "torch", "numpy", "bjontegaard", "pytorch-msssim")

@@ -1,7 +1,8 @@
 """How far a decoded picture is from its original: PSNR and MS-SSIM on 8-bit RGB.
 
-`clc.evaluation` calls it for every decoded picture, so both figures follow the convention of the published curves: PSNR
-from one mean squared error over all pixels and channels, MS-SSIM as a ratio in 0..1 averaged over the channels.
+`clc.evaluation.measure` calls it for every decoded picture, so both figures follow the convention of the published
+curves: PSNR from one mean squared error over all pixels and channels, MS-SSIM as a ratio in 0..1 averaged over the
+channels.
 """
 
 import math

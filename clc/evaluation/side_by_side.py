@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clc.baselines import Coder
-from clc.metrics import bits_per_pixel, psnr_db
+from clc.evaluation.coders import Coder
+from clc.evaluation.metrics import bits_per_pixel, psnr_db
 
 CROP_PX = 208
 """Five crops stand beside each other in the report, a pixel for a pixel."""

@@ -1,8 +1,8 @@
 """Every codec at every quality on every picture: code it, count the whole file, decode it again, compare.
 
-`flows.evaluate` and `bench/kodak.py` call `evaluate`; `clc.curves` makes curves of its rows. The contract: a figure
-comes only from a file that was written in full and decoded again, and what fails is a row with a reason, so that one
-broken picture costs its own rows and nothing else.
+`flows.evaluate` and `bench/kodak.py` call `evaluate`; `clc.evaluation.curves` makes curves of its rows. The contract: a
+figure comes only from a file that was written in full and decoded again, and what fails is a row with a reason, so that
+one broken picture costs its own rows and nothing else.
 """
 
 import math
@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from clc.baselines import Coder
 from clc.errors import ClcError, InputError
-from clc.metrics import bits_per_pixel, ms_ssim, psnr_db
+from clc.evaluation.coders import Coder
+from clc.evaluation.metrics import bits_per_pixel, ms_ssim, psnr_db
 
 NATURAL = "natural"
 PAIR = "pair"

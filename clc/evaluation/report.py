@@ -16,15 +16,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from clc.bdrate import BdRate
-from clc.comparison import SideBySide
-from clc.curves import Comparison, OperatingPoint, picture_bd_rates
-from clc.evaluation import FAILED, NATURAL, PAIR, Row
+from clc.evaluation.bd_rate import BdRate
+from clc.evaluation.curves import Comparison, OperatingPoint, picture_bd_rates
+from clc.evaluation.measure import FAILED, NATURAL, PAIR, Row
+from clc.evaluation.side_by_side import SideBySide
 
 _NOTHING = 0.05
 """What rounds to zero percent."""
 
-TEMPLATE = Path(__file__).parent / "templates" / "report.html"
+TEMPLATE = Path(__file__).parent / "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)

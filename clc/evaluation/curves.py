@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from clc.bdrate import BdRate, Curve, bd_rate
-from clc.evaluation import NATURAL, OK, Row
+from clc.evaluation.bd_rate import BdRate, Curve, bd_rate
+from clc.evaluation.measure import NATURAL, OK, Row
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class CodecCurve:
 
     @property
     def curve(self) -> Curve:
-        """The rate-distortion curve for `clc.bdrate`, under the codec's name."""
+        """The rate-distortion curve for `clc.evaluation.bd_rate`, under the codec's name."""
         return Curve.of(self.codec, [p.bpp for p in self.points], [p.psnr_db for p in self.points])
 
 

@@ -1,7 +1,7 @@
 """The codecs that people use today, and ours, behind one interface: picture and quality in, whole file out, and back.
 
-`clc.evaluation` measures every codec through `Coder` and so counts the same bytes for all of them. A format that this
-build of Pillow lacks is reported with its reason by `find_baselines`, never left out in silence.
+`clc.evaluation.measure` measures every codec through `Coder` and so counts the same bytes for all of them. A format
+that this build of Pillow lacks is reported with its reason by `find_baselines`, never left out in silence.
 """
 
 import io

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import cdist
 from sklearn.cluster import MiniBatchKMeans
 
-from clc.dictionary import Floats, log
+from clc.dictionary.dictionary import Floats, log
 from clc.errors import InputError
 
 _EPOCHS = 30

@@ -7,8 +7,8 @@ over the data set. The codec's name carries its version ("vtm-9.1"): another ver
 import json
 from pathlib import Path
 
-from clc.bdrate import Curve
 from clc.errors import InputError
+from clc.evaluation.bd_rate import Curve
 
 
 def read_published(path: Path, dataset: str) -> dict[str, Curve]:

@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from clc.bdrate import Curve
-from clc.curves import Comparison
+from clc.evaluation.bd_rate import Curve
+from clc.evaluation.curves import Comparison
 
 _TICKS_BPP = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 _LABEL_GAP = 0.062

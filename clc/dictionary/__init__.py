@@ -1,0 +1,1 @@
+"""Which pictures stand for a collection."""
