@@ -19,8 +19,8 @@ from clc.dictionary.extraction import Item, read_items, read_vectors
 from clc.errors import InputError
 from clc.retrieval import pca as reduction
 from clc.retrieval.pca import Reduction
-from flows.config import Workspace
-from flows.stage import StageResult, resolve, run_stage
+from flows.runtime.stage import StageResult, resolve, run_stage
+from flows.runtime.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 

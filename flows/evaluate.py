@@ -25,11 +25,11 @@ from clc.evaluation.plot import DARK, LIGHT, draw_rd
 from clc.evaluation.report import TEMPLATE, Report, quality_near, render, telling_pictures
 from clc.evaluation.side_by_side import SideBySide, side_by_side
 from clc.evaluation.summary import JPEG, summarise, versions
-from flows.config import Workspace
+from flows.evaluation_subject import Subject, find_bundle, make_subject
 from flows.leakage import refuse_leaks
-from flows.stage import StageResult, resolve, run_stage
-from flows.subject import Subject, find_bundle, make_subject
-from flows.tracking import Evaluation, Server, log_evaluation
+from flows.runtime.stage import StageResult, resolve, run_stage
+from flows.runtime.tracking import Evaluation, Server, log_evaluation
+from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
 from storage.digest import digest_json, sha256_file
 from storage.tables import read_table, write_table
@@ -73,7 +73,7 @@ def evaluate_codec(
         "evaluate-codec",
         inputs={"ingest": pictures.key, "bundle": subject.bundle_id, "template": sha256_file(TEMPLATE)},
         config={"qualities": list(ladder), "most_pictures": most_pictures, "versions": versions()},
-        modules=["clc", "flows.evaluate", "flows.subject", "flows.leakage"],
+        modules=["clc", "flows.evaluate", "flows.evaluation_subject", "flows.leakage"],
         body=lambda directory: _measure(workspace, pictures, subject, directory),
     )
     if not result.reused:

@@ -22,9 +22,9 @@ from prefect import flow
 from clc.dictionary.extraction import PROVENANCE, Item, ShardPlan, ShardReport, extract_shard, open_backbone
 from clc.errors import ClcError, InputError
 from clc.retrieval.descriptors import Backbone
-from flows.config import Workspace
-from flows.progress import track
-from flows.stage import resolve, run_stage
+from flows.runtime.progress import track
+from flows.runtime.stage import resolve, run_stage
+from flows.runtime.workspace import Workspace
 from storage.digest import digest_json
 from storage.tables import read_table, write_table
 

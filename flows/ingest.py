@@ -18,10 +18,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from clc.errors import InputError
 from clc.pictures.images import png_bytes, read_image
-from flows.config import Workspace
-from flows.progress import track
+from flows.runtime.progress import track
+from flows.runtime.stage import run_stage
+from flows.runtime.workspace import Workspace
 from flows.sources import PARTS, Picture, Source, read_source, split_parts
-from flows.stage import run_stage
 from storage.blobs import BlobStore
 from storage.digest import digest_json, sha256_bytes, sha256_file
 from storage.errors import StorageError

@@ -13,7 +13,7 @@ from clc.errors import InputError
 from clc.evaluation.measure import OK, PAIR
 from clc.pictures.images import read_image
 from clc.pictures.near_duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
-from flows.stage import StageResult
+from flows.runtime.stage import StageResult
 from storage.blobs import BlobStore
 from storage.tables import read_table
 

@@ -17,13 +17,13 @@ import typer
 from prefect import flow
 from rich.console import Console
 
-from flows.config import Workspace, prefect_environment
-from flows.launch import INTERRUPTED, log_to_terminal, run_command
-from flows.outcome import Outcome, read_outcome, show_outcome, write_outcome
-from flows.server import end, prefect_server, run_environment, wait_until_healthy
-from flows.service import bundle_in_service, judge, promote
+from flows.promotion import bundle_in_service, judge, promote
+from flows.run_summary import Outcome, read_outcome, show_outcome, write_outcome
+from flows.runtime.command import INTERRUPTED, log_to_terminal, run_command
+from flows.runtime.prefect_server import end, prefect_server, run_environment, wait_until_healthy
+from flows.runtime.stage import STAGES, resolve
+from flows.runtime.workspace import Workspace, prefect_environment
 from flows.sources import read_source
-from flows.stage import STAGES, resolve
 from storage.locks import Lease
 
 logger = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ import typer
 from rich.console import Console
 
 from clc.errors import InputError
-from flows.config import Workspace
-from flows.launch import run_command
-from flows.server import LOOPBACK, answers, run_environment, running, start_server, wait_until_healthy
+from flows.runtime.command import run_command
+from flows.runtime.prefect_server import LOOPBACK, answers, run_environment, running, start_server, wait_until_healthy
+from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
 from storage.errors import StorageError
 

@@ -29,11 +29,11 @@ from clc.training.loop import Observer
 from clc.training.pairs import overlapping_pairs
 from clc.training.run_folder import read_weights, weights_file
 from clc.training.train import train
-from flows.config import Workspace
-from flows.following import followed
-from flows.progress import progress_of
-from flows.stage import resolve, run_stage, stage_key
-from flows.tracking import Server, TrainingRun
+from flows.runtime.live_tracking import followed
+from flows.runtime.progress import progress_of
+from flows.runtime.stage import resolve, run_stage, stage_key
+from flows.runtime.tracking import Server, TrainingRun
+from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
 from storage.blobs import BlobStore
 from storage.digest import sha256_file

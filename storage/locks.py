@@ -1,9 +1,10 @@
 """Leases: one holder at a time, across processes and machines that share a folder.
 
-`flows.stage` holds one while it makes a stage, so that copies started at once do the work once. A lease is a small JSON
-file that its holder rewrites every quarter of `ttl_s`. Whoever waits takes it over when the holder's process is gone
-(same machine) or when nothing was rewritten for `ttl_s` by the waiter's own clock, so clocks need not agree. Every look
-and every change happens under a kernel lock on a guard file beside it, which a dying process cannot leave behind.
+`flows.runtime.stage` holds one while it makes a stage, so that copies started at once do the work once. A lease is a
+small JSON file that its holder rewrites every quarter of `ttl_s`. Whoever waits takes it over when the holder's process
+is gone (same machine) or when nothing was rewritten for `ttl_s` by the waiter's own clock, so clocks need not agree.
+Every look and every change happens under a kernel lock on a guard file beside it, which a dying process cannot leave
+behind.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """The only commit mark: a folder without an intact `manifest.json` does not exist, nor a file that it does not name.
 
-`flows.stage` writes one as the last act of a stage. It names what the stage was made from, with which parameters, and
-the SHA-256 and size of every file; the manifest's own SHA-256 stands in its last field.
+`flows.runtime.stage` writes one as the last act of a stage. It names what the stage was made from, with which
+parameters, and the SHA-256 and size of every file; the manifest's own SHA-256 stands in its last field.
 """
 
 import json

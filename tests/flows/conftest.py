@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.config import Workspace
+from flows.runtime.workspace import Workspace
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from clc.dictionary.dictionary import Dictionary
 from clc.dictionary.extraction import Item
 from clc.errors import InputError
 from clc.retrieval.pca import Reduction
-from flows.config import Workspace
 from flows.dictionary import build_dictionary
-from flows.stage import StageResult, resolve, run_stage
+from flows.runtime.stage import StageResult, resolve, run_stage
+from flows.runtime.workspace import Workspace
 from storage.arrays import write_arrays
 from storage.errors import StorageError
 from storage.tables import write_table

@@ -15,7 +15,7 @@ from clc.evaluation.coders import find_baselines
 from clc.evaluation.measure import rows_from_table
 from clc.pictures.images import png_bytes
 from flows.evaluate import evaluate_codec
-from flows.stage import resolve, run_stage
+from flows.runtime.stage import resolve, run_stage
 from storage.tables import read_table, write_table
 
 JPEG = find_baselines(["jpeg"]).available[0]
@@ -39,7 +39,7 @@ class JpegCodec:
 def codec(monkeypatch):
     """Have the flow load a stand-in, measure two baselines only, and tell nothing to MLflow."""
     logged = []
-    monkeypatch.setattr("flows.subject.Codec.load", lambda folder: JpegCodec())
+    monkeypatch.setattr("flows.evaluation_subject.Codec.load", lambda folder: JpegCodec())
     monkeypatch.setattr(flows.evaluate, "find_baselines", lambda: find_baselines(["jpeg", "webp"]))
     monkeypatch.setattr(flows.evaluate, "log_evaluation", lambda server, evaluation: logged.append(evaluation))
     return logged
@@ -121,7 +121,7 @@ def test_the_second_evaluation_of_the_same_is_used_again_and_logged_once(workspa
 def test_another_bundle_on_the_same_pictures_uses_the_baselines_again(workspace, codec, monkeypatch) -> None:
     key = ingest(workspace, PARTS)
     first = evaluate_codec.fn(ingest=key, bundle="shipped")
-    monkeypatch.setattr("flows.subject.Codec.load", lambda folder: JpegCodec("ff" * 8))
+    monkeypatch.setattr("flows.evaluation_subject.Codec.load", lambda folder: JpegCodec("ff" * 8))
     assert evaluate_codec.fn(ingest=key, bundle="shipped") != first
     assert len(list((workspace.stages / "measure-baselines").iterdir())) == 1
 
@@ -168,7 +168,7 @@ def test_a_codec_that_fails_on_one_picture_costs_that_picture(workspace, codec, 
                 raise CorruptStream("a picture it cannot code")
             return super().encode(image_HW3, quality, references, effort=effort)
 
-    monkeypatch.setattr("flows.subject.Codec.load", lambda folder: Fails())
+    monkeypatch.setattr("flows.evaluation_subject.Codec.load", lambda folder: Fails())
     result = resolve(workspace, "evaluate-codec", evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped"))
     assert result.manifest.summary["failed_rows"] == 5
     assert result.manifest.summary["pictures"] == {"natural": 1, "pair": 1}
@@ -181,7 +181,7 @@ def test_a_codec_that_fails_on_everything_ends_the_flow(workspace, codec, monkey
 
     broken = JpegCodec()
     broken.decode = fail
-    monkeypatch.setattr("flows.subject.Codec.load", lambda folder: broken)
+    monkeypatch.setattr("flows.evaluation_subject.Codec.load", lambda folder: broken)
     with pytest.raises(InputError, match="failed on every picture, first with: CorruptStream: no"):
         evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped")
 

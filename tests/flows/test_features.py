@@ -14,10 +14,10 @@ from clc.dictionary.extraction import ShardPlan, ShardReport, extract_shard, rea
 from clc.errors import ClcError, InputError
 from clc.pictures.images import png_bytes
 from clc.retrieval.descriptors import OnnxBackbone
-from flows.config import Workspace
 from flows.dictionary import build_dictionary
 from flows.features import extract_features
-from flows.stage import StageResult, resolve, run_stage
+from flows.runtime.stage import StageResult, resolve, run_stage
+from flows.runtime.workspace import Workspace
 from storage.tables import read_table, write_table
 
 TINY_ONNX = str(Path(__file__).parents[1] / "golden" / "tiny_backbone.onnx")

@@ -8,9 +8,9 @@ import pytest
 
 from clc.errors import InputError
 from clc.pictures.images import png_bytes, read_image
-from flows.config import Workspace
 from flows.ingest import ITEMS, ingest_images
-from flows.stage import resolve
+from flows.runtime.stage import resolve
+from flows.runtime.workspace import Workspace
 from storage.tables import read_table
 
 pytestmark = pytest.mark.usefixtures("prefect_api")

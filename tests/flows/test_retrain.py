@@ -13,11 +13,11 @@ from rich.console import Console
 from clc.errors import InputError
 from clc.evaluation.measure import Row, rows_to_table
 from flows import retrain as retraining
-from flows.config import Workspace
-from flows.launch import run_command
-from flows.outcome import read_outcome, show_outcome
-from flows.service import bundle_in_service
-from flows.stage import STAGES, run_stage
+from flows.promotion import bundle_in_service
+from flows.run_summary import read_outcome, show_outcome
+from flows.runtime.command import run_command
+from flows.runtime.stage import STAGES, run_stage
+from flows.runtime.workspace import Workspace
 from storage.errors import StorageError
 from storage.tables import write_table
 

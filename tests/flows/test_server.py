@@ -7,8 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from flows.config import Workspace, prefect_environment
-from flows.server import answers, free_port, prefect_server, run_environment, served_api, wait_until_healthy
+from flows.runtime.prefect_server import (
+    answers,
+    free_port,
+    prefect_server,
+    run_environment,
+    served_api,
+    wait_until_healthy,
+)
+from flows.runtime.workspace import Workspace, prefect_environment
 from storage.errors import StorageError
 
 

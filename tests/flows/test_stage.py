@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from clc.errors import InputError
-from flows.config import Workspace
-from flows.stage import StageResult, resolve, run_stage
+from flows.runtime.stage import StageResult, resolve, run_stage
+from flows.runtime.workspace import Workspace
 from storage.errors import StorageError
 from storage.manifest import MANIFEST_NAME
 
@@ -137,8 +137,8 @@ def test_key_never_becomes_a_path(workspace: Workspace, key: str) -> None:
 COPY = """
     import os, signal, sys, time
     from pathlib import Path
-    from flows.config import Workspace
-    from flows.stage import run_stage
+    from flows.runtime.workspace import Workspace
+    from flows.runtime.stage import run_stage
 
     def body(folder):
         with open(sys.argv[2], "ab") as log:

@@ -9,8 +9,8 @@ import pytest
 
 from clc.evaluation.curves import compare
 from clc.evaluation.measure import Row
-from flows.following import Follower, followed
-from flows.tracking import RD_CURVE, Evaluation, Server, TrainingRun, log_evaluation
+from flows.runtime.live_tracking import Follower, followed
+from flows.runtime.tracking import RD_CURVE, Evaluation, Server, TrainingRun, log_evaluation
 
 # MLflow and what it brings warn about themselves when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -93,7 +93,7 @@ def test_a_training_log_becomes_series_of_metrics(server, client) -> None:
 def test_a_lost_server_is_a_warning_and_never_an_error(server, evaluation, uri, caplog, monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     uri = uri.format(file=evaluation.files[0])
-    with caplog.at_level(logging.WARNING, "flows.tracking"):
+    with caplog.at_level(logging.WARNING, "flows.runtime.tracking"):
         assert not log_evaluation(replace(server, uri=uri), evaluation)
         assert not TrainingRun(replace(server, uri=uri), "a key", {}).send([])
     assert caplog.text.count("tracking_lost") == 2

@@ -17,9 +17,9 @@ from clc.training import train as training
 from clc.training.config import TrainingConfig
 from clc.training.loop import TrainingResult
 from flows import train
-from flows.config import Workspace
 from flows.ingest import ITEMS
-from flows.stage import StageResult, resolve, run_stage
+from flows.runtime.stage import StageResult, resolve, run_stage
+from flows.runtime.workspace import Workspace
 from flows.train import train_codec
 from storage.tables import write_table
 from tests.conftest import Picture

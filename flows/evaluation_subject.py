@@ -13,9 +13,9 @@ from clc.errors import InputError
 from clc.evaluation.coders import TEST, WITHOUT_REFERENCES, CodecUnderTest
 from clc.evaluation.measure import NATURAL, PAIR, Item
 from clc.pictures.images import read_image
-from flows.config import Workspace
 from flows.leakage import StoredItem, read_items
-from flows.stage import StageResult, resolve
+from flows.runtime.stage import StageResult, resolve
+from flows.runtime.workspace import Workspace
 from storage.blobs import BlobStore
 from storage.digest import digest_json
 from storage.manifest import MANIFEST_NAME, read_manifest

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clc.errors import InputError
-from flows.config import Workspace
+from flows.runtime.workspace import Workspace
 from storage.atomic import remove_leftovers, staging_directory
 from storage.digest import digest_json, sha256_bytes
 from storage.errors import StorageError

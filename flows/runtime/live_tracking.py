@@ -1,7 +1,7 @@
 """MLflow follows a training while it runs, from a thread of its own: the training never waits for the server.
 
 What the server did not take is kept and sent again with what comes later; a server that stays away costs warnings and
-the record, never a step. Called by `flows.train`; what is sent, and how, is `flows.tracking`.
+the record, never a step. Called by `flows.train`; what is sent, and how, is `flows.runtime.tracking`.
 """
 
 import logging
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from clc.pictures.picture import Picture
-from flows.tracking import TrainingRun
+from flows.runtime.tracking import TrainingRun
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.config import Workspace
+from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
 from storage.errors import StorageError
 from storage.manifest import Manifest

@@ -16,7 +16,7 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from flows.config import Workspace, prefect_environment
+from flows.runtime.workspace import Workspace, prefect_environment
 from storage.errors import StorageError
 
 LOOPBACK = "127.0.0.1"

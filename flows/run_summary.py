@@ -12,9 +12,9 @@ from rich.table import Table
 
 from clc.evaluation.curves import CodecCurve, Comparison, compare
 from clc.evaluation.measure import NATURAL, PAIR, Row, rows_from_table
-from flows.config import Workspace
-from flows.service import Verdict, bundle_in_service
-from flows.stage import StageResult
+from flows.promotion import Verdict, bundle_in_service
+from flows.runtime.stage import StageResult
+from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
 from storage.errors import StorageError
 from storage.tables import read_table

@@ -1,8 +1,9 @@
 """What the project tells MLflow, and the only module that imports it.
 
-`flows.evaluate` logs here after its stage is finished and `flows.following` beside a training, so that tracking can
-never cost a result: a server that is gone or refuses makes a warning, and what sends returns False. Series are logged
-with steps that make sense on an axis: MLflow draws a rate-distortion curve from a metric whose step is the rate.
+`flows.evaluate` logs here after its stage is finished and `flows.runtime.live_tracking` beside a training, so that
+tracking can never cost a result: a server that is gone or refuses makes a warning, and what sends returns False. Series
+are logged with steps that make sense on an axis: MLflow draws a rate-distortion curve from a metric whose step is the
+rate.
 """
 
 import logging
@@ -16,7 +17,7 @@ from typing import Any
 
 from clc.evaluation.curves import CodecCurve, Comparison, OperatingPoint
 from clc.pictures.picture import Picture
-from flows.config import Workspace
+from flows.runtime.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ def log_evaluation(server: Server, evaluation: Evaluation) -> bool:
 
 
 class TrainingRun:
-    """One training run as MLflow sees it, sent bit by bit while it goes on; `flows.following` does so from a thread.
+    """One training run as MLflow sees it, sent bit by bit while it goes on; `flows.runtime.live_tracking` does so from
+    a thread.
 
     `params` are its parameters. The run is made by the first `send` that the server takes.
     """

@@ -1,0 +1,1 @@
+"""What every flow runs on: workspace, stages, progress, tracking and the Prefect server."""
