@@ -8,6 +8,8 @@
 VENV := .venv
 STAMP := $(VENV)/.installed
 PYTHON := $(VENV)/bin/python
+# What .venv is made of: the first of these that is a Python 3.11 to 3.13. `make test PYTHON3=python3.12` names one.
+PYTHON3 ?= python3.11 python3
 ARGS ?=
 # Prefect and MLflow report nothing home, and Prefect keeps even what it makes at import inside the workspace.
 export CLC_WORKSPACE ?= $(CURDIR)/workspace
@@ -37,9 +39,9 @@ serve: $(STAMP)
 # The stamp is written last, so an installation that was cut short is done again.
 $(STAMP): pyproject.toml constraints.txt
 	@set -e; \
-	for python in python3.11 python3 none; do \
+	for python in $(PYTHON3) none; do \
 		if [ "$$python" = none ]; then \
-			echo "error: no Python 3.11 or newer found; install python3.11 and its venv package (Debian: apt install python3.11-venv)" >&2; exit 1; \
+			echo "error: no Python 3.11 to 3.13 among $(PYTHON3); install python3.11 and its venv package (Debian: apt install python3.11-venv)" >&2; exit 1; \
 		fi; \
 		if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then break; fi; \
 	done; \
