@@ -19,9 +19,9 @@ from clc.retrieval import descriptors as features
 from clc.retrieval.descriptors import CodecBackbone, OnnxBackbone, ResNet50Backbone
 from clc.retrieval.pyramid import spp
 
-TINY_ONNX = Path(__file__).parents[1] / "golden" / "tiny_backbone.onnx"
-SHARED_ONNX = Path(__file__).parents[3] / "shared" / "weights" / "resnet50v2_stage3.onnx"
-KODAK = Path(__file__).parents[3] / "shared" / "data" / "kodak"
+TINY_ONNX = Path(__file__).parents[2] / "golden" / "tiny_backbone.onnx"
+SHARED_ONNX = Path(__file__).parents[4] / "shared" / "weights" / "resnet50v2_stage3.onnx"
+KODAK = Path(__file__).parents[4] / "shared" / "data" / "kodak"
 
 
 class FakeCodec:

@@ -11,7 +11,7 @@ from clc.errors import InputError
 from clc.evaluation.bd_rate import Curve, bd_rate
 from clc.evaluation.published import read_published
 
-ANCHORS = Path(__file__).parents[3] / "shared" / "anchors" / "rd_points.json"
+ANCHORS = Path(__file__).parents[4] / "shared" / "anchors" / "rd_points.json"
 
 BPP = [0.1, 0.25, 0.5, 0.9, 1.6]
 DB = [28.0, 31.0, 33.6, 36.2, 39.5]

@@ -14,9 +14,9 @@ from clc.training.data import random_patches
 from clc.training.distributed import ALONE, joined
 from clc.training.run_folder import WEIGHTS
 from clc.training.train import train
-from tests.clc.rank_worker import CONFIG, pictures
+from tests.clc.training.rank_worker import CONFIG, pictures
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("ranks")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [*torchrun, "-m", "tests.clc.rank_worker", str(out)]
+    command = [*torchrun, "-m", "tests.clc.training.rank_worker", str(out)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return out

@@ -26,7 +26,7 @@ Picture = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float64]
 
 HEIGHT, WIDTH = 240, 320
-COPR = Path(__file__).parents[3] / "shared" / "data" / "correlated" / "copr"
+COPR = Path(__file__).parents[4] / "shared" / "data" / "correlated" / "copr"
 
 
 def texture(height: int, width: int, seed: int) -> Picture:
