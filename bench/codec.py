@@ -133,7 +133,7 @@ def measure_exactness(bundle: Bundle, runs: int) -> Seconds:
     z_hat = torch.randint(-4, 5, shape, generator=torch.Generator().manual_seed(0))
 
     def nothing(turn: Turn, mean: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(mean)
+        return mean  # all symbols are 0
 
     def path(prior: Prior, dtype: torch.dtype) -> Callable[[], object]:
         return lambda: walk(prior, z_hat.to(dtype), conditions, nothing)

@@ -59,7 +59,7 @@ def _count(model: Model, y: Tensor, quality_q6: int, counts: Counts) -> None:
         levels = torch.round(level.clamp(0, SCALE_LEVELS - 1))[is_counted]
         of_set = counts[min(turn.number, len(counts) - 1)]
         np.add.at(of_set, (_integers(levels), _integers(symbols[is_counted]) + COUNTED), 1)
-        return symbols
+        return symbols + mean
 
     tokens = torch.zeros(1, 0, model.config.token)
     walk(model.prior, torch.round(model.h_a(scaled)), Conditions(quality_q6, tokens), exchange)

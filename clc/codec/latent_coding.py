@@ -55,7 +55,7 @@ def encode_latents(prior: Prior, table: CdfTable, analysed: Analysed, conditions
             offset = thrifty_round(offset.float(), level.float(), analysed.worth[:, turn.channels]).double()
         symbols = torch.round(offset).clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
         encoder.push(_integers(symbols.flatten()), _y_tables(turn, level, sets))
-        return symbols
+        return symbols + mean
 
     decoded = walk(prior, z_hat, conditions, exchange)
     return encoder.finish(), decoded
@@ -96,7 +96,7 @@ def decode_latents(
 
     def exchange(turn: Turn, mean: Tensor, level: Tensor) -> Tensor:
         values = decoder.pop(_y_tables(turn, level, sets)).astype(np.float64)
-        return torch.from_numpy(values).view_as(mean).to(device)
+        return torch.from_numpy(values).view_as(mean).to(device) + mean
 
     return walk(prior, z_hat, conditions, exchange, trace)
 

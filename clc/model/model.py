@@ -27,7 +27,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clc.exact.checkerboard import assembled, squares_known
 from clc.exact.grid import compand
 from clc.model.config import ModelConfig as ModelConfig
 from clc.model.description import analysis_features
@@ -37,6 +36,7 @@ from clc.model.prior.hyperprior import FactorizedPrior
 from clc.model.prior.matching import TOKENS_PER_ENTRY, TokenCompression
 from clc.model.prior.prior import Prior
 from clc.model.prior.slices import Context
+from clc.model.prior.walk import Turn, walk_slices
 from clc.model.quantisation import Quantiser, gaussian_bits, sigma, thrifty_round, trained_bits
 from clc.model.transforms.backbones import make_transforms
 from clc.model.transforms.tiled import analyse
@@ -161,34 +161,23 @@ class Model(nn.Module):
         Nothing is drawn in here, so that `torch.compile` takes it whole.
         """
         spread = self.config.sampling * math.sqrt(12.0)
-        decoded: list[Tensor] = []
         coded: list[tuple[Tensor, ...]] = []
-        channel0 = 0
-        is_followed = coding.is_context_followed and torch.is_grad_enabled()
-        for index, y in enumerate(scaled.split(self.config.slices, dim=1)):
-            channels = slice(channel0, channel0 + y.shape[1])
-            with torch.set_grad_enabled(is_followed):
-                context = self.prior.refreshed(index, context, decoded)
-                base = self.prior.slice_base(index, context, decoded)
-            parts: list[Tensor] = []
-            phases = self.prior.phases(index)
-            for number, phase in enumerate(phases):
-                with torch.set_grad_enabled(is_followed):
-                    squares = self.prior.slice_parameters(index, number, base, squares_known(phases, parts), context)
-                    mean, level = (phase.within(plane) for plane in squares)
-                noise = None if coding.noise is None else phase.of(coding.noise[:, channels])
-                if noise is not None and spread:
-                    mean = mean + spread * noise.roll(1, dims=3) * sigma(level.detach())
-                offset = phase.of(y) - mean
-                rounded = coding.quantise(offset, level, coding.worth[:, channels])
-                coded.append((rounded, level) if noise is None else (rounded, level, offset, noise))
-                parts.append(rounded + mean)
-            decoded.append(assembled(phases, parts))
-            channel0 = channels.stop
+
+        def exchange(turn: Turn, mean: Tensor, level: Tensor) -> Tensor:
+            noise = None if coding.noise is None else turn.of(coding.noise)
+            if noise is not None and spread:
+                mean = mean + spread * noise.roll(1, dims=3) * sigma(level.detach())
+            offset = turn.of(scaled) - mean
+            rounded = coding.quantise(offset, level, coding.worth[:, turn.channels])
+            coded.append((rounded, level) if noise is None else (rounded, level, offset, noise))
+            return rounded + mean
+
+        is_followed = coding.is_context_followed
+        y_hat, a = walk_slices(self.prior, context, exchange, is_context_followed=is_followed)
         # Counted for all phases at once: many small operations less.
         every = [torch.cat([plane.flatten(1) for plane in planes], dim=1) for planes in zip(*coded, strict=True)]
         bits = gaussian_bits(*every) if coding.noise is None else trained_bits(*every)
-        return torch.cat(decoded, dim=1), bits.sum(dim=1), context.a
+        return y_hat, bits.sum(dim=1), a
 
 
 def perturbed(tokens_BNT: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:

@@ -72,8 +72,7 @@ def fit_mesh(target_HW3: npt.NDArray[np.uint8], reference_HW3: npt.NDArray[np.ui
 
 
 class Grid:
-    """Nodes every `px` px over a target of `size` (height, width), as `clc.bitstream.alignment.mesh_shape` counts them.
-    """
+    """Nodes every `px` px over a target of `size` (height, width); `clc.bitstream.alignment.mesh_shape` of them."""
 
     def __init__(self, size: tuple[int, ...], px: int) -> None:
         self._size, self._px = size, px

@@ -93,8 +93,8 @@ def walk_digest(codec: Codec, inputs: Inputs, batch: int, memory_format: torch.m
         symbols = inputs.symbols[part]
 
         def exchange(turn: Turn, mean: Tensor, level: Tensor, symbols: Tensor = symbols) -> Tensor:
-            del mean, level
-            return turn.of(symbols)
+            del level
+            return turn.of(symbols) + mean
 
         def trace(name: str, values: Tensor, first: int = first) -> None:
             for i, picture in enumerate(values):

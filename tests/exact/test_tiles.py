@@ -28,8 +28,8 @@ def steps(codec: Codec, *, is_aligned: bool) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
 
     def exchange(turn: Turn, mean: Tensor, level: Tensor) -> Tensor:
-        del mean, level
-        return turn.of(symbols)
+        del level
+        return turn.of(symbols) + mean
 
     conditions = Conditions(2000, codec.bundle.entries.conditioning((0, 1)), b"", aligned)
     with torch.no_grad():

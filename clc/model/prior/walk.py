@@ -1,14 +1,21 @@
-"""The order in which latents are coded, walked by the same function at the encoder and the decoder.
+"""The one order in which latents are coded: slice by slice, and each slice phase by phase.
 
-z_hat --> h --> a --> for each slice: a again, for each phase: mean, scale --> symbols --> y_hat
+    z_hat --> h --> a --> for each slice: a again, for each phase: mean, scale --> symbols --> y_hat
+
+`walk_slices` is that order. Training runs it on whole planes in float32 with gradients (`clc.model.model`); `walk` runs
+it on the exact prior, tile by tile, for the encoder and the decoder alike (`clc.codec.latent_coding`), so that both
+sides see the same numbers. What differs between them is the `Exchange`, which turns the mean and the scale of what is
+coded next into latents.
+
+Shapes: B pictures, M latent channels, C channels of a slice, h and w rows and columns of latents, A features.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -21,23 +28,92 @@ from clc.model.tiling import GRAIN, Tile, in_tiles, tiles
 from clc.references.aligned import PATCH_PX, AlignedLatents, AlignedPixels
 
 HYPER_REACH, PRIOR_REACH = 8, 4
-"""How many latents beyond its own h_s sees, two of z; CLM and the aligned reference, for F_a at half scale."""
+"""Reach, in latents, of h_s (two hyper-latents), and of CLM and the aligned reference (F_a works at half scale)."""
+
 Trace = Callable[[str, Tensor], None]
+"""Is shown each intermediate result of the exact path with its name, for the self-test."""
 
 
 class Turn(NamedTuple):
-    """What is coded at once: the latent `channels` of a slice at the positions of a `phase`; `number` counts from 0."""
+    """Latents that are coded at once: the `channels` of a slice at the positions of a `phase`.
+
+    `number` counts the turns of a picture from 0.
+    """
 
     number: int
     channels: slice
     phase: Phase
 
     def of(self, y: Tensor) -> Tensor:
-        """Its part of latents (B, M, h, w)."""
+        """The part of latents (B, M, h, w) that this turn codes: (B, C, .., ..), the positions of the phase."""
         return self.phase.of(y[:, self.channels])
 
 
 Exchange = Callable[[Turn, Tensor, Tensor], Tensor]
+"""From a turn, its mean and its scale level to its latents y_hat; all three (B, C, .., ..), at the turn's positions."""
+
+
+class SlicePrior(Protocol):
+    """What a walk asks of a prior; `clc.model.prior.prior.Prior` says what each of these is."""
+
+    @property
+    def slices(self) -> Sequence[int]:
+        """The channels of each slice."""
+
+    def phases(self, index: int) -> tuple[Phase, ...]:
+        """See `Prior.phases`."""
+
+    def refreshed(self, index: int, context: Context, decoded: list[Tensor]) -> Context:
+        """See `Prior.refreshed`."""
+
+    def slice_base(self, index: int, context: Context, decoded: list[Tensor]) -> SliceBase:
+        """See `Prior.slice_base`."""
+
+    def slice_parameters(
+        self, index: int, phase: int, base: SliceBase, first: Tensor | None, context: Context
+    ) -> SliceParameters:
+        """See `Prior.slice_parameters`."""
+
+
+def walk_slices(
+    prior: SlicePrior,
+    context: Context,
+    exchange: Exchange,
+    *,
+    into: Tensor | None = None,
+    is_context_followed: bool = True,
+    trace: Trace | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Codes all slices in order; returns y_hat (B, M, h, w) and the features a (B, A, h, w) of the last slice.
+
+    Each turn's mean and scale level follow from the context and from all latents that `exchange` has returned before.
+    `into` is memory for y_hat; without it the slices are joined at the end, as gradients need it. With
+    `is_context_followed` gradients reach the latents through what they tell later ones.
+    """
+    is_followed = is_context_followed and torch.is_grad_enabled()
+    decoded: list[Tensor] = []
+    number = channel0 = 0
+    for index, width in enumerate(prior.slices):
+        with torch.set_grad_enabled(is_followed):
+            context = prior.refreshed(index, context, decoded)
+            base = prior.slice_base(index, context, decoded)
+        if trace is not None:
+            trace(f"a of slice {index}", context.a)
+        channels, phases = slice(channel0, channel0 + width), prior.phases(index)
+        parts: list[Tensor] = []
+        for place, phase in enumerate(phases):
+            with torch.set_grad_enabled(is_followed):
+                squares = prior.slice_parameters(index, place, base, squares_known(phases, parts), context)
+                mean, level = (phase.within(plane) for plane in squares)
+            if trace is not None:
+                trace(f"slice {index} mean of phase {place}", mean)
+                trace(f"slice {index} scale of phase {place}", level)
+            parts.append(exchange(Turn(number, channels, phase), mean, level))
+            number += 1
+        y_hat = assembled(phases, parts)
+        decoded.append(y_hat if into is None else into[:, channels].copy_(y_hat))
+        channel0 = channels.stop
+    return torch.cat(decoded, dim=1) if into is None else into, context.a
 
 
 class Decoded(NamedTuple):
@@ -74,6 +150,18 @@ class _Tiled:
     size: tuple[int, int]
     dtype: torch.dtype
 
+    @property
+    def slices(self) -> Sequence[int]:
+        return self.prior.slices
+
+    def phases(self, index: int) -> tuple[Phase, ...]:
+        return self.prior.phases(index)
+
+    def refreshed(self, index: int, context: Context, decoded: list[Tensor]) -> Context:
+        if not self.prior.asks_again_before(index):
+            return context
+        return context._replace(a=self.matched(context, decoded))
+
     def hyper_features(self, z_hat: Tensor, quality_q6_B: Tensor) -> Tensor:
         def compute(tile: Tile) -> tuple[Tensor, ...]:
             return (self.prior.hyper_features(tile.hyper_latents(z_hat), quality_q6_B),)
@@ -81,7 +169,7 @@ class _Tiled:
         return in_tiles(tiles(*self.size, HYPER_REACH), compute)[0]
 
     def matched(self, context: Context, decoded: list[Tensor] | None = None) -> Tensor:
-        """What the conditioner makes of a context, with the slices `decoded` if it is asked once more."""
+        """The features a of a context; with the slices `decoded` where the conditioner is asked once more."""
 
         def compute(tile: Tile) -> tuple[Tensor, ...]:
             known = None if decoded is None else [tile.latents(y_hat) for y_hat in decoded]
@@ -119,42 +207,21 @@ class _Tiled:
 def walk(
     prior: Prior, z_hat: Tensor, conditions: Conditions, exchange: Exchange, trace: Trace | None = None
 ) -> Decoded:
-    """Runs the exact path; `exchange(turn, mean, level)` returns the symbols of a turn, whole numbers.
-
-    Mean, level and symbols (1, C, .., ..) are at the positions of the turn's phase. `trace(name, values)` sees each
-    intermediate result, for the self-test.
-    """
-    trace = trace or _no_trace
+    """Runs the exact path from z_hat (1, Z, h/4, w/4), float64, through all that `exchange` makes of each turn."""
     tiled = _Tiled(prior, (z_hat.shape[2] * GRAIN, z_hat.shape[3] * GRAIN), z_hat.dtype)
     own = aligned_latents(prior, conditions)
-    if own is not None:
-        trace("aligned r", own.r)
-        trace("aligned features", own.features)
     h = tiled.hyper_features(z_hat, torch.tensor([conditions.quality_q6], device=z_hat.device))
-    trace("h", h)
     context = Context(h, h[:, :0], own, prior.matching.remember(conditions.tokens_1NT))
     context = context._replace(a=tiled.matched(context))
-    trace("a", context.a)
+    if trace is not None:
+        if own is not None:
+            trace("aligned r", own.r)
+            trace("aligned features", own.features)
+        trace("h", h)
+        trace("a", context.a)
     y_hat = h.new_empty(len(h), sum(prior.slices), *h.shape[2:], dtype=z_hat.dtype)
-    decoded: list[Tensor] = []
-    number = channel0 = 0
-    for index, of_slice in enumerate(y_hat.split(prior.slices, dim=1)):
-        if prior.asks_again_before(index):
-            context = context._replace(a=tiled.matched(context, decoded))
-        trace(f"a of slice {index}", context.a)
-        base = tiled.slice_base(index, context, decoded)
-        channels, phases = slice(channel0, channel0 + of_slice.shape[1]), prior.phases(index)
-        parts: list[Tensor] = []
-        for place, phase in enumerate(phases):
-            squares = tiled.slice_parameters(index, place, base, squares_known(phases, parts), context)
-            mean, level = (phase.within(plane) for plane in squares)
-            trace(f"slice {index} mean of phase {place}", mean)
-            trace(f"slice {index} scale of phase {place}", level)
-            parts.append(exchange(Turn(number, channels, phase), mean, level) + mean)
-            number += 1
-        decoded.append(of_slice.copy_(assembled(phases, parts)))
-        channel0 = channels.stop
-    return Decoded(y_hat, context.a, own, latents_crc32(conditions.header, z_hat, y_hat))
+    y_hat, a = walk_slices(tiled, context, exchange, into=y_hat, trace=trace)
+    return Decoded(y_hat, a, own, latents_crc32(conditions.header, z_hat, y_hat))
 
 
 def aligned_latents(prior: Prior, conditions: Conditions) -> AlignedLatents | None:
@@ -181,7 +248,3 @@ def latents_crc32(header: bytes, z_hat: Tensor, y_hat: Tensor) -> int:
         fixed = torch.round(channel * (1 << MEAN_BITS)).to(torch.int32).cpu().numpy()
         crc = zlib.crc32(fixed.astype("<i4").tobytes(), crc)
     return crc
-
-
-def _no_trace(name: str, values: Tensor) -> None:
-    del name, values
