@@ -2,8 +2,8 @@
 
     python bench/kodak.py --bundle shipped --anchors ../shared/anchors/rd_points.json --processes 2
 
-Rates are whole files, and every file is decoded again. The table in the README comes from here. With `--processes` the
-pictures are shared among copies of this program, each of which writes its rows to a file.
+Rates are whole files, and every file is decoded again. The tables of docs/results.md come from here. With `--processes`
+the pictures are shared among copies of this program, each of which writes its rows to a file.
 """
 
 import json
