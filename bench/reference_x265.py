@@ -13,6 +13,7 @@ from hevc import QPS, Coded, Hevc
 
 from clc.bitstream.alignment import Alignment, pack_alignment
 from clc.pictures.picture import Picture
+from clc.references.key_pictures import PicturesInMemory
 from clc.references.registration import Registrar, Registration
 from clc.references.warp import Warped, warp
 
@@ -47,7 +48,7 @@ def _after_warped(hevc: Hevc, image_HW3: Picture, raw: Picture, how: Alignment, 
 
 def best_reference(image_HW3: Picture, keys: Sequence[Picture]) -> tuple[int, Registration] | None:
     """The key picture that leaves the least error, and how it lies; None where none registers."""
-    registrar = Registrar(lambda entry: keys[entry])
+    registrar = Registrar(PicturesInMemory(keys))
     found = [(entry, registrar.register(image_HW3, entry)) for entry in range(len(keys))]
     fitting = [(entry, one) for entry, one in found if one is not None]
     variance = float(image_HW3.astype(np.float64).var(axis=(0, 1)).mean())

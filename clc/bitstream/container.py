@@ -123,10 +123,26 @@ class Stream:
         return ALIGNED_VERSION if self.alignments else VERSION
 
 
+class ParsedStream(NamedTuple):
+    """A stream, and the bytes of its `fields`: all that stand before the length of the payload."""
+
+    stream: Stream
+    fields: bytes
+
+
 def pack(stream: Stream) -> bytes:
     """Return the bytes of `stream`; `LimitError` where they would be more than a reader accepts."""
+    head = pack_fields(stream) + write_varint(len(stream.payload))
+    tail = stream.latents_crc32.to_bytes(_CRC_BYTES, "little") + stream.payload
+    if len(head) + _CRC_BYTES + len(tail) > MAX_STREAM_BYTES:
+        raise LimitError(f"the payload has {len(stream.payload)} bytes, a stream at most {MAX_STREAM_BYTES} in all")
+    return head + _checksum(head, tail).to_bytes(_CRC_BYTES, "little") + tail
+
+
+def pack_fields(stream: Stream) -> bytes:
+    """Return the bytes of a stream before the length of its payload: all that is known before anything is coded."""
     quality_and_count = stream.quality_q6 | len(stream.references) << _QUALITY_BITS
-    head = b"".join(
+    return b"".join(
         (
             MAGIC,
             bytes((stream.version, stream.profile)),
@@ -137,12 +153,13 @@ def pack(stream: Stream) -> bytes:
             _pack_references(stream.references),
             bytes((len(stream.alignments),)),
             *(pack_alignment(alignment) for alignment in stream.alignments),
-            write_varint(len(stream.payload)),
         )
     )
-    tail = stream.latents_crc32.to_bytes(_CRC_BYTES, "little") + stream.payload
-    if len(head) + _CRC_BYTES + len(tail) > MAX_STREAM_BYTES:
-        raise LimitError(f"the payload has {len(stream.payload)} bytes, a stream at most {MAX_STREAM_BYTES} in all")
+
+
+def empty_stream(fields: bytes) -> bytes:
+    """Return the stream with these fields and no payload: the bytes that the latents' CRC-32 begins with."""
+    head, tail = fields + write_varint(0), bytes(_CRC_BYTES)
     return head + _checksum(head, tail).to_bytes(_CRC_BYTES, "little") + tail
 
 
@@ -152,6 +169,11 @@ def parse(data: bytes) -> Stream:
     Raises `UnknownVersion` where this is no stream of version 1 or 2, `TruncatedStream` where bytes are missing,
     `LimitError` over a cap, and `CorruptStream` where anything else is wrong.
     """
+    return parse_with_fields(data).stream
+
+
+def parse_with_fields(data: bytes) -> ParsedStream:
+    """Return the same with the bytes of the fields as they stand in `data`."""
     _check_magic_and_version(data)
     if len(data) > MAX_STREAM_BYTES:
         raise LimitError(f"the stream has {len(data)} bytes, at most {MAX_STREAM_BYTES} are allowed")
@@ -165,7 +187,7 @@ def parse(data: bytes) -> Stream:
     if header.checksum != _checksum(data[: header.checksum_at], data[header.checksum_at + _CRC_BYTES :]):
         raise CorruptStream("the stream's checksum does not match its bytes: it was damaged, get the file again")
     _check_meaning(header)
-    return Stream(
+    stream = Stream(
         profile=header.profile,
         width=header.width,
         height=header.height,
@@ -176,10 +198,14 @@ def parse(data: bytes) -> Stream:
         payload=data[payload_at:],
         alignments=_parse_alignments(data, header),
     )
+    return ParsedStream(stream, data[: header.length_at])
 
 
 class _Header(NamedTuple):
-    """The fields before the payload as they stand in the bytes; `checksum_at` is the position of the checksum."""
+    """The fields before the payload as they stand in the bytes.
+
+    `length_at` is the position of the payload's length, `checksum_at` that of the checksum.
+    """
 
     version: int
     profile: int
@@ -191,6 +217,7 @@ class _Header(NamedTuple):
     packed_references: bytes
     n_alignments: int
     alignments_at: int
+    length_at: int
     payload_bytes: int
     checksum_at: int
     checksum: int
@@ -213,8 +240,8 @@ def _read_header(data: bytes) -> _Header:
     bundle_id, position = _take(data, position, BUNDLE_ID_BYTES, "bundle id")
     packed_references, position = _take(data, position, _references_bytes(n_references), "references")
     (n_alignments,), alignments_at = _take(data, position, 1, "alignment")
-    position = _skip_alignments(data, alignments_at, n_alignments)
-    payload_bytes, position = read_varint(data, position, _MAX_LENGTH_VARINT_BYTES, "payload length")
+    length_at = _skip_alignments(data, alignments_at, n_alignments)
+    payload_bytes, position = read_varint(data, length_at, _MAX_LENGTH_VARINT_BYTES, "payload length")
     checksum, _ = _take(data, position, _CRC_BYTES, "checksum")
     latents_crc, _ = _take(data, position + _CRC_BYTES, _CRC_BYTES, "latents' CRC")
     return _Header(
@@ -228,6 +255,7 @@ def _read_header(data: bytes) -> _Header:
         packed_references=packed_references,
         n_alignments=n_alignments,
         alignments_at=alignments_at,
+        length_at=length_at,
         payload_bytes=payload_bytes,
         checksum_at=position,
         checksum=int.from_bytes(checksum, "little"),

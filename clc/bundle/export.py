@@ -100,7 +100,7 @@ def _stored_transforms(model: Model) -> dict[str, npt.NDArray[np.float32 | np.fl
 @torch.no_grad()
 def _dictionary(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArray[np.generic]]:
     tokens = [_tokens(model, entry) for entry in entries]
-    vectors = [spp(model.describe(model.analyse(entry))) for entry in entries]
+    vectors = [spp(model.feature_map(model.analyse(entry))) for entry in entries]
     stacked = np.concatenate(vectors)
     reduced = reduction.fit([stacked], min(KEY_COMPONENTS, max(1, len(stacked) - 1)))
     stored = {name: array.astype(np.float16) for name, array in reduced.arrays().items()}

@@ -49,7 +49,7 @@ def add_pictures(
         stored[entry] = write_key_picture(out, entry, image_HW3, picture_format)
         seen = stored[entry].read()
         tokens.append(_tokens(base.model, middle_patch(seen))[None])
-        keys.append(entries.reduction.apply(spp(base.model.describe(base.model.analyse(seen)))))
+        keys.append(entries.reduction.apply(spp(base.model.feature_map(base.model.analyse(seen)))))
     for entry in entries.pictures:
         write_bytes(out / stored[entry].path.relative_to(bundle), stored[entry].path.read_bytes())
     parts: dict[str, Arrays] = {name: read_arrays(bundle / f"{name}.safetensors") for name in PARTS}

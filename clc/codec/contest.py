@@ -9,15 +9,8 @@ from itertools import pairwise
 from typing import Generic, NamedTuple, TypeVar
 
 from clc.bitstream.alignment import Alignment, pack_alignment
+from clc.references.policy import POLICY
 
-LEAST_GAIN = 0.003
-"""Of the cost: a further aligned key picture that promises less is not worth the time to code the picture once more."""
-SMALL_SIDE = 0.1
-"""Of the cost, an alignment's bytes."""
-TOKENS_GAIN = 0.005
-"""Of the cost: about what tokens save at best; see `cheapest`."""
-WORTH_A_LOOK = 0.002
-"""Of the rate: tokens that save less are not worth the time of two syntheses, which alone show that they cost less."""
 Coded = TypeVar("Coded")
 
 
@@ -72,7 +65,7 @@ class _Contest(Generic[Coded]):
     def enter_where_smaller(self, choice: Choice) -> None:
         """The same for a choice that hardly moves a pixel: nothing is synthesised unless its rate is clearly less."""
         coded = self.judge.code(choice)
-        if self.judge.rate(coded) < (1.0 - WORTH_A_LOOK) * self.judge.rate(self.best):
+        if self.judge.rate(coded) < (1.0 - POLICY.tokens_rate_gain) * self.judge.rate(self.best):
             self._weigh(coded)
 
     def _weigh(self, coded: Coded) -> float:
@@ -106,7 +99,7 @@ def cheapest(choices: Sequence[Choice], judge: Judge[Coded]) -> Coded:
         _lay_over(contest, more, alone)
         if not is_settled:
             _leave_out(contest, fewer)
-        if alone - contest.cost >= TOKENS_GAIN * alone:
+        if alone - contest.cost >= POLICY.tokens_gain * alone:
             tokens = []
     for choice in tokens:
         if aligned:
@@ -123,7 +116,7 @@ def _lay_over(contest: _Contest[Coded], aligned: Sequence[Choice], alone: float)
     """
     for before, choice in pairwise(aligned):
         best, gain = contest.best, alone - contest.cost
-        spent = _side_bpp(choice, contest.judge) - _side_bpp(before, contest.judge) + LEAST_GAIN * contest.cost
+        spent = _side_bpp(choice, contest.judge) - _side_bpp(before, contest.judge) + POLICY.further_gain * contest.cost
         if gain * (choice.coverage - before.coverage) <= spent * before.coverage:
             return
         contest.enter(choice)
@@ -142,7 +135,7 @@ def _leave_out(contest: _Contest[Coded], fewer: Sequence[Choice]) -> None:
 
 def _is_light(choice: Choice, contest: _Contest[Coded]) -> bool:
     """Whether the alignments of the choice that leads are a small part of what it costs."""
-    return _side_bpp(choice, contest.judge) < SMALL_SIDE * len(choice.alignments) * contest.cost
+    return _side_bpp(choice, contest.judge) < POLICY.light_alignment * len(choice.alignments) * contest.cost
 
 
 def _side_bpp(choice: Choice, judge: Judge[Coded]) -> float:

@@ -13,7 +13,8 @@ distortion (Campos et al., "Content adaptive optimization for neural image compr
 down take the gradient of the very symbols that would be coded, straight through the rounding, and a share of Newton's
 step, and leave out what does not help (`docs/adr/011-what-a-step-leaves-out.md`). Annealed ones (Yang, Bamler and
 Mandt, "Improving inference for neural image compression", NeurIPS 2020) go on from there, slowly. It works on tiles, so
-that memory is bounded and the time linear in the pixels. What each level buys stands in the README.
+that memory is bounded and the time linear in the pixels. What each level bought with earlier models:
+`docs/results-history.md`.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def write_vectors(bundle: Path) -> None:
         beside_probe = _beside_probe(codec, Path(folder))
         streams = {
             STREAM_NAME: codec.encode(probe_picture(), from_q6(QUALITY_Q6)),
-            ALIGNED_NAME: beside_probe.encode_with(probe_picture(), QUALITY_Q6, _choice()).data,
+            ALIGNED_NAME: beside_probe.encoding(probe_picture()).code(QUALITY_Q6, _choice()).data,
         }
         for name, data in streams.items():
             write_bytes(bundle / name, data)

@@ -12,15 +12,7 @@ parameters to train; with ``is_exact=True`` it holds integers and computes on th
 the parts is the same code in both cases, which is the contract of this module. Exact parts write into memory that they
 made themselves, never into their inputs: passes over memory are what they cost beside the products.
 
-Ledger of grids (q10 means multiples of 2**-10):
-
-    activations, tokens         q10, |a| <= 32          16 bits
-    means of the latents        q6,  |mu| <= 4096       19 bits
-    weights                     int16 times 2**-shift, one shift (0..20) for each output channel
-    biases                      int32, q20
-    attention logits            q6;  attention weights  q15
-    powers of two               q16 mantissa, exponent -32..32
-    partial sums                at most 2**53 units, proven for each output channel by `sum_bound_bits`
+The ledger of grids stands in `clc.exact`.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class Model(nn.Module):
         return y.float()
 
     @torch.no_grad()
-    def describe(self, y: Tensor) -> npt.NDArray[np.float32]:
+    def feature_map(self, y: Tensor) -> npt.NDArray[np.float32]:
         """The map (1, 64, h, w) that retrieval pools, from latents y (1, M, h, w)."""
         return analysis_features(y / self._middle_step(y)).cpu().numpy()
 

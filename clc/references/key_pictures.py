@@ -8,22 +8,27 @@ is checked whenever one is read. Read on demand: opening a bundle of a thousand 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
-from clc.errors import InputError, StorageError
+from clc.bitstream.alignment import Alignment, without_brightness
+from clc.errors import DictionaryMismatch, InputError, StorageError
 from clc.limits import MAX_DICTIONARY_ENTRIES, check_size
 from clc.pictures.images import read_image
 from clc.pictures.picture import Picture
+from clc.references.warp import Warped, lit, warp
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
 
 FOLDER = "pictures"
+IN_MEMORY = 8
+"""Decoded key pictures that a `KeyPictureCache` keeps."""
 LOSSLESS = "webp-lossless"
 _LOSSY = "webp-"
 _METHOD = 6
@@ -51,6 +56,66 @@ class KeyPicture:
                 "damaged or this machine decodes WebP differently; get the bundle again or update Pillow"
             )
         return image_HW3
+
+
+class PictureSource(Protocol):
+    """Gives the pixels of a key picture by its entry."""
+
+    def read(self, entry: int) -> Picture:
+        """The key picture of an entry, uint8 (H, W, 3)."""
+
+
+class PicturesInMemory:
+    """Pictures of a collection as a `PictureSource`; the entry is the place in the sequence."""
+
+    def __init__(self, pictures: Sequence[Picture]) -> None:
+        self._pictures = pictures
+
+    def read(self, entry: int) -> Picture:
+        """The picture at place `entry`."""
+        return self._pictures[entry]
+
+
+class KeyPictureCache:
+    """The key pictures of one bundle, of which the last few stay decoded. Threads may share it."""
+
+    def __init__(self, pictures: Mapping[int, KeyPicture]) -> None:
+        self._pictures = pictures
+        self._read = lru_cache(IN_MEMORY)(self._decode)
+
+    def read(self, entry: int) -> Picture:
+        """The key picture of an entry, uint8 (H, W, 3), not to be written into.
+
+        Raises `DictionaryMismatch` for an entry that has none, `StorageError` where it is damaged.
+        """
+        return self._read(entry)
+
+    def _decode(self, entry: int) -> Picture:
+        picture = self._pictures.get(entry)
+        if picture is None:
+            raise DictionaryMismatch(f"the stream aligns entry {entry}, of which the bundle holds no key picture")
+        return picture.read()
+
+
+class WarpedKeyPictures:
+    """Key pictures as one picture that is being coded sees them; the last view of each entry is kept.
+
+    Search, registration and every way to code the picture ask for the same views. Brightness is applied to a kept view,
+    so that alignments which differ in it alone are warped once.
+    """
+
+    def __init__(self, source: PictureSource) -> None:
+        self._source = source
+        self._views: dict[int, tuple[tuple[tuple[int, int], Alignment], Warped]] = {}
+
+    def warp(self, entry: int, size: tuple[int, int], alignment: Alignment) -> Warped:
+        """`clc.references.warp.warp` of an entry's key picture; `size` is (height, width) of the target."""
+        view = size, without_brightness(alignment)
+        known = self._views.get(entry)
+        if known is None or known[0] != view:
+            known = view, warp(self._source.read(entry), *view)
+            self._views[entry] = known
+        return known[1] if alignment.is_neutral_in_brightness else lit(known[1], alignment)
 
 
 def write_key_picture(bundle: Path, entry: int, image_HW3: Picture, picture_format: str = LOSSLESS) -> KeyPicture:

@@ -15,13 +15,13 @@ import numpy as np
 
 from clc.errors import InputError
 from clc.pictures.picture import Picture
+from clc.references.key_pictures import PicturesInMemory
+from clc.references.policy import POLICY
 from clc.references.registration import Registrar, Registration
 
 logger = logging.getLogger(__name__)
 
 REACH = 6
-OF_ITSELF_DB = 20.0
-FLAT_DB = 20.0
 
 
 class Overlap(NamedTuple):
@@ -34,12 +34,14 @@ class Overlap(NamedTuple):
     @property
     def worth(self) -> float:
         """Share of the target that is covered, times the dB by which the reference beats a flat prediction."""
-        return self.registration.coverage * max(0.0, self.registration.psnr_db - FLAT_DB)
+        return self.registration.coverage * max(0.0, self.registration.psnr_db - POLICY.flat_db)
 
 
-def find_overlaps(pictures: Sequence[Picture], reach: int = REACH, least_coverage: float = 0.1) -> list[Overlap]:
+def find_overlaps(
+    pictures: Sequence[Picture], reach: int = REACH, least_coverage: float = POLICY.overlap_coverage
+) -> list[Overlap]:
     """All overlaps of pictures at most `reach` apart in their order, uint8 (H, W, 3) each."""
-    registrar = Registrar(lambda entry: pictures[entry])
+    registrar = Registrar(PicturesInMemory(pictures))
     overlaps = []
     for target, picture in enumerate(pictures):
         for reference in range(max(0, target - reach), min(len(pictures), target + reach + 1)):
@@ -61,7 +63,7 @@ def choose_key_pictures(overlaps: Sequence[Overlap], pictures: int, count: int) 
     worth = np.zeros((pictures, pictures))
     for overlap in overlaps:
         worth[overlap.target, overlap.reference] = overlap.worth
-    np.fill_diagonal(worth, OF_ITSELF_DB)
+    np.fill_diagonal(worth, POLICY.key_picture_worth)
     chosen: list[int] = []
     best = np.zeros(pictures)
     for _ in range(count):

@@ -23,8 +23,10 @@ import numpy.typing as npt
 from clc.bitstream.alignment import CORNER_BITS, GAIN_BITS, MAX_CORNER_Q4, Alignment, pack_alignment
 from clc.errors import InputError
 from clc.pictures.picture import Picture
+from clc.references.key_pictures import PictureSource, WarpedKeyPictures
 from clc.references.mesh_fit import fit_mesh
-from clc.references.warp import Warped, lit, warp
+from clc.references.policy import POLICY
+from clc.references.warp import Warped, lit
 
 FEATURE_PIXELS = 120_000
 MAX_FEATURES = 2_000
@@ -36,14 +38,8 @@ LEAST_INLIERS = 12
 LEAST_INLIER_SHARE = 0.25
 MAX_SCALE = 4.0
 CACHED_ENTRIES = 512
-LEAST_COVERAGE = 0.01
-LEAST_CORRELATION = 0.2
 CORRELATION_PX = 8
 BLOCK_PX = 32
-CODED_ERROR = 20.0
-"""Mean squared error that the codec leaves anyway (35 dB): what agrees better than that saves no more bits."""
-ACTIVE_SHARE = 0.25
-"""Coefficients for each pixel whose bits shrink with the error."""
 
 _MEAN_OF_COLOURS = np.full((1, 3), 1 / 3)
 _TO_EDGE = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
@@ -51,7 +47,6 @@ _TO_EDGE = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
 FloatArray = npt.NDArray[np.float64]
 GreyPicture = npt.NDArray[np.uint8]
 WarpTo = Callable[[tuple[int, int], Alignment], Warped]
-WarpEntry = Callable[[int, tuple[int, int], Alignment], Warped]
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
@@ -104,18 +99,12 @@ class Features(NamedTuple):
 
 
 class Registrar:
-    """Registers pictures against key pictures, whose features it remembers by entry."""
+    """Registers pictures against key pictures, whose features it keeps by entry. Threads may share it."""
 
-    def __init__(
-        self, pictures: Callable[[int], Picture], threads: int = 1, warp_entry: WarpEntry | None = None
-    ) -> None:
-        """`pictures` gives the key picture of an entry, uint8 (H, W, 3); at most `threads` entries are in work.
-
-        `warp_entry` is `clc.references.warp.warp` of an entry's picture, of one that remembers what it made.
-        """
+    def __init__(self, pictures: PictureSource, threads: int = 1) -> None:
+        """`pictures` gives the key picture of an entry; at most `threads` entries of one call are in work at once."""
         self._pictures, self._threads = pictures, threads
-        self._warp_entry = warp_entry or (lambda entry, size, alignment: warp(pictures(entry), size, alignment))
-        self._features = lru_cache(CACHED_ENTRIES)(lambda entry: find_features(pictures(entry)))
+        self._features = lru_cache(CACHED_ENTRIES)(lambda entry: find_features(pictures.read(entry)))
 
     def register(self, target_HW3: Picture, entry: int) -> Registration | None:
         """How uint8 (H, W, 3) lies in the key picture of `entry`; None where it does not fit."""
@@ -126,12 +115,21 @@ class Registrar:
         """How it lies in those of `entries`, in their order, by a homography only: for choosing, in little time."""
         return self._in_threads(lambda entry: _locate(target, self._features(entry)), entries)
 
-    def refine(self, target_HW3: Picture, located: Sequence[tuple[int, Located]]) -> list[Registration]:
-        """Adds mesh and brightness to what `locate` found of entries, as far as they pay; in the order given."""
+    def refine(
+        self,
+        target_HW3: Picture,
+        located: Sequence[tuple[int, Located]],
+        warped: WarpedKeyPictures | None = None,
+    ) -> list[Registration]:
+        """Adds mesh and brightness to what `locate` found of entries, as far as they pay; in the order given.
+
+        `warped` keeps what the winning alignments make of the entries, for whoever codes the picture with them.
+        """
+        views = WarpedKeyPictures(self._pictures) if warped is None else warped
 
         def refined(one: tuple[int, Located]) -> Registration:
             entry, found = one
-            return _refine(target_HW3, self._pictures(entry), found.plain, partial(self._warp_entry, entry))
+            return _refine(target_HW3, self._pictures.read(entry), found.plain, partial(views.warp, entry))
 
         return self._in_threads(refined, located)
 
@@ -221,7 +219,7 @@ def detail_db(picture_HW3: Picture) -> float:
 
 def is_same_scene(target_HW: GreyPicture, warped_HW: GreyPicture, covered: npt.NDArray[np.bool_]) -> bool:
     """Whether grey pictures of one size, uint8, share anything and resemble each other coarsely where covered."""
-    if covered.mean() < LEAST_COVERAGE:
+    if covered.mean() < POLICY.scene_coverage:
         return False
     share = _coarse(covered.astype(np.float32))
     ours, theirs = (_coarse((grey * covered).astype(np.float32)) for grey in (target_HW, warped_HW))
@@ -230,7 +228,7 @@ def is_same_scene(target_HW: GreyPicture, warped_HW: GreyPicture, covered: npt.N
         return False
     ours, theirs = ours[is_covered] / share[is_covered], theirs[is_covered] / share[is_covered]
     ours, theirs = ours - ours.mean(), theirs - theirs.mean()
-    return float(ours @ theirs) > LEAST_CORRELATION * float(np.linalg.norm(ours) * np.linalg.norm(theirs)) > 0
+    return float(ours @ theirs) > POLICY.scene_correlation * float(np.linalg.norm(ours) * np.linalg.norm(theirs)) > 0
 
 
 def fit_brightness(target_HW3: Picture, warped: Warped) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
@@ -270,8 +268,8 @@ def bytes_saved(target_HW3: Picture, before: Warped, after: Warped) -> float:
         difference = cv2.absdiff(target_HW3, warped.pixels)
         squared = cv2.transform(cv2.multiply(difference, difference, dtype=cv2.CV_32F), _MEAN_OF_COLOURS)
         error = _sums(cv2.multiply(squared, both, dtype=cv2.CV_32F)) / np.maximum(count, 1)
-        costs.append(np.log2(error + CODED_ERROR))
-    return float((count * (costs[0] - costs[1])).sum()) * ACTIVE_SHARE / 2 / 8
+        costs.append(np.log2(error + POLICY.coded_error))
+    return float((count * (costs[0] - costs[1])).sum()) * POLICY.active_share / 2 / 8
 
 
 def _locate(target: Features, reference: Features) -> Located | None:

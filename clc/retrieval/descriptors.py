@@ -59,16 +59,16 @@ class Backbone(Protocol):
         ...
 
 
-class Analyser(Protocol):
-    """The part of `clc.codec.Codec` that `CodecBackbone` looks at."""
+class FeatureMapper(Protocol):
+    """What `CodecBackbone` asks of a codec."""
 
     @property
     def bundle(self) -> Any:
         """The loaded bundle; its `bundle_id` names the weights."""
         ...
 
-    def analyse(self, image_HW3: Picture) -> Floats:
-        """Return the latents y of a picture, float32 (C, h, w)."""
+    def feature_map(self, image_HW3: Picture) -> Floats:
+        """Return the map of a picture that is pooled into its vector, float32 (C, h, w)."""
         ...
 
 
@@ -77,7 +77,7 @@ class CodecBackbone:
 
     name = "codec"
 
-    def __init__(self, codec: Analyser) -> None:
+    def __init__(self, codec: FeatureMapper) -> None:
         """Look through `codec` (a `clc.codec.Codec`)."""
         self._codec = codec
         self._bundle_id = str(codec.bundle.bundle_id)
@@ -85,7 +85,7 @@ class CodecBackbone:
     @functools.cached_property
     def dimension(self) -> int:
         """Length D of a vector."""
-        return CELLS * self._codec.analyse(_grey_probe(_PROBE_SIDE_PX, _PROBE_SIDE_PX)).shape[0]
+        return CELLS * self._codec.feature_map(_grey_probe(_PROBE_SIDE_PX, _PROBE_SIDE_PX)).shape[0]
 
     def describe(self) -> dict[str, Any]:
         """Return the description; the weights are those of the bundle, so its id is their digest."""
@@ -93,7 +93,7 @@ class CodecBackbone:
 
     def features(self, images: Images) -> Floats:
         """Describe pictures; see `Backbone.features`."""
-        vectors = [spp(self._codec.analyse(check_picture(image))) for image in images]
+        vectors = [spp(self._codec.feature_map(check_picture(image))) for image in images]
         # An encoder opens a backbone for each picture; it should not pay for `dimension`, which analyses one more.
         return _stack(vectors, self.name, len(vectors[0]) if vectors else self.dimension)
 

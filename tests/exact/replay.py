@@ -19,7 +19,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from clc.bitstream.container import parse
+from clc.bitstream.container import parse_with_fields
 from clc.codec import Codec
 from clc.codec.selftest import replay
 from clc.model import tiling
@@ -72,7 +72,7 @@ def make_inputs(codec: Codec, data: bytes) -> Inputs:
     """Hyper-latents and symbols at random, many small and some huge, under the conditions of one stream."""
     generator = torch.Generator().manual_seed(11)
     config = codec.bundle.config
-    conditions = codec._conditions(parse(data))
+    conditions = codec.decoder.conditions(parse_with_fields(data))
     if conditions.aligned is not None:
         crops = [part if part.shape[-1] == 1 else _tiled(part) for part in conditions.aligned]
         conditions = Conditions(conditions.quality_q6, conditions.tokens_1NT, b"", type(conditions.aligned)(*crops))

@@ -60,7 +60,7 @@ def aligned(codec: Codec) -> list[bytes]:
     corners = (480, 480, 1921, 483, 478, 1505, 1920, 1500)
     alignment = Alignment(corners, gain_q6=(66, 64, 61), offset=(0, -3, 2), mesh=mesh)
     choice = Choice((len(codec.bundle.entries) - 2,), (alignment,))
-    return [codec.encode_with(picture, quality * 64, choice).data for quality in QUALITIES]
+    return [codec.encoding(picture).code(quality * 64, choice).data for quality in QUALITIES]
 
 
 def aligned_and_tokens(codec: Codec) -> list[bytes]:
@@ -70,7 +70,7 @@ def aligned_and_tokens(codec: Codec) -> list[bytes]:
     partly = Alignment((1600, 800, 2624, 800, 1600, 1824, 2624, 1824))
     whole = Alignment((320, 800, 1344, 800, 320, 1824, 1344, 1824))
     choice = Choice((entries - 2, entries - 1, 7), (partly, whole))
-    return [codec.encode_with(picture, quality * 64, choice).data for quality in QUALITIES]
+    return [codec.encoding(picture).code(quality * 64, choice).data for quality in QUALITIES]
 
 
 SEEDS: tuple[Callable[[Codec], list[bytes]], ...] = (alone, with_tokens, aligned, aligned_and_tokens)

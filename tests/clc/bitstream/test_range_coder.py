@@ -197,7 +197,7 @@ def test_a_table_cannot_be_changed_after_its_checks() -> None:
 
 def test_coding_imports_neither_torchvision_nor_the_rest_of_compressai() -> None:
     program = (
-        "import sys; from clc import rangecoder; rangecoder._load_ans();"
+        "import sys; from clc.bitstream import range_coder; range_coder._load_ans();"
         "sys.exit(','.join(m for m in ('torchvision', 'compressai') if m in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100)

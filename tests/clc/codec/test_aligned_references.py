@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from clc.bitstream.alignment import Alignment
-from clc.bitstream.container import parse
+from clc.bitstream.container import pack, parse
 from clc.bundle.bundle import SHIPPED, Bundle
 from clc.bundle.extend import add_pictures
-from clc.codec.codec import Attempt, Codec
+from clc.codec import Codec
 from clc.codec.contest import Choice
 from clc.codec.effort import Effort
+from clc.codec.encoding import Attempt, Encoding
 from clc.codec.info import stream_info
 from clc.errors import BitstreamError, DictionaryMismatch, InputError, StorageError
 from clc.evaluation.metrics import psnr_db
@@ -79,13 +80,13 @@ def test_beside_key_pictures_all_ways_are_compared_unrefined_and_the_best_is_ref
     codec: Codec, view: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coded: list[tuple[Choice, int]] = []
-    encode_with = codec.encode_with
+    code = Encoding.code
 
-    def watched(image: Picture, quality_q6: int, choice: Choice, level: Effort) -> Attempt:
+    def watched(encoding: Encoding, quality_q6: int, choice: Choice, level: Effort) -> Attempt:
         coded.append((choice, level.down))
-        return encode_with(image, quality_q6, choice, level)
+        return code(encoding, quality_q6, choice, level)
 
-    monkeypatch.setattr(codec, "encode_with", watched)
+    monkeypatch.setattr(Encoding, "code", watched)
     best = parse(codec.encode(view, 40, "auto"))
     *compared, (refined, steps) = coded
     assert refined.alignments == best.alignments
@@ -105,7 +106,7 @@ def test_a_picture_that_fits_no_key_picture_is_coded_without(codec: Codec) -> No
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (63, 65)])
 def test_small_pictures_can_be_aligned(codec: Codec, scene: Picture, size: tuple[int, int]) -> None:
     view = np.ascontiguousarray(scene[SHIFT[0] : SHIFT[0] + size[0], SHIFT[1] : SHIFT[1] + size[1]])
-    data = codec.encode_with(view, 4000, exact_choice(view)).data
+    data = codec.encoding(view).code(4000, exact_choice(view)).data
     assert codec.decode(data).shape == view.shape
 
 
@@ -127,10 +128,10 @@ def test_a_bundle_without_the_key_picture_refuses_the_stream(codec: Codec, align
 
 def test_another_alignment_is_a_mismatch_and_never_a_picture(codec: Codec, view: Picture) -> None:
     choice = exact_choice(view)
-    stream = parse(codec.encode_with(view, 2600, choice).data)
+    stream = parse(codec.encoding(view).code(2600, choice).data)
     moved = dataclasses.replace(choice.alignments[0], offset=(7, 6, 6))
     with pytest.raises(BitstreamError):
-        codec._decode_latents(dataclasses.replace(stream, alignments=(moved,)))
+        codec.decode(pack(dataclasses.replace(stream, alignments=(moved,))))
 
 
 def test_a_key_picture_with_other_pixels_is_refused(bundle: Path, tmp_path: Path, aligned: bytes) -> None:

@@ -169,13 +169,13 @@ def test_of_equal_key_pictures_the_nearest_comes_first() -> None:
 def counted(shipped: Codec, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The pictures that the shipped codec analyses without a reference."""
     analysed: list[bytes] = []
-    analyse: Callable[..., object] = shipped._model.analyse
+    analyse: Callable[..., object] = shipped.decoder.model.analyse
 
     def count(image_HW3: Picture, aligned: object = None) -> object:
         analysed.append(image_HW3.tobytes())
         return analyse(image_HW3, aligned)
 
-    monkeypatch.setattr(shipped._model, "analyse", count)
+    monkeypatch.setattr(shipped.decoder.model, "analyse", count)
     return analysed
 
 

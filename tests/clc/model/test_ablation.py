@@ -1,6 +1,8 @@
 """Each switch of the configuration changes what it says and nothing else."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +12,14 @@ from clc.bundle.bundle import EntryTable, exact_layers
 from clc.bundle.export import export_bundle
 from clc.codec import Codec
 from clc.codec.info import stream_info
-from clc.codec.selection import KeyPictures, Selector
+from clc.codec.selection import Search, Selector
 from clc.exact.checkerboard import of_phase
 from clc.exact.layers import GridConv2d
 from clc.model.config import ModelConfig
 from clc.model.model import Model
 from clc.model.prior.prior import Prior
 from clc.model.prior.slices import Context
+from clc.references.key_pictures import PicturesInMemory, WarpedKeyPictures
 from clc.retrieval.pca import Reduction
 from clc.training.config import TrainingConfig
 from clc.training.data import PictureSet, random_patches
@@ -290,21 +293,26 @@ def selector(config: ModelConfig) -> Selector:
         [],
         {},
     )
-    return Selector(table, config, CountingBackbone(), KeyPictures(lambda entry: np.zeros((8, 8, 3), np.uint8)))
+    return Selector(table, config, PicturesInMemory([]), backbone_of=lambda _: CountingBackbone())
+
+
+def sought(image: Picture) -> Any:
+    """A picture for which references are sought."""
+    return SimpleNamespace(image_HW3=image, warped=WarpedKeyPictures(PicturesInMemory([])))
 
 
 @pytest.mark.parametrize("count", range(1, 6))
 def test_the_encoder_names_as_many_references_as_the_configuration_says(count: int) -> None:
     image = np.zeros((8, 8, 3), np.uint8)
-    (choice,) = selector(replace(BASE, references=count)).propose(image, "tokens", None)
+    (choice,) = selector(replace(BASE, references=count)).propose(sought(image), Search("tokens"))
     assert choice.references == tuple(range(count))
 
 
 def test_a_multi_query_finds_what_resembles_the_turned_picture_and_one_query_does_not() -> None:
     image = np.zeros((8, 8, 3), np.uint8)
     image[-1, -1] = 90
-    (several,) = selector(BASE).propose(image, "tokens", None)
-    (one,) = selector(SWITCHED["one query"]).propose(image, "tokens", None)
+    (several,) = selector(BASE).propose(sought(image), Search("tokens"))
+    (one,) = selector(SWITCHED["one query"]).propose(sought(image), Search("tokens"))
     assert several.references == (0, 9, 1)
     assert one.references == (0, 1, 2)
 
@@ -312,7 +320,7 @@ def test_a_multi_query_finds_what_resembles_the_turned_picture_and_one_query_doe
 @pytest.mark.parametrize("name", ["no conditioner", "no matching"])
 def test_references_that_the_model_would_not_look_at_are_not_proposed(name: str) -> None:
     image = np.zeros((8, 8, 3), np.uint8)
-    assert [choice.references for choice in selector(SWITCHED[name]).propose(image, "auto", None)] == [()]
+    assert [choice.references for choice in selector(SWITCHED[name]).propose(sought(image), Search("auto"))] == [()]
 
 
 def test_without_the_cache_entries_are_analysed_as_the_model_is_now(photo: Picture, tmp_path) -> None:

@@ -11,6 +11,7 @@ from clc.bundle.export import export_bundle
 from clc.bundle.extend import add_pictures
 from clc.codec import Codec
 from clc.codec.info import stream_info
+from clc.codec.selection import Search
 from clc.model.config import ModelConfig, tcm_config
 from clc.model.model import Model
 from clc.model.objective import rate_distortion_loss
@@ -124,8 +125,9 @@ def test_a_tcm_codec_codes_any_size(codec: Codec, photo: Picture, size: tuple[in
 
 def test_a_tcm_codec_uses_an_aligned_reference(codec: Codec, photo: Picture) -> None:
     image = np.ascontiguousarray(photo[40:232, 64:256])
-    choice = next(one for one in codec._selector.propose(image, "aligned", None) if one.alignments)
-    data = codec.encode_with(image, 3200, choice).data
+    encoding = codec.encoding(image)
+    choice = next(one for one in encoding.proposals(Search("aligned")) if one.alignments)
+    data = encoding.code(3200, choice).data
     assert parse(data).alignments
     decoded = codec.decode(data)
     assert decoded.shape == image.shape

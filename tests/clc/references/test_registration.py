@@ -9,6 +9,7 @@ import pytest
 
 from clc.bitstream.alignment import Alignment, identity
 from clc.pictures.images import read_image
+from clc.references.key_pictures import PicturesInMemory
 from clc.references.mesh_fit import fit_mesh
 from clc.references.registration import (
     Registrar,
@@ -56,7 +57,7 @@ def errors_px(alignment: Alignment, matrix: FloatArray) -> FloatArray:
 
 
 def register(target_HW3: Picture, reference_HW3: Picture) -> Registration | None:
-    return Registrar(lambda entry: reference_HW3).register(target_HW3, 0)
+    return Registrar(PicturesInMemory([reference_HW3])).register(target_HW3, 0)
 
 
 MAPS = {
@@ -103,16 +104,19 @@ def test_registration_is_deterministic() -> None:
 
 
 def test_features_of_a_reference_are_found_once() -> None:
-    asked = []
+    class Counting:
+        def __init__(self) -> None:
+            self.asked: list[int] = []
 
-    def picture(entry: int) -> Picture:
-        asked.append(entry)
-        return np.full((64, 64, 3), entry, dtype=np.uint8)
+        def read(self, entry: int) -> Picture:
+            self.asked.append(entry)
+            return np.full((64, 64, 3), entry, dtype=np.uint8)
 
-    registrar = Registrar(picture)
+    pictures = Counting()
+    registrar = Registrar(pictures)
     for _ in range(3):
         registrar.register(texture(64, 64, 1), 7)
-    assert asked == [7]
+    assert pictures.asked == [7]
 
 
 def test_a_bend_gets_a_mesh_that_pays() -> None:
@@ -213,11 +217,11 @@ def test_the_reported_agreement_is_that_of_the_decoders_warp() -> None:
 
 
 def test_threads_change_nothing() -> None:
-    worlds = {entry: texture(360, 440, 20 + entry) for entry in range(4)}
+    worlds = [texture(360, 440, 20 + entry) for entry in range(4)]
     target = seen_through(worlds[2], MAPS["turn"])
     found = []
     for threads in (1, 3):
-        registrar = Registrar(worlds.__getitem__, threads)
+        registrar = Registrar(PicturesInMemory(worlds), threads)
         located = registrar.locate(find_features(target), [3, 2, 1, 0, 2])
         assert [one is not None for one in located] == [False, True, False, False, True]
         found.append(registrar.refine(target, [(2, one) for one in located if one is not None]))
@@ -230,7 +234,7 @@ def test_what_is_located_in_small_agrees_with_the_decoders_warp() -> None:
     size = 640, 800
     target = np.ascontiguousarray(world[100 : 100 + size[0], 400 : 400 + size[1]])
     reference = np.ascontiguousarray(world[:, :900])
-    (located,) = Registrar(lambda entry: reference).locate(find_features(target), [0])
+    (located,) = Registrar(PicturesInMemory([reference])).locate(find_features(target), [0])
     assert located is not None
     assert located.covered.size <= 120_000
     warped = warp(reference, size, located.plain)

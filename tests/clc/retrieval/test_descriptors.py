@@ -30,7 +30,7 @@ class FakeCodec:
     def __init__(self, bundle_id: str = "0123456789abcdef") -> None:
         self.bundle = SimpleNamespace(bundle_id=bundle_id)
 
-    def analyse(self, image_HW3: np.ndarray) -> np.ndarray:
+    def feature_map(self, image_HW3: np.ndarray) -> np.ndarray:
         height, width = (-(-side // 64) * 64 for side in image_HW3.shape[:2])
         edges = ((0, height - image_HW3.shape[0]), (0, width - image_HW3.shape[1]), (0, 0))
         padded = np.pad(image_HW3, edges, mode="edge").astype(np.float32)

@@ -1,0 +1,115 @@
+"""From a parsed stream to a picture, step by step, with one bundle on one device.
+
+    stream -> checks -> conditions (tokens, warped key pictures) -> exact path -> CRC -> g_s -> post-filter
+
+`clc.codec.codec.Codec` runs all of it; `clc.codec.encoding` runs parts of it, because an encoder decodes its own
+stream. A decoder keeps nothing of a stream between calls, so threads may share one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from clc.bitstream.container import ParsedStream, Stream, empty_stream
+from clc.bundle.bundle import Bundle
+from clc.codec.latent_coding import check_payload, decode_latents
+from clc.errors import DecodeMismatch, DictionaryMismatch
+from clc.machine import has_bfloat16
+from clc.model.model import STRIDE_Z, channels_last, padded
+from clc.model.prior.walk import Conditions, Decoded, Trace
+from clc.model.transforms.tiled import synthesise
+from clc.pictures.picture import Picture
+from clc.references.aligned import AlignedPixels, AlignedView
+from clc.references.key_pictures import KeyPictureCache, WarpedKeyPictures
+from clc.references.warp import compose
+
+
+class Decoder:
+    """A bundle on a device, and the steps of decoding.
+
+    `model` is the float model and `prior` the exact one, both on the device; `key_pictures` are those of the bundle.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+        self.bundle, self.device = bundle, torch.device(device)
+        self.model = channels_last(bundle.model.to(self.device))
+        if has_bfloat16(self.device):  # for g_a and refinement; g_s of a decoder stays float32
+            self.model.low_precision = torch.bfloat16
+        self.prior = bundle.prior.to(self.device)
+        self.key_pictures = KeyPictureCache(bundle.entries.pictures)
+
+    def check(self, stream: Stream) -> None:
+        """Refuses a stream before memory is made for it.
+
+        Raises `DictionaryMismatch` for one of another bundle, `CorruptStream` for a payload that is too short for the
+        picture that the header claims.
+        """
+        self._check_bundle(stream)
+        is_aligned = bool(stream.alignments)
+        check_payload(
+            self.prior, self.bundle.table, len(stream.payload), self._latents_shape(stream), is_aligned=is_aligned
+        )
+
+    def conditions(self, parsed: ParsedStream, warped: WarpedKeyPictures | None = None) -> Conditions:
+        """What both sides know of a stream before its first symbol; `warped` are views of key pictures that are known.
+
+        Raises `DictionaryMismatch` for an entry or a key picture that the bundle has not, `StorageError` where a key
+        picture is damaged.
+        """
+        stream = parsed.stream
+        tokens = self.bundle.entries.conditioning(stream.references[len(stream.alignments) :]).to(self.device)
+        aligned = self._aligned(stream, warped or WarpedKeyPictures(self.key_pictures))
+        return Conditions(stream.quality_q6, tokens, empty_stream(parsed.fields), aligned)
+
+    def _aligned(self, stream: Stream, warped: WarpedKeyPictures) -> AlignedPixels | None:
+        """The key pictures that a stream aligns, warped and laid over one another, padded as pictures are."""
+        if not stream.alignments:
+            return None
+        size = (stream.height, stream.width)
+        aligned = zip(stream.references, stream.alignments, strict=False)
+        seen = compose([warped.warp(entry, size, alignment) for entry, alignment in aligned])
+        levels = padded(torch.from_numpy(seen.pixels).to(self.device))
+        inside = padded(torch.from_numpy(seen.inside.astype(np.uint8))[..., None].to(self.device))
+        return AlignedPixels(levels, inside, torch.ones(1, 1, 1, 1, device=self.device))
+
+    def latents(self, stream: Stream, conditions: Conditions, trace: Trace | None = None) -> Decoded:
+        """The latents of a stream, checked against the CRC-32 of the encoder's.
+
+        Raises `DecodeMismatch` where they differ, and what `clc.bitstream.range_coder.Decoder` raises.
+        """
+        self._check_bundle(stream)
+        shape, table = self._latents_shape(stream), self.bundle.table
+        decoded = decode_latents(self.prior, table, stream.payload, shape, conditions, trace)
+        if decoded.crc32 != stream.latents_crc32:
+            raise DecodeMismatch(
+                f"the decoded latents have CRC {decoded.crc32:08x}, the encoder's had {stream.latents_crc32:08x}: the "
+                "stream is damaged or this machine computes differently; run `python -m clc.codec selftest`"
+            )
+        return decoded
+
+    def picture(self, stream: Stream, latents: Decoded, conditions: Conditions) -> Picture:
+        """g_s and the post-filter: latents to the uint8 picture (H, W, 3) of the size that the stream says."""
+        quality = torch.tensor([stream.quality_q6], device=self.device)
+        gains = self.model.gains
+        view = None
+        if conditions.aligned is not None and latents.own is not None:
+            view = AlignedView(conditions.aligned, latents.own.to_float())
+        y_hat = latents.y_hat.float().contiguous(memory_format=torch.channels_last)
+        step, rate_modulation = gains.step(quality), gains.modulation(quality)
+        postfilter = self.bundle.postfilter
+        filtered = None if postfilter is None else lambda levels: postfilter.apply(levels, stream.quality_q6)
+        pixels = synthesise(self.model.g_s, y_hat, step, rate_modulation, (latents.a.float(), view), filtered)
+        cropped = pixels[0, :, : stream.height, : stream.width]
+        image: Picture = cropped.permute(1, 2, 0).contiguous().cpu().numpy()
+        return image
+
+    def _check_bundle(self, stream: Stream) -> None:
+        if stream.bundle_id != self.bundle.id_bytes:
+            raise DictionaryMismatch(
+                f"the stream was written with bundle {stream.bundle_id.hex()}, but bundle {self.bundle.bundle_id} "
+                "is loaded: name the stream's bundle (--bundle FOLDER)"
+            )
+
+    def _latents_shape(self, stream: Stream) -> tuple[int, int, int]:
+        return self.bundle.config.hyper, -(-stream.height // STRIDE_Z), -(-stream.width // STRIDE_Z)

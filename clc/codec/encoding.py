@@ -1,0 +1,180 @@
+"""One picture's life at the encoder: search, analysis, refinement, the ways to code it, and which of them is kept.
+
+    picture -> references worth trying (clc.codec.selection)
+            -> g_a, refinement -> latents -> exact path (clc.codec.latent_coding) -> payload -> container, for each way
+            -> the way with the least rate + lambda * distortion (clc.codec.contest) -> decoded once more -> bytes
+
+What is computed once for a picture, however often it is coded, is kept here: its latents where nothing is aligned, the
+same refined, and the views of key pictures. `clc.codec.codec.Codec` makes an `Encoding` for each call; whoever codes a
+picture at several qualities may hold on to one. One thread uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from clc.bitstream.container import PROFILE, ParsedStream, Stream, pack, pack_fields, parse_with_fields
+from clc.bundle.bundle import Bundle
+from clc.codec.contest import Choice, Judge, cheapest
+from clc.codec.decoder import Decoder
+from clc.codec.effort import UNREFINED, Effort, refinements
+from clc.codec.latent_coding import Analysed, encode_latents
+from clc.codec.refinement import Target, refine
+from clc.codec.selection import Search, Selector
+from clc.limits import check_size
+from clc.model.model import padded
+from clc.model.prior.walk import Conditions, Decoded, aligned_latents
+from clc.pictures.picture import Picture, check_picture
+from clc.quality import from_q6, rate_distortion_lambda
+from clc.references.aligned import AlignedPixels
+from clc.references.key_pictures import WarpedKeyPictures
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """A picture coded in one way: its fields and bytes, what both sides know of it, and what a decoder will decode."""
+
+    choice: Choice
+    stream: Stream
+    data: bytes
+    conditions: Conditions
+    decoded: Decoded
+
+    @property
+    def bpp(self) -> float:
+        """The rate, bits a pixel."""
+        return len(self.data) * 8 / (self.stream.width * self.stream.height)
+
+
+class Encoding:
+    """One uint8 picture (H, W, 3) that is being coded; see the module.
+
+    Raises `InputError` for another shape or dtype, `LimitError` for a picture over `clc.limits`.
+    """
+
+    def __init__(self, decoder: Decoder, selector: Selector, image_HW3: Picture) -> None:
+        self.image_HW3 = check_picture(image_HW3)
+        check_size(image_HW3.shape[1], image_HW3.shape[0])
+        self.warped = WarpedKeyPictures(decoder.key_pictures)
+        self._decoder, self._selector = decoder, selector
+        self._y: torch.Tensor | None = None
+        self._refined: dict[tuple[int, Effort], torch.Tensor] = {}
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle that the picture is coded with."""
+        return self._decoder.bundle
+
+    def feature_map(self, image_HW3: Picture) -> npt.NDArray[np.float32]:
+        """See `clc.codec.codec.Codec.feature_map`; of the picture itself from the latents that it is coded with."""
+        own = image_HW3 is self.image_HW3
+        mapped: npt.NDArray[np.float32] = self._decoder.model.feature_map(
+            self._analysed() if own else self._decoder.model.analyse(image_HW3)
+        )[0]
+        return mapped
+
+    def proposals(self, search: Search | None = None) -> list[Choice]:
+        """The choices worth coding; see `clc.codec.selection.Selector.propose`."""
+        return self._selector.propose(self, search or Search())
+
+    @torch.no_grad()
+    def encode(self, quality_q6: int, search: Search) -> bytes:
+        """The stream with the least rate + lambda * distortion at a quality of 0..6400; see `Codec.encode`."""
+        cost = _once_for_each_stream(self.cost)
+        level = search.effort
+        choices = self.proposals(search)
+        # Beside aligned key pictures latents are refined anew each time, so the best's alone, once all were compared.
+        first = UNREFINED if any(choice.alignments for choice in choices) else level
+        code = partial(self.code, quality_q6, level=first)
+        pixels = self.image_HW3.shape[0] * self.image_HW3.shape[1]
+        best = cheapest(choices, Judge(code, rate=lambda attempt: attempt.bpp, cost=cost, pixels=pixels))
+        ways = dict.fromkeys((best.choice,) if best.choice.alignments else (best.choice, choices[0]))
+        further = [refinement for refinement in refinements(level) if refinement != first]
+        for refinement, way in product(further, ways):
+            best = min(best, self.code(quality_q6, way, refinement), key=cost)
+        self._check_decodes(best)
+        return best.data
+
+    def _check_decodes(self, attempt: Attempt) -> None:
+        """Decodes the latents of the finished stream, as any decoder will; raises `DecodeMismatch` if they differ."""
+        parsed = parse_with_fields(attempt.data)
+        is_same = parsed.stream == attempt.stream
+        conditions = attempt.conditions if is_same else self._decoder.conditions(parsed)
+        self._decoder.latents(parsed.stream, conditions)
+
+    @torch.no_grad()
+    def cost(self, attempt: Attempt) -> float:
+        """Rate + lambda * distortion in bits a pixel, the objective of training, from real bytes and pixels."""
+        decoded = self._decoder.picture(attempt.stream, attempt.decoded, attempt.conditions)
+        error = decoded.astype(np.float32) - self.image_HW3
+        trade = rate_distortion_lambda(torch.tensor(from_q6(attempt.stream.quality_q6))).item()
+        return attempt.bpp + trade * float(np.square(error).mean())
+
+    @torch.no_grad()
+    def code(self, quality_q6: int, choice: Choice, level: Effort = UNREFINED) -> Attempt:
+        """Codes the picture with given references and alignments; of `level` only the refinement is used."""
+        decoder, model = self._decoder, self._decoder.model
+        stream = Stream(
+            profile=PROFILE,
+            width=self.image_HW3.shape[1],
+            height=self.image_HW3.shape[0],
+            quality_q6=quality_q6,
+            bundle_id=self.bundle.id_bytes,
+            references=choice.references,
+            alignments=choice.alignments,
+            latents_crc32=0,
+            payload=b"",
+        )
+        conditions = decoder.conditions(ParsedStream(stream, pack_fields(stream)), self.warped)
+        y = self._analysed(conditions.aligned)
+        quality = torch.tensor([quality_q6], device=decoder.device)
+        step = model.gains.step(quality)
+        reference = aligned_latents(decoder.prior, conditions)
+        z = model.h_a(y / step, None if reference is None else reference.to_float())
+        if level.down:
+            x = padded(torch.from_numpy(self.image_HW3.copy()).to(decoder.device)) / 255.0
+            y = self._refine(y, Target(x, quality_q6, z, conditions.aligned), level)
+        worth = None if level.annealed else model.worth(quality, step)
+        payload, decoded = encode_latents(decoder.prior, self.bundle.table, Analysed(y / step, z, worth), conditions)
+        stream = replace(stream, latents_crc32=decoded.crc32, payload=payload)
+        return Attempt(choice, stream, pack(stream), conditions, decoded)
+
+    def _analysed(self, aligned: AlignedPixels | None = None) -> torch.Tensor:
+        """The latents y (1, M, h, w); without an aligned reference they are the same for every way, and made once."""
+        if aligned is not None:
+            return self._decoder.model.analyse(self.image_HW3, aligned)
+        if self._y is None:
+            self._y = self._decoder.model.analyse(self.image_HW3)
+        return self._y
+
+    def _refine(self, y: torch.Tensor, target: Target, level: Effort) -> torch.Tensor:
+        """The latents y refined; without an aligned reference they too are made once for a quality."""
+        if target.aligned is not None:
+            return refine(self._decoder.model, y, target, level)
+        key = target.quality_q6, level
+        if key not in self._refined:
+            self._refined = {key: refine(self._decoder.model, y, target, level), **self._of(target.quality_q6)}
+        return self._refined[key]
+
+    def _of(self, quality_q6: int) -> dict[tuple[int, Effort], torch.Tensor]:
+        """Refined latents of one quality; those of others are forgotten when it is left."""
+        return {key: refined for key, refined in self._refined.items() if key[0] == quality_q6}
+
+
+def _once_for_each_stream(cost: Callable[[Attempt], float]) -> Callable[[Attempt], float]:
+    """`cost`, computed once for attempts with the same bytes: ways to code a picture often end alike."""
+    known: dict[bytes, float] = {}
+
+    def remembered(attempt: Attempt) -> float:
+        if attempt.data not in known:
+            known[attempt.data] = cost(attempt)
+        return known[attempt.data]
+
+    return remembered

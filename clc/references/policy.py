@@ -1,0 +1,78 @@
+"""Which references are tried for a picture, and which win: every threshold of that decision, in one place.
+
+A decoder never needs to know: what is chosen travels in the stream. Registration (`clc.references.registration`),
+the search (`clc.codec.selection`), the contest between ways to code a picture (`clc.codec.contest`) and the choice of
+key pictures for a collection (`clc.references.overlaps`) read `POLICY`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferencePolicy:
+    """The thresholds. A reference that fails one is left out, and the picture is coded without it.
+
+    Does a key picture show the same scene? (registration)
+
+    | field | default | unit | a key picture is a candidate where |
+    |---|---|---|---|
+    | `scene_coverage` | 0.01 | share of the picture | it covers at least this much |
+    | `scene_correlation` | 0.2 | correlation | means of 8x8 px agree by more than this |
+
+    Do a mesh and brightness pay for their bytes? (registration)
+
+    | field | default | unit | meaning |
+    |---|---|---|---|
+    | `coded_error` | 20 | squared levels | error that the codec leaves anyway (35 dB): less of it saves no bits |
+    | `active_share` | 0.25 | share of coefficients | those whose bits shrink with the error |
+
+    Which key pictures are laid over one another? (selection)
+
+    | field | default | unit | meaning |
+    |---|---|---|---|
+    | `flat_db` | 20 | dB | PSNR of a flat prediction: a reference is worth its coverage times the dB above it |
+    | `added_coverage` | 0.03 | share of the picture | a further key picture must show at least this much more |
+    | `located_at_once` | 4 | entries | are registered before it is asked whether more are needed |
+    | `nearly_all` | 0.97 | share of the picture | once good key pictures cover this much, no more are looked at |
+    | `sure_db` | 3 | dB | nearer than means of 8x8 px by this much, a key picture saves bytes at every quality |
+    | `sure_coverage` | 0.5 | share of the picture | provided that it covers this much |
+
+    Which of the ways that were coded is kept? (contest)
+
+    | field | default | unit | meaning |
+    |---|---|---|---|
+    | `further_gain` | 0.003 | share of the cost | a further key picture must promise more than this |
+    | `light_alignment` | 0.1 | share of the cost | alignments of fewer bytes cast no doubt on a sure key picture |
+    | `tokens_gain` | 0.005 | share of the cost | what tokens save at best: alignment that saved more ends the contest |
+    | `tokens_rate_gain` | 0.002 | share of the rate | tokens that save less are not synthesised to learn their cost |
+
+    Which pictures become key pictures of a collection? (overlaps)
+
+    | field | default | unit | meaning |
+    |---|---|---|---|
+    | `overlap_coverage` | 0.1 | share of the picture | two pictures overlap from here on |
+    | `key_picture_worth` | 20 | dB | what a key picture is worth to itself, beside `flat_db` above for the others |
+    """
+
+    scene_coverage: float = 0.01
+    scene_correlation: float = 0.2
+    coded_error: float = 20.0
+    active_share: float = 0.25
+    flat_db: float = 20.0
+    added_coverage: float = 0.03
+    located_at_once: int = 4
+    nearly_all: float = 0.97
+    sure_db: float = 3.0
+    sure_coverage: float = 0.5
+    further_gain: float = 0.003
+    light_alignment: float = 0.1
+    tokens_gain: float = 0.005
+    tokens_rate_gain: float = 0.002
+    overlap_coverage: float = 0.1
+    key_picture_worth: float = 20.0
+
+
+POLICY = ReferencePolicy()
+"""The policy that everything uses."""
