@@ -51,10 +51,10 @@ def count_symbols(model: Model, pictures: Sequence[Picture]) -> Counts:
 def _count(model: Model, y: Tensor, quality_q6: int, counts: Counts) -> None:
     quality = torch.tensor([quality_q6])
     step = model.gains.step(quality)
-    scaled, worth = y / step, model.worth(quality, step)
+    scaled, bits_per_squared_step = y / step, model.bits_per_squared_step(quality, step)
 
     def exchange(turn: Turn, mean: Tensor, level: Tensor) -> Tensor:
-        symbols = torch.round(thrifty_round(turn.of(scaled) - mean, level, worth[:, turn.channels]))
+        symbols = torch.round(thrifty_round(turn.of(scaled) - mean, level, bits_per_squared_step[:, turn.channels]))
         is_counted = symbols.abs() <= COUNTED
         levels = torch.round(level.clamp(0, SCALE_LEVELS - 1))[is_counted]
         of_set = counts[min(turn.number, len(counts) - 1)]

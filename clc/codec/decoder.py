@@ -93,13 +93,13 @@ class Decoder:
         quality = torch.tensor([stream.quality_q6], device=self.device)
         gains = self.model.gains
         view = None
-        if conditions.aligned is not None and latents.own is not None:
-            view = AlignedView(conditions.aligned, latents.own.to_float())
+        if conditions.aligned is not None and latents.reference is not None:
+            view = AlignedView(conditions.aligned, latents.reference.to_float())
         y_hat = latents.y_hat.float().contiguous(memory_format=torch.channels_last)
         step, rate_modulation = gains.step(quality), gains.modulation(quality)
         postfilter = self.bundle.postfilter
-        filtered = None if postfilter is None else lambda levels: postfilter.apply(levels, stream.quality_q6)
-        pixels = synthesise(self.model.g_s, y_hat, step, rate_modulation, (latents.a.float(), view), filtered)
+        post_filter = None if postfilter is None else lambda levels: postfilter.apply(levels, stream.quality_q6)
+        pixels = synthesise(self.model.g_s, y_hat, step, rate_modulation, (latents.a.float(), view), post_filter)
         cropped = pixels[0, :, : stream.height, : stream.width]
         image: Picture = cropped.permute(1, 2, 0).contiguous().cpu().numpy()
         return image

@@ -141,8 +141,10 @@ class Encoding:
         if level.down:
             x = padded(torch.from_numpy(self.image_HW3.copy()).to(decoder.device)) / 255.0
             y = self._refine(y, Target(x, quality_q6, z, conditions.aligned), level)
-        worth = None if level.annealed else model.worth(quality, step)
-        payload, decoded = encode_latents(decoder.prior, self.bundle.table, Analysed(y / step, z, worth), conditions)
+        bits_per_squared_step = None if level.annealed else model.bits_per_squared_step(quality, step)
+        payload, decoded = encode_latents(
+            decoder.prior, self.bundle.table, Analysed(y / step, z, bits_per_squared_step), conditions
+        )
         stream = replace(stream, latents_crc32=decoded.crc32, payload=payload)
         return Attempt(choice, stream, pack(stream), conditions, decoded)
 

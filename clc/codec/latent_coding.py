@@ -33,13 +33,13 @@ SYMBOL_LIMIT = 1 << 18
 class Analysed(NamedTuple):
     """What an encoder codes, in float: y over its step (1, M, h, w), hyper-latents z (1, Z, h/4, w/4).
 
-    `worth` (1, M, 1, 1) of a squared error makes rounding thrifty (`clc.model.quantisation`); None rounds to the
-    nearest.
+    `bits_per_squared_step` (1, M, 1, 1) of a squared error makes rounding thrifty (`clc.model.quantisation`); None
+    rounds to the nearest.
     """
 
     scaled_y: Tensor
     z: Tensor
-    worth: Tensor | None = None
+    bits_per_squared_step: Tensor | None = None
 
 
 def encode_latents(prior: Prior, table: CdfTable, analysed: Analysed, conditions: Conditions) -> tuple[bytes, Decoded]:
@@ -51,8 +51,10 @@ def encode_latents(prior: Prior, table: CdfTable, analysed: Analysed, conditions
 
     def exchange(turn: Turn, mean: Tensor, level: Tensor) -> Tensor:
         offset = turn.of(y) - mean
-        if analysed.worth is not None:
-            offset = thrifty_round(offset.float(), level.float(), analysed.worth[:, turn.channels]).double()
+        if analysed.bits_per_squared_step is not None:
+            offset = thrifty_round(
+                offset.float(), level.float(), analysed.bits_per_squared_step[:, turn.channels]
+            ).double()
         symbols = torch.round(offset).clamp_(-SYMBOL_LIMIT, SYMBOL_LIMIT)
         encoder.push(_integers(symbols.flatten()), _y_tables(turn, level, sets))
         return symbols + mean

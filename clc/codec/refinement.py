@@ -132,9 +132,11 @@ def _trade(target: Target) -> float:
     return rate_distortion_lambda(torch.tensor(from_q6(target.quality_q6))).item() * 255.0**2
 
 
-def _annealed_round(x: Tensor, level: Tensor, worth: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+def _annealed_round(
+    x: Tensor, level: Tensor, bits_per_squared_step: Tensor, temperature: float, generator: torch.Generator
+) -> Tensor:
     """Between floor and ceiling of x at random, likelier and harder towards the nearer one as it cools."""
-    del level, worth
+    del level, bits_per_squared_step
     low = torch.floor(x)
     above = (x - low).clamp(1e-4, 1.0 - 1e-4)
     odds = (torch.atanh(1.0 - above) - torch.atanh(above)) / temperature  # of the floor against the ceiling

@@ -11,7 +11,7 @@ References come as tokens (`clc.model.prior.matching`) and, where one is aligned
 
 `forward` is the training pass: rate and reconstruction are those of rounded latents, with the gradients of
 `clc.model.quantisation.trained_bits` and of the identity. Encoding and decoding use the same parts through `clc.codec`.
-Called by `clc.training`, `clc.codec.effort`, `clc.bundle.export` and `clc.bundle.bundle`.
+Called by `clc.training`, `clc.codec.refinement`, `clc.bundle.export` and `clc.bundle.bundle`.
 
 Shapes: B pictures, M latent channels, h = H/16, w = W/16, Z hyper channels, N tokens of T values.
 """
@@ -49,12 +49,14 @@ STRIDE_Z = 64
 
 
 class SliceCoding(NamedTuple):
-    """How a pass codes slices: the worth of a squared error, the rounding, and what the gradient of the rate sees.
+    """How a training pass codes the slices.
 
-    With `is_context_followed` a latent also answers for the means and scales of those that are coded after it.
+    `bits_per_squared_step` (B, M, 1, 1) and `quantise` make the symbols; `noise` (B, M, h, w), uniform within +-0.5, or
+    None outside of training. With `is_context_followed` the gradient of the rate reaches a latent through the means and
+    scales of those that are coded after it, too.
     """
 
-    worth: Tensor
+    bits_per_squared_step: Tensor
     quantise: Quantiser
     noise: Tensor | None
     is_context_followed: bool
@@ -109,15 +111,24 @@ class Model(nn.Module):
         is_context_followed: bool = True,
         z: Tensor | None = None,
     ) -> TrainingPass:
-        """One training pass from y = g_a(x, aligned); `present_B` says which pictures may see their tokens.
+        """One training pass from latents y = g_a(x, aligned) (B, M, h, w).
 
-        Without g_s (`is_synthesised`) there is no `x_hat`, and the pass takes half of the time. `z` are hyper-latents
-        in the place of those that h_a would make. See `SliceCoding` for `is_context_followed`.
+        Args:
+            y: Latents.
+            quality_q6_B: Qualities in 1/64, int64 (B,).
+            tokens_BNT: Tokens of references (B, N, T).
+            present_B: Which pictures may see their tokens, bool (B,).
+            aligned: The warped references, if there are any.
+            quantise: How offsets become symbols.
+            generator: Of the noise.
+            is_synthesised: Whether g_s runs; without it there is no `x_hat`, and the pass takes half of the time.
+            is_context_followed: See `SliceCoding`.
+            z: Hyper-latents (B, Z, h/4, w/4) in the place of those that h_a would make.
         """
         step = self.gains.step(quality_q6_B)
         scaled = y / step
-        own = None if aligned is None else self.prior.fusion(aligned, 1.0 / step.detach())
-        z = self.h_a(scaled, own) if z is None else z
+        reference = None if aligned is None else self.prior.fusion(aligned, 1.0 / step.detach())
+        z = self.h_a(scaled, reference) if z is None else z
         noisy = z + _noise_like(z, generator)
         z_bits = self.z_prior.bits(noisy)
         if aligned is not None:
@@ -125,14 +136,14 @@ class Model(nn.Module):
         h = self.prior.hyper_features(z + (torch.round(z) - z).detach(), quality_q6_B)
         if self.config.perturbation and tokens_BNT.shape[1]:
             tokens_BNT = perturbed(tokens_BNT, self.config.perturbation, generator)
-        context = self.prior.context(h, tokens_BNT, present_B, own)
+        context = self.prior.context(h, tokens_BNT, present_B, reference)
         noise = _noise_like(scaled, generator) if self.training else None
-        coding = SliceCoding(self.worth(quality_q6_B, step), quantise, noise, is_context_followed)
+        coding = SliceCoding(self.bits_per_squared_step(quality_q6_B, step), quantise, noise, is_context_followed)
         y_hat, y_bits, a = self.walk_slices(scaled, context, coding)
         latent_mse = (step * (y_hat - scaled)).square().mean(dim=(1, 2, 3)) * (y.shape[1] / (3 * STRIDE_Y**2))
         if not is_synthesised:
             return TrainingPass(y.new_empty(0), y_bits, z_bits.sum(dim=(1, 2, 3)), y_hat, latent_mse)
-        view = None if aligned is None or own is None else AlignedView(aligned, own)
+        view = None if aligned is None or reference is None else AlignedView(aligned, reference)
         with self._lowered(y):
             x_hat = self.g_s(y_hat, step, self.gains.modulation(quality_q6_B), a, view)
         return TrainingPass(x_hat.float(), y_bits, z_bits.sum(dim=(1, 2, 3)), y_hat, latent_mse)
@@ -147,18 +158,19 @@ class Model(nn.Module):
         is_lowered = self.low_precision is not None
         return torch.autocast(like.device.type, self.low_precision or torch.bfloat16, enabled=is_lowered)
 
-    def worth(self, quality_q6_B: Tensor, step: Tensor) -> Tensor:
+    def bits_per_squared_step(self, quality_q6_B: Tensor, step: Tensor) -> Tensor:
         """What a squared error of one quantisation step in a latent costs, in bits (B, M, 1, 1): lambda * step**2.
 
-        As if g_s were orthonormal, which its linear path is; three colours share the error.
+        g_s is taken for orthonormal, as its linear path is; the error of a latent is spread over three colours.
         """
         trade = rate_distortion_lambda(from_q6(quality_q6_B.float()))
         return (trade[:, None, None, None] * (255.0**2 / 3.0) * step.square()).detach()
 
     def walk_slices(self, scaled: Tensor, context: Context, coding: SliceCoding) -> tuple[Tensor, Tensor, Tensor]:
-        """y_hat (B, M, h, w), its bits (B,) and a (B, A, h, w) as g_s gets it, from y over its step.
+        """Codes y over its step (B, M, h, w): returns y_hat of the same shape, its bits (B,), and a (B, A, h, w) for
+        g_s.
 
-        Nothing is drawn in here, so that `torch.compile` takes it whole.
+        No random number is drawn in here, so that `torch.compile` takes it whole.
         """
         spread = self.config.sampling * math.sqrt(12.0)
         coded: list[tuple[Tensor, ...]] = []
@@ -168,7 +180,7 @@ class Model(nn.Module):
             if noise is not None and spread:
                 mean = mean + spread * noise.roll(1, dims=3) * sigma(level.detach())
             offset = turn.of(scaled) - mean
-            rounded = coding.quantise(offset, level, coding.worth[:, turn.channels])
+            rounded = coding.quantise(offset, level, coding.bits_per_squared_step[:, turn.channels])
             coded.append((rounded, level) if noise is None else (rounded, level, offset, noise))
             return rounded + mean
 
@@ -181,7 +193,7 @@ class Model(nn.Module):
 
 
 def perturbed(tokens_BNT: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """Tokens of which each reference is, with `probability`, one of the next picture of the batch instead."""
+    """Tokens (B, N, T) in which each reference is replaced, with `probability`, by that of the next picture."""
     batch, count = len(tokens_BNT), tokens_BNT.shape[1] // TOKENS_PER_ENTRY
     tokens = tokens_BNT.unflatten(1, (count, TOKENS_PER_ENTRY))
     is_wrong = torch.rand(batch, count, 1, 1, generator=generator, device=tokens.device) < probability
@@ -196,7 +208,10 @@ def padded(image_HWC: Tensor) -> Tensor:
 
 
 def channels_last(model: Model) -> Model:
-    """Lays the weights of the transforms out as the 1x1 convolutions of a CPU like them; returns the model."""
+    """Puts the weights of all convolutions into the channels-last layout, in which 1x1 ones are fastest on a CPU.
+
+    Returns the model, which is changed in place.
+    """
     for parameter in model.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

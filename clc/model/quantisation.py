@@ -1,10 +1,11 @@
-"""From latents to symbols, and what symbols cost: the encoder's choice, which no decoder needs to know.
+"""Quantisation: from latents to symbols, and estimates of what symbols cost.
 
-The nearest integer is not the cheapest one. A symbol that is barely not zero may cost several bits and mend little:
-`thrifty_round` weighs one against the other for each symbol by itself, in training and when coding; `clc.codec.effort`
-does so for all symbols of a picture together, slowly.
+The choice of symbols is the encoder's alone; no decoder needs to know how it was made. The nearest integer is often not
+the cheapest one: a symbol that is barely not zero may cost several bits and mend little. `thrifty_round` weighs bits
+against error for each symbol by itself, in training and when coding; `clc.codec.refinement` does so for all symbols of
+a picture together.
 
-Shapes: offsets are latents in units of their step less their mean (B, C, h, w), scale levels alike.
+Shapes: offsets are latents in units of their step, less their mean (B, C, h, w); scale levels have the same shape.
 """
 
 from __future__ import annotations
@@ -21,20 +22,23 @@ from clc.model.prior.slices import SCALE_LEVELS
 THRIFT = 0.25
 
 Quantiser = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From offsets (B, C, h, w), scale levels alike, and the worth (B, C, 1, 1) of a squared error to symbols."""
+"""From offsets (B, C, h, w), scale levels alike, and what a squared error of one step is worth in bits (B, C, 1, 1), to
+symbols.
+"""
 
 
-def straight_through_round(offset: Tensor, level: Tensor, worth: Tensor) -> Tensor:
-    """Rounds, with the gradient of the identity."""
-    del level, worth
+def straight_through_round(offset: Tensor, level: Tensor, bits_per_squared_step: Tensor) -> Tensor:
+    """Rounds offsets to the nearest integer, with the gradient of the identity."""
+    del level, bits_per_squared_step
     return offset + (torch.round(offset) - offset).detach()
 
 
-def thrifty_round(offset: Tensor, level: Tensor, worth: Tensor) -> Tensor:
-    """Rounds, but one step towards zero where that saves more bits than the error is worth; gradient of the identity.
+def thrifty_round(offset: Tensor, level: Tensor, bits_per_squared_step: Tensor) -> Tensor:
+    """Rounds offsets to the nearest integer, or one step towards zero where that saves more bits than its error costs.
 
-    `worth` is what a squared error of one step costs, in bits, see `clc.model.model.Model.worth`. Only `THRIFT` of the
-    bits count: what is zeroed also tells less about its neighbours. Measured on a model that was trained without it,
+    The gradient is that of the identity. `bits_per_squared_step` (B, C, 1, 1) is what a squared error of one step
+    costs, see `clc.model.model.Model.bits_per_squared_step`. Only the share `THRIFT` of the saved bits counts, because
+    a symbol that is zeroed also tells less about its neighbours. Measured on a model that was trained without it,
     BD-rate at a thrift of 0.12, 0.25, 0.5 and 1: -1.0, -1.4, -1.1 and +1.1 %.
     """
     with torch.no_grad():
@@ -42,7 +46,7 @@ def thrifty_round(offset: Tensor, level: Tensor, worth: Tensor) -> Tensor:
         magnitude = nearest.abs()
         below = (magnitude - 1.0).clamp_min(0.0)
         saved = gaussian_bits(magnitude, level) - gaussian_bits(below, level)
-        added = worth * (2.0 * offset.abs() - 2.0 * magnitude + 1.0)
+        added = bits_per_squared_step * (2.0 * offset.abs() - 2.0 * magnitude + 1.0)
         is_spared = (magnitude > 0.0) & (THRIFT * saved > added)
         symbols = torch.where(is_spared, nearest - torch.sign(nearest), nearest)
     return offset + (symbols - offset).detach()
@@ -56,8 +60,8 @@ def sigma(level: Tensor) -> Tensor:
 def gaussian_bits(offset: Tensor, level: Tensor) -> Tensor:
     """-log2 of the mass of N(0, sigma**2) on the unit interval around `offset`; sigma from the scale level 0..63.
 
-    Beyond 4.5 sigma the mass underflows and its gradient with it; a linear term takes over, so that a coefficient far
-    off its prediction still pulls mean and scale.
+    Beyond 4.5 sigma the mass underflows, and its gradient with it. A linear term takes over there, so that a latent far
+    from its mean still pulls mean and scale.
     """
     inverse = 1.0 / sigma(level)
     magnitude = offset.abs()
@@ -67,10 +71,11 @@ def gaussian_bits(offset: Tensor, level: Tensor) -> Tensor:
 
 
 def trained_bits(rounded: Tensor, level: Tensor, offset: Tensor, noise: Tensor) -> Tensor:
-    """`gaussian_bits` of the symbols that `offset` was `rounded` to, to learn by; `noise` is uniform within +-0.5.
+    """The rate for training: the value is that of the symbols in `rounded`, the gradient is a mixture.
 
-    Scales learn from the symbols. What is zero tells latents and means nothing of how near to 1 it was, so these learn
-    from the rate of noise in the place of rounding (Balle et al., ICLR 2017). Why not one of both for all: ADR 007.
+    Scales learn from the symbols. A zero symbol says nothing of how near its latent was to 1, so latents and means
+    learn from the rate of `offset` + `noise` instead of rounding (Balle et al., ICLR 2017); `noise` is uniform within
+    +-0.5. `docs/adr/007-what-the-rate-is-trained-on.md` compares the alternatives.
     """
     noisy = gaussian_bits(offset + noise, level.detach())
     return gaussian_bits(rounded.detach(), level) + (noisy - noisy.detach())

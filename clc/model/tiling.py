@@ -69,10 +69,10 @@ class Tile(NamedTuple):
         """What of warped references is seen."""
         return AlignedPixels(self.pixels(aligned.levels), self.pixels(aligned.inside), aligned.present)
 
-    def aligned_latents(self, own: AlignedLatents) -> AlignedLatents:
+    def aligned_latents(self, reference: AlignedLatents) -> AlignedLatents:
         """What of the latents of warped references is seen."""
-        r, covered, features = (self.latents(part) for part in (own.r, own.covered, own.features))
-        return AlignedLatents(r, covered, features, own.present)
+        r, covered, features = (self.latents(part) for part in (reference.r, reference.covered, reference.features))
+        return AlignedLatents(r, covered, features, reference.present)
 
     def _of(self, x: Tensor, place: Callable[[int], int]) -> Tensor:
         (top, _, _, bottom), (left, _, _, right) = self

@@ -76,22 +76,22 @@ class SliceFusion(nn.Module):
             self.add_module(phase.taps, from_zero(GridConv2d(channels, width // 2, 3, is_exact=is_exact)))
         self.trust = nn.ModuleList(from_zero(GridConv2d(width, channels, is_exact=is_exact)) for _ in phases)
 
-    def base(self, own: AlignedLatents, r_i: Tensor, errors: list[Tensor]) -> Tensor:
+    def base(self, reference: AlignedLatents, r_i: Tensor, errors: list[Tensor]) -> Tensor:
         """The addend (B, width, h, w) to the slice's features; `errors` (y_hat - r) of the slices before."""
-        parts = [own.features, compand(r_i, is_exact=self.is_exact)]
-        parts += [compand(error * own.covered, is_exact=self.is_exact) for error in errors]
-        return self.enter(*parts) * own.present
+        parts = [reference.features, compand(r_i, is_exact=self.is_exact)]
+        parts += [compand(error * reference.covered, is_exact=self.is_exact) for error in errors]
+        return self.enter(*parts) * reference.present
 
-    def around(self, phase: Phase, own: AlignedLatents, error: Tensor) -> Tensor:
+    def around(self, phase: Phase, reference: AlignedLatents, error: Tensor) -> Tensor:
         """The addend (B, width / 2, h, w/2) for a phase from `error`, how r predicted colour 0; both phase planes."""
-        seen = compand(error * of_phase(own.covered, 0), is_exact=self.is_exact)
-        return cast("GridConv2d", getattr(self, phase.taps)).from_squares(seen, phase.colour) * own.present
+        seen = compand(error * of_phase(reference.covered, 0), is_exact=self.is_exact)
+        return cast("GridConv2d", getattr(self, phase.taps)).from_squares(seen, phase.colour) * reference.present
 
     def trust_in_r(self, phase: int, features: Tensor) -> Tensor:
         """How far to follow r, 0 to 1, for each latent (B, C, h, w/2), from the features of the phase."""
         return share(self.trust[phase](features), 0.5, is_exact=self.is_exact)
 
-    def blend(self, own: AlignedLatents, colour: int, r_i: Tensor, mean: Tensor, trust: Tensor) -> Tensor:
+    def blend(self, reference: AlignedLatents, colour: int, r_i: Tensor, mean: Tensor, trust: Tensor) -> Tensor:
         """Moves the mean (B, C, h, w/2) of a colour towards `r_i` (B, C, h, w) by `trust` times the coverage."""
-        weight = snap(trust * of_phase(own.covered, colour), is_exact=self.is_exact) * own.present
+        weight = snap(trust * of_phase(reference.covered, colour), is_exact=self.is_exact) * reference.present
         return mix(mean, of_phase(r_i, colour), weight, is_exact=self.is_exact)

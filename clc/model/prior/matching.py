@@ -53,13 +53,16 @@ class TokenCompression(nn.Module):
         return tokens + (rounded - tokens).detach()
 
 
-class Aligned(Conditioner):
-    """A conditioner that ends in F_a, which works at full and, with two scales, at half scale; h and w are even."""
+class WithAlignmentNet(Conditioner):
+    """A conditioner that ends in F_a, the paper's alignment of features (nothing of `clc.bitstream.alignment`).
+
+    F_a works at the resolution of the latents and, with two scales, at half of it; h and w are even.
+    """
 
     is_exact: bool
 
-    def make_alignment(self, inputs: int, config: ModelConfig) -> None:
-        """Adds the layers of F_a; the half scale starts as nothing."""
+    def make_alignment_net(self, inputs: int, config: ModelConfig) -> None:
+        """Adds the layers of F_a; those of the half scale start at zero."""
         reference, is_exact = config.reference, self.is_exact
         self.enter = GridConv2d(inputs, reference, is_exact=is_exact)
         self.spatial = GridConv2d(reference, reference, 3, groups=reference, is_exact=is_exact)
@@ -69,8 +72,8 @@ class Aligned(Conditioner):
             self.coarse = GridConv2d(reference, reference, 3, groups=reference, is_exact=is_exact)
             self.coarse_leave = from_zero(GridConv2d(reference, reference, is_exact=is_exact))
 
-    def align(self, known: Tensor) -> Tensor:
-        """F_a: what is known at each position (B, .., h, w) -> a (B, A, h, w)."""
+    def alignment_net(self, known: Tensor) -> Tensor:
+        """F_a: from the features known at each position (B, .., h, w) to a (B, A, h, w)."""
         is_exact = self.is_exact
         mixed = self.enter.activated(known)
         near = mixed + self.spatial.activated(mixed)
@@ -82,13 +85,13 @@ class Aligned(Conditioner):
         return self.leave(snap(near, is_exact=is_exact))
 
 
-class Unmatched(Aligned):
+class Unmatched(WithAlignmentNet):
     """The conditioner `dictionary` without CLM: F_a alone, a = F_a(h); tokens change nothing."""
 
     def __init__(self, config: ModelConfig, *, is_exact: bool = False) -> None:
         super().__init__()
         self.is_exact = is_exact
-        self.make_alignment(config.features, config)
+        self.make_alignment_net(config.features, config)
 
     def remember(self, tokens_BNT: Tensor, present_B: Tensor | None = None) -> Memory | None:
         """Returns None."""
@@ -98,10 +101,10 @@ class Unmatched(Aligned):
     def forward(self, h: Tensor, memory: Memory | None, decoded: list[Tensor] | None = None) -> Tensor:
         """Aligns h."""
         del memory, decoded
-        return self.align(h)
+        return self.alignment_net(h)
 
 
-class Matching(Aligned):
+class Matching(WithAlignmentNet):
     """The conditioner `dictionary` with CLM: y_m by attention, then a = F_a([h, y_m]).
 
     Beside the tokens of references stand learned tokens; without those, y_m of a picture without references is 0.
@@ -116,7 +119,7 @@ class Matching(Aligned):
         self.key = GridConv2d(token, 32, is_exact=is_exact)
         self.value = GridConv2d(token, reference, is_exact=is_exact)
         self.softmax = GridSoftmax(is_exact=is_exact)
-        self.make_alignment(config.features + reference, config)
+        self.make_alignment_net(config.features + reference, config)
         known = config.before_refresh
         self.query_decoded = from_zero(GridConv2d(known, 32, is_exact=is_exact)) if known else None
 
@@ -151,7 +154,7 @@ class Matching(Aligned):
             if memory.is_known is not None:
                 y_m = y_m * memory.is_known
             y_m = snap(y_m, is_exact=self.is_exact)
-        return self.align(torch.cat([h, y_m], dim=1))
+        return self.alignment_net(torch.cat([h, y_m], dim=1))
 
     def _attend(self, query_BQhw: Tensor, memory: Memory) -> Tensor:
         parts = []

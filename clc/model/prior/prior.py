@@ -64,11 +64,11 @@ class Prior(nn.Module):
         return self.h_s(z_hat, self.levels.interpolate(quality_q6_B, MAX_QUALITY_Q6))
 
     def context(
-        self, h: Tensor, tokens_BNT: Tensor, present_B: Tensor | None = None, own: AlignedLatents | None = None
+        self, h: Tensor, tokens_BNT: Tensor, present_B: Tensor | None = None, reference: AlignedLatents | None = None
     ) -> Context:
         """What the first slice is conditioned on, from hyper features, tokens of references and an aligned one."""
         memory = self.matching.remember(tokens_BNT, present_B)
-        return Context(h, self.matching(h, memory), own, memory)
+        return Context(h, self.matching(h, memory), reference, memory)
 
     def refreshed(self, index: int, context: Context, decoded: list[Tensor]) -> Context:
         """The context of slice `index`: the same, or where the conditioner is asked again with a found anew."""
@@ -87,8 +87,8 @@ class Prior(nn.Module):
     def slice_base(self, index: int, context: Context, decoded: list[Tensor]) -> SliceBase:
         """The shared features of slice `index`, from the context and the latents of the slices before it."""
         errors = []
-        if context.own is not None:
-            references = context.own.r.split(self.slices, dim=1)
+        if context.reference is not None:
+            references = context.reference.r.split(self.slices, dim=1)
             errors = [y_hat - r for y_hat, r in zip(decoded, references, strict=False)]
         return self._net(index).base(context, decoded, self._reference(index, context), errors)
 
@@ -112,7 +112,7 @@ class Prior(nn.Module):
         return [cast("GridConv2d", layer).bias for layer in layers]
 
     def _reference(self, index: int, context: Context) -> Tensor | None:
-        return None if context.own is None else context.own.r.split(self.slices, dim=1)[index]
+        return None if context.reference is None else context.reference.r.split(self.slices, dim=1)[index]
 
     def _net(self, index: int) -> SliceNet:
         return cast("SliceNet", self.nets[index])

@@ -36,7 +36,7 @@ class Context(NamedTuple):
 
     h: Tensor
     a: Tensor
-    own: AlignedLatents | None = None
+    reference: AlignedLatents | None = None
     memory: Memory | None = None
 
 
@@ -106,10 +106,10 @@ class SliceNet(nn.Module):
     def base(self, context: Context, decoded: list[Tensor], r: Tensor | None, errors: list[Tensor]) -> SliceBase:
         """What both phases share; `errors` are y_hat - r of the slices before."""
         known = [context.h, context.a, *(compand(y_hat, is_exact=self.is_exact) for y_hat in decoded)]
-        if context.own is None or r is None:
+        if context.reference is None or r is None:
             u = self.enter.activated(*known)
         else:
-            u = activate(self.enter(*known) + self.fusion.base(context.own, r, errors), is_exact=self.is_exact)
+            u = activate(self.enter(*known) + self.fusion.base(context.reference, r, errors), is_exact=self.is_exact)
         u = self.blocks(residual(u, self.spatial.activated(u), is_exact=self.is_exact))
         return SliceBase(u, None if self.aligned is None else self.aligned(context.a))
 
@@ -122,30 +122,30 @@ class SliceNet(nn.Module):
         """
         is_exact, of = self.is_exact, self.phases[phase]
         u = of_phase(of.board(base.u), of.colour)
-        own = None if context.own is None else context.own.on_board(of)
+        reference = None if context.reference is None else context.reference.on_board(of)
         r = None if r is None else of.board(r)
         if first is not None:
-            u = residual(u, self._around(of, first, own, r), is_exact=is_exact)
+            u = residual(u, self._around(of, first, reference, r), is_exact=is_exact)
         u = cast("GridConv2d", self.hidden[phase]).activated(u)
         mean, scale = self.mean[phase](u), self.shape[phase](u)
         if base.y_a is not None:
             scale, blend = scale.chunk(2, dim=1)
             alpha = share(blend, 0.75, is_exact=is_exact)
             mean = mix(of_phase(of.board(base.y_a), of.colour), mean, alpha, is_exact=is_exact)
-        if own is not None and r is not None:
-            mean = self.fusion.blend(own, of.colour, r, mean, self.fusion.trust_in_r(phase, u))
+        if reference is not None and r is not None:
+            mean = self.fusion.blend(reference, of.colour, r, mean, self.fusion.trust_in_r(phase, u))
         if is_exact:
             return SliceParameters(mean, (scale * 8.0).add_(24.5).floor_().clamp_(0.0, SCALE_LEVELS - 1.0))
         level = scale * 8.0 + 24.0
         inside = level.clamp(0.0, SCALE_LEVELS - 1.0)
         return SliceParameters(mean, level + (inside - level).detach())
 
-    def _around(self, phase: Phase, first: Tensor, own: AlignedLatents | None, r: Tensor | None) -> Tensor:
+    def _around(self, phase: Phase, first: Tensor, reference: AlignedLatents | None, r: Tensor | None) -> Tensor:
         """What the squares of colour 0 say of those of colour 1, or their even rows of the odd ones."""
         enter, leave = (cast("GridConv2d", getattr(self, f"{phase.taps}_{end}")) for end in ("in", "out"))
         v = enter.from_squares(compand(first, is_exact=self.is_exact), phase.colour)
-        if own is not None and r is not None:
-            v = v + self.fusion.around(phase, own, first - of_phase(r, 0))
+        if reference is not None and r is not None:
+            v = v + self.fusion.around(phase, reference, first - of_phase(r, 0))
         return cast("Tensor", leave(activate(v, is_exact=self.is_exact)))
 
 

@@ -121,7 +121,7 @@ class Decoded(NamedTuple):
 
     y_hat: Tensor
     a: Tensor
-    own: AlignedLatents | None
+    reference: AlignedLatents | None
     crc32: int
 
 
@@ -197,11 +197,11 @@ class _Tiled:
         return SliceParameters(*in_tiles(tiles(*self.size, of.reach), compute))
 
     def _seen(self, tile: Tile, context: Context) -> Context:
-        own = context.own
-        if own is not None:
-            own = AlignedLatents(*(part.to(self.dtype) for part in tile.aligned_latents(own)))
+        reference = context.reference
+        if reference is not None:
+            reference = AlignedLatents(*(part.to(self.dtype) for part in tile.aligned_latents(reference)))
         h, a = (tile.latents(part).to(self.dtype) for part in (context.h, context.a))
-        return Context(h, a, own, context.memory)
+        return Context(h, a, reference, context.memory)
 
 
 def walk(
@@ -209,19 +209,19 @@ def walk(
 ) -> Decoded:
     """Runs the exact path from z_hat (1, Z, h/4, w/4), float64, through all that `exchange` makes of each turn."""
     tiled = _Tiled(prior, (z_hat.shape[2] * GRAIN, z_hat.shape[3] * GRAIN), z_hat.dtype)
-    own = aligned_latents(prior, conditions)
+    reference = aligned_latents(prior, conditions)
     h = tiled.hyper_features(z_hat, torch.tensor([conditions.quality_q6], device=z_hat.device))
-    context = Context(h, h[:, :0], own, prior.matching.remember(conditions.tokens_1NT))
+    context = Context(h, h[:, :0], reference, prior.matching.remember(conditions.tokens_1NT))
     context = context._replace(a=tiled.matched(context))
     if trace is not None:
-        if own is not None:
-            trace("aligned r", own.r)
-            trace("aligned features", own.features)
+        if reference is not None:
+            trace("aligned r", reference.r)
+            trace("aligned features", reference.features)
         trace("h", h)
         trace("a", context.a)
     y_hat = h.new_empty(len(h), sum(prior.slices), *h.shape[2:], dtype=z_hat.dtype)
     y_hat, a = walk_slices(tiled, context, exchange, into=y_hat, trace=trace)
-    return Decoded(y_hat, a, own, latents_crc32(conditions.header, z_hat, y_hat))
+    return Decoded(y_hat, a, reference, latents_crc32(conditions.header, z_hat, y_hat))
 
 
 def aligned_latents(prior: Prior, conditions: Conditions) -> AlignedLatents | None:
@@ -234,8 +234,8 @@ def aligned_latents(prior: Prior, conditions: Conditions) -> AlignedLatents | No
 
     def compute(tile: Tile) -> tuple[Tensor, ...]:
         seen = AlignedPixels(*(part.double() for part in tile.aligned_pixels(pixels)))
-        own: AlignedLatents = prior.fusion(seen, inverse_step)
-        return own.r, own.covered, own.features
+        reference: AlignedLatents = prior.fusion(seen, inverse_step)
+        return reference.r, reference.covered, reference.features
 
     r, covered, features = in_tiles(cut, compute)
     return AlignedLatents(r, covered, features, pixels.present.double())

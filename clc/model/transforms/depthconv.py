@@ -113,7 +113,12 @@ class DepthConvSynthesis(Synthesis):
         self.take_over = near_zero(nn.Conv2d(narrow, 384, 1), 0.0)
 
     def forward(
-        self, y_hat: Tensor, step: Tensor, film: tuple[Tensor, Tensor], a: Tensor, aligned: AlignedView | None = None
+        self,
+        y_hat: Tensor,
+        step: Tensor,
+        rate_modulation: tuple[Tensor, Tensor],
+        a: Tensor,
+        aligned: AlignedView | None = None,
     ) -> Tensor:
         """Latents to pictures."""
         smooth = F.pixel_shuffle(in_float32(self.linear, y_hat * step), PATCH_PX)
@@ -122,7 +127,7 @@ class DepthConvSynthesis(Synthesis):
         deep = self.enter(known.contiguous(memory_format=torch.channels_last))
         if aligned is not None:
             deep = deep + self.enter_aligned(seen_beside(y_hat, aligned.latents)) * aligned.latents.present
-        deep = self.sixteenth(deep * (1.0 + film[0]) + film[1])
+        deep = self.sixteenth(deep * (1.0 + rate_modulation[0]) + rate_modulation[1])
         deep = F.pixel_shuffle(self.expand(deep), 2)
         if aligned is None:
             return smooth + F.pixel_shuffle(self.leave(self.eighth(deep)), 8) + 0.5

@@ -45,14 +45,19 @@ class Analysis(nn.Module, ABC):
 class Synthesis(nn.Module, ABC):
     """g_s: y_hat in symbol units, step sizes, rate-level vectors and reference features -> pictures (B, 3, H, W).
 
-    `y_hat` (B, M, h, w) are latents over their step; `step` (B, M, 1, 1) brings them back to the scale of y; `film`
-    holds scale and shift (B, wide, 1, 1) of the rate level; `a` (B, A, h, w) are the features of the conditioner. The
-    output is not clamped.
+    `y_hat` (B, M, h, w) are latents over their step; `step` (B, M, 1, 1) brings them back to the scale of y;
+    `rate_modulation` holds scale and shift (B, wide, 1, 1) of the rate level; `a` (B, A, h, w) are the features of the
+    conditioner. The output is not clamped.
     """
 
     @abstractmethod
     def forward(
-        self, y_hat: Tensor, step: Tensor, film: tuple[Tensor, Tensor], a: Tensor, aligned: AlignedView | None = None
+        self,
+        y_hat: Tensor,
+        step: Tensor,
+        rate_modulation: tuple[Tensor, Tensor],
+        a: Tensor,
+        aligned: AlignedView | None = None,
     ) -> Tensor:
         """Latents to pictures."""
 

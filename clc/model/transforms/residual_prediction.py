@@ -36,10 +36,15 @@ class RefinedSynthesis(Synthesis):
         return 0.5 * torch.tanh(self.leave(F.leaky_relu(self.spatial(u), SLOPE)))
 
     def forward(
-        self, y_hat: Tensor, step: Tensor, film: tuple[Tensor, Tensor], a: Tensor, aligned: AlignedView | None = None
+        self,
+        y_hat: Tensor,
+        step: Tensor,
+        rate_modulation: tuple[Tensor, Tensor],
+        a: Tensor,
+        aligned: AlignedView | None = None,
     ) -> Tensor:
         """Latents to pictures."""
-        pictures: Tensor = self.synthesis(y_hat + self.residual(y_hat, a), step, film, a, aligned)
+        pictures: Tensor = self.synthesis(y_hat + self.residual(y_hat, a), step, rate_modulation, a, aligned)
         return pictures
 
     def reach(self) -> int | None:

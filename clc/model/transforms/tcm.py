@@ -152,13 +152,18 @@ class TcmSynthesis(Synthesis):
         self.take_over = near_zero(nn.Conv2d(wide, 12, 1), 0.0)
 
     def forward(
-        self, y_hat: Tensor, step: Tensor, film: tuple[Tensor, Tensor], a: Tensor, aligned: AlignedView | None = None
+        self,
+        y_hat: Tensor,
+        step: Tensor,
+        rate_modulation: tuple[Tensor, Tensor],
+        a: Tensor,
+        aligned: AlignedView | None = None,
     ) -> Tensor:
         """Latents to pictures."""
         deep = self.enter(torch.cat([y_hat * step / LATENT_SCALE, a], dim=1))
         if aligned is not None:
             deep = deep + self.enter_aligned(seen_beside(y_hat, aligned.latents)) * aligned.latents.present
-        deep = self.to_eighth(deep * (1.0 + film[0]) + film[1])
+        deep = self.to_eighth(deep * (1.0 + rate_modulation[0]) + rate_modulation[1])
         if aligned is not None:
             deep = deep + self.eighth_aligned(_pixels_at_eighth(aligned.pixels)) * aligned.pixels.present
         deep = self.at_half(self.at_quarter(self.at_eighth(deep)))

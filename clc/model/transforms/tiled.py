@@ -13,7 +13,7 @@ from clc.references.aligned import PATCH_PX, AlignedPixels, AlignedView
 
 
 def analyse(g_a: Analysis, x: Tensor, aligned: AlignedPixels | None) -> Tensor:
-    """`g_a(x, aligned)` for pictures (B, 3, H, W), H and W multiples of 64."""
+    """Runs g_a on pictures (B, 3, H, W) in 0..1, H and W multiples of 64; returns latents y (B, M, h, w)."""
 
     def compute(tile: Tile) -> tuple[Tensor, ...]:
         return (g_a(tile.pixels(x), None if aligned is None else tile.aligned_pixels(aligned)),)
@@ -25,28 +25,29 @@ def synthesise(
     g_s: Synthesis,
     y_hat: Tensor,
     step: Tensor,
-    film: tuple[Tensor, Tensor],
-    sides: tuple[Tensor, AlignedView | None],
-    behind: Callable[[Tensor], Tensor] | None = None,
+    rate_modulation: tuple[Tensor, Tensor],
+    a_and_view: tuple[Tensor, AlignedView | None],
+    post_filter: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """`g_s(y_hat, step, film, a, aligned)` with `sides` = (a, aligned), as uint8 pictures (B, 3, H, W).
+    """Runs g_s on latents y_hat (B, M, h, w) and returns uint8 pictures (B, 3, H, W).
 
-    `behind` filters pixels, of float levels 0..255 and of a tile, seeing at most a latent's width around each; where an
-    aligned reference covers the picture it leaves them alone.
+    `a_and_view` are the features of the conditioner (B, A, h, w) and the aligned reference, if there is one.
+    `post_filter` maps the float levels 0..255 of a tile (B, 3, .., ..) to filtered ones; a pixel may depend on others
+    up to 16 px away. Where an aligned reference covers the picture, levels stay as g_s made them.
     """
-    a, view = sides
+    a, view = a_and_view
 
     def compute(tile: Tile) -> tuple[Tensor, ...]:
         seen = None
         if view is not None:
             seen = AlignedView(tile.aligned_pixels(view.pixels), tile.aligned_latents(view.latents))
-        levels = g_s(tile.latents(y_hat), step, film, tile.latents(a), seen).clamp_(0.0, 1.0).mul_(255.0)
-        if behind is not None:
-            filtered = behind(levels).clamp_(0.0, 255.0)
+        levels = g_s(tile.latents(y_hat), step, rate_modulation, tile.latents(a), seen).clamp_(0.0, 1.0).mul_(255.0)
+        if post_filter is not None:
+            filtered = post_filter(levels).clamp_(0.0, 255.0)
             levels = filtered if seen is None else torch.where(seen.pixels.inside > 0, levels, filtered)
         return (torch.round(levels).to(torch.uint8),)
 
     reach = g_s.reach()
-    if reach is not None and behind is not None:
+    if reach is not None and post_filter is not None:
         reach += 1
     return in_tiles(tiles(y_hat.shape[2], y_hat.shape[3], reach), compute)[0]

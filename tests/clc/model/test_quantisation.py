@@ -11,9 +11,11 @@ from tests.conftest import Picture
 NARROW, BROAD = 4.0, 50.0
 
 
-def rounded(offset: float, level: float, worth: float) -> float:
+def rounded(offset: float, level: float, bits_per_squared_step: float) -> float:
     shape = (1, 1, 1, 1)
-    return thrifty_round(torch.full(shape, offset), torch.full(shape, level), torch.full(shape, worth)).item()
+    return thrifty_round(
+        torch.full(shape, offset), torch.full(shape, level), torch.full(shape, bits_per_squared_step)
+    ).item()
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -37,10 +39,10 @@ def test_thrift_moves_a_symbol_by_one_at_most_and_only_towards_zero() -> None:
 
 def test_thrift_never_moves_a_symbol_where_the_error_is_worth_more_than_the_bits() -> None:
     offset = 3.0 * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    level, worth = torch.full_like(offset, 20.0), torch.full((2, 3, 1, 1), 9.0)
-    nearest, thrifty = torch.round(offset), torch.round(thrifty_round(offset, level, worth))
+    level, bits_per_squared_step = torch.full_like(offset, 20.0), torch.full((2, 3, 1, 1), 9.0)
+    nearest, thrifty = torch.round(offset), torch.round(thrifty_round(offset, level, bits_per_squared_step))
     saved = gaussian_bits(nearest, level) - gaussian_bits(thrifty, level)
-    added = worth * ((offset - thrifty).square() - (offset - nearest).square())
+    added = bits_per_squared_step * ((offset - thrifty).square() - (offset - nearest).square())
     assert bool((saved >= added - 1e-3).all())
 
 
