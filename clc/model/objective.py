@@ -19,7 +19,8 @@ MS_SSIM_LAMBDA_LOW, MS_SSIM_LAMBDA_HIGH = 2.4, 220.0
 
 
 class Loss(NamedTuple):
-    """`total` is what is minimised (a scalar); `bpp` and `mse` (B,) are those of each picture, mse on 0..1."""
+    """The objective and its parts: `total` is minimised (a scalar); `bpp` and `mse` (B,) of each picture, mse on 0..1.
+    """
 
     total: Tensor
     bpp: Tensor
@@ -51,7 +52,7 @@ def rate_distortion_loss(result: TrainingPass, x: Tensor, quality_B: Tensor, obj
 
 
 class TrainingPass(NamedTuple):
-    """`x_hat` (B, 3, H, W) unclamped; `y_bits` and `z_bits` (B,): estimated bits; `y_hat` in symbols.
+    """What a training pass gives: `x_hat` (B, 3, H, W), unclamped; `y_bits` and `z_bits` (B,), estimates; `y_hat`.
 
     A pass without g_s has an empty `x_hat`. `latent_mse` (B,): the squared error of a pixel, of 0..1, that g_s would
     make of y_hat if it were orthonormal.

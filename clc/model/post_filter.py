@@ -1,4 +1,4 @@
-"""The post-filter: what the decoder does to the pixels of g_s, following the edges that it finds in them.
+"""The post-filter: a linear filter of the decoded pixels, chosen for each by the edges around it.
 
 g_s ends in a linear transform of 16x16 blocks: nothing behind it sees single pixels. What it leaves, ringing along an
 edge and grain in flat places, depends on how strong, how directed and how turned the edges around a pixel are. So every
@@ -121,7 +121,7 @@ def _angles(difference: Tensor, cross: Tensor) -> Tensor:
 
 
 def _strips(levels: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Strips of rows, which stay in a cache, with `REACH_PX` around them, and the row of the picture they begin at."""
+    """Yields strips of rows with `REACH_PX` around them, small enough for a core's cache, and their first row."""
     padded = F.pad(levels, (REACH_PX,) * 4, mode="replicate")
     for top in range(0, levels.shape[2], _STRIP_PX):
         yield top, padded[:, :, top : top + _STRIP_PX + 2 * REACH_PX]
@@ -133,7 +133,7 @@ def _turned(pixels: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _differences(y: Tensor) -> Iterator[Tensor]:
-    """What the 2 T weights are of, each (.., H - 6, W - 6), from channels (.., H, W)."""
+    """The 2 T differences that the weights multiply, each (.., H - 6, W - 6), from channels (.., H, W)."""
     for most in (None, CLIP):
         for pair in _pairs(y):
             first, second = pair if most is None else (one.clamp_(-most, most) for one in pair)
@@ -184,7 +184,7 @@ def _add(decoded: Tensor, picture: Tensor, squares: Tensor, products: Tensor) ->
 
 
 def _shared(squares: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
-    """The products summed over what mirroring and transposing makes of a class and of the taps."""
+    """The products, summed over all that mirroring and transposing makes of a class and of its taps."""
     rest = torch.arange(CLASSES) // ANGLES * ANGLES
     angle = torch.arange(CLASSES) % ANGLES
     summed = torch.zeros_like(squares), torch.zeros_like(products)
@@ -200,7 +200,7 @@ def _shared(squares: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _moved(tap: tuple[int, int], is_mirrored: bool, is_transposed: bool) -> int:
-    """Which tap this one becomes; a tap and its opposite are one."""
+    """The tap that this one becomes; a tap and its opposite count as one."""
     down, right = tap[0], -tap[1] if is_mirrored else tap[1]
     down, right = (right, down) if is_transposed else (down, right)
     return TAPS.index(max((down, right), (-down, -right)))

@@ -1,9 +1,9 @@
-"""Large pictures in tiles, so that memory follows the tile and time the pixels.
+"""Large pictures in tiles: memory is that of a tile, time is linear in the pixels.
 
-Each tile is computed with a margin as wide as what is computed reaches (`Analysis.reach`, `Synthesis.reach`, in
-latents), of which nothing is kept. For the float transforms the result is that of the whole picture up to the order in
-which a convolution sums; for the exact path (`clc.codec.latent_coding`) it is the same bits. A transform without a
-bounded reach is run on the whole.
+Each tile is computed with a margin as wide as the reach of the computation (`Analysis.reach`, `Synthesis.reach`, in
+latents), and the margin is thrown away. For the float transforms the result is that of the whole picture up to the
+order in which a convolution sums; for the exact path (`clc.codec.latent_coding`) it is the same bits. A transform
+without a bounded reach is run on the whole.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WHOLE_LATENTS = 8192
 """Positions (16 px squared) that are computed at once: 2 megapixels, and about as many in a tile of more."""
 WIDEST_LATENTS = 96
 GRAIN = 4
-"""What tiles keep begins and ends at multiples of so many latents: at a hyper-latent."""
+"""The kept part of a tile begins and ends at multiples of so many latents, the width of a hyper-latent."""
 
 
 class Span(NamedTuple):
@@ -33,11 +33,11 @@ class Span(NamedTuple):
     stop: int
 
     def scaled(self, latents: int, size: int) -> int:
-        """So many latents in values of something that has `size` of them where this span is computed."""
+        """Converts a number of latents into values of a plane that has `size` values over this span."""
         return latents * size // (self.stop - self.start)
 
     def kept(self, origin: int, size: int) -> slice:
-        """What is kept, counted from latent `origin`, in values of something; see `scaled`."""
+        """The slice that is kept, counted from latent `origin`, in values of a plane of `size` values; see `scaled`."""
         return slice(self.scaled(self.first - origin, size), self.scaled(self.last - origin, size))
 
 
@@ -48,29 +48,29 @@ class Tile(NamedTuple):
     columns: Span
 
     def latents(self, x: Tensor) -> Tensor:
-        """What of something at 1/16 of the resolution is computed."""
+        """The part of a plane at 1/16 of the resolution (.., h, w), margin included."""
         return self._of(x, lambda latent: latent)
 
     def pixels(self, x: Tensor) -> Tensor:
-        """What of something at full resolution is computed."""
+        """The part of a plane at full resolution (.., H, W), margin included."""
         return self._of(x, lambda latent: latent * PATCH_PX)
 
     def hyper_latents(self, x: Tensor) -> Tensor:
-        """What of something at 1/64 of the resolution is computed, where the reach is a multiple of 4."""
+        """The part of a plane at 1/64 of the resolution, margin included; the reach must be a multiple of 4 latents."""
         return self._of(x, lambda latent: latent // GRAIN)
 
     def squares(self, x: Tensor, phase: Phase) -> Tensor:
-        """What of the squares of a colour on the board of a phase (`clc.exact.checkerboard`) is computed."""
+        """The part of a phase plane (`clc.exact.checkerboard`) on the board of `phase`, margin included."""
         (top, _, _, bottom), (left, _, _, right) = self
         grain = 2 if phase.is_coarse else 1
         return x[..., top // grain : bottom // grain, left // (2 * grain) : right // (2 * grain)]
 
     def aligned_pixels(self, aligned: AlignedPixels) -> AlignedPixels:
-        """What of warped references is seen."""
+        """The part of warped references that the tile sees."""
         return AlignedPixels(self.pixels(aligned.levels), self.pixels(aligned.inside), aligned.present)
 
     def aligned_latents(self, reference: AlignedLatents) -> AlignedLatents:
-        """What of the latents of warped references is seen."""
+        """The part of the latents of warped references that the tile sees."""
         r, covered, features = (self.latents(part) for part in (reference.r, reference.covered, reference.features))
         return AlignedLatents(r, covered, features, reference.present)
 
@@ -90,7 +90,7 @@ def tiles(rows: int, columns: int, reach: int | None) -> list[Tile]:
 
 
 def _spans(length: int, longest: int, margin: int) -> list[Span]:
-    """Equal parts of `length`, of `longest` at most, up to whole grains."""
+    """Cuts `length` into equal parts of at most `longest`, at multiples of `GRAIN`."""
     count = -(-length // max(GRAIN, longest))
     size = -(-length // (count * GRAIN)) * GRAIN
     parts = [(first, min(length, first + size)) for first in range(0, length, size)]
@@ -100,8 +100,9 @@ def _spans(length: int, longest: int, margin: int) -> list[Span]:
 def in_tiles(cut: Sequence[Tile], compute: Callable[[Tile], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     """Planes (.., h, w) put together from what `compute` gives for each tile of `tiles`, margins included.
 
-    A plane is at the resolution of the latents, a whole multiple of it, or a phase plane. What was put together from
-    float64 is float32: the grids of `clc.exact.layers` have 19 bits at most, and large planes cost what they weigh.
+    A plane is at the resolution of the latents, at a whole multiple of it, or a phase plane. Planes that are put
+    together from float64 tiles are float32: the grids of `clc.exact` have 19 bits at most, and memory is what large
+    planes cost.
     """
     if len(cut) == 1:
         return compute(cut[0])

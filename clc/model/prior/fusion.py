@@ -4,7 +4,7 @@
     coverage -- share of each block -- covered --------+
 
 Where an aligned reference shows the same place, r is close to the latents themselves: the linear path of g_a applied to
-the warped pixels (DESIGN of the references: `docs/adr/005-aligned-references.md`). Everything here enters the prior and
+the warped pixels (`docs/adr/005-aligned-references.md`). Everything here enters the prior and
 is therefore exact (`clc.exact.layers`); the float transforms get their view of the reference from `clc.model.model`.
 
 Shapes: B pictures, M latent channels, h = H/16, w = W/16, A features.
@@ -43,7 +43,8 @@ class Fusion(nn.Module):
         self.log_gain.requires_grad_(False)
 
     def inverse_step(self, quality_q6_B: Tensor, top_q6: int) -> Tensor:
-        """1 / step of each channel (B, M, 1, 1), exact: the power of two of an interpolated table of logarithms."""
+        """1 / step of each channel (B, M, 1, 1): two to the power of an interpolated table of logarithms, hence exact.
+        """
         gain: Tensor = self.exp2(self.log_gain.interpolate(quality_q6_B, top_q6))
         return gain[:, :, None, None]
 
@@ -61,9 +62,9 @@ class Fusion(nn.Module):
 
 
 class SliceFusion(nn.Module):
-    """What one slice of C channels takes from an aligned reference; starts as nothing but half trust in r.
+    """What one slice of C channels takes from an aligned reference. At first it only follows r by half.
 
-    `before` counts the channels of the slices before, whose errors of prediction by r say how far to trust it here.
+    `before` counts the channels of the slices before. How well r predicted those says how far to trust it here.
     """
 
     def __init__(
@@ -77,13 +78,13 @@ class SliceFusion(nn.Module):
         self.trust = nn.ModuleList(from_zero(GridConv2d(width, channels, is_exact=is_exact)) for _ in phases)
 
     def base(self, reference: AlignedLatents, r_i: Tensor, errors: list[Tensor]) -> Tensor:
-        """The addend (B, width, h, w) to the slice's features; `errors` (y_hat - r) of the slices before."""
+        """An addend (B, width, h, w) to the slice's features; `errors` are y_hat - r of the slices before."""
         parts = [reference.features, compand(r_i, is_exact=self.is_exact)]
         parts += [compand(error * reference.covered, is_exact=self.is_exact) for error in errors]
         return self.enter(*parts) * reference.present
 
     def around(self, phase: Phase, reference: AlignedLatents, error: Tensor) -> Tensor:
-        """The addend (B, width / 2, h, w/2) for a phase from `error`, how r predicted colour 0; both phase planes."""
+        """An addend (B, width / 2, h, w/2) for a phase, from the `error` (B, C, h, w/2) of r at colour 0."""
         seen = compand(error * of_phase(reference.covered, 0), is_exact=self.is_exact)
         return cast("GridConv2d", getattr(self, phase.taps)).from_squares(seen, phase.colour) * reference.present
 

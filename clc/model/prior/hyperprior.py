@@ -1,8 +1,8 @@
-"""The prior of z: one fixed distribution for each channel, a mixture of three logistics.
+"""The hyperprior: the prior of z, one mixture of three logistics for each channel, and the hyper synthesis h_s.
 
-In training it gives likelihoods with gradients; at export it becomes one integer table for each channel and is never
-evaluated again. (Balle et al. 2018 use a small network for the same purpose; a mixture has fewer parts and no auxiliary
-loss.)
+In training the prior gives likelihoods with gradients; at export it becomes one integer table for each channel and is
+never evaluated again. (Balle et al. 2018 use a small network for the same purpose; a mixture has fewer parts and no
+auxiliary loss.)
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class FactorizedPrior(nn.Module):
 
     @torch.no_grad()
     def masses(self) -> tuple[list[npt.NDArray[np.float64]], list[int]]:
-        """One float64 probability vector for each channel, trimmed to where it matters, and each one's offset."""
+        """A float64 probability vector for each channel, without tails below 2**-20, and the value of its first
+        element.
+        """
         grid = torch.arange(-SUPPORT, SUPPORT + 1, dtype=torch.float32, device=self.mean.device)
         spread = grid.expand(1, self.mean.shape[0], 1, -1)
         mass = (self._cumulative(spread + 0.5) - self._cumulative(spread - 0.5))[0, :, 0].double().cpu().numpy()

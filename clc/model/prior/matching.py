@@ -11,9 +11,7 @@ more, when a few slices are decoded, from these too. So the result may enter the
 everything here is exact (`clc.exact.layers`). Keys and values are made once for a picture (CLC Eq. 1). A few learned
 tokens stand beside those of the references, so that the same path serves a picture without references.
 
-`Conditioner` is the interface that the prior knows: from h and the tokens of references to a. CLM is the conditioner
-`dictionary`; `none` gives nothing. Another one, such as a prior that a model generates for itself, needs a class here
-and a line in `make_conditioner`.
+The interface is `clc.model.prior.interface.Conditioner`; CLM is the conditioner `dictionary`.
 """
 
 from __future__ import annotations
@@ -99,7 +97,7 @@ class Unmatched(WithAlignmentNet):
         return None
 
     def forward(self, h: Tensor, memory: Memory | None, decoded: list[Tensor] | None = None) -> Tensor:
-        """Aligns h."""
+        """Runs F_a on h alone."""
         del memory, decoded
         return self.alignment_net(h)
 
@@ -142,7 +140,7 @@ class Matching(WithAlignmentNet):
         return Memory(keys, values, hidden, is_known)
 
     def forward(self, h: Tensor, memory: Memory | None, decoded: list[Tensor] | None = None) -> Tensor:
-        """Attends over the memory, then aligns."""
+        """Attends over the memory, then runs F_a."""
         batch, _, height, width = h.shape
         y_m = h.new_zeros(batch, self.reference, height, width)
         if memory is not None:

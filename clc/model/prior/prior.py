@@ -6,7 +6,7 @@
                               |                        |
                            slices < i, phases before --+
                                                        |
-    warped reference -- clc.model.prior.fusion -- r, features -----+
+    warped reference -- Fusion -- r, features ---------+
 
 One function, `Prior.slice_parameters`, makes the mean and the scale of a slice for training, encoding and decoding
 (CLC Eq. 7 and 8; the paper's entropy model does not see the references, ours does). CLS (Eq. 5 and 6) is the form of
@@ -34,8 +34,7 @@ from clc.references.aligned import AlignedLatents
 class Prior(nn.Module):
     """p(y_hat | z_hat, quality, references): hyper features, conditioner and one `SliceNet` for each slice.
 
-    The conditioner is called `matching`, as CLM was the first of them. `base_reach` is how many latents beyond its own
-    `slice_base` sees.
+    The conditioner is the attribute `matching`, after CLM. `base_reach` is the reach of `slice_base` in latents.
     """
 
     def __init__(self, config: ModelConfig, *, is_exact: bool = False) -> None:
@@ -66,18 +65,19 @@ class Prior(nn.Module):
     def context(
         self, h: Tensor, tokens_BNT: Tensor, present_B: Tensor | None = None, reference: AlignedLatents | None = None
     ) -> Context:
-        """What the first slice is conditioned on, from hyper features, tokens of references and an aligned one."""
+        """The context of the first slice, from hyper features, tokens (B, N, T) of references and an aligned reference.
+        """
         memory = self.matching.remember(tokens_BNT, present_B)
         return Context(h, self.matching(h, memory), reference, memory)
 
     def refreshed(self, index: int, context: Context, decoded: list[Tensor]) -> Context:
-        """The context of slice `index`: the same, or where the conditioner is asked again with a found anew."""
+        """The context of slice `index`: the same, or with a new `a` where the conditioner is asked once more."""
         if not self.asks_again_before(index):
             return context
         return context._replace(a=self.matching(context.h, context.memory, decoded))
 
     def asks_again_before(self, index: int) -> bool:
-        """Whether the conditioner is asked once more, knowing the latents decoded by then, before slice `index`."""
+        """Whether the conditioner is asked once more before slice `index`, with the slices decoded by then."""
         return self.refresh_before > 0 and index == self.refresh_before
 
     def inverse_step(self, quality_q6_B: Tensor) -> Tensor:
@@ -95,9 +95,9 @@ class Prior(nn.Module):
     def slice_parameters(
         self, index: int, phase: int, base: SliceBase, first: Tensor | None, context: Context
     ) -> SliceParameters:
-        """Mean and scale level of slice `index` in phase number `phase`: for training, encoding and decoding alike.
+        """Mean and scale level of slice `index` in phase number `phase`, for training, encoding and decoding alike.
 
-        `first` is what `clc.exact.checkerboard.squares_known` makes of the phases before. See
+        `first` holds what the phases before decoded (`clc.exact.checkerboard.squares_known`); see
         `SliceNet.slice_parameters`.
         """
         return self._net(index).slice_parameters(context, phase, base, self._reference(index, context), first)

@@ -31,7 +31,7 @@ class Context(NamedTuple):
     """What the slices are conditioned on: h (B, C, h, w), a (B, A, h, w) of `clc.model.prior.matching`, an aligned
     reference.
 
-    `memory` is what a was found in and may be found in once more.
+    `memory` holds the keys and values that a was found in; the conditioner may be asked again with it.
     """
 
     h: Tensor
@@ -58,14 +58,15 @@ class SliceWidths(NamedTuple):
 
 
 class SliceBase(NamedTuple):
-    """What both phases of a slice share: features `u` (B, width, h, w), and CLS's y_a (B, C, h, w) if there is CLS."""
+    """What all phases of a slice share: features `u` (B, width, h, w) and, with CLS, its y_a (B, C, h, w)."""
 
     u: Tensor
     y_a: Tensor | None = None
 
 
 class ContextBlock(nn.Module):
-    """1x1 - activation - depthwise 3x3 - activation - 1x1, beside its input (B, C, h, w); starts as nothing."""
+    """A residual block on (B, C, h, w): 1x1, activation, depthwise 3x3, activation, 1x1. Its residual starts at zero.
+    """
 
     def __init__(self, width: int, *, is_exact: bool) -> None:
         super().__init__()
@@ -82,7 +83,8 @@ class ContextBlock(nn.Module):
 class SliceNet(nn.Module):
     """The parameters of one slice of C channels, in checkerboard phases, from everything known before it.
 
-    Where the context holds an aligned reference, `r` are its latents of this slice; else None, and `fusion` is not run.
+    `r` (B, C, h, w) are the latents of this slice in an aligned reference. Without a reference it is None, and the
+    layers of `fusion` are not run.
     """
 
     def __init__(self, widths: SliceWidths, width: int, *, is_exact: bool) -> None:
@@ -104,7 +106,7 @@ class SliceNet(nn.Module):
         self.fusion = SliceFusion(widths.before, channels, widths.aligned, width, phases, is_exact=is_exact)
 
     def base(self, context: Context, decoded: list[Tensor], r: Tensor | None, errors: list[Tensor]) -> SliceBase:
-        """What both phases share; `errors` are y_hat - r of the slices before."""
+        """The features that all phases of the slice share; `errors` are y_hat - r of the slices before."""
         known = [context.h, context.a, *(compand(y_hat, is_exact=self.is_exact) for y_hat in decoded)]
         if context.reference is None or r is None:
             u = self.enter.activated(*known)
@@ -116,9 +118,10 @@ class SliceNet(nn.Module):
     def slice_parameters(
         self, context: Context, phase: int, base: SliceBase, r: Tensor | None, first: Tensor | None
     ) -> SliceParameters:
-        """Mean and scale level at all squares of a phase's colour, on its board, those of other rows to be left out.
+        """Mean and scale level (B, C, h, w/2) at the squares of a phase's colour on its board.
 
-        `first` (B, C, h, w/2) are the squares of colour 0 as far as the phases before made them known.
+        They are computed for all rows; the caller keeps those of the phase (`Phase.within`). `first` (B, C, h, w/2)
+        holds the latents already decoded at colour 0 of that board, unknown rows 0; None before the first phase.
         """
         is_exact, of = self.is_exact, self.phases[phase]
         u = of_phase(of.board(base.u), of.colour)
@@ -141,7 +144,7 @@ class SliceNet(nn.Module):
         return SliceParameters(mean, level + (inside - level).detach())
 
     def _around(self, phase: Phase, first: Tensor, reference: AlignedLatents | None, r: Tensor | None) -> Tensor:
-        """What the squares of colour 0 say of those of colour 1, or their even rows of the odd ones."""
+        """Features at the squares of a phase from the latents `first` already decoded around them."""
         enter, leave = (cast("GridConv2d", getattr(self, f"{phase.taps}_{end}")) for end in ("in", "out"))
         v = enter.from_squares(compand(first, is_exact=self.is_exact), phase.colour)
         if reference is not None and r is not None:
