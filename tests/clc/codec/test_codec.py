@@ -11,8 +11,7 @@ import torch
 import clc
 from clc.bitstream.container import pack, parse
 from clc.bitstream.range_coder import CdfTable
-from clc.codec import Codec
-from clc.codec import effort as effort_module
+from clc.codec import Codec, refinement
 from clc.codec.effort import Effort
 from clc.codec.info import stream_info
 from clc.codec.latent_coding import scale_sets
@@ -110,7 +109,7 @@ def test_a_large_picture_is_refined_tile_by_tile(shipped: Codec, photo: Picture)
     target = Target(x, 4800, model.h_a(y / step), None)
     level = Effort(0, 0, 1)
     whole = refine(model, y, target, level)
-    with mock.patch.object(effort_module, "TILE_PX", 64):
+    with mock.patch.object(refinement, "TILE_PX", 64):
         tiled = refine(model, y, target, level)
     corner = target._replace(x=x[..., 64:, 128:], z=target.z[..., 1:, 2:])
     assert torch.equal(tiled[..., 4:, 8:], refine(model, y[..., 4:, 8:], corner, level))
