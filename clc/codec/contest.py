@@ -1,4 +1,8 @@
-"""Which of the proposed ways to code a picture is kept: the one with the least rate + lambda * distortion."""
+"""The contest between the ways to code a picture: the one with the least rate + lambda * distortion is kept.
+
+Coding a picture once more takes as long as the first time, so `cheapest` leaves out what can hardly win. Its thresholds
+are those of `clc.references.policy`.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,11 @@ Coded = TypeVar("Coded")
 
 
 class Choice(NamedTuple):
-    """Dictionary entries of a stream; the first len(alignments) of them are aligned, the others give tokens.
+    """One way to code a picture: the dictionary entries that its stream refers to.
 
-    `coverage` is about the share of the picture that the aligned ones show together; where it is half and more, and
-    each is far nearer to the picture than a coarse copy of it, `is_sure` says that they save bytes.
+    The first len(alignments) of `references` are aligned, the others give tokens. `coverage` is about the share of the
+    picture that the aligned ones show together. `is_sure` says that they will save bytes: they cover enough of the
+    picture, and each is far nearer to it than a coarse copy (`sure_coverage`, `sure_db` of the policy).
     """
 
     references: tuple[int, ...] = ()
@@ -29,10 +34,10 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Judge(Generic[Coded]):
-    """How a picture of so many `pixels` is coded with a choice, and what it then costs.
+    """How a picture of `pixels` pixels is coded with a choice, and what the result costs.
 
-    `cost` is rate + lambda * distortion and `rate` its first part, both in bits a pixel; the rate is known at once, the
-    cost after a synthesis only.
+    `cost` is rate + lambda * distortion and `rate` its first part, both in bits a pixel. The rate is known as soon as
+    the picture is coded; the cost takes a synthesis.
     """
 
     code: Callable[[Choice], Coded]
@@ -50,20 +55,20 @@ class _Contest(Generic[Coded]):
 
     @property
     def cost(self) -> float:
-        """What the best costs; computed where it is asked for."""
+        """The cost of the best so far, computed when it is first asked for."""
         if self._cost is None:
             self._cost = self.judge.cost(self.best)
         return self._cost
 
     def enter(self, choice: Choice) -> float:
-        """Codes with `choice`, keeps it where it costs less, and returns its cost.
+        """Codes with `choice`, keeps the result if it costs less, and returns its cost.
 
-        Where its rate alone is too much, that is its rate with the distortion of the best: without a synthesis.
+        A rate above the best cost loses without a synthesis; the cost returned then assumes the best's distortion.
         """
         return self._weigh(self.judge.code(choice))
 
     def enter_where_smaller(self, choice: Choice) -> None:
-        """The same for a choice that hardly moves a pixel: nothing is synthesised unless its rate is clearly less."""
+        """The same for a choice that hardly changes pixels: it is only synthesised if its rate is clearly less."""
         coded = self.judge.code(choice)
         if self.judge.rate(coded) < (1.0 - POLICY.tokens_rate_gain) * self.judge.rate(self.best):
             self._weigh(coded)
@@ -79,12 +84,15 @@ class _Contest(Generic[Coded]):
 
 
 def cheapest(choices: Sequence[Choice], judge: Judge[Coded]) -> Coded:
-    """The picture coded with that of `choices`, as `Selector.propose` gives them, which costs least.
+    """Codes a picture with the `choices` of `Selector.propose` and returns the result that costs least.
 
-    What can hardly win is not coded. Aligned key pictures that are sure come first and together; where their alignments
-    are a small part of the cost, nothing less is tried. Otherwise the first aligned key picture meets no reference, and
-    further ones are laid over it where it wins. Tokens save little: they are tried where alignment saves less, and
-    where none is proposed they must clearly save bytes.
+    Choices that can hardly win are not coded:
+
+    - Key pictures that are sure are coded first and together. If their alignments are a small part of the cost, coding
+      with fewer key pictures or with none is not tried.
+    - Otherwise the best key picture competes with no reference, and further ones are added while each wins.
+    - Tokens save little. They are tried where alignment saved less than they may; without alignment they are kept only
+      if they clearly save bytes.
     """
     plain, *tokens = [choice for choice in choices if not choice.alignments]
     aligned = [choice for choice in choices if choice.alignments]
@@ -110,9 +118,10 @@ def cheapest(choices: Sequence[Choice], judge: Judge[Coded]) -> Coded:
 
 
 def _lay_over(contest: _Contest[Coded], aligned: Sequence[Choice], alone: float) -> None:
-    """Tries further key pictures on `aligned[0]`, which stands against the cost `alone`, as long as each pays.
+    """Adds further key pictures to `aligned[0]` while each pays; `alone` is the cost without references.
 
-    Each must promise to: a share of the picture gains about what those before did, and the alignment has its bytes.
+    A further one is only coded if it promises a gain: the share of the picture that it adds is taken to save as much as
+    the shares before it, and its alignment costs bytes.
     """
     for before, choice in pairwise(aligned):
         best, gain = contest.best, alone - contest.cost
@@ -134,7 +143,7 @@ def _leave_out(contest: _Contest[Coded], fewer: Sequence[Choice]) -> None:
 
 
 def _is_light(choice: Choice, contest: _Contest[Coded]) -> bool:
-    """Whether the alignments of the choice that leads are a small part of what it costs."""
+    """Whether the alignments of the leading choice are a small part of its cost."""
     return _side_bpp(choice, contest.judge) < POLICY.light_alignment * len(choice.alignments) * contest.cost
 
 

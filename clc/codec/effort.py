@@ -8,13 +8,7 @@
     6        16                    3                           4             -
     7 to 9   16                    3                           4             200, 400, 1000
 
-Refinement moves the latents of this one picture against the frozen decoder, by the gradient of rate + lambda *
-distortion (Campos et al., "Content adaptive optimization for neural image compression", CVPRW 2019), in two ways. Steps
-down take the gradient of the very symbols that would be coded, straight through the rounding, and a share of Newton's
-step, and leave out what does not help (`docs/adr/011-what-a-step-leaves-out.md`). Annealed ones (Yang, Bamler and
-Mandt, "Improving inference for neural image compression", NeurIPS 2020) go on from there, slowly. It works on tiles, so
-that memory is bounded and the time linear in the pixels. What each level bought with earlier models:
-`docs/results-history.md`.
+The steps are those of `clc.codec.refinement`. What each level bought with earlier models: `docs/results-history.md`.
 """
 
 from __future__ import annotations
@@ -59,5 +53,5 @@ def effort_of(level: int) -> Effort:
 
 
 def refinements(level: Effort) -> tuple[Effort, ...]:
-    """The refinements worth coding a picture with: that of `level`, and the single step, which is sometimes better."""
+    """The refinements to code a picture with: that of `level`, and the single step, which is sometimes better."""
     return tuple(dict.fromkeys((DEFAULT, level))) if level.down else ()

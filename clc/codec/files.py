@@ -17,7 +17,8 @@ STREAM_SUFFIXES = frozenset((".clc",))
 
 @dataclass(frozen=True)
 class Direction:
-    """What is read and what is written: `verb` is the past tense, `reads` the endings that a folder is searched for."""
+    """Encoding or decoding: `verb` in the past tense, the endings that a folder is searched for, the ending of outputs.
+    """
 
     verb: str
     reads: frozenset[str]

@@ -11,7 +11,7 @@ from clc.quality import from_q6
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """What a stream says of itself; sizes in pixels and bytes, `overhead_bytes` is all that is not payload.
+    """The header of a stream; sizes in pixels and bytes. `overhead_bytes` is all that is not payload.
 
     `references` are dictionary entries that give tokens, `aligned` those whose key pictures are warped.
     """
@@ -30,7 +30,7 @@ class StreamInfo:
     bpp: float
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """The fields as a JSON object, tuples as lists."""
         return {**asdict(self), "references": list(self.references), "aligned": list(self.aligned)}
 
 

@@ -1,15 +1,14 @@
-"""Latents to payload and back: the exact path, walked once for encoding and for decoding by the same function.
+"""Latents to payload and back.
 
-    z_hat --> h --> a --> for each slice: a again, for each phase: mean, scale --> symbols --> y_hat
-
-`walk` is that path. The encoder's exchange turns the latents into symbols and pushes them, the decoder's pops them; all
-else is shared, so that both sides see the same numbers. Everything is float64 on grids (`clc.exact.layers`).
+Both directions run `clc.model.prior.walk.walk`, the exact path in float64 on grids. They differ in the exchange alone:
+the encoder's turns latents into symbols and pushes them into the range coder, the decoder's pops them.
 
 Order of the symbols in a payload: z by channel, row, column; then for each slice and phase (a `Turn`) the positions of
 the phase, by channel, row, column.
 
-Tables: sets of 64, one for each scale level, of which the first turns have one each and the last serves all later turns
-too; then one for each channel of z, and one for each of z beside an aligned reference.
+Order of the tables: sets of 64, one table for each scale level; each of the first turns has a set of its own, and the
+last set serves all later turns. Then a table for each channel of z, and another for each channel of z in streams with
+an aligned reference.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ SYMBOL_LIMIT = 1 << 18
 class Analysed(NamedTuple):
     """What an encoder codes, in float: y over its step (1, M, h, w), hyper-latents z (1, Z, h/4, w/4).
 
-    `bits_per_squared_step` (1, M, 1, 1) of a squared error makes rounding thrifty (`clc.model.quantisation`); None
-    rounds to the nearest.
+    `bits_per_squared_step` (1, M, 1, 1) makes rounding thrifty (`clc.model.quantisation`); with None every latent is
+    rounded to the nearest integer.
     """
 
     scaled_y: Tensor
@@ -68,7 +67,8 @@ def check_payload(
 ) -> None:
     """Refuses a payload that is too short for latents of `shape` (Z, h/4, w/4), before any are made: `CorruptStream`.
 
-    The likeliest symbol of every table still costs something; which table a y symbol will use nobody knows yet.
+    The likeliest symbol of every table still costs bits. Which table a symbol of y will use is not known yet, so the
+    cheapest one is assumed.
     """
     hyper, rows, columns = shape
     scales = SCALE_LEVELS * scale_sets(table, hyper)
@@ -108,7 +108,7 @@ def _integers(values: Tensor) -> npt.NDArray[np.int32]:
 
 
 def scale_sets(table: CdfTable, hyper: int) -> int:
-    """How many sets of tables for the scale levels stand before those of the `hyper` channels of z."""
+    """The number of sets of tables for scale levels, which stand before those of the `hyper` channels of z."""
     return (table.n_tables - 2 * hyper) // SCALE_LEVELS
 
 

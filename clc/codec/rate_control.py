@@ -2,7 +2,7 @@
 
 The command line calls it with the codec's own `encode`, so every size it looks at is that of a real stream. Over
 quality the logarithm of the size is almost a straight line, hence a secant in that domain needs three to five encodes;
-it stays inside the bracket of what was seen, and halves the bracket where the line misleads it.
+it stays inside the bracket of qualities that were tried, and halves it where the line misleads.
 """
 
 from __future__ import annotations

@@ -1,4 +1,16 @@
-"""Refinement of one picture's latents against the frozen decoder."""
+"""Refinement: the latents of one picture are moved so that the frozen decoder gives less rate + lambda * distortion.
+
+It follows the gradient of rate + lambda * distortion (Campos et al., "Content adaptive optimization for neural image
+compression", CVPRW 2019) in two ways:
+
+- Steps down take the gradient of the very symbols that would be coded, straight through the rounding, and a share of
+  Newton's step. What does not help is left out of them (`docs/adr/011-what-a-step-leaves-out.md`).
+- Annealed steps (Yang, Bamler and Mandt, "Improving inference for neural image compression", NeurIPS 2020) go on from
+  there, slowly.
+
+It works on tiles, so that memory is bounded and the time linear in the pixels. `clc.codec.effort` says how many steps
+of each kind a level takes.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +55,7 @@ class Target(NamedTuple):
 def refine(model: Model, y: Tensor, target: Target, effort: Effort) -> Tensor:
     """Latents (1, M, h, w) near `y` that cost less rate + lambda * distortion, found tile by tile.
 
-    Annealed ones are what their symbols stand for: to be rounded to the nearest, all else has been weighed.
+    Annealed latents lie on what their symbols stand for: they are to be rounded to the nearest integer.
     """
     refined = y.clone()
     for top in range(0, target.x.shape[2], TILE_PX):
@@ -65,9 +77,9 @@ def _at(tile: tuple[EllipsisType, slice, slice], stride_px: int) -> tuple[Ellips
 
 
 def _stepped_down(model: Model, y: Tensor, target: Target, steps: int) -> Tensor:
-    """Steps against the gradient of rate and error, less what each latent's own rounding puts into it.
+    """Steps against the gradient of rate and error, without the part that each latent's own rounding error adds to it.
 
-    Without the latter a step would push latents away from where they are rounded to, and turn them one by one.
+    That part would push latents away from the values they are rounded to.
     """
     # A latent's error is a pixel's where g_s is orthonormal, so that the second derivative is the same for all.
     newton = target.x.numel() / (2.0 * _trade(target))
@@ -83,7 +95,7 @@ def _stepped_down(model: Model, y: Tensor, target: Target, steps: int) -> Tensor
 
 
 def _annealed(model: Model, y: Tensor, target: Target, steps: int) -> Tensor:
-    """The latents that the symbols stand for: in the middle of their intervals, no small difference turns one."""
+    """Annealed latents, moved to the middle of their rounding intervals, where no small difference changes a symbol."""
     step = model.gains.step(torch.tensor([target.quality_q6], device=y.device)).detach()
     scaled = (y / step).requires_grad_(True)
     optimiser = torch.optim.Adam([scaled], lr=STEP_SIZE)
@@ -104,7 +116,7 @@ def _annealed(model: Model, y: Tensor, target: Target, steps: int) -> Tensor:
 
 
 def _cost(model: Model, y: Tensor, target: Target, quantise: Quantiser) -> tuple[Tensor, TrainingPass]:
-    """Rate + lambda * distortion of latents, bits a pixel, and the pass that says so."""
+    """Rate + lambda * distortion of latents, bits a pixel, and the training pass that it was computed from."""
     loss, result = _coded(model, y, target, quantise, is_context_followed=True)
     return (loss.bpp + _trade(target) * loss.mse).sum(), result
 
@@ -112,7 +124,7 @@ def _cost(model: Model, y: Tensor, target: Target, quantise: Quantiser) -> tuple
 def _coded(
     model: Model, y: Tensor, target: Target, quantise: Quantiser, *, is_context_followed: bool
 ) -> tuple[Loss, TrainingPass]:
-    """What latents cost, and the pass that says so."""
+    """What latents cost, and the training pass that it was computed from."""
     quality = torch.tensor([target.quality_q6], device=y.device)
     result = model(
         y,
@@ -135,7 +147,7 @@ def _trade(target: Target) -> float:
 def _annealed_round(
     x: Tensor, level: Tensor, bits_per_squared_step: Tensor, temperature: float, generator: torch.Generator
 ) -> Tensor:
-    """Between floor and ceiling of x at random, likelier and harder towards the nearer one as it cools."""
+    """A random point between floor and ceiling of x, nearer to the nearer one the lower the temperature."""
     del level, bits_per_squared_step
     low = torch.floor(x)
     above = (x - low).clamp(1e-4, 1.0 - 1e-4)

@@ -1,8 +1,7 @@
 """Which references to try for a picture: entries for their tokens, key pictures for their pixels. Encoder only.
 
-Nothing here needs to be the same elsewhere: the entries and the alignments that are chosen travel in the stream.
-`Selector.propose` finds what is worth trying; `cheapest` has the codec code the picture with one proposal after the
-other and keeps the one with the least rate + lambda * distortion.
+`Selector.propose` finds the choices that are worth coding; `clc.codec.contest.cheapest` codes the picture with them and
+keeps one. The entries and alignments of that one travel in the stream, so nothing here needs to be exact.
 """
 
 from __future__ import annotations
@@ -126,7 +125,9 @@ class Selector:
         return [Choice(), *([tokens] if is_tried else []), *aligned]
 
     def _ranked(self, sought: Sought, entries: Sequence[int] | None) -> list[int]:
-        """Entries by growing distance of their keys to the picture and, in a multi-query, its copy turned by half."""
+        """Entries by growing distance of their keys to the picture or, in a multi-query, to its copy turned by 180
+        degrees.
+        """
         queries = query_vectors(sought.image_HW3, self._backbone_of(sought), self._entries.reduction)
         queries = queries if self._config.multi_query else queries[:1]
         is_nearest_enough = entries is None and not self._entries.pictures
@@ -135,7 +136,8 @@ class Selector:
         return ranked if entries is None else [entry for entry in ranked if entry in set(entries)]
 
     def _aligned(self, sought: Sought, ranked: list[int], effort: Effort) -> list[Choice]:
-        """The best key picture, then the best two and so on; what the first leaves uncovered the next may show."""
+        """Choices with the best key picture, the best two, and so on; each may show what those before leave uncovered.
+        """
         entries = [entry for entry in ranked if entry in self._entries.pictures][: effort.registered]
         if not entries or not effort.aligned:
             return []
@@ -164,9 +166,9 @@ class Selector:
     def _located(
         self, target: Features, entries: Sequence[int], wanted: tuple[int, float]
     ) -> list[tuple[int, Located]]:
-        """The entries to lay over one another, at most the first of `wanted`.
+        """The entries to lay over one another; `wanted` are how many at most, and a PSNR in dB.
 
-        No more are looked at once these show nearly all of the picture, each at the second of `wanted` in dB.
+        The search ends early once entries that agree with the picture at that PSNR cover nearly all of it.
         """
         at_most, least_db = wanted
         found: list[tuple[int, Located]] = []
@@ -183,7 +185,7 @@ class Selector:
 
 
 def covering(located: Sequence[tuple[int, Located]], at_most: int) -> list[tuple[int, Located]]:
-    """Entries to lay over one another: each is the one worth most on what those before it leave uncovered.
+    """The entries to lay over one another: each is the one that is worth most where those before it do not cover.
 
     At most `at_most`, and none that adds less than `added_coverage` of the picture; equal ones in the order given.
     """

@@ -184,7 +184,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _say(output: Path, line: str) -> None:
-    """On stdout, or not at all where the output went there."""
+    """Prints a line on stdout, unless the output itself went there."""
     if str(output) != STANDARD:
         print(line)
 

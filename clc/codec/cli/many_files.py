@@ -1,6 +1,6 @@
-"""Many files at once: which file becomes which, one after the other, and what is said about it at the end.
+"""Many files at once: the jobs of `clc.codec.files.plan`, one after the other, with progress and a summary.
 
-`clc.codec.cli.main` calls `plan` and `run` for `encode --out` and `decode --out`. The contract: no input is ever
+`clc.codec.cli.encode_decode` calls `run` for `encode --out` and `decode --out`. The contract: no input is ever
 overwritten, an output appears whole or not at all, and a file that fails costs its own row only.
 """
 
