@@ -17,8 +17,7 @@ STREAM_SUFFIXES = frozenset((".clc",))
 
 @dataclass(frozen=True)
 class Direction:
-    """Encoding or decoding: `verb` in the past tense, the endings that a folder is searched for, the ending of outputs.
-    """
+    """Encoding or decoding: `verb` in the past tense, the endings of inputs in a folder, and that of outputs."""
 
     verb: str
     reads: frozenset[str]
@@ -114,7 +113,8 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(parent) / name for name in sorted(names) if not name.startswith("."))
 
 
-def _refuse_problem(job: Job, overwrite: bool) -> None:
+def refuse_problem(job: Job, overwrite: bool) -> None:
+    """Raises `InputError` for a job with a problem, or whose output exists and may not be replaced."""
     if job.problem:
         raise InputError(job.problem)
     if job.output.exists() and not overwrite:

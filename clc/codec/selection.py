@@ -136,8 +136,7 @@ class Selector:
         return ranked if entries is None else [entry for entry in ranked if entry in set(entries)]
 
     def _aligned(self, sought: Sought, ranked: list[int], effort: Effort) -> list[Choice]:
-        """Choices with the best key picture, the best two, and so on; each may show what those before leave uncovered.
-        """
+        """Choices with the best key picture, the best two, and so on; each shows what those before leave uncovered."""
         entries = [entry for entry in ranked if entry in self._entries.pictures][: effort.registered]
         if not entries or not effort.aligned:
             return []

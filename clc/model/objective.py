@@ -19,8 +19,7 @@ MS_SSIM_LAMBDA_LOW, MS_SSIM_LAMBDA_HIGH = 2.4, 220.0
 
 
 class Loss(NamedTuple):
-    """The objective and its parts: `total` is minimised (a scalar); `bpp` and `mse` (B,) of each picture, mse on 0..1.
-    """
+    """The objective `total` (a scalar), and of each picture `bpp` and `mse` (B,), the latter of levels 0..1."""
 
     total: Tensor
     bpp: Tensor

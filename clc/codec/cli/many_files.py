@@ -14,10 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from clc.codec.files import ENCODE, Direction, Job, _refuse_problem
+from clc.codec.files import ENCODE, Direction, Job, refuse_problem
 from clc.errors import ClcError
 
 _FILE_ERRORS = (ClcError, OSError, ValueError, ArithmeticError, RuntimeError, MemoryError)
@@ -66,7 +63,7 @@ def run(jobs: Sequence[Job], direction: Direction, work: Callable[[Job], Done], 
         try:
             for job in jobs:
                 try:
-                    _refuse_problem(job, overwrite)
+                    refuse_problem(job, overwrite)
                     done.append((job.source, work(job)))
                 except _FILE_ERRORS as error:
                     failed.append((job.source, reason_of(error, job.source)))
@@ -85,6 +82,17 @@ def reason_of(error: BaseException, path: Path | str) -> str:
 @contextmanager
 def _progress(direction: Direction, n_jobs: int) -> Iterator[Callable[[int, int], None]]:
     """Yields the function to call with the numbers of files done and failed."""
+    # Imported here because --help and info should not wait for it.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True)
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
     columns += [TimeElapsedColumn(), TimeRemainingColumn()]

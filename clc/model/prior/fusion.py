@@ -43,8 +43,7 @@ class Fusion(nn.Module):
         self.log_gain.requires_grad_(False)
 
     def inverse_step(self, quality_q6_B: Tensor, top_q6: int) -> Tensor:
-        """1 / step of each channel (B, M, 1, 1): two to the power of an interpolated table of logarithms, hence exact.
-        """
+        """1 / step of each channel (B, M, 1, 1): two to the power of an interpolated table, and so exact."""
         gain: Tensor = self.exp2(self.log_gain.interpolate(quality_q6_B, top_q6))
         return gain[:, :, None, None]
 

@@ -65,8 +65,7 @@ class Prior(nn.Module):
     def context(
         self, h: Tensor, tokens_BNT: Tensor, present_B: Tensor | None = None, reference: AlignedLatents | None = None
     ) -> Context:
-        """The context of the first slice, from hyper features, tokens (B, N, T) of references and an aligned reference.
-        """
+        """The context of the first slice, from hyper features, tokens (B, N, T) and an aligned reference."""
         memory = self.matching.remember(tokens_BNT, present_B)
         return Context(h, self.matching(h, memory), reference, memory)
 

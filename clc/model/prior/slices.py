@@ -65,8 +65,7 @@ class SliceBase(NamedTuple):
 
 
 class ContextBlock(nn.Module):
-    """A residual block on (B, C, h, w): 1x1, activation, depthwise 3x3, activation, 1x1. Its residual starts at zero.
-    """
+    """A residual block: 1x1, activation, depthwise 3x3, activation, 1x1. Its residual starts at zero."""
 
     def __init__(self, width: int, *, is_exact: bool) -> None:
         super().__init__()

@@ -1,6 +1,8 @@
 """The command line: what it writes, and one line for whatever goes wrong."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +84,18 @@ def test_a_damaged_stream_is_one_line_and_no_picture(
     assert "*.png" in refused(["decode", str(stream), str(tmp_path / "back.jpg")], capsys)
     assert not back.exists()
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["info", "STREAM"]])
+def test_help_and_info_load_no_torch(tmp_path: Path, arguments: list[str]) -> None:
+    golden = Path(__file__).parents[2] / "golden" / "stream_v1.hex"
+    (tmp_path / "a.clc").write_bytes(bytes.fromhex(golden.read_text()))
+    given = [str(tmp_path / "a.clc") if one == "STREAM" else one for one in arguments]
+    program = (
+        "import atexit, sys; from clc.codec.cli.main import main;"
+        "atexit.register(lambda: print('loaded:', *(m for m in ('torch', 'cv2', 'rich') if m in sys.modules)));"
+        f"sys.exit(main({given!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].strip() == "loaded:"
