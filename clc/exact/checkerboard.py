@@ -47,7 +47,7 @@ class Phase(NamedTuple):
     is_coarse: bool = False
 
     @property
-    def taps(self) -> str:
+    def layer_name(self) -> str:
         """Which of its neighbours it is told, and so the name of the layers that are."""
         return ("far_" if self.is_coarse else "") + ("anchor" if self.colour else "corner")
 
@@ -75,7 +75,7 @@ FIVE_PHASES = (*(phase._replace(is_coarse=True) for phase in THREE_PHASES), *THR
 PHASES = {2: TWO_PHASES, 3: THREE_PHASES, 5: FIVE_PHASES}
 
 
-def squares_known(phases: Sequence[Phase], parts: Sequence[Tensor]) -> Tensor | None:
+def decoded_anchors(phases: Sequence[Phase], parts: Sequence[Tensor]) -> Tensor | None:
     """What the next of `phases` is told by `parts`, what the first of them became; None from nothing.
 
     The squares of colour 0 on the board of the next phase, a phase plane. Rows that are not known yet are 0.

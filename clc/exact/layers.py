@@ -72,7 +72,7 @@ class GridConv2d(nn.Module):
             return self._exactly(parts_BCHW, is_activated=True)
         return F.leaky_relu(self._in_float(parts_BCHW), 0.125)  # within the limit already
 
-    def from_squares(self, squares_BChw: Tensor, colour: int) -> Tensor:
+    def from_anchors(self, squares_BChw: Tensor, colour: int) -> Tensor:
         """What the squares of colour 0 say of those of `colour`: `across`, or `at_corners` for colour 0 itself."""
         return self.across(squares_BChw) if colour else self.at_corners(squares_BChw)
 

@@ -22,7 +22,7 @@ from clc.errors import DictionaryMismatch, InputError, StorageError
 from clc.limits import MAX_DICTIONARY_ENTRIES, check_size
 from clc.pictures.images import read_image
 from clc.pictures.picture import Picture
-from clc.references.warp import Warped, lit, warp
+from clc.references.warp import Warped, warp, with_brightness
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
 
@@ -115,7 +115,7 @@ class WarpedKeyPictures:
         if known is None or known[0] != view:
             known = view, warp(self._source.read(entry), *view)
             self._views[entry] = known
-        return known[1] if alignment.is_neutral_in_brightness else lit(known[1], alignment)
+        return known[1] if alignment.is_neutral_in_brightness else with_brightness(known[1], alignment)
 
 
 def write_key_picture(bundle: Path, entry: int, image_HW3: Picture, picture_format: str = LOSSLESS) -> KeyPicture:

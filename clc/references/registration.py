@@ -26,11 +26,11 @@ from clc.pictures.picture import Picture
 from clc.references.key_pictures import PictureSource, WarpedKeyPictures
 from clc.references.mesh_fit import fit_mesh
 from clc.references.policy import POLICY
-from clc.references.warp import Warped, lit
+from clc.references.warp import Warped, with_brightness
 
-FEATURE_PIXELS = 120_000
-MAX_FEATURES = 2_000
-FEATURE_CONTRAST = 0.02
+KEYPOINT_PIXELS = 120_000
+MAX_KEYPOINTS = 2_000
+KEYPOINT_CONTRAST = 0.02
 RATIO = 0.8
 RANSAC_PX = 2.0
 RANSAC_ITERATIONS = 5_000
@@ -80,7 +80,7 @@ class Located(NamedTuple):
         return float(self.covered.mean())
 
 
-class Features(NamedTuple):
+class Keypoints(NamedTuple):
     """What registration knows of a picture.
 
     `points` are positions in px of the full picture, from its edge, float64 (N, 2), `descriptors` unit vectors float32
@@ -104,16 +104,16 @@ class Registrar:
     def __init__(self, pictures: PictureSource, threads: int = 1) -> None:
         """`pictures` gives the key picture of an entry; at most `threads` entries of one call are in work at once."""
         self._pictures, self._threads = pictures, threads
-        self._features = lru_cache(CACHED_ENTRIES)(lambda entry: find_features(pictures.read(entry)))
+        self._keypoints = lru_cache(CACHED_ENTRIES)(lambda entry: find_keypoints(pictures.read(entry)))
 
     def register(self, target_HW3: Picture, entry: int) -> Registration | None:
         """How uint8 (H, W, 3) lies in the key picture of `entry`; None where it does not fit."""
-        (located,) = self.locate(find_features(target_HW3), [entry])
+        (located,) = self.locate(find_keypoints(target_HW3), [entry])
         return None if located is None else self.refine(target_HW3, [(entry, located)])[0]
 
-    def locate(self, target: Features, entries: Sequence[int]) -> list[Located | None]:
+    def locate(self, target: Keypoints, entries: Sequence[int]) -> list[Located | None]:
         """How it lies in those of `entries`, in their order, by a homography only: for choosing, in little time."""
-        return self._in_threads(lambda entry: _locate(target, self._features(entry)), entries)
+        return self._in_threads(lambda entry: _locate(target, self._keypoints(entry)), entries)
 
     def refine(
         self,
@@ -141,23 +141,23 @@ class Registrar:
             return list(pool.map(work, items))
 
 
-def find_features(picture_HW3: Picture) -> Features:
-    """SIFT features of a picture, found at `FEATURE_PIXELS` at most; descriptors as RootSIFT."""
+def find_keypoints(picture_HW3: Picture) -> Keypoints:
+    """SIFT features of a picture, found at `KEYPOINT_PIXELS` at most; descriptors as RootSIFT."""
     height, width = picture_HW3.shape[:2]
-    shrink = min(1.0, (FEATURE_PIXELS / (height * width)) ** 0.5)
+    shrink = min(1.0, (KEYPOINT_PIXELS / (height * width)) ** 0.5)
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
     full = cv2.cvtColor(picture_HW3, cv2.COLOR_RGB2GRAY)
     grey: GreyPicture = cv2.resize(full, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    sift: Any = cv2.SIFT.create(MAX_FEATURES, contrastThreshold=FEATURE_CONTRAST)
+    sift: Any = cv2.SIFT.create(MAX_KEYPOINTS, contrastThreshold=KEYPOINT_CONTRAST)
     keypoints, descriptors = sift.detectAndCompute(grey, None)
     if not keypoints:
-        return Features(np.zeros((0, 2)), np.zeros((0, 128), dtype=np.float32), grey, (height, width))
+        return Keypoints(np.zeros((0, 2)), np.zeros((0, 128), dtype=np.float32), grey, (height, width))
     points = (np.array([keypoint.pt for keypoint in keypoints]) + 0.5) * (width / size[0], height / size[1])
     sums = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
-    return Features(points, np.sqrt(descriptors / sums).astype(np.float32), grey, (height, width))
+    return Keypoints(points, np.sqrt(descriptors / sums).astype(np.float32), grey, (height, width))
 
 
-def find_homography(target: Features, reference: Features) -> FloatArray | None:
+def find_homography(target: Keypoints, reference: Keypoints) -> FloatArray | None:
     """The projective map (3, 3) from the target to the reference; None where none fits."""
     if min(len(target.points), len(reference.points)) < LEAST_INLIERS:
         return None
@@ -172,7 +172,7 @@ def find_homography(target: Features, reference: Features) -> FloatArray | None:
     if is_match.sum() < LEAST_INLIERS:
         return None
     source, goal = target.points[is_match], reference.points[nearest[is_match]]
-    threshold_px = RANSAC_PX * max(1.0, (target.size[0] * target.size[1] / FEATURE_PIXELS) ** 0.5)
+    threshold_px = RANSAC_PX * max(1.0, (target.size[0] * target.size[1] / KEYPOINT_PIXELS) ** 0.5)
     matrix, inliers = cv2.findHomography(
         source, goal, cv2.USAC_MAGSAC, threshold_px, maxIters=RANSAC_ITERATIONS, confidence=0.9999
     )
@@ -272,7 +272,7 @@ def bytes_saved(target_HW3: Picture, before: Warped, after: Warped) -> float:
     return float((count * (costs[0] - costs[1])).sum()) * POLICY.active_share / 2 / 8
 
 
-def _locate(target: Features, reference: Features) -> Located | None:
+def _locate(target: Keypoints, reference: Keypoints) -> Located | None:
     matrix = find_homography(target, reference)
     plain = None if matrix is None else quantise(matrix, target.size)
     if plain is None:
@@ -308,7 +308,7 @@ def _refine(target_HW3: Picture, reference_HW3: Picture, plain: Alignment, warp_
         best = plain, warp_to(size, plain)
     gain_q6, offset = fit_brightness(target_HW3, best[1])
     brighter = replace(best[0], gain_q6=gain_q6, offset=offset)
-    after = brighter, lit(best[1], brighter)
+    after = brighter, with_brightness(best[1], brighter)
     if _pays(target_HW3, best, after):
         best = after
     return Registration(best[0], plain, float(best[1].inside.mean()), agreement_db(target_HW3, best[1]))

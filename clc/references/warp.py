@@ -104,7 +104,7 @@ def brightness_curves(alignment: Alignment) -> npt.NDArray[np.uint8]:
     return curves
 
 
-def lit(warped: Warped, alignment: Alignment) -> Warped:
+def with_brightness(warped: Warped, alignment: Alignment) -> Warped:
     """What `warp` makes of `alignment` where `warped` is the same without its brightness."""
     curves, pixels = brightness_curves(alignment), np.empty_like(warped.pixels)
     for colour in range(3):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clc.errors import InputError
-from clc.retrieval.descriptors import Backbone
+from clc.retrieval.descriptors import Descriptor
 from clc.retrieval.pca import Reduction
 
 Floats = npt.NDArray[np.float32]
@@ -82,13 +82,13 @@ def open_index(keys_KD: Floats, kind: IndexKind = "ball_tree") -> Index:
     return kinds[kind](keys_KD)
 
 
-def query_vectors(image_HW3: npt.NDArray[np.uint8], backbone: Backbone, reduction: Reduction) -> Floats:
+def query_vectors(image_HW3: npt.NDArray[np.uint8], descriptor: Descriptor, reduction: Reduction) -> Floats:
     """Return the queries of one picture, float32 (2, D): its vector, and that of its copy turned by 180 degrees.
 
     The paper's multi-query takes a rotated copy; half a turn keeps the picture's shape and its grid of pixels.
     """
     turned_HW3 = np.ascontiguousarray(image_HW3[::-1, ::-1])
-    return reduction.apply(backbone.features([image_HW3, turned_HW3]))
+    return reduction.apply(descriptor.vectors([image_HW3, turned_HW3]))
 
 
 def multi_query(index: Index, queries_QD: Floats, count: int) -> Neighbours:
