@@ -169,7 +169,7 @@ class GridConv2d(nn.Module):
             yield sums, out
 
     def _padded(self, x: Tensor) -> tuple[Tensor, list[int], int]:
-        """The padded rows of a picture end to end (C, ..), the offset of each tap in them, and the length of the output.
+        """A picture's padded rows end to end (C, ..), the offset of each tap in them, and the length of a run.
 
         On rows laid end to end, a convolution is a sum of shifted runs; outputs in the padding are dropped later.
         """
@@ -182,7 +182,7 @@ class GridConv2d(nn.Module):
         return padded.flatten(1), offsets, height * stride
 
     def export(self) -> dict[str, Tensor]:
-        """The layer as integers: `weight` int16 (out, in/groups, k, k), `shift` int8 (out,), `bias` int32 (out,), q20."""
+        """As integers: `weight` int16 (out, in/groups, k, k), `shift` int8 (out,), `bias` int32 (out,) in q20."""
         weight = self.weight.detach().double().cpu()
         peak = weight.abs().amax(dim=(1, 2, 3)).clamp_min(2.0**-40)
         shift = torch.floor(torch.log2(32767.0 / peak)).clamp(0, MAX_SHIFT)
@@ -227,7 +227,7 @@ def _joined(parts: Sequence[Tensor], dim: int = 1) -> Tensor:
 
 
 class GridTable(nn.Module):
-    """A learned table (rows, columns) of activations: embeddings of the quality, learned tokens.
+    """A learned table (rows, columns) of activations: vectors or log gains by quality, learned tokens.
 
     `spread` is the standard deviation of the initial values.
     """
