@@ -82,7 +82,7 @@ UInt8Array = npt.NDArray[np.uint8]
 
 
 class ReadPicture(NamedTuple):
-    """A picture, uint8 (H, W, 3) in sRGB, the bytes of its file, and its losses: `TRANSPARENCY`, `FRAMES`, `PROFILE`."""
+    """A picture, uint8 (H, W, 3) in sRGB, its file's size, and its losses: `TRANSPARENCY`, `FRAMES`, `PROFILE`."""
 
     image_HW3: UInt8Array
     file_bytes: int

@@ -47,7 +47,7 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """The ids of an evaluated and a known picture that show the same, with the correlation of their detail (up to 1)."""
+    """The ids of an evaluated and a known picture that are near-duplicates, and the correlation of their detail."""
 
     evaluated: str
     known: str

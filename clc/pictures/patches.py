@@ -1,4 +1,4 @@
-"""The square patches that dictionary entries keep: of pictures (`flows.train`) and key pictures (`clc.bundle.extend`)."""
+"""The square patch that a dictionary entry keeps: of a picture (`flows.train`), a key picture (`clc.bundle.extend`)."""
 
 from __future__ import annotations
 
