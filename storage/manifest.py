@@ -29,7 +29,7 @@ class FileEntry:
 class Manifest:
     """What one finished stage was made from, and what it made.
 
-    `inputs` are keys and digests by name, `config` parameters, `files` by path relative to the folder, `summary` numbers
+    `inputs` are keys and digests by name, `config` parameters, `files` by path in the folder, `summary` numbers
     for people; `created_utc` is ISO 8601 with microseconds.
     """
 
