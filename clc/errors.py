@@ -1,8 +1,8 @@
 """The one tree of errors that this project raises on purpose.
 
-Its root and `StorageError` live in `storage.errors`, because storage imports nothing from here. Everything that a
-caller may want to catch descends from `ClcError`; a command line turns any of them into one line and a non-zero exit. A
-message says what happened, where, and what to do about it.
+Every error that a caller may want to catch descends from `ClcError`; a command line turns it into one line and a
+non-zero exit. A message says what happened, where, and what to do about it. `ClcError` and `StorageError` live in
+`storage.errors`, because storage imports nothing from here.
 """
 
 from storage.errors import ClcError, StorageError
@@ -22,11 +22,11 @@ __all__ = [
 
 
 class InputError(ClcError):
-    """What the caller handed over cannot be used: a missing file, a broken picture, a parameter out of range."""
+    """An argument cannot be used: a missing file, a broken picture, a parameter out of range."""
 
 
 class LimitError(InputError):
-    """The input is well formed but larger than the caps in `clc.limits` allow."""
+    """The input may be well formed, but exceeds a cap of `clc.limits`."""
 
 
 class BitstreamError(ClcError):
@@ -46,8 +46,8 @@ class UnknownVersion(BitstreamError):
 
 
 class DictionaryMismatch(BitstreamError):
-    """The stream was written with another bundle than the one that is loaded; the message names both ids."""
+    """The stream needs another bundle than the one that is loaded, or an entry that this one lacks."""
 
 
 class DecodeMismatch(BitstreamError):
-    """The decoded latents are not those that the encoder wrote (their CRC differs), so no picture is made of them."""
+    """The CRC-32 of the decoded latents is not that which the encoder wrote, so no picture is made of them."""

@@ -1,8 +1,7 @@
 """Caps on what `clc` accepts, in one place, with their units in their names.
 
 Every reader of outside bytes (`clc.pictures.images`, `clc.bitstream.container`, `clc.bitstream.range_coder`) checks
-against these caps before it allocates memory in proportion to a claimed size. Raising a cap is a decision for this
-page, not for a caller.
+against these caps before it allocates memory in proportion to a claimed size. No caller can raise a cap.
 """
 
 from clc.errors import InputError, LimitError
@@ -20,13 +19,13 @@ MAX_STREAM_BYTES = 256 * 2**20
 """Largest `.clc` stream, header included."""
 
 MAX_REFERENCES = 5
-"""Dictionary entries that one stream may name (its field could count to 7)."""
+"""Dictionary entries that one stream may refer to; the field of 3 bits could count to 7."""
 
 MAX_DICTIONARY_ENTRIES = 4_096
-"""Entries that a 12-bit index can name."""
+"""Entries of a dictionary: as many as an index of 12 bits can tell apart."""
 
 MAX_SYMBOL = 2**20 - 1
-"""Largest magnitude of a coded symbol."""
+"""Largest magnitude of a coded symbol, in quantisation steps."""
 
 MAX_SYMBOLS = 4 * MAX_PIXELS
 """Symbols in one range-coded payload; the codecs here need between one and two a pixel."""

@@ -19,9 +19,9 @@ import pyarrow as pa
 from distributed import Client, KilledWorker, LocalCluster
 from prefect import flow
 
-from clc.dictionary.extraction import PROVENANCE, Item, ShardPlan, ShardReport, extract_shard, open_backbone
+from clc.dictionary.extraction import PROVENANCE, Item, ShardPlan, ShardReport, extract_shard, open_descriptor
 from clc.errors import ClcError, InputError
-from clc.retrieval.descriptors import Backbone
+from clc.retrieval.descriptors import Descriptor
 from flows.runtime.progress import track
 from flows.runtime.stage import resolve, run_stage
 from flows.runtime.workspace import Workspace
@@ -68,7 +68,7 @@ def extract_features(
     workspace = Workspace.from_environment()
     ingested = resolve(workspace, "ingest-images", ingest)
     items = _items(ingested.directory / "items.parquet", part)
-    opened = open_backbone(backbone)
+    opened = open_descriptor(backbone)
     result = run_stage(
         workspace,
         "extract-features",
@@ -93,7 +93,7 @@ def _items(path: Path, part: str) -> list[Item]:
 
 
 def _plans(
-    items: Sequence[Item], shard_items: int, folder: Path, workspace: Workspace, spec: str, backbone: Backbone
+    items: Sequence[Item], shard_items: int, folder: Path, workspace: Workspace, spec: str, descriptor: Descriptor
 ) -> list[ShardPlan]:
     is_file = spec.lower().endswith(".onnx")
     return [
@@ -101,14 +101,14 @@ def _plans(
             stem=folder / f"shard-{number:05d}",
             items=tuple(items[start : start + shard_items]),
             blobs_root=workspace.blobs.root,
-            backbone=str(Path(spec).absolute()) if is_file else spec,
-            backbone_digest=digest_json(backbone.describe()),
+            descriptor=str(Path(spec).absolute()) if is_file else spec,
+            descriptor_digest=digest_json(descriptor.describe()),
         )
         for number, start in enumerate(range(0, len(items), shard_items))
     ]
 
 
-def _extract(plans: Sequence[ShardPlan], backbone: Backbone, workers: int, scheduler: str | None) -> dict[str, Any]:
+def _extract(plans: Sequence[ShardPlan], descriptor: Descriptor, workers: int, scheduler: str | None) -> dict[str, Any]:
     """Have all shards worked on, and return the stage's summary."""
     with _client(min(workers, len(plans)), scheduler) as client:
         futures = client.map(extract_shard, plans, retries=_RETRIES, pure=False)
@@ -129,8 +129,8 @@ def _extract(plans: Sequence[ShardPlan], backbone: Backbone, workers: int, sched
         "count": count,
         "failed": len(failures),
         "shards": len(plans),
-        "dimension": backbone.dimension,
-        "backbone": backbone.name,
+        "dimension": descriptor.dimension,
+        "backbone": descriptor.name,
     }
 
 

@@ -1,8 +1,8 @@
 """Named numpy arrays in safetensors files, with a digest of their content inside.
 
-safetensors itself has no checksum, so `write_arrays` puts the SHA-256 of names, types, shapes, bytes and metadata into
-the file's metadata and `read_arrays` compares it. A file without one is read only when the caller names the SHA-256 of
-the file.
+safetensors has no checksum of its own, so `write_arrays` puts the SHA-256 of names, types, shapes, bytes and metadata
+into the file's metadata and `read_arrays` compares it. A file without one is read only when the caller gives the
+SHA-256 of the file.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ def write_arrays(
 
 
 def read_arrays(path: Path, sha256: str | None = None) -> Arrays:
-    """Return the arrays of a file after comparing its checksum, and the file's own `sha256` where one is given.
+    """Return the arrays of a file after comparing the digest inside, and the file's `sha256` where one is given.
 
     Raises `StorageError` when the file is missing, altered, no safetensors file, or carries no checksum at all.
     """
@@ -68,9 +68,9 @@ def read_arrays(path: Path, sha256: str | None = None) -> Arrays:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the text metadata that was given to `write_arrays`; `StorageError` when the file cannot be read.
+    """Return the text metadata of a file, unverified: only `read_arrays` compares it with the digest.
 
-    The text is compared with its checksum only by `read_arrays`.
+    Raises `StorageError` when the file cannot be read or is no safetensors file.
     """
     try:
         metadata = _metadata(path.read_bytes())

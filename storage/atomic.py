@@ -44,10 +44,10 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def staging_directory(final: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `final`; on success make it durable and rename it to `final`.
+    """Yield a temporary folder beside `final`; on success sync it to disk and rename it to `final`.
 
-    On an exception the folder and all in it are removed and the exception goes on. Raises `StorageError` when `final`
-    already exists or the disk refuses.
+    On an exception the folder is removed with its content, and the exception goes on. Raises `StorageError` when
+    `final` already exists or the disk refuses.
     """
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def staging_directory(final: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(final: Path) -> None:
-    """Remove the temporaries that killed writers of `final` left beside it, while nobody else writes `final`."""
+    """Remove the temporaries that killed writers of `final` left beside it. Nobody may be writing `final` meanwhile."""
     for leftover in final.parent.glob(f"{_prefix(final)}*{_SUFFIX}"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -71,7 +71,7 @@ def remove_leftovers(final: Path) -> None:
 
 
 def _publish(temporary: Path, final: Path) -> None:
-    """Put every file of `temporary` on the disk, then rename the folder."""
+    """Sync every file and folder of `temporary` to disk, then rename it to `final`."""
     if final.exists():
         raise StorageError(f"{final} exists already; remove it or write to another name")
     try:
@@ -107,7 +107,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _umask() -> int:
-    """The mode that an ordinary `open` would give; mkstemp's is private, and bundles are there to be read by others."""
+    """Return the process's umask, so that files get the mode of an ordinary `open` and not mkstemp's private one."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

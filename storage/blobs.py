@@ -1,6 +1,6 @@
-"""Content-addressed bytes: a blob's name is its SHA-256, so equal pictures are stored once and a changed byte is found.
+"""Content-addressed bytes: a blob's name is its SHA-256, so equal blobs are stored once and a changed byte is found.
 
-`ingest-images` puts pictures here as PNG; every later stage gets them by the digest that `items.parquet` names.
+`flows.ingest` puts pictures here as PNG; every later stage gets them by the digest that `items.parquet` names.
 """
 
 import re
@@ -20,7 +20,7 @@ class BlobStore:
         self.root = root
 
     def put(self, data: bytes) -> str:
-        """Store `data` durably and return its digest; bytes that are there already and intact are not written again."""
+        """Store `data` durably and return its SHA-256, 64 hex digits; an intact blob is not written again."""
         sha = sha256_bytes(data)
         path = self._path(sha)
         if not (path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data):
@@ -28,7 +28,7 @@ class BlobStore:
         return sha
 
     def get(self, sha: str) -> bytes:
-        """Return the blob named `sha`; `StorageError` when it is missing or its bytes are not those that were put."""
+        """Return the blob of this SHA-256. Raises `StorageError` when it is missing or its bytes were altered."""
         path = self._path(sha)
         try:
             data = path.read_bytes()
@@ -39,7 +39,7 @@ class BlobStore:
         return data
 
     def has(self, sha: str) -> bool:
-        """Tell whether a blob of this name is there; `get` is what checks its bytes."""
+        """Whether a blob of this SHA-256 is there; its bytes are checked by `get` only."""
         return self._path(sha).is_file()
 
     def _path(self, sha: str) -> Path:

@@ -28,9 +28,9 @@ def sha256_file(path: Path) -> str:
 
 
 def canonical_json(value: Any) -> bytes:
-    """Return the one UTF-8 spelling of a JSON value: sorted keys, no spaces, no NaN.
+    """Return the canonical UTF-8 encoding of a JSON value: sorted keys, no spaces, no NaN.
 
-    Raises `StorageError` for what JSON cannot hold, because a digest of an approximation would not be a name.
+    Raises `StorageError` for what JSON cannot hold: no approximation is made of it, because digests name things.
     """
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -40,5 +40,5 @@ def canonical_json(value: Any) -> bytes:
 
 
 def digest_json(value: Any) -> str:
-    """Return the SHA-256 of a JSON value's canonical spelling as 64 hex digits."""
+    """Return the SHA-256 of `canonical_json` of a value as 64 hex digits. Raises `StorageError` as that does."""
     return sha256_bytes(canonical_json(value))

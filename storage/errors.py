@@ -1,6 +1,6 @@
 """The root of the project's error tree, and the one error that storage raises.
 
-They stand here because storage is the lowest layer; `clc.errors` hands both on beside the rest of the tree.
+They stand here because storage is the lowest layer; `clc.errors` re-exports both beside the rest of the tree.
 """
 
 

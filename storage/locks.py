@@ -1,10 +1,10 @@
 """Leases: one holder at a time, across processes and machines that share a folder.
 
 `flows.runtime.stage` holds one while it makes a stage, so that copies started at once do the work once. A lease is a
-small JSON file that its holder rewrites every quarter of `ttl_s`. Whoever waits takes it over when the holder's process
-is gone (same machine) or when nothing was rewritten for `ttl_s` by the waiter's own clock, so clocks need not agree.
-Every look and every change happens under a kernel lock on a guard file beside it, which a dying process cannot leave
-behind.
+small JSON file that its holder rewrites every quarter of `ttl_s`. Another process takes it over when the holder's
+process is gone (same machine), or when nothing was rewritten for `ttl_s` by its own clock, so clocks need not agree.
+Every read and every write happens under a kernel lock on a guard file beside it; the kernel releases that lock when a
+process dies.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ from storage.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
-_POLL_S = 0.1
+_POLL_S = 0.1  # longest time between two looks at a lease that another process holds
 
 
 class Lease:
     """A context manager that waits for the lease at `path` and holds it until the block ends.
 
-    `ttl_s` is how long a holder may be silent before others take over, `timeout_s` how long to wait (None: for ever).
+    `ttl_s` is the time without a rewrite after which others take over, `timeout_s` how long to wait (None: for ever).
     Entering raises `StorageError` when the wait is over or the folder cannot be written.
     """
 
@@ -72,7 +72,7 @@ class Lease:
                 self.path.unlink(missing_ok=True)
 
     def confirm(self) -> None:
-        """Raise `StorageError` unless the lease is still ours; call it before anything that only the holder may do."""
+        """Raise `StorageError` unless this object holds the lease; call it before what only the holder may do."""
         with self._guard():
             if not self._is_mine():
                 raise StorageError(f"{self.path} was taken over while this process was stopped; run again")
@@ -130,7 +130,10 @@ class Lease:
 
 
 def _machine() -> str:
-    """Name the machine, its boot and its process space: only where all three agree does a process id mean the same."""
+    """Return host, boot and process namespace in one string; a process id is comparable only where all agree.
+
+    Empty where the kernel does not tell.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         space = str(Path("/proc/self/ns/pid").readlink())
@@ -140,7 +143,7 @@ def _machine() -> str:
 
 
 def _is_gone(record: dict[str, Any]) -> bool:
-    """Tell whether the holder was a process of this machine that has ended."""
+    """Whether the holder was a process of this machine that has ended."""
     pid = record.get("pid")
     if not isinstance(pid, int) or not record.get("machine") or record["machine"] != _machine():
         return False

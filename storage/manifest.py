@@ -19,7 +19,7 @@ MANIFEST_NAME = "manifest.json"
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file as its manifest knows it: SHA-256 in hex, and the size in bytes."""
+    """A file of a manifest: its SHA-256, 64 hex digits, and its size in bytes."""
 
     sha256: str
     bytes: int
@@ -27,7 +27,11 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What one finished stage was made from and what it made; `created_utc` is ISO 8601 with microseconds."""
+    """What one finished stage was made from, and what it made.
+
+    `inputs` are keys and digests by name, `config` parameters, `files` by path in the folder, `summary` numbers
+    for people; `created_utc` is ISO 8601 with microseconds.
+    """
 
     stage: str
     key: str
@@ -39,14 +43,14 @@ class Manifest:
 
 
 def describe_files(directory: Path) -> dict[str, FileEntry]:
-    """Return every file below `directory` by its relative path, but for the manifest itself and hidden temporaries."""
+    """Return all files below `directory`, by relative path, except the manifest and hidden files (temporaries)."""
     found = (path for path in sorted(directory.rglob("*")) if path.is_file() and not path.name.startswith("."))
     named = ((path.relative_to(directory).as_posix(), path) for path in found)
     return {name: FileEntry(sha256_file(path), path.stat().st_size) for name, path in named if name != MANIFEST_NAME}
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Commit `directory`: write its manifest in one step; `StorageError` when that fails or a field is no JSON."""
+    """Commit `directory`: write its manifest in one step. Raises `StorageError` when it fails or a field is no JSON."""
     fields = asdict(manifest)
     document = {**fields, "sha256": digest_json(fields)}
     write_bytes(directory / MANIFEST_NAME, json.dumps(document, indent=1, ensure_ascii=False).encode())
@@ -61,13 +65,13 @@ def read_manifest(directory: Path, verify: bool = True) -> Manifest:
     try:
         document = json.loads(path.read_bytes())
         stated = document.pop("sha256")
-        intact = stated == digest_json(document)
+        is_intact = stated == digest_json(document)
         manifest = _parse(document)
     except FileNotFoundError as error:
         raise StorageError(f"{directory} has no {MANIFEST_NAME}: it was never finished") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StorageError(f"{path} is no intact manifest; remove {directory} and run its stage again") from error
-    if not intact:
+    if not is_intact:
         raise StorageError(f"{path} was altered; remove {directory} and run its stage again")
     if verify:
         _verify_files(directory, manifest.files)

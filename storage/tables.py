@@ -1,7 +1,7 @@
 """Parquet tables whose pages carry checksums, written whole and checked on every read.
 
-Without the checksums Parquet returns almost every flipped bit as data. They do not cover the footer: the manifest of a
-stage holds the SHA-256 of the whole file, and `read_manifest` compares it.
+Without the checksums Parquet returns almost every flipped bit as data. They do not cover the footer; the manifest of a
+stage does, with the SHA-256 of the whole file (`storage.manifest`).
 """
 
 import io

@@ -1,9 +1,9 @@
-"""How a target picture lies in a reference picture: `Alignment` <-> bytes of the container.
+"""The geometry and brightness that map a target picture onto a reference picture: `Alignment` <-> bytes.
 
 `clc.references.registration` makes alignments, `clc.bitstream.container` carries them (version 2),
-`clc.references.warp` applies them. Everything is an integer, so that both sides warp alike. No invalid alignment can
+`clc.references.warp` applies them. All fields are integers, so that both sides warp alike. No invalid alignment can
 exist: the constructor refuses it, and so does `read_alignment`. The contract of the bytes: every alignment has exactly
-one spelling.
+one encoding.
 
     ============  ===========  ==================================================================================
     bytes         field        content
@@ -34,10 +34,16 @@ CORNER_BITS = 4
 """Corners are integers in units of 2**-CORNER_BITS px."""
 
 MAX_CORNER_Q4 = 1 << 20
+"""Largest magnitude of a corner's coordinate, 1/16 px: 65,536 px."""
+
 MESH_PX = 32
+"""Distance of the mesh's nodes, px of the target."""
+
 GAIN_BITS = 6
-NEUTRAL_GAIN = (1 << GAIN_BITS,) * 3
-NEUTRAL_OFFSET = (0, 0, 0)
+"""Gains are integers in units of 2**-GAIN_BITS."""
+
+NEUTRAL_GAIN, NEUTRAL_OFFSET = (1 << GAIN_BITS,) * 3, (0, 0, 0)
+"""Gains and offsets of R, G, B that leave every level as it is."""
 
 _HAS_BRIGHTNESS, _HAS_MESH = 1, 2
 _BRIGHTNESS_BYTES = 6
@@ -47,13 +53,14 @@ _MAX_LENGTH_VARINT_BYTES = 3
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """Where the target's pixels lie in the reference, and how its brightness differs.
+    """A projective map from the target to the reference, a mesh of offsets to it, and a brightness curve by colour.
 
     - `corners_q4` x0 y0 x1 y1 x2 y2 x3 y3: where the target's corners (0, 0), (W, 0), (0, H), (W, H) lie in the
-      reference, in 1/16 px, within +-2**20. Positions count from the edge of the picture: a pixel's centre is at +0.5.
+      reference, in 1/16 px, within +-2**20. Positions count from the picture's edge: a pixel's centre is at +0.5 px.
       They span a strictly convex quadrilateral in this order, so that the projective map has no pole and no flip.
-    - `gain_q6` 1..255 and `offset` -128..127, for R, G, B: warped = (pixel * gain_q6 + 32 >> 6) + offset, clipped.
-    - `mesh` int8 (rows, columns, 2) or None: offsets (dx, dy) in quarter px of the reference at nodes every
+    - `gain_q6` 1..255 and `offset` -128..127 levels, for R, G, B: warped = (level * gain_q6 + 32 >> 6) + offset,
+      clipped to 0..255.
+    - `mesh` int8 (rows, columns, 2) or None: offsets (dx, dy) in quarter px of the reference, at nodes every
       `MESH_PX` px of the target, bilinear between them. It is copied and read-only.
 
     Raises `InputError` on construction where a field breaks these rules.
@@ -69,7 +76,7 @@ class Alignment:
             given = getattr(self, name)
             if not all(isinstance(number, int | np.integer) for number in given):
                 raise InputError(f"alignment: {name} holds integers, not {given}")
-            # Python's own: products of corners do not fit into numpy's 64 bits
+            # Python's integers: products of corners do not fit into numpy's 64 bits.
             object.__setattr__(self, name, tuple(int(number) for number in given))
         if len(self.corners_q4) != 8 or not all(-MAX_CORNER_Q4 <= c <= MAX_CORNER_Q4 for c in self.corners_q4):
             raise InputError(f"alignment: 8 corners within +-{MAX_CORNER_Q4} are needed, not {self.corners_q4}")
@@ -105,7 +112,7 @@ class Alignment:
 
 
 def without_brightness(alignment: Alignment) -> Alignment:
-    """The same view of the reference, its levels as they are."""
+    """The alignment with the same geometry and a neutral brightness."""
     return replace(alignment, gain_q6=NEUTRAL_GAIN, offset=NEUTRAL_OFFSET)
 
 
@@ -121,10 +128,10 @@ def mesh_shape(height: int, width: int, mesh_px: int = MESH_PX) -> tuple[int, in
 
 
 def corner_denominators(corners_q4: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """The denominator of the projective map at the corners (0, 0), (W, 0), (0, H), (W, H), times one common factor.
+    """The denominators of the projective map at the corners (0, 0), (W, 0), (0, H), (W, H), up to a common factor.
 
-    They are twice the areas of the four triangles of corners: all positive exactly where the quadrilateral is strictly
-    convex and not mirrored. Below 2**44 in magnitude.
+    Each is twice the area of the triangle of three corners of the quadrilateral, below 2**44 in magnitude. All are
+    positive exactly where the quadrilateral is strictly convex and not mirrored.
     """
     x0, y0, x1, y1, x2, y2, x3, y3 = corners_q4
     at_0 = (x2 - x3) * (y1 - y3) - (x1 - x3) * (y2 - y3)
@@ -134,7 +141,7 @@ def corner_denominators(corners_q4: tuple[int, ...]) -> tuple[int, int, int, int
 
 
 def pack_alignment(alignment: Alignment) -> bytes:
-    """Return the bytes of `alignment`."""
+    """Return the bytes of `alignment`, in the layout of the module's table; the inverse of `read_alignment`."""
     x0, y0, x1, y1, x2, y2, x3, y3 = alignment.corners_q4
     numbers = (x0, y0, x1 - x0, y1 - y0, x2 - x0, y2 - y0, x3 - x1 - x2 + x0, y3 - y1 - y2 + y0)
     parts = [write_varint(2 * n if n >= 0 else -2 * n - 1) for n in numbers]
@@ -154,8 +161,8 @@ def read_alignment(data: bytes, position: int, height: int, width: int) -> tuple
     """Return the alignment of a target of `height` x `width` px at `data[position:]` and the position behind it.
 
     The inverse of `pack_alignment`. Raises `TruncatedStream` where the data end inside it, `CorruptStream` where no
-    encoder writes such bytes. Time and memory: in proportion to the picture's nodes (about 1 us and 150 bytes for each
-    32x32 px), never to another number of the stream.
+    encoder writes such bytes. Time and memory grow with the number of nodes of the picture (about 1 us and 150 bytes
+    for each), and with no other number in the stream.
     """
     fields, position = _read_fields(data, position)
     try:
@@ -171,15 +178,15 @@ def read_alignment(data: bytes, position: int, height: int, width: int) -> tuple
 
 
 def skip_alignment(data: bytes, position: int) -> int:
-    """Return the position behind the alignment at `data[position:]` without making sense of its corners and mesh.
+    """Return the position behind the alignment at `data[position:]`; corners and mesh are not checked.
 
-    Takes constant time; raises as `read_alignment` does for what it sees.
+    Takes constant time. Raises `TruncatedStream` and `CorruptStream` as `read_alignment` does for the other fields.
     """
     return _read_fields(data, position)[1]
 
 
 class _Fields(NamedTuple):
-    """An alignment's fields as they stand in the bytes; `mesh` is still packed."""
+    """An alignment's fields as they stand in the bytes: `numbers` are the corners' differences, `mesh` is packed."""
 
     numbers: tuple[int, ...]
     gain_q6: tuple[int, int, int]

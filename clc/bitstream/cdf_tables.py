@@ -1,7 +1,7 @@
 """Integer CDF tables for the range coder, made from real distributions.
 
-Run at **export only**. These functions use floating point, so two machines may disagree about the last bit of a
-table; the integers that they return are stored in the bundle with their digest and never rebuilt at coding time.
+`clc.bundle.export` calls it, and nothing when coding: floating point is used, so two machines may disagree about the
+last bit of a table. The integers are stored in the bundle with their digest and never rebuilt.
 """
 
 import hashlib
@@ -14,30 +14,33 @@ import numpy.typing as npt
 from clc.bitstream.range_coder import TOTAL_MASS, CdfTable, Int32Array, IntegerArray
 from clc.errors import InputError
 
-SIGMA_MIN = 0.11
-SIGMA_MAX = 128.0
-SIGMA_COUNT = 64
+SIGMA_MIN, SIGMA_MAX, SIGMA_COUNT = 0.11, 128.0, 64
+"""Range and number of the scales, in symbol units."""
+
 REACH_IN_SIGMA = 6.0
+"""Largest value of a Gaussian table, in standard deviations."""
+
 COUNTED = 64
-"""Symbols up to this magnitude are counted, and tables that reach no further fitted."""
+"""Symbols up to this magnitude are counted, and tables that reach no further are fitted to the counts."""
 
 PRIOR_COUNT = 200.0
+"""Symbols for which the Gaussian counts beside those found."""
 
 FloatArray = npt.NDArray[np.float64]
 
 
 def sigma_levels() -> FloatArray:
-    """Return the scales of the Gaussian tables: float64 (64,), log-spaced from 0.11 to 128."""
+    """Return the scales of the Gaussian tables, float64 (64,), in symbol units, log-spaced from 0.11 to 128."""
     return np.geomspace(SIGMA_MIN, SIGMA_MAX, SIGMA_COUNT)
 
 
 def gaussian_table(sigmas: FloatArray, least_reach: int = 10) -> CdfTable:
     """Return one table for each sigma (n,): N(0, sigma^2) integrated over the unit bins around -S..S.
 
-    S is six sigma, `least_reach` at least; the tails beyond are folded into the edges, which mean "at least this far"
-    to the coder. A wide table of a small sigma costs about 2 S / 65536 * 1.44 bits a symbol, because every value
-    keeps a mass of 1/65536. Raises `InputError` for a sigma that is not positive and finite, or a table that would
-    have more values than there is mass.
+    S is six sigma, but at least `least_reach`. The tails beyond are folded into the edges, which mean "at least this
+    far" to the coder. Every value keeps a mass of 1/65536, so that a wide table of a small sigma costs about
+    2 S / 65536 * 1.44 bits a symbol more than the Gaussian. Raises `InputError` for a sigma that is not positive and
+    finite, a `least_reach` below 1, or a table with more values than there is mass.
     """
     if sigmas.ndim != 1 or sigmas.size == 0 or not bool(np.all(np.isfinite(sigmas) & (sigmas > 0))):
         raise InputError("Gaussian tables: sigmas must be a list of positive finite numbers")
@@ -49,10 +52,11 @@ def gaussian_table(sigmas: FloatArray, least_reach: int = 10) -> CdfTable:
 
 
 def fitted_table(sigmas: FloatArray, counts: npt.NDArray[np.int64], least_reach: int = 10) -> CdfTable:
-    """Return the tables of `gaussian_table`, moved to the frequencies found: `counts` int64 (n, 129) of -64..64.
+    """Return the tables of `gaussian_table`, fitted to `counts`, int64 (n, 129): how often -64..64 occurred in each.
 
-    The Gaussian counts as 200 symbols, so that what was seen rarely stays as it is; both signs share their counts. A
-    table that reaches beyond 64 is left Gaussian. Raises `InputError` as `gaussian_table` does, or for other counts.
+    The Gaussian counts as 200 symbols, so that a table with few counts stays close to it. Both signs share their
+    counts. A table that reaches beyond 64 stays Gaussian. Raises `InputError` as `gaussian_table` does, and for counts
+    of another shape or below 0.
     """
     gaussian = gaussian_table(sigmas, least_reach)
     if counts.shape != (gaussian.n_tables, 2 * COUNTED + 1) or bool((counts < 0).any()):
@@ -72,10 +76,10 @@ def fitted_table(sigmas: FloatArray, counts: npt.NDArray[np.int64], least_reach:
 
 
 def table_from_pmf(pmfs: Sequence[FloatArray], offsets: Sequence[int] | IntegerArray) -> CdfTable:
-    """Return one table for each probability mass function (n_t,), whose first value stands for `offsets[t]`.
+    """Return one table for each probability mass function, float64 (n_t,), of the values from `offsets[t]` on.
 
-    Rows need not sum to 1, and their ends should hold the folded tails. Every value keeps a mass of at least
-    1/65536. Raises `InputError` where a row is not finite, negative, all zero, shorter than 2, or longer than 65536.
+    A function need not sum to 1; its ends should hold the folded tails. Every value keeps a mass of at least 1/65536.
+    Raises `InputError` where a row is not finite, negative, all zero, shorter than 2, or longer than 65536.
     """
     if len(pmfs) != len(offsets) or not pmfs:
         raise InputError(f"CDF tables: {len(pmfs)} distributions for {len(offsets)} offsets")

@@ -1,4 +1,4 @@
-"""The container of a coded picture, versions 1 and 2: `Stream` <-> bytes.
+"""The container of a coded picture, versions 1 and 2: `Stream` <-> bytes. `clc.codec` packs and parses streams here.
 
 All numbers are little-endian; varints are minimal (`clc.bitstream.varints`).
 
@@ -14,21 +14,20 @@ All numbers are little-endian; varints are minimal (`clc.bitstream.varints`).
     8          bundle id       head of the sha256 of the manifest of the bundle that decodes the stream
     0 to 8     references      M dictionary indexes of 12 bits, the first in the lowest bits; unused high bits are 0
     1          alignment       number of aligned references: 0 in version 1, 1 to 3 (and at most M) in version 2
-    ..         alignments      of `clc.bitstream.alignment`, for the first references in order; the others give tokens
+    ..         alignments      see `clc.bitstream.alignment`; of the first references in order, the others give tokens
     1 to 4     payload length  varint, bytes
     4          checksum        CRC-32 of every byte of the stream but these four
-    4          latents' CRC    CRC-32 of this header and the latents that the payload decodes to; the codec checks it
-    ..         payload         of `clc.bitstream.range_coder`
+    4          latents' CRC    CRC-32 of `empty_stream` of the fields and of the decoded latents; the codec checks it
+    ..         payload         see `clc.bitstream.range_coder`
     =========  ==============  =================================================================================
 
-So the header takes 37 bytes for a usual picture with three references, at most 40 with up to four, 42 with five, and
-what the alignments take. A stream without alignments is one of version 1, byte for byte; version 2 has at least one.
-A stream holds nothing else: no unknown bits, no bytes behind the payload. Hence `pack(parse(data)) == data` for any
-data that `parse` accepts.
+The header takes 37 bytes for a usual picture with three references, at most 40 with up to four, 42 with five, plus the
+alignments. A stream without alignments is of version 1; version 2 has at least one. A stream holds nothing else: no
+unknown bits, no bytes behind the payload. Hence `pack(parse(data)) == data` for any data that `parse` accepts.
 
 `parse` needs no bundle. It checks in this order: magic, version, sizes against `clc.limits`, exact length, checksum,
-and then what the fields mean, the meshes of the alignments last. It allocates nothing in proportion to a number that
-the stream claims, but for a mesh in a stream whose checksum is right.
+then the values of the fields, the meshes of the alignments last. It allocates nothing in proportion to a number that
+the stream claims, except a mesh in a stream whose checksum is right.
 """
 
 import zlib
@@ -76,11 +75,13 @@ _FOREIGN_MAGICS = (  # position, bytes, name
 
 @dataclass(frozen=True)
 class Stream:
-    """One coded picture.
+    """The fields of one coded picture, as the module's table describes them.
 
-    Sizes in pixels; `quality_q6` is the quality x 64 (0..6400); `bundle_id` 8 bytes; `references` the indexes of the
-    dictionary entries in order, empty where none is used; `latents_crc32` the CRC-32 of the decoded symbols;
-    `alignments` belong to the first references, one each: these give their warped pixels, the others tokens.
+    - `width`, `height` in px; `quality_q6` the quality x 64, 0..6400; `bundle_id` 8 bytes.
+    - `references` the indexes of dictionary entries in order, empty where none is used. The first have one of
+      `alignments` each and give their warped pixels, the others give tokens.
+    - `latents_crc32` the CRC-32 of the header and the decoded latents (`clc.model.prior.walk.latents_crc32`).
+
     Raises `InputError` on construction where a field is out of range, `LimitError` over a cap.
     """
 
@@ -124,14 +125,14 @@ class Stream:
 
 
 class ParsedStream(NamedTuple):
-    """A stream, and the bytes of its `fields`: all that stand before the length of the payload."""
+    """A stream, and the bytes of its `fields`: all bytes before the payload length, as `pack_fields` gives them."""
 
     stream: Stream
     fields: bytes
 
 
 def pack(stream: Stream) -> bytes:
-    """Return the bytes of `stream`; `LimitError` where they would be more than a reader accepts."""
+    """Return the bytes of `stream`; the inverse of `parse`. Raises `LimitError` for more than a reader accepts."""
     head = pack_fields(stream) + write_varint(len(stream.payload))
     tail = stream.latents_crc32.to_bytes(_CRC_BYTES, "little") + stream.payload
     if len(head) + _CRC_BYTES + len(tail) > MAX_STREAM_BYTES:
@@ -140,7 +141,7 @@ def pack(stream: Stream) -> bytes:
 
 
 def pack_fields(stream: Stream) -> bytes:
-    """Return the bytes of a stream before the length of its payload: all that is known before anything is coded."""
+    """Return the bytes before the payload length: the fields that are known before anything is coded."""
     quality_and_count = stream.quality_q6 | len(stream.references) << _QUALITY_BITS
     return b"".join(
         (
@@ -158,7 +159,7 @@ def pack_fields(stream: Stream) -> bytes:
 
 
 def empty_stream(fields: bytes) -> bytes:
-    """Return the stream with these fields and no payload: the bytes that the latents' CRC-32 begins with."""
+    """Return the stream with these fields, no payload and a latents' CRC of 0: what that CRC-32 is taken of first."""
     head, tail = fields + write_varint(0), bytes(_CRC_BYTES)
     return head + _checksum(head, tail).to_bytes(_CRC_BYTES, "little") + tail
 
@@ -173,7 +174,7 @@ def parse(data: bytes) -> Stream:
 
 
 def parse_with_fields(data: bytes) -> ParsedStream:
-    """Return the same with the bytes of the fields as they stand in `data`."""
+    """As `parse`, and return the bytes of the fields with the stream."""
     _check_magic_and_version(data)
     if len(data) > MAX_STREAM_BYTES:
         raise LimitError(f"the stream has {len(data)} bytes, at most {MAX_STREAM_BYTES} are allowed")
@@ -225,7 +226,7 @@ class _Header(NamedTuple):
 
 
 def _read_header(data: bytes) -> _Header:
-    """Read the fields and check those that claim a size; the checksum and the meaning of the others come later."""
+    """Read the fields and check those that claim a size; checksum and other fields are checked later."""
     position = len(MAGIC) + 2
     width, position = read_varint(data, position, _MAX_SIZE_VARINT_BYTES, "width")
     height, position = read_varint(data, position, _MAX_SIZE_VARINT_BYTES, "height")
@@ -268,8 +269,8 @@ def _check_magic_and_version(data: bytes) -> None:
         raise TruncatedStream("the stream is empty (0 bytes): get the file again")
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
         kind = next((name for at, magic, name in _FOREIGN_MAGICS if data.startswith(magic, at)), None)
-        told = f"this is a {kind}" if kind else f"it starts with {data[:4].hex(' ')}"
-        raise UnknownVersion(f"not a .clc stream: {told}; give a file that `encode` wrote")
+        found = f"this is a {kind}" if kind else f"it starts with {data[:4].hex(' ')}"
+        raise UnknownVersion(f"not a .clc stream: {found}; give a file that `encode` wrote")
     if len(data) < len(MAGIC) + 2:
         raise TruncatedStream(f"the stream has only {len(data)} bytes: get the whole file again")
     version, profile = data[len(MAGIC)], data[len(MAGIC) + 1]
@@ -310,7 +311,7 @@ def _parse_references(packed: bytes, n_references: int) -> tuple[int, ...]:
 
 
 def _skip_alignments(data: bytes, position: int, n_alignments: int) -> int:
-    """Return the position behind the alignments, of which version 1 has none whatever their number says."""
+    """Return the position behind the alignments; version 1 has none, and `_check_meaning` refuses another number."""
     if data[len(MAGIC)] == VERSION:
         return position
     if n_alignments > MAX_ALIGNMENTS:

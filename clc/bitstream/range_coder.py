@@ -1,20 +1,20 @@
 """Range coding of integer symbols under stored integer tables: exactly invertible, and safe on bad bytes.
 
-The only module that touches `compressai.ans` (a 64-bit rANS coder written in C++). That coder is fast but trusts its
-input: an escape symbol or the end of the data sends it out of bounds. This module guards it:
+`clc.codec.latent_coding` codes symbols here; `clc.bitstream.cdf_tables` makes the tables. No other module touches
+`compressai.ans`, a 64-bit rANS coder written in C++. That coder is fast but trusts its input: an escape symbol or the
+end of the data sends it out of bounds. This module guards it:
 
 - every table gives the escape symbol no mass, so that no bytes can select it (`CdfTable` refuses other tables);
-- short payloads are filled up with symbols that cost nothing, because the encoder's buffer has one word a symbol while
-  its final state alone takes two: one or two symbols would overrun it;
-- the decoder works on a copy of the data with zeros behind it for the worst case of a word for each two symbols;
-- `check_capacity` refuses data that are too short for the number of symbols, before that copy is made;
+- short payloads are filled up with symbols that cost nothing: the encoder's buffer has one word a symbol, and its final
+  state alone takes two words, so that one or two symbols would overrun it;
+- the decoder works on a copy of the data, with zeros behind it for the worst case of a word for each two symbols;
+- `check_capacity`, which callers run first, refuses data that are too short for the number of symbols;
 - counts, table indexes and the coder's initial state are checked before the C++ code sees them.
 
-What it cannot see is a payload whose symbols are wrong but valid: the checksums of `clc.bitstream.container` are for
-that.
+It cannot detect a payload whose symbols are wrong but valid; the checksums of `clc.bitstream.container` do.
 
-A table of the values lo..hi codes any symbol: `lo` means "at most lo" and `hi` "at least hi", and how much further the
-symbol lies is the next number of a side list of varints.
+A table of the values lo..hi codes any symbol: `lo` means "at most lo" and `hi` "at least hi". The distance from that
+edge is the next number of a side list of varints.
 
 Payload:
 
@@ -43,15 +43,16 @@ from clc.limits import MAX_STREAM_BYTES, MAX_SYMBOL, MAX_SYMBOLS
 
 PRECISION_BITS = 16
 TOTAL_MASS = 1 << PRECISION_BITS
+"""The sum of a table's masses, which stands for a probability of 1."""
 
 _CHUNK = 1 << 18  # symbols that exist as Python integers at one time: bounds the memory beside the arrays
 _MAX_LENGTH_VARINT_BYTES = 5
 _LEAST_SYMBOLS = 8  # symbols of 16 bits need 2 + n / 2 words of the encoder's n: enough from 4 on
 _FILL_ROW = [0, TOTAL_MASS - 1, TOTAL_MASS, TOTAL_MASS]  # its value 0 costs 2e-5 bits
 _STATE_BYTES = 8
-_LEAST_STATE = 1 << 31  # a rANS64 encoder never ends below; a symbol of 16 bits leaves 2**15, and the next read 2**47
-_STATE_LEAST_BITS = 32  # of the final state's 64 bits, those that carry no symbols
-_ROUNDING = 1e-3  # rANS may beat the information of its symbols by its rounding, less than 2**-14 of it
+_LEAST_STATE = 1 << 31  # of a rANS64 coder; decoding a symbol of 16 bits leaves 2**15, and the next word lifts it
+_STATE_LEAST_BITS = 32  # bits of the final state's 64 that carry no symbols
+_ROUNDING = 1e-3  # share by which rANS may fall below the information of its symbols: less than 2**-14, by rounding
 
 Int32Array = npt.NDArray[np.int32]
 IntegerArray = npt.NDArray[np.integer[Any]]
@@ -123,21 +124,21 @@ class CdfTable:
 
     @cached_property
     def least_bits(self) -> npt.NDArray[np.float64]:
-        """What the likeliest value of each table costs, float64 (n_tables,), bits."""
+        """Cost of the likeliest value of each table in bits, float64 (n_tables,)."""
         masses = np.diff(self.cdf.astype(np.int64), axis=1).max(axis=1)
         least: npt.NDArray[np.float64] = PRECISION_BITS - np.log2(masses)
         return least
 
     @cached_property
     def _lists(self) -> tuple[list[list[int]], list[int], list[int]]:
-        """The tables as the C++ coder takes them; made once, because each call needs them."""
+        """Rows, lengths and offsets as the C++ coder takes them; made once, because each call needs them."""
         rows = [self.cdf[t, : self.lengths[t]].tolist() for t in range(self.n_tables)]
         return rows, self.lengths.tolist(), self.offsets.tolist()
 
     def for_coder(self, indexes: npt.NDArray[np.int64]) -> Iterator[tuple[slice, tuple[Any, ...]]]:
-        """Where each chunk of `indexes` is, and what the C++ coder takes for it: indexes and tables.
+        """Yield chunks of `indexes` (n,): where each lies in them, and the C++ coder's arguments for it.
 
-        Each call copies the tables that it is given, so that it gets those from the least index to the greatest alone.
+        The coder copies all tables that it is given, so a chunk gets only those from its least index to its greatest.
         """
         for start in range(0, indexes.size, _CHUNK):
             chunk = indexes[start : start + _CHUNK]
@@ -147,7 +148,7 @@ class CdfTable:
 
 
 class Encoder:
-    """Codes symbols in the order in which they are pushed; `Decoder` returns them in the same order."""
+    """Codes symbols in the order in which they are pushed; `Decoder` pops them in the same order."""
 
     def __init__(self, table: CdfTable) -> None:
         self._table = table
@@ -179,7 +180,7 @@ class Encoder:
         self._n_symbols += values.size
 
     def finish(self) -> bytes:
-        """Return the payload; the encoder takes no more symbols afterwards."""
+        """Return the payload, in the module's layout. No more symbols can be pushed: that is an `InputError`."""
         if self._is_finished:
             raise InputError("range coder: finish was called twice; make a new Encoder")
         self._is_finished = True
@@ -224,7 +225,7 @@ class Decoder:
         """Return the next symbols, int32 (n,), one for each table index (n,).
 
         Raises `InputError` for bad indexes or more symbols than are left, `CorruptStream` where the side list does
-        not fit the symbols.
+        not match the symbols.
         """
         indexes = _checked_indexes(table_indexes, self._table)
         if indexes.size > self._n_left:
@@ -254,9 +255,10 @@ class Decoder:
 
 
 def check_capacity(payload_bytes: int, least_bits: float) -> None:
-    """Refuse a payload that cannot hold symbols of `least_bits` in all (sums of `CdfTable.least_bits`).
+    """Raise `CorruptStream` for a payload too short for symbols of `least_bits` bits in all.
 
-    For callers that are to compute something for a size that only a header claims: before they do. `CorruptStream`.
+    `least_bits` is a sum of `CdfTable.least_bits`. Call it before spending time or memory on a size that only a header
+    claims.
     """
     if 8 * payload_bytes - _STATE_LEAST_BITS < least_bits * (1.0 - _ROUNDING):
         raise CorruptStream(

@@ -1,8 +1,7 @@
-"""Minimal variable-length unsigned integers (7 bits a byte, least significant first, high bit = "more follows").
+"""Minimal variable-length unsigned integers (LEB128: 7 bits a byte, least significant first, high bit "more follows").
 
-`clc.bitstream.container` uses the scalar pair for header fields and `clc.bitstream.range_coder` the array pair for its
-side list. The contract: each value has exactly one encoding. A longer spelling of the same number is refused as
-corrupt.
+Headers and lengths use the scalar pair, the side list of `clc.bitstream.range_coder` the array pair. The contract: each
+value has exactly one encoding, and a longer one is refused as corrupt.
 """
 
 import numpy as np
@@ -11,11 +10,11 @@ import numpy.typing as npt
 from clc.errors import CorruptStream, InputError, TruncatedStream
 
 MAX_ARRAY_VARINT_BYTES = 3
-"""Bytes of the longest varint of an array: values below 2**21."""
+"""Bytes of the longest varint in an array: values below 2**21."""
 
 
 def write_varint(value: int) -> bytes:
-    """Encode one integer >= 0; a negative one is an `InputError`."""
+    """Encode one integer >= 0. Raises `InputError` for a negative one."""
     if value < 0:
         raise InputError(f"a varint holds integers from 0 on, not {value}")
     encoded = bytearray()
@@ -46,7 +45,7 @@ def read_varint(data: bytes, position: int, max_bytes: int, field: str) -> tuple
 
 
 def write_varints(values: npt.NDArray[np.int64]) -> bytes:
-    """Encode an array (n,) of integers in 0..2**21 - 1, one varint after the other."""
+    """Encode int64 (n,) within 0..2**21 - 1, one varint after the other. Raises `InputError` for other values."""
     if values.size and (values.min() < 0 or values.max() >= 1 << 7 * MAX_ARRAY_VARINT_BYTES):
         raise InputError("a varint of an array holds integers from 0 to 2**21 - 1")
     shifts = 7 * np.arange(MAX_ARRAY_VARINT_BYTES)
@@ -61,7 +60,8 @@ def write_varints(values: npt.NDArray[np.int64]) -> bytes:
 def read_varints(data: bytes, name: str) -> npt.NDArray[np.int64]:
     """Decode all of `data` as varints into int64 (n,), n <= len(data).
 
-    Raises `TruncatedStream` where the last one is cut, `CorruptStream` where one is too long or not minimal.
+    Raises `TruncatedStream` where the last one is cut, `CorruptStream` where one is too long or not minimal; `name`
+    names the data in the message.
     """
     octets = np.frombuffer(data, dtype=np.uint8)
     if octets.size == 0:

@@ -25,11 +25,11 @@ from clc.model.config import ModelConfig
 from clc.pictures.picture import Picture
 from clc.references.key_pictures import PictureSource, WarpedKeyPictures
 from clc.references.policy import POLICY, ReferencePolicy
-from clc.retrieval.descriptors import Backbone, CodecBackbone, FeatureMapper
+from clc.retrieval.descriptors import CodecDescriptor, Descriptor, FeatureMapper
 from clc.retrieval.index import Index, multi_query, open_index, query_vectors
 
 if TYPE_CHECKING:
-    from clc.references.registration import Features, Located, Registrar, Registration
+    from clc.references.registration import Keypoints, Located, Registrar, Registration
 
 References = Literal["auto", "none", "tokens", "aligned"] | int
 
@@ -69,12 +69,12 @@ class Selector:
         config: ModelConfig,
         pictures: PictureSource,
         *,
-        backbone_of: Callable[[FeatureMapper], Backbone] = CodecBackbone,
+        descriptor_of: Callable[[FeatureMapper], Descriptor] = CodecDescriptor,
         policy: ReferencePolicy = POLICY,
     ) -> None:
-        """`pictures` are the key pictures of `entries`; `backbone_of` a picture makes its vectors for the search."""
+        """`pictures` are the key pictures of `entries`; `descriptor_of` a picture makes its vectors for the search."""
         self._entries, self._config, self._pictures = entries, config, pictures
-        self._backbone_of, self._policy = backbone_of, policy
+        self._descriptor_of, self._policy = descriptor_of, policy
         self._found: dict[tuple[object, ...], list[Choice]] = {}
         self._lock = threading.Lock()
 
@@ -128,7 +128,7 @@ class Selector:
         """Entries by growing distance of their keys to the picture or, in a multi-query, to its copy turned by 180
         degrees.
         """
-        queries = query_vectors(sought.image_HW3, self._backbone_of(sought), self._entries.reduction)
+        queries = query_vectors(sought.image_HW3, self._descriptor_of(sought), self._entries.reduction)
         queries = queries if self._config.multi_query else queries[:1]
         is_nearest_enough = entries is None and not self._entries.pictures
         count = self._config.references if is_nearest_enough else len(self._entries)
@@ -140,10 +140,10 @@ class Selector:
         entries = [entry for entry in ranked if entry in self._entries.pictures][: effort.registered]
         if not entries or not effort.aligned:
             return []
-        from clc.references.registration import detail_db, find_features
+        from clc.references.registration import detail_db, find_keypoints
 
         detail = detail_db(sought.image_HW3)
-        chosen = self._located(find_features(sought.image_HW3), entries, (effort.aligned, detail))
+        chosen = self._located(find_keypoints(sought.image_HW3), entries, (effort.aligned, detail))
         refined = self._registrar.refine(sought.image_HW3, chosen, sought.warped)
         fitting = [(entry, found) for (entry, _), found in zip(chosen, refined, strict=True)]
         fitting.sort(key=lambda pair: -_worth(pair[1].coverage, pair[1].psnr_db))
@@ -163,7 +163,7 @@ class Selector:
         return Choice(entries, alignments, coverage, is_sure and coverage >= self._policy.sure_coverage)
 
     def _located(
-        self, target: Features, entries: Sequence[int], wanted: tuple[int, float]
+        self, target: Keypoints, entries: Sequence[int], wanted: tuple[int, float]
     ) -> list[tuple[int, Located]]:
         """The entries to lay over one another; `wanted` are how many at most, and a PSNR in dB.
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from clc.errors import ClcError, InputError
 from clc.pictures.images import read_image
-from clc.retrieval.descriptors import Backbone, CodecBackbone, OnnxBackbone, ResNet50Backbone
+from clc.retrieval.descriptors import CodecDescriptor, Descriptor, OnnxDescriptor, ResNet50Descriptor
 from storage.arrays import read_arrays, write_arrays
 from storage.blobs import BlobStore
 from storage.digest import digest_json, sha256_file
@@ -44,13 +44,13 @@ PROVENANCE = tuple(Item.__dataclass_fields__)
 
 @dataclass(frozen=True, kw_only=True)
 class ShardPlan:
-    """What a worker needs: the items, where their blobs are, and which backbone (its spec, and what it must be)."""
+    """What a worker needs: the items, where their blobs are, and which descriptor (its spec, and what it must be)."""
 
     stem: Path
     items: tuple[Item, ...]
     blobs_root: Path
-    backbone: str
-    backbone_digest: str
+    descriptor: str
+    descriptor_digest: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +65,13 @@ class ShardReport:
 def extract_shard(plan: ShardPlan) -> ShardReport:
     """Describe the pictures of a shard; write `STEM.safetensors` and its provenance `STEM.parquet`, row by row alike.
 
-    Raises InputError where this machine opens another backbone than the plan was made with, StorageError where the
+    Raises InputError where this machine opens another descriptor than the plan was made with, StorageError where the
     files cannot be written.
     """
-    backbone = _opened(plan.backbone, plan.backbone_digest)
-    vectors, items, failures = _describe(plan.items, BlobStore(plan.blobs_root), backbone)
+    descriptor = _opened(plan.descriptor, plan.descriptor_digest)
+    vectors, items, failures = _describe(plan.items, BlobStore(plan.blobs_root), descriptor)
     arrays, table = plan.stem.with_suffix(".safetensors"), plan.stem.with_suffix(".parquet")
-    write_arrays(arrays, {_VECTORS: np.concatenate([np.empty((0, backbone.dimension), np.float32), *vectors])})
+    write_arrays(arrays, {_VECTORS: np.concatenate([np.empty((0, descriptor.dimension), np.float32), *vectors])})
     write_table(table, pa.Table.from_pylist([asdict(item) for item in items], _SCHEMA))
     return ShardReport(
         files={path.name: sha256_file(path) for path in (arrays, table)}, count=len(items), failures=tuple(failures)
@@ -92,24 +92,24 @@ def read_items(path: Path) -> list[Item]:
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(spec: str, digest: str) -> Backbone:
-    """Open a backbone once for all shards that this process works on; `digest` is what its description must have."""
-    backbone = open_backbone(spec)
-    if digest_json(backbone.describe()) != digest:
+def _opened(spec: str, digest: str) -> Descriptor:
+    """Open a descriptor once for all shards that this process works on; `digest` is what its description must have."""
+    descriptor = open_descriptor(spec)
+    if digest_json(descriptor.describe()) != digest:
         raise InputError(
             f"this worker's backbone {spec!r} is not the one that the work was planned with: "
             "give every worker the same release, weights and files"
         )
-    return backbone
+    return descriptor
 
 
 def _describe(
-    items: Sequence[Item], blobs: BlobStore, backbone: Backbone
+    items: Sequence[Item], blobs: BlobStore, descriptor: Descriptor
 ) -> tuple[list[np.ndarray[tuple[int, int], np.dtype[np.float32]]], list[Item], list[tuple[str, str]]]:
     vectors, described, failures = [], [], []
     for item in items:
         try:
-            vectors.append(backbone.features([read_image(blobs.get(item.blob))]))
+            vectors.append(descriptor.vectors([read_image(blobs.get(item.blob))]))
         except ClcError as error:
             log.warning("picture_failed item_id=%s reason=%s", item.item_id, error)
             failures.append((item.item_id, str(error)))
@@ -121,14 +121,14 @@ def _describe(
 _SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in PROVENANCE])
 
 
-def open_backbone(spec: str) -> Backbone:
-    """Open the backbone that `spec` names: "codec", "resnet50", or the path of an .onnx file. Raises InputError."""
+def open_descriptor(spec: str) -> Descriptor:
+    """Open the descriptor that `spec` names: "codec", "resnet50", or the path of an .onnx file. Raises InputError."""
     if spec == "codec":
         from clc.codec.codec import Codec
 
-        return CodecBackbone(Codec.load())
+        return CodecDescriptor(Codec.load())
     if spec == "resnet50":
-        return ResNet50Backbone()
+        return ResNet50Descriptor()
     if Path(spec).suffix.lower() == ".onnx":
-        return OnnxBackbone(Path(spec))
+        return OnnxDescriptor(Path(spec))
     raise InputError(f'no backbone {spec!r}: say "codec", "resnet50", or the path of an .onnx file')

@@ -1,9 +1,10 @@
 """Integer arithmetic carried in floating point: the same bits on every machine.
 
-Everything that decides a symbol is computed here: by functions on grids (`grid`), layers (`layers`), softmax and powers
-of two (`functions`), on the phases of a checkerboard (`checkerboard`).
+Everything that decides a symbol is computed here: functions on grids (`grid`), layers (`layers`), softmax and powers of
+two (`functions`), the phases of a checkerboard (`checkerboard`). A *grid* is the set of the integer multiples of a
+power of two. `clc.model.prior` is built from these parts; the reasons are in `docs/adr/001-exact-path-in-float64.md`.
 
-Ledger of grids (q10 means multiples of 2**-10):
+Ledger of grids (q10: multiples of 2**-10; widths include the sign):
 
     activations, tokens         q10, |a| <= 32          16 bits
     means of the latents        q6,  |mu| <= 4096       19 bits

@@ -1,7 +1,8 @@
-"""Softmax and powers of two on the grids of `clc.exact.layers`: stored integer tables and correctly rounded divisions.
+"""Softmax and powers of two on grids: stored integer tables and correctly rounded divisions.
 
-Each has two arithmetics, as the parts there. The tables are made once, at export; their ranges stand in the ledger of
-`clc.exact.layers`.
+`clc.model.prior.matching` uses the softmax for attention, `clc.model.prior.fusion` the powers of two for gains. Each
+has a float and an exact arithmetic, as the layers of `clc.exact.layers`. `exp` and `exp2` round differently from one
+machine to the next, so their tables are computed at export only, stored in the bundle, and never rebuilt when coding.
 """
 
 from __future__ import annotations
@@ -13,18 +14,25 @@ from clc.errors import InputError
 from clc.exact.grid import ACTIVATION_BITS, ACTIVATION_LIMIT
 
 LOGIT_BITS = 6
+"""Attention logits are multiples of 2**-LOGIT_BITS."""
+
 ATTENTION_BITS = 15
+"""Attention weights are multiples of 2**-ATTENTION_BITS."""
+
 EXP_STEPS = 1024
+"""Entries of the table of exponentials; a logit this many steps (16.0) below the largest counts as the last entry."""
+
 EXP2_MANTISSA_BITS = 16
+"""Fractional bits of the mantissas 2**f, 1 <= 2**f < 2."""
 
 
 def exp_table() -> Tensor:
-    """int32 (1024,): 2**16 * exp(-k/64), rounded. Built once at export and stored, never rebuilt when coding."""
+    """Return 2**16 * exp(-k/64) for k = 0..1023, rounded, int32 (1024,)."""
     return torch.round(torch.exp(-torch.arange(EXP_STEPS, dtype=torch.float64) / 2**LOGIT_BITS) * 65536).to(torch.int32)
 
 
 class GridSoftmax(nn.Module):
-    """Softmax over the last axis; exact through a stored table of exponentials and an integer division."""
+    """Softmax over the last axis; exact by a stored table of exponentials and an integer division."""
 
     exponentials: Tensor
 
@@ -40,7 +48,7 @@ class GridSoftmax(nn.Module):
         self.exponentials = exponentials.double().to(self.exponentials.device)
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Weights of the same shape; exact ones, of logits on q6, are multiples of 2**-15 that sum to at most 1."""
+        """Weights of the shape of `logits`. In exact arithmetic logits are on q6, weights on q15 with a sum <= 1."""
         if not self.is_exact:
             return torch.softmax(logits, dim=-1)
         below = logits.amax(dim=-1, keepdim=True).sub(logits).mul_(float(1 << LOGIT_BITS))
@@ -50,13 +58,13 @@ class GridSoftmax(nn.Module):
 
 
 def exp2_table() -> Tensor:
-    """int32 (1024,): 2**16 * 2**(k/1024), rounded. Built once at export and stored, never rebuilt when coding."""
+    """Return 2**16 * 2**(k/1024) for k = 0..1023, rounded, int32 (1024,)."""
     fractions = torch.arange(1 << ACTIVATION_BITS, dtype=torch.float64) / (1 << ACTIVATION_BITS)
     return torch.round(torch.exp2(fractions) * (1 << EXP2_MANTISSA_BITS)).to(torch.int32)
 
 
 class GridExp2(nn.Module):
-    """2**x for x on the activation grid, |x| <= 32: a stored mantissa of 17 bits and a power of two."""
+    """2**x for x on the activation grid, |x| <= 32: a stored mantissa of 17 bits times a power of two."""
 
     mantissas: Tensor
     powers: Tensor
@@ -77,7 +85,7 @@ class GridExp2(nn.Module):
         self.mantissas = mantissas.double().to(self.mantissas.device)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Powers of the same shape, multiples of 2**-48 in exact arithmetic."""
+        """2**x, of the shape of `x`; multiples of 2**-48 in exact arithmetic."""
         if not self.is_exact:
             return torch.exp2(x)
         whole = torch.floor(x)

@@ -1,16 +1,14 @@
-"""Integer arithmetic carried in floating point: layers whose result is the same bits on every machine.
+"""Convolutions and tables whose results are the same bits on every machine; `clc.model.prior` is built from them.
 
 The entropy coder needs the same (mean, scale) pair on both sides, to the last bit. Ordinary convolutions do not give
 that: the order of a sum differs between processors, thread counts and versions, and every order rounds differently.
-Here every weight and every activation is an integer multiple of a power of two (a *grid*), and every possible partial
-sum stays below 2**53 of its unit, so that float64 represents all of them exactly and any order gives the same result.
-`clc.model.prior.prior` and `clc.model.prior.matching` are built from nothing but these parts and those of
-`clc.exact.functions`.
+Here every weight and every activation is an integer multiple of a power of two, and every possible partial sum stays
+below 2**53 of its unit. Float64 then represents all of them exactly, and any order gives the same result.
 
-Each part exists in two arithmetics behind one interface. With ``is_exact=False`` it is an ordinary float32 layer with
-parameters to train; with ``is_exact=True`` it holds integers and computes on the grid in float64. The network that uses
-the parts is the same code in both cases, which is the contract of this module. Exact parts write into memory that they
-made themselves, never into their inputs: passes over memory are what they cost beside the products.
+Each layer has two arithmetics behind one interface. With ``is_exact=False`` it is an ordinary float32 layer with
+parameters to train; with ``is_exact=True`` it holds integers and computes on the grid in float64. The contract: a
+network is the same code in both. Exact layers work in place, but only in memory that they allocated, never in their
+inputs: beside the products, passes over memory are their cost.
 
 The ledger of grids stands in `clc.exact`.
 """
@@ -29,15 +27,20 @@ from clc.exact.checkerboard import CORNER_COLUMNS, CORNER_ROWS, CROSS_COLUMNS, C
 from clc.exact.grid import ACTIVATION_BITS, ACTIVATION_LIMIT, BLOCK, snap
 
 BIAS_BITS = 20
+"""Biases are integers times 2**-BIAS_BITS."""
+
 MAX_SHIFT = 20
+"""Weights of an output channel are int16 times 2**-shift, with shift from 0 to MAX_SHIFT."""
+
 MANTISSA_BITS = 53
+"""Width of the integers that a float64 represents without gaps."""
 
 
 class GridConv2d(nn.Module):
-    """A convolution with odd kernel, stride 1 and zero padding whose output lies on a grid.
+    """A convolution with odd kernel, stride 1 and zero padding, whose output lies on a grid.
 
-    Input (B, C_in, H, W) within +-`ACTIVATION_LIMIT` on the activation grid; output (B, C_out, H, W) clamped to
-    +-`limit` on the grid 2**-`bits`. `groups` is 1 or `in_channels` (depthwise).
+    Input (B, C_in, H, W) on the activation grid, so within +-`ACTIVATION_LIMIT`; output (B, C_out, H, W) in multiples
+    of 2**-`bits`, clamped to +-`limit`. `groups` is 1 or `in_channels` (depthwise).
     """
 
     def __init__(
@@ -63,32 +66,35 @@ class GridConv2d(nn.Module):
             self.bias = nn.Parameter(torch.zeros(out_channels))
 
     def forward(self, *parts_BCHW: Tensor) -> Tensor:
-        """Applies the layer to the channels of all parts, one part after the other; see the class for the ranges."""
+        """The layer applied to the channels of all parts, concatenated in order; see the class for the ranges."""
         return self._exactly(parts_BCHW, is_activated=False) if self.is_exact else self._in_float(parts_BCHW)
 
     def activated(self, *parts_BCHW: Tensor) -> Tensor:
-        """`activate` of the layer, for one whose output lies on the activation grid: the same bits in fewer passes."""
+        """`clc.exact.grid.activate` of `forward`, the same bits in fewer passes.
+
+        Only for a layer whose output is on the activation grid.
+        """
         if self.is_exact:
             return self._exactly(parts_BCHW, is_activated=True)
         return F.leaky_relu(self._in_float(parts_BCHW), 0.125)  # within the limit already
 
-    def from_squares(self, squares_BChw: Tensor, colour: int) -> Tensor:
-        """What the squares of colour 0 say of those of `colour`: `across`, or `at_corners` for colour 0 itself."""
-        return self.across(squares_BChw) if colour else self.at_corners(squares_BChw)
+    def from_anchors(self, anchors_BChw: Tensor, colour: int) -> Tensor:
+        """A 3x3 layer at the positions of `colour`, from colour 0 of a checkerboard (`clc.exact.checkerboard`).
 
-    def across(self, first_BChw: Tensor) -> Tensor:
-        """The 3x3 layer at phase 1 of a checkerboard of which phase 0 is known and phase 1 is 0
-        (`clc.exact.checkerboard`).
-
-        From phase plane to phase plane, (B, C_in, h, w/2) -> (B, C_out, h, w/2).
+        Phase planes (B, C_in, h, w/2) -> (B, C_out, h, w/2): `across` for colour 1, `at_corners` for colour 0.
         """
-        return self._of_taps(self.weight[:, :, CROSS_ROWS, CROSS_COLUMNS], crossed(first_BChw))
+        return self.across(anchors_BChw) if colour else self.at_corners(anchors_BChw)
 
-    def at_corners(self, squares_BChw: Tensor) -> Tensor:
-        """The corner taps of the 3x3 layer, from squares of a colour to squares of the same; shapes as in `across`."""
-        return self._of_taps(self.weight[:, :, CORNER_ROWS, CORNER_COLUMNS], cornered(squares_BChw))
+    def across(self, anchors_BChw: Tensor) -> Tensor:
+        """A 3x3 layer at the positions of colour 1, where colour 0 is decoded and colour 1 is 0; four taps count."""
+        return self._of_taps(self.weight[:, :, CROSS_ROWS, CROSS_COLUMNS], crossed(anchors_BChw))
+
+    def at_corners(self, anchors_BChw: Tensor) -> Tensor:
+        """The four corner taps of a 3x3 layer at the positions of colour 0."""
+        return self._of_taps(self.weight[:, :, CORNER_ROWS, CORNER_COLUMNS], cornered(anchors_BChw))
 
     def _of_taps(self, weight_OI4: Tensor, around: list[Tensor]) -> Tensor:
+        """Four taps, each a matrix (C_out, C_in), times the four phase planes `around` that they read, summed up."""
         taps = weight_OI4.unbind(2)
         if self.is_exact:
             pictures = [self._summed(taps, parts, is_activated=False) for parts in zip(*around, strict=True)]
@@ -115,7 +121,7 @@ class GridConv2d(nn.Module):
         return y
 
     def _rounded_(self, units: Tensor, is_activated: bool) -> Tensor:
-        """Rounds and clamps sums with 1/2 added, in units of 2**-bits, and rectifies them where asked, all in place."""
+        """Rounds, clamps and activates (`is_activated`) in place; sums are in units of 2**-bits with 1/2 added."""
         largest = self.limit * (1 << self.bits)
         units.floor_().clamp_(-largest, largest)
         if is_activated:
@@ -123,15 +129,15 @@ class GridConv2d(nn.Module):
         return units.mul_(2.0**-self.bits)
 
     def _scaled(self) -> tuple[float, Tensor]:
-        """The unit of the sums, 2**bits, and what they start from (C_out, 1): bias and the 1/2 of the rounding.
+        """The scale 2**bits of the sums, and their start (C_out, 1): the bias, and 1/2 for rounding by `floor`.
 
-        Scaling by a power of two is exact wherever in a sum it happens.
+        Scaling by a power of two is exact, before a sum as well as after it.
         """
         scale = float(1 << self.bits)
         return scale, (self.bias * scale + 0.5)[:, None]
 
     def _summed(self, weights: Sequence[Tensor], parts: Sequence[Tensor], *, is_activated: bool) -> Tensor:
-        """Matrices (C_out, C) times the parts (C, H, W) that they are for, summed up."""
+        """A 1x1 convolution: matrices (C_out, C) times their parts (C, H, W), summed up to (C_out, H, W)."""
         scale, start = self._scaled()
         sums = torch.addmm(start, weights[0], parts[0].flatten(1), alpha=scale)
         for weight, part in zip(weights[1:], parts[1:], strict=True):
@@ -139,6 +145,7 @@ class GridConv2d(nn.Module):
         return self._rounded_(sums, is_activated).view(-1, *parts[0].shape[1:])
 
     def _dense(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """The sums of all channels of one picture, rows padded, and the output that they are for."""
         scale, start = self._scaled()
         flat, offsets, length = self._padded(x)
         weights = [weight.contiguous() for weight in self.weight.flatten(2).unbind(2)]
@@ -148,6 +155,7 @@ class GridConv2d(nn.Module):
         yield sums, y
 
     def _depthwise(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `_dense`, by blocks of channels that stay in the cache."""
         scale, start = self._scaled()
         weights = (self.weight * scale).flatten(1)
         size = max(1, BLOCK * torch.get_num_threads() // y[0].numel())
@@ -161,9 +169,9 @@ class GridConv2d(nn.Module):
             yield sums, out
 
     def _padded(self, x: Tensor) -> tuple[Tensor, list[int], int]:
-        """Padded rows end to end (C, ..), where the run of each tap begins in them, and how long a run is.
+        """A picture's padded rows end to end (C, ..), the offset of each tap in them, and the length of a run.
 
-        Of rows end to end, a convolution is a sum of shifted runs; what it says of the padding between is dropped.
+        On rows laid end to end, a convolution is a sum of shifted runs; outputs in the padding are dropped later.
         """
         channels, height, width = x.shape
         pad = self.kernel_size // 2
@@ -196,17 +204,17 @@ class GridConv2d(nn.Module):
 
 
 def from_zero(layer: GridConv2d) -> GridConv2d:
-    """Clears the weights of a fresh layer, which then starts as nothing; returns it."""
+    """Sets the weights of a fresh layer to 0, so that its output starts at 0 (its bias is 0 too), and returns it."""
     with torch.no_grad():
         layer.weight.zero_()
     return layer
 
 
 def sum_bound_bits(weight: Tensor, shift: Tensor, bias: Tensor) -> float:
-    """log2 of the largest partial sum of a `GridConv2d`, in its own unit: at most 53, or the layer is not exact.
+    """Bits of the largest possible partial sum of a `GridConv2d`, in its own unit; up to 53 the layer is exact.
 
-    `weight` int16 (out, in, k, k), `shift` int8 (out,), `bias` int32 (out,) as `GridConv2d.export` makes them. The unit
-    of channel o is 2**-max(20, 10 + shift); inputs reach +-32; one more bit is kept for the rounding constant.
+    `weight` int16 (out, in/groups, k, k), `shift` int8 (out,), `bias` int32 (out,) as `GridConv2d.export` makes them.
+    The unit of a channel is 2**-max(20, 10 + shift). Inputs reach +-32; one more bit is kept for the 1/2 of rounding.
     """
     gain = weight.double().abs().sum(dim=(1, 2, 3)) * torch.exp2(-shift.double())
     peak = gain * ACTIVATION_LIMIT + bias.double().abs() * 2.0**-BIAS_BITS
@@ -219,7 +227,10 @@ def _joined(parts: Sequence[Tensor], dim: int = 1) -> Tensor:
 
 
 class GridTable(nn.Module):
-    """A learned table (rows, columns) of activations: vectors per rate level, learned tokens."""
+    """A learned table (rows, columns) of activations: vectors or log gains by quality, learned tokens.
+
+    `spread` is the standard deviation of the initial values.
+    """
 
     def __init__(self, rows: int, columns: int, *, spread: float = 0.0, is_exact: bool = False) -> None:
         super().__init__()
@@ -230,7 +241,7 @@ class GridTable(nn.Module):
             self.values = nn.Parameter(torch.randn(rows, columns) * spread)
 
     def export(self) -> dict[str, Tensor]:
-        """The table as int32 (rows, columns) in q10."""
+        """The table as integers: `values` int32 (rows, columns), q10."""
         values = self.values.detach().double().cpu().clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
         return {"values": torch.round(values * 2.0**ACTIVATION_BITS).to(torch.int32)}
 
@@ -242,9 +253,10 @@ class GridTable(nn.Module):
             self.values.copy_(values.double() * 2.0**-ACTIVATION_BITS)
 
     def interpolate(self, quality_q6_B: Tensor, top_q6: int) -> Tensor:
-        """Rows, piecewise linear over 0..`top_q6`: int64 (B,) -> (B, columns) on the activation grid.
+        """Rows at a quality, piecewise linear: int64 (B,) of 0..`top_q6` -> (B, columns) on the activation grid.
 
-        The numerator is an exact integer combination and IEEE division rounds correctly, so the result is exact.
+        The rows are knots at equal distances, the first at 0, the last at `top_q6`. Exact: the numerator is an integer
+        combination, and IEEE division rounds correctly.
         """
         spacing = top_q6 // (self.values.shape[0] - 1)
         knot = torch.div(quality_q6_B, spacing, rounding_mode="floor").clamp(0, self.values.shape[0] - 2)

@@ -1,1 +1,1 @@
-"""Pictures from outside, and what is cut from them."""
+"""Pictures: read from untrusted bytes, written as PNG, cut into patches, compared for near-duplicates."""

@@ -1,22 +1,23 @@
 """Pictures in and out: untrusted bytes -> RGB, RGB -> PNG.
 
-The only module that opens untrusted pictures. `read_image` refuses by size of file and by the dimensions in the
-header before it decodes a pixel, because a PNG of 10 kB may unfold to hundreds of MiB, and it turns whatever a decoder
-raises over broken bytes into one `InputError` with the name of the picture.
+The only module that opens untrusted pictures; the codec, the flows and key pictures read through it. It checks the
+size of the file and the dimensions in the header before it decodes a pixel, because a PNG of 10 kB may unfold to
+hundreds of MiB. It turns whatever a decoder raises over broken bytes into one `InputError` with the picture's name.
 
-A `.clc` stream holds 8-bit sRGB and nothing else, so this is what becomes of a picture:
+A `.clc` stream holds 8-bit sRGB and nothing else, so a picture is converted:
 
-- Orientation: what the EXIF data say is applied to the pixels. The rest of EXIF and XMP is dropped.
-- Colour: an embedded ICC profile (RGB, grey or CMYK) is applied: the colours are converted to sRGB, relative
-  colorimetric with black point compensation. A profile that moves no colour by more than `_SAME_COLOUR` levels is sRGB
-  under some name and leaves every pixel as it is. A profile that is broken, or made for another kind of picture, is
-  ignored. Without one the samples are taken for sRGB; gAMA, cHRM and cICP chunks are not looked at.
+- Orientation: that of the EXIF data is applied to the pixels. The rest of EXIF and XMP is dropped.
+- Colour: an embedded ICC profile (RGB, grey or CMYK) is converted to sRGB, relative colorimetric with black point
+  compensation. Where that moves no colour by more than `_SAME_COLOUR` levels, the profile is taken for sRGB and every
+  pixel stays. A profile that is broken, or made for another kind of picture, is ignored. Without one the samples are
+  taken for sRGB; gAMA, cHRM and cICP chunks are ignored.
 - Transparency is composited over white.
-- Grey, palette and CMYK turn into RGB; 16 bits a sample are rounded to 8; of several frames the first counts.
+- Samples: grey, palette and CMYK become RGB; 16 bits a sample are rounded to 8.
+- Frames: the first of several is read.
 
-Transparency, further frames and a profile that was ignored are named in `ReadPicture.losses`, for callers to tell.
+`ReadPicture.losses` names transparency, further frames and an ignored profile, so that callers can report them.
 
-Over a broken TIFF, libtiff writes a line of its own to the standard error stream; Pillow offers no way to stop it.
+For a broken TIFF, libtiff writes a line of its own to the standard error stream; Pillow offers no way to stop it.
 """
 
 import io
@@ -35,6 +36,7 @@ from clc.limits import MAX_PICTURE_FILE_BYTES, MAX_PIXELS, check_size
 from clc.pictures.picture import check_picture
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF", "PPM")
+"""Formats that are read, by Pillow's names."""
 
 _DECODER_ERRORS = (
     OSError,
@@ -54,8 +56,8 @@ _DECODER_ERRORS = (
 
 _PROFILE_ERRORS = (ImageCms.PyCMSError, ImportError, *_DECODER_ERRORS)
 _MAX_PROFILE_BYTES = 8 * 2**20
-_SAME_COLOUR = 2
-_PROFILE_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+_SAME_COLOUR = 2  # levels of 0..255
+_PROFILE_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # from ICC's colour space to Pillow's mode
 _ANIMATED_FORMATS = ("PNG", "WEBP", "AVIF")
 
 TRANSPARENCY = "transparency was composited over white, because a .clc stream keeps none"
@@ -63,8 +65,8 @@ FRAMES = "only the first frame was coded"
 PROFILE = "the colour profile cannot be used and was ignored, so its colours may be off"
 
 _EXIF_ORIENTATION = 0x0112
-_TIFF_TILE_WIDTH = 322
-_TIFF_TILE_LENGTH = 323
+_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323  # tags
+# What turns a picture upright, by its EXIF orientation; 1 is upright.
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -80,7 +82,7 @@ UInt8Array = npt.NDArray[np.uint8]
 
 
 class ReadPicture(NamedTuple):
-    """A picture as RGB, the size of its file, and what of it was lost: `TRANSPARENCY`, `FRAMES`, `PROFILE`."""
+    """A picture, uint8 (H, W, 3) in sRGB, its file's size, and its losses: `TRANSPARENCY`, `FRAMES`, `PROFILE`."""
 
     image_HW3: UInt8Array
     file_bytes: int
@@ -88,12 +90,12 @@ class ReadPicture(NamedTuple):
 
 
 def read_image(source: Path | bytes) -> UInt8Array:
-    """Return the picture in a file or in bytes as RGB, uint8 (H, W, 3); see `read_picture`."""
+    """Return a picture of a file or of bytes, uint8 (H, W, 3) in sRGB; see `read_picture`."""
     return read_picture(source).image_HW3
 
 
 def read_picture(source: Path | bytes, name: str = "") -> ReadPicture:
-    """Return the picture in a file or in bytes as RGB, and what of it was lost; `name` is for messages.
+    """Return a picture of a file or of bytes in sRGB, and what of it was lost; `name` is for messages.
 
     Raises `InputError` where it is missing, broken, or of another format than `FORMATS`, and `LimitError` where the
     file or the picture is over the caps of `clc.limits`.
@@ -111,10 +113,10 @@ def read_picture(source: Path | bytes, name: str = "") -> ReadPicture:
 
 
 def rgb_of(image: Image.Image) -> UInt8Array:
-    """Return a picture that Pillow holds as RGB, uint8 (H, W, 3): profile and transparency as `read_picture` does it.
+    """Return a picture of Pillow's as sRGB, uint8 (H, W, 3); profile and transparency are treated as in `read_picture`.
 
-    The pixels stay as they lie: who opened a picture with Pillow turns it upright, or has done so already. Raises
-    `InputError` for a kind of samples that has no RGB.
+    The EXIF orientation is not applied: that is for whoever opened the picture. Raises `InputError` for samples that
+    cannot be converted to RGB.
     """
     try:
         return np.array(_to_rgb(image)[0])
@@ -125,7 +127,10 @@ def rgb_of(image: Image.Image) -> UInt8Array:
 
 
 def png_bytes(image_HW3: UInt8Array) -> bytes:
-    """Return the PNG file of an RGB picture, uint8 (H, W, 3); `InputError` for another shape or type."""
+    """Return an RGB picture, uint8 (H, W, 3), as a PNG file.
+
+    Raises `InputError` for another shape or dtype, `LimitError` over the caps of `clc.limits`.
+    """
     check_picture(image_HW3)
     check_size(image_HW3.shape[1], image_HW3.shape[0])
     buffer = io.BytesIO()
@@ -167,7 +172,7 @@ def _decode(data: bytes, name: str) -> ReadPicture:
 
 
 def _check_header(image: Image.Image, name: str) -> None:
-    """Refuse what is too large to decode; so far only the header has been read."""
+    """Raise `LimitError` for a picture that is too large to decode, from its header alone."""
     try:
         check_size(*image.size)
         if isinstance(image, TiffImagePlugin.TiffImageFile) and _TIFF_TILE_WIDTH in image.tag_v2:
@@ -191,7 +196,7 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    """The picture in sRGB without transparency, and what was lost on the way."""
+    """Return the picture in sRGB over white, and what was lost: `TRANSPARENCY`, `PROFILE`."""
     profile = image.info.get("icc_profile")
     if image.mode in _SIXTEEN_BIT_MODES:
         image = _from_16_bits(np.asarray(image))
@@ -212,7 +217,7 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image | None:
-    """The picture converted from its profile to sRGB, None where the profile cannot be used for it."""
+    """Return the picture converted from its profile `icc` to sRGB; None where the profile cannot be used."""
     if len(icc) > _MAX_PROFILE_BYTES:
         return None
     try:
@@ -246,6 +251,7 @@ def _leaves_colours(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 
 
 def _from_16_bits(samples_HW: npt.NDArray[Any]) -> Image.Image:
+    """Return grey samples of 0..65535 as a picture of 8 bits, rounded."""
     if samples_HW.min() < 0 or samples_HW.max() > 65_535:
         raise ValueError("its samples do not fit into 16 bits: export it with 8 or 16 bits a sample")
     rounded = (samples_HW.astype(np.uint32) * 255 + 32_767) // 65_535
@@ -264,6 +270,6 @@ def _format_names() -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what a library says, or the name of its error."""
+    """Return the first line of an error's message, at most 200 characters, or the name of its class."""
     text = str(error).strip()
     return text.splitlines()[0][:200] if text else type(error).__name__

@@ -1,9 +1,10 @@
-"""Near-duplicates among pictures: what must not stand in the training or dictionary part when it is evaluated on.
+"""Near-duplicates between two sets of pictures: evaluation pictures that training or the dictionary has seen.
 
-Two pictures count as near-duplicates when their difference hashes agree **and** their detail correlates. The hash alone
-finds candidates fast, but calls any two smooth skies alike; so a candidate is confirmed on 64x64 grey thumbnails from
-which the slow shading was removed. Re-encoding, resizing, brightness, contrast, mirroring and quarter turns are seen
-through; a crop elsewhere in the same photo is not, against that the ingest splits by photo.
+`flows.leakage` refuses them. Two pictures count as near-duplicates when their difference hashes agree **and** their
+detail correlates. The hash alone finds candidates fast, but matches any two smooth skies; a candidate is confirmed on
+64x64 grey thumbnails without their shading. Copies are found after re-encoding, resizing, mirroring, quarter turns and
+changes of brightness or contrast. Another crop of the same photo is not found; `flows.ingest` keeps the crops of a
+photo in one part.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,35 +15,39 @@ from numpy.typing import NDArray
 from PIL import Image
 
 THUMBNAIL_PX = 64
+"""Side of a thumbnail."""
+
 HASH_PX = 8
+"""Side of a difference hash, which has HASH_PX**2 = 64 bits."""
+
 NEAR_BITS = 16
-"""Of the 64 bits of a difference hash. Different pictures differ in 32 more or less, but two skies in 2; copies that
-were re-encoded, resized or brightened in up to 5, and after strong noise or JPEG at quality 10 in 16."""
+"""Largest Hamming distance of the hashes of two candidates. It is about 32 for different pictures, but 2 for two skies.
+Copies that were re-encoded, resized or brightened reach 5; strong noise or JPEG at quality 10 reaches 16."""
 
 SAME_DETAIL = 0.8
-"""Correlation of the thumbnails' detail. Over all pairs of patches of different built-in photos, in eight orientations,
-it is 0.52 at most; copies reach 0.97, after JPEG at quality 30 or noise of 8 levels 0.89."""
+"""Least correlation of the detail of near-duplicates. Patches of different built-in photos, in all eight orientations,
+reach 0.52 at most; copies have 0.97, after JPEG at quality 30 or noise of 8 levels 0.89."""
 
 LEAST_DETAIL = 1.5
-"""Standard deviation in grey levels below which a thumbnail holds nothing that could be recognised (sky, black)."""
+"""Standard deviation of detail, in grey levels, below which nothing can be recognised (sky, black)."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is kept of a picture to recognise it: its grey thumbnail, float32 (64, 64)."""
+    """A picture's id and its grey thumbnail, float32 (64, 64), levels of 0..255."""
 
     item_id: str
     thumbnail: NDArray[np.float32]
 
     @property
     def detail(self) -> NDArray[np.float32]:
-        """The thumbnail less its best-fitting second-order surface."""
+        """The thumbnail minus its shading, float32 (64, 64)."""
         return _without_shading(self.thumbnail)
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Two items that show the same picture, with the correlation of their detail (at most 1)."""
+    """The ids of an evaluated and a known picture that are near-duplicates, and the correlation of their detail."""
 
     evaluated: str
     known: str
@@ -50,14 +55,14 @@ class Duplicate:
 
 
 def fingerprint(item_id: str, image_HW3: NDArray[np.uint8]) -> Fingerprint:
-    """Reduce a uint8 (H, W, 3) picture to its grey 64x64 thumbnail, whatever its size."""
+    """Return the fingerprint of a picture, uint8 (H, W, 3) of any size."""
     grey = Image.fromarray(np.ascontiguousarray(image_HW3)).convert("L")
     small = grey.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
     return Fingerprint(item_id, np.asarray(small, dtype=np.float32))
 
 
 def find_duplicates(evaluated: Sequence[Fingerprint], known: Sequence[Fingerprint]) -> list[Duplicate]:
-    """Return every pair of an evaluated and a known picture that shows the same, in any of the eight orientations."""
+    """Return every pair of an evaluated and a known picture that are near-duplicates in any of eight orientations."""
     if not known:
         return []
     known_hashes_K8 = np.stack([_difference_hash(one.thumbnail) for one in known])
@@ -78,7 +83,7 @@ def find_duplicates(evaluated: Sequence[Fingerprint], known: Sequence[Fingerprin
 
 
 def _difference_hash(thumbnail: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return 64 bits as 8 bytes: is each of 8x9 cells brighter than the one to its right (dHash)."""
+    """Return the dHash as 8 bytes: of 8 rows of 9 cells, whether each is brighter than the one to its right."""
     cells = _resize(thumbnail, HASH_PX + 1, HASH_PX)
     return np.packbits(cells[:, :-1] > cells[:, 1:])
 
@@ -100,7 +105,7 @@ def _orientations(thumbnail: NDArray[np.float32]) -> Iterable[NDArray[np.float32
 
 
 def _without_shading(thumbnail: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Subtract the second-order surface that fits best, so that two smooth skies have nothing left in common."""
+    """Subtract the shading: the polynomial of second order in x and y with the least squared error."""
     axis = np.linspace(-1.0, 1.0, THUMBNAIL_PX)
     x, y = np.meshgrid(axis, axis)
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)

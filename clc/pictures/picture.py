@@ -1,7 +1,7 @@
-"""What a picture is inside the project, and which files hold one.
+"""What a picture is inside the project, and by which endings its files are found.
 
-A picture is a uint8 array (height, width, 3) of sRGB levels. Whatever comes from outside becomes one in
-`clc.pictures.images`; every function that is handed an array by a caller checks it with `check_picture`.
+A picture is a uint8 array (height, width, 3) of sRGB levels. `clc.pictures.images` makes one of any file; functions
+that take an array from outside check it with `check_picture`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ Picture = npt.NDArray[np.uint8]
 PICTURE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 )
-"""The endings, in lower case, by which a folder is searched for pictures; a file named by itself may have any."""
+"""Endings, in lower case, by which a folder is searched for pictures; a file that is named itself may have any."""
 
 
 def check_picture(image_HW3: Picture, what: str = "a picture") -> Picture:
-    """Returns a picture as it is; raises `InputError`, in which it is called `what`, for another shape or dtype."""
+    """Return `image_HW3` itself; `InputError`, which calls it `what`, unless it is uint8 (H, W, 3) and not empty."""
     if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.size == 0:
         raise InputError(f"{what} is uint8 (H, W, 3), not {image_HW3.dtype} {image_HW3.shape}")
     return image_HW3

@@ -1,1 +1,1 @@
-"""How one picture lies in another, and what it looks like there."""
+"""Aligned references: finding how one picture lies in another, and warping it there exactly."""

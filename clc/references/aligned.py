@@ -1,9 +1,9 @@
-"""What a network sees of reference pictures that were warped onto the picture to code.
+"""Tensors of an aligned reference: key pictures warped onto the picture to code, as pixels and as latents.
 
 The encoder finds the alignment (`clc.references.registration`), both sides warp (`clc.references.warp`), and the prior
-(`clc.model.prior.fusion`) and the transforms look at the result through these types.
+(`clc.model.prior.fusion`) and the transforms are conditioned on these types.
 
-Shapes: B pictures, M latent channels, h = H/16, w = W/16, A features.
+Shapes: B pictures, M latent channels, A features, h = H/16, w = W/16.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from torch import Tensor
 from clc.exact.checkerboard import Phase
 
 PATCH_PX = 16
+"""Pixels of a picture, along a side, that one latent stands for."""
 
 
 class AlignedPixels(NamedTuple):
-    """Warped references: `levels` (B, 3, H, W) of 0..255, `inside` (B, 1, H, W) 0 or 1, `present` (B, 1, 1, 1) 0 or 1.
+    """Warped key pictures.
 
-    `present` is 0 for the pictures of a training batch that have no aligned reference; coding has it 1 always.
+    - `levels` (B, 3, H, W), 0..255.
+    - `inside` (B, 1, H, W), 1 where a key picture covers the pixel, else 0.
+    - `present` (B, 1, 1, 1), 0 for pictures of a training batch without an aligned reference, 1 always when coding.
     """
 
     levels: Tensor
@@ -29,10 +32,12 @@ class AlignedPixels(NamedTuple):
 
 
 class AlignedLatents(NamedTuple):
-    """The reference as the prior sees it, at 1/16 of the resolution.
+    """An aligned reference as the prior is conditioned on it, at 1/16 of the resolution.
 
-    `r` (B, M, h, w) in symbol units on q6; `covered` (B, 1, h, w), the share of each block that the reference covers;
-    `features` (B, A, h, w); `present` as in `AlignedPixels`.
+    - `r` (B, M, h, w), its latents in symbol units, on q6 in exact arithmetic.
+    - `covered` (B, 1, h, w), the share of each 16x16 px that it covers, 0..1.
+    - `features` (B, A, h, w), which the slices share.
+    - `present`, see `AlignedPixels`.
     """
 
     r: Tensor
@@ -41,16 +46,16 @@ class AlignedLatents(NamedTuple):
     present: Tensor
 
     def on_board(self, phase: Phase) -> AlignedLatents:
-        """What the slices look at, on the board of a phase."""
+        """The same with `r` and `covered` on the board of a phase (`clc.exact.checkerboard`)."""
         return self._replace(r=phase.board(self.r), covered=phase.board(self.covered))
 
     def to_float(self) -> AlignedLatents:
-        """In float32, for the transforms."""
+        """The same in float32, for the transforms."""
         return AlignedLatents(*(part.float() for part in self))
 
 
 class AlignedView(NamedTuple):
-    """Both views of an aligned reference."""
+    """An aligned reference as pixels and as latents."""
 
     pixels: AlignedPixels
     latents: AlignedLatents

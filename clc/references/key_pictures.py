@@ -1,8 +1,9 @@
 """Key pictures: whole reference pictures in a bundle, the same pixels on every machine.
 
-An aligned reference enters the exact path by its pixels, so every decoder must have the very same ones. A key picture
-is kept as an ordinary picture file, lossless or not; what counts is the sha256 of the pixels that it decodes to, which
-is checked whenever one is read. Read on demand: opening a bundle of a thousand key pictures costs nothing.
+`clc.bundle` stores them, and the encoder and the decoder read and warp them. An aligned reference enters the exact path
+by its pixels, so every decoder must have the very same ones. The file is WebP, lossless or lossy; the contract is the
+SHA-256 of the pixels that it decodes to, which is checked whenever one is read. Files are read on demand: opening a
+bundle of a thousand key pictures reads none.
 """
 
 from __future__ import annotations
@@ -22,21 +23,24 @@ from clc.errors import DictionaryMismatch, InputError, StorageError
 from clc.limits import MAX_DICTIONARY_ENTRIES, check_size
 from clc.pictures.images import read_image
 from clc.pictures.picture import Picture
-from clc.references.warp import Warped, lit, warp
+from clc.references.warp import Warped, warp, with_brightness
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
 
 FOLDER = "pictures"
-IN_MEMORY = 8
+"""Folder of a bundle that holds its key pictures, each named by its entry."""
+
+CACHED_PICTURES = 8
 """Decoded key pictures that a `KeyPictureCache` keeps."""
+
 LOSSLESS = "webp-lossless"
 _LOSSY = "webp-"
-_METHOD = 6
+_METHOD = 6  # WebP's slowest and smallest
 
 
 @dataclass(frozen=True)
 class KeyPicture:
-    """One stored picture: its file, size in pixels and bytes, and the sha256 of its RGB pixels, row by row."""
+    """One stored picture: its file, sizes in px and bytes, and the SHA-256 of its RGB pixels, uint8, row by row."""
 
     path: Path
     width: int
@@ -45,7 +49,7 @@ class KeyPicture:
     pixels_sha256: str
 
     def read(self) -> Picture:
-        """The pixels, uint8 (H, W, 3); `StorageError` if the file is missing or decodes to other pixels."""
+        """The pixels, uint8 (H, W, 3). Raises `StorageError` if the file is missing or decodes to other pixels."""
         try:
             image_HW3 = read_image(self.path)
         except InputError as error:
@@ -59,34 +63,34 @@ class KeyPicture:
 
 
 class PictureSource(Protocol):
-    """Gives the pixels of a key picture by its entry."""
+    """What registration and warping ask of key pictures: `KeyPictureCache` or `PicturesInMemory`."""
 
     def read(self, entry: int) -> Picture:
         """The key picture of an entry, uint8 (H, W, 3)."""
 
 
 class PicturesInMemory:
-    """Pictures of a collection as a `PictureSource`; the entry is the place in the sequence."""
+    """The pictures of a collection as a `PictureSource`; the entry is the index in the sequence."""
 
     def __init__(self, pictures: Sequence[Picture]) -> None:
         self._pictures = pictures
 
     def read(self, entry: int) -> Picture:
-        """The picture at place `entry`."""
+        """The picture at index `entry`."""
         return self._pictures[entry]
 
 
 class KeyPictureCache:
-    """The key pictures of one bundle, of which the last few stay decoded. Threads may share it."""
+    """The key pictures of one bundle, the last `CACHED_PICTURES` of them decoded in memory. Threads may share it."""
 
     def __init__(self, pictures: Mapping[int, KeyPicture]) -> None:
         self._pictures = pictures
-        self._read = lru_cache(IN_MEMORY)(self._decode)
+        self._read = lru_cache(CACHED_PICTURES)(self._decode)
 
     def read(self, entry: int) -> Picture:
-        """The key picture of an entry, uint8 (H, W, 3), not to be written into.
+        """The key picture of an entry, uint8 (H, W, 3); the array is shared, so do not write into it.
 
-        Raises `DictionaryMismatch` for an entry that has none, `StorageError` where it is damaged.
+        Raises `DictionaryMismatch` for an entry without a key picture, `StorageError` where its file is damaged.
         """
         return self._read(entry)
 
@@ -98,30 +102,31 @@ class KeyPictureCache:
 
 
 class WarpedKeyPictures:
-    """Key pictures as one picture that is being coded sees them; the last view of each entry is kept.
+    """Key pictures warped onto one picture that is being coded; the last warp of each entry is kept.
 
-    Search, registration and every way to code the picture ask for the same views. Brightness is applied to a kept view,
-    so that alignments which differ in it alone are warped once.
+    Registration and every way to code the picture need the same warps. A kept warp has neutral brightness, so that
+    alignments which differ in brightness alone are warped once.
     """
 
     def __init__(self, source: PictureSource) -> None:
         self._source = source
-        self._views: dict[int, tuple[tuple[tuple[int, int], Alignment], Warped]] = {}
+        self._warps: dict[int, tuple[tuple[tuple[int, int], Alignment], Warped]] = {}
 
     def warp(self, entry: int, size: tuple[int, int], alignment: Alignment) -> Warped:
         """`clc.references.warp.warp` of an entry's key picture; `size` is (height, width) of the target."""
         view = size, without_brightness(alignment)
-        known = self._views.get(entry)
+        known = self._warps.get(entry)
         if known is None or known[0] != view:
             known = view, warp(self._source.read(entry), *view)
-            self._views[entry] = known
-        return known[1] if alignment.is_neutral_in_brightness else lit(known[1], alignment)
+            self._warps[entry] = known
+        return known[1] if alignment.is_neutral_in_brightness else with_brightness(known[1], alignment)
 
 
 def write_key_picture(bundle: Path, entry: int, image_HW3: Picture, picture_format: str = LOSSLESS) -> KeyPicture:
-    """Stores the picture of an entry in a bundle folder; `picture_format` is webp-lossless or webp-QUALITY (0 to 100).
+    """Store the key picture of an entry, uint8 (H, W, 3), in a bundle folder.
 
-    Raises `InputError` for another format.
+    `picture_format` is "webp-lossless" or "webp-QUALITY" with a quality of 0 to 100. Raises `InputError` for another
+    format, `LimitError` over the caps of `clc.limits`.
     """
     check_size(image_HW3.shape[1], image_HW3.shape[0])
     buffer = io.BytesIO()
@@ -142,7 +147,7 @@ def write_key_picture(bundle: Path, entry: int, image_HW3: Picture, picture_form
 
 
 def key_pictures_to_json(pictures: Mapping[int, KeyPicture]) -> list[dict[str, Any]]:
-    """For the manifest of a bundle: one object a picture, by entry; the file's name follows from the entry."""
+    """The JSON of a bundle's manifest: one object a picture, by ascending entry, which also names the file."""
     return [
         {
             "entry": entry,
@@ -156,7 +161,10 @@ def key_pictures_to_json(pictures: Mapping[int, KeyPicture]) -> list[dict[str, A
 
 
 def key_pictures_from_json(bundle: Path, fields: list[dict[str, Any]]) -> dict[int, KeyPicture]:
-    """The inverse of `key_pictures_to_json`; `StorageError` for an entry out of range, twice, or of a bad size."""
+    """The inverse of `key_pictures_to_json`.
+
+    Raises `StorageError` for an entry that is out of range or twice there, `InputError` for a size that cannot be.
+    """
     pictures: dict[int, KeyPicture] = {}
     for item in fields:
         entry, width, height = int(item["entry"]), int(item["width"]), int(item["height"])

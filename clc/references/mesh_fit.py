@@ -1,15 +1,16 @@
-"""The mesh of offsets that a homography leaves: dense optical flow, fitted to nodes. Encoder only.
+"""The mesh of offsets that corrects a homography: dense optical flow, fitted to nodes. Encoder only.
 
-`clc.references.registration` calls `fit_mesh`; floats and OpenCV, because what it finds is rounded and sent. Optical
-flow (DIS, Kroeger et al. 2016) between the target and the warped reference gives a displacement for each pixel. The
-nodes minimise
+`clc.references.registration` calls `fit_mesh`. It may use floats and OpenCV, because the result is rounded and sent.
+Optical flow (DIS, Kroeger et al. 2016) between the target and the warped reference gives a displacement d for each
+pixel. The offsets m of the nodes minimise
 
     sum over pixels w (B m - d)' S (B m - d)  +  stiffness |grad m|^2
 
-with B the bilinear interpolation, S the structure tensor (so that (B m - d)' S (B m - d) is the squared difference of
-grey levels that a displacement causes, and an edge counts only across), and w near 0 where the flow does not explain
-the target. Rounding to quarter px then trades that same error against the bits that `clc.bitstream.mesh_coder` will
-spend: for most nodes a neighbour's value is as good and nearly free (a quarter fewer bytes for the same PSNR).
+with B the bilinear interpolation between nodes, S the structure tensor, and w near 0 where the flow does not explain
+the target. (B m - d)' S (B m - d) is the squared difference of grey levels that a displacement causes, to first order,
+so that an edge counts only across. Rounding to quarter px trades the same error against the bits that
+`clc.bitstream.mesh_coder` will spend: for most nodes a neighbour's offset is as good and nearly free (a quarter fewer
+bytes for the same PSNR).
 """
 
 import math
@@ -29,19 +30,29 @@ Float64Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 ROUNDS = 2
+"""Times that the flow is found anew, each time from the offsets found before."""
+
 MAX_PIXELS = 2_000_000
+"""Pixels of a target above which both pictures are halved."""
+
 SIGMA_LEVELS = 12.0
+"""Error of the flow, in grey levels, at which a pixel's weight w is one half."""
+
 STIFFNESS = 100.0
+"""Weight of the smoothness of the mesh: squared grey levels for a squared px between neighbouring nodes."""
+
 FLOOR = 1.0
 """Added to the structure tensor, levels^2 per px^2: flat regions follow the flow a little."""
+
 ERROR_PER_BIT = 100.0
-"""Squared grey levels that one bit of the mesh must save."""
-_QUARTERS = 4
-_LIMIT_PX = 31.75
+"""Squared grey levels, summed over pixels, that one bit of the mesh must save."""
+
+_QUARTERS = 4  # units of an offset in a px
+_LIMIT_PX = 31.75  # largest offset that int8 holds
 
 
 class View(NamedTuple):
-    """A target and a reference in grey, float32 (H, W), and the projective map (3, 3) from the first to the second."""
+    """A target and a reference in grey, float32 (H, W), and the projective map (3, 3) from target to reference."""
 
     target: FloatArray
     reference: FloatArray
@@ -49,10 +60,9 @@ class View(NamedTuple):
 
 
 def fit_mesh(target_HW3: npt.NDArray[np.uint8], reference_HW3: npt.NDArray[np.uint8], matrix: Float64Array) -> Mesh:
-    """The mesh for `clc.bitstream.alignment.Alignment` that brings the reference nearest to the target after the map
-    `matrix`.
+    """The mesh of an alignment, int8 (rows, columns, 2) in quarter px, to be added to the projective map `matrix`.
 
-    `matrix` maps positions in the target, in px from its edge, to the reference. Returns int8 (rows, columns, 2).
+    Pictures are uint8 (H, W, 3). `matrix` (3, 3) maps positions in the target, in px from its edge, to the reference.
     Pictures over `MAX_PIXELS` are halved until they are smaller.
     """
     shrink = 1
@@ -64,15 +74,15 @@ def fit_mesh(target_HW3: npt.NDArray[np.uint8], reference_HW3: npt.NDArray[np.ui
     sampler = Sampler(view)
     nodes = np.zeros((*grid.shape, 2))
     for _ in range(ROUNDS):
-        tensor, pull = _observe(view, sampler, *grid.spread(nodes))
-        system = [grid.gather(product) for product in tensor]
+        tensor, right_side = _flow_terms(view, sampler, *grid.interpolate(nodes))
+        system = [grid.normal_matrix(weights) for weights in tensor]
         limit = _LIMIT_PX / shrink
-        nodes = np.clip(nodes + grid.solve(system, pull, nodes), -limit, limit)
+        nodes = np.clip(nodes + grid.solve(system, right_side, nodes), -limit, limit)
     return _round(nodes * shrink * _QUARTERS, [matrix / _QUARTERS**2 for matrix in system], grid.shape[1])
 
 
 class Grid:
-    """Nodes every `px` px over a target of `size` (height, width); `clc.bitstream.alignment.mesh_shape` of them."""
+    """The nodes every `px` px over a target of `size` (height, width), and their bilinear interpolation B to pixels."""
 
     def __init__(self, size: tuple[int, ...], px: int) -> None:
         self._size, self._px = size, px
@@ -87,25 +97,28 @@ class Grid:
         self._inner = np.einsum("ay,bx->yxab", hats, hats).reshape(px * px, 4).astype(np.float32)
         self._inner_pairs = (self._inner[:, :, None] * self._inner[:, None, :]).reshape(px * px, 16)
 
-    def spread(self, nodes: Float64Array) -> tuple[FloatArray, FloatArray]:
-        """Values at the nodes (rows, columns, 2), bilinear at the pixels' centres: two float32 (H, W)."""
+    def interpolate(self, nodes: Float64Array) -> tuple[FloatArray, FloatArray]:
+        """B m: values at the nodes (rows, columns, 2) -> x and y at the pixels' centres, float32 (H, W) each."""
         x, y = (self._down @ nodes[:, :, axis].astype(np.float32) @ self._across.T for axis in (0, 1))
         return x, y
 
-    def gather(self, values: FloatArray) -> scipy.sparse.csr_matrix:
-        """B' diag(values) B of the interpolation B: symmetric, a node is coupled with its eight neighbours."""
-        entries = self._cells(values) @ self._inner_pairs
+    def normal_matrix(self, weights: FloatArray) -> scipy.sparse.csr_matrix:
+        """B' diag(weights) B of weights (H, W): symmetric, and a node is coupled with its eight neighbours."""
+        entries = self._cells(weights) @ self._inner_pairs
         rows, columns = np.repeat(self._corners, 4, axis=1), np.tile(self._corners, (1, 4))
         return scipy.sparse.csr_matrix((entries.ravel(), (rows.ravel(), columns.ravel())), shape=(self._n, self._n))
 
     def solve(
-        self, system: list[scipy.sparse.csr_matrix], pull: tuple[FloatArray, FloatArray], nodes: Float64Array
+        self, system: list[scipy.sparse.csr_matrix], right_side: tuple[FloatArray, FloatArray], nodes: Float64Array
     ) -> Float64Array:
-        """The step from `nodes` (rows, columns, 2) that minimises the module's sum, by conjugate gradients."""
+        """The step from `nodes` (rows, columns, 2) to the minimum of the module's sum, by conjugate gradients.
+
+        `system` is B' S B (xx, xy, yy), `right_side` S d (x, y) at the pixels.
+        """
         xx, xy, yy = system
         membrane = STIFFNESS * _membrane(*self.shape) + scipy.sparse.identity(self._n) * 1e-3
         whole = scipy.sparse.bmat([[xx + membrane, xy], [xy, yy + membrane]], format="csr")
-        sums = [self._cells(values) @ self._inner for values in pull]
+        sums = [self._cells(values) @ self._inner for values in right_side]
         goal = [np.bincount(self._corners.ravel(), weights=s.ravel(), minlength=self._n) for s in sums]
         goal = [g - membrane @ nodes[:, :, axis].ravel() for axis, g in enumerate(goal)]
         jacobi = scipy.sparse.diags(1.0 / whole.diagonal())
@@ -114,7 +127,7 @@ class Grid:
         return found
 
     def _cells(self, values: FloatArray) -> FloatArray:
-        """Pixels by cell, (cells, px * px), zeros beyond the edges."""
+        """Values (H, W) by cell of the grid, (cells, px * px), zeros beyond the edges."""
         rows, columns, px = self.shape[0] - 1, self.shape[1] - 1, self._px
         padded = np.zeros((rows * px, columns * px), dtype=np.float32)
         padded[: self._size[0], : self._size[1]] = values
@@ -122,7 +135,7 @@ class Grid:
 
 
 class Sampler:
-    """Warps a view's reference along its map and a displacement, in floats."""
+    """Warps a view's reference by its projective map plus an offset for each pixel, in floats."""
 
     def __init__(self, view: View) -> None:
         height, width = view.target.shape
@@ -136,10 +149,13 @@ class Sampler:
             [((m[i, j] - at * m[2, j]) / w).astype(np.float32) for j in (0, 1)]
             for i, at in enumerate((reference_x, reference_y))
         ]
-        """Of the reference's x and y (rows) with respect to the target's (columns), float32 (H, W) each."""
+        """Derivatives of x and y in the reference (rows) by x and y in the target (columns), float32 (H, W) each."""
 
     def warp(self, offset_x: FloatArray, offset_y: FloatArray) -> tuple[FloatArray, Mask]:
-        """The reference's grey levels at the target's pixels, and where it covers them."""
+        """The reference's grey levels at the target's pixels, float32 (H, W), and which of them it covers.
+
+        Offsets are float32 (H, W), in px of the reference.
+        """
         x, y = self._x + offset_x - 0.5, self._y + offset_y - 0.5
         height, width = self._reference.shape
         inside = (x > 0) & (x < width - 1) & (y > 0) & (y < height - 1)
@@ -147,10 +163,10 @@ class Sampler:
         return warped.astype(np.float32), inside
 
 
-def _observe(
+def _flow_terms(
     view: View, sampler: Sampler, offset_x: FloatArray, offset_y: FloatArray
 ) -> tuple[tuple[FloatArray, ...], tuple[FloatArray, FloatArray]]:
-    """S (xx, xy, yy) with its weights, in the reference's px, and S d for what the flow adds to the offsets."""
+    """w S (xx, xy, yy) and w S d (x, y), d the flow beyond the offsets, in px of the reference: (H, W) each."""
     warped, inside = sampler.warp(offset_x, offset_y)
     warped = _like(view.target, warped, inside)
     flow = _dense_flow(view.target, warped, inside)
@@ -168,7 +184,7 @@ def _observe(
 
 
 def _dense_flow(target: FloatArray, warped: FloatArray, inside: Mask) -> FloatArray:
-    """Optical flow (H, W, 2) in px with target(p) = warped(p + flow); none where the target is too small for it."""
+    """Optical flow (H, W, 2) in px with target(p) = warped(p + flow); 0 where the target is too small for DIS."""
     if min(target.shape) < 32:
         return np.zeros((*target.shape, 2), dtype=np.float32)
     dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -178,7 +194,7 @@ def _dense_flow(target: FloatArray, warped: FloatArray, inside: Mask) -> FloatAr
 
 
 def _confidence(target: FloatArray, warped: FloatArray, flow: FloatArray) -> FloatArray:
-    """Near 1 where the flow explains the target, 0 where it makes it worse."""
+    """The weights w (H, W): near 1 where the flow explains the target, 0 where it increases the error."""
     height, width = target.shape
     x, y = (
         np.arange(width, dtype=np.float32) + flow[..., 0],
@@ -191,7 +207,7 @@ def _confidence(target: FloatArray, warped: FloatArray, flow: FloatArray) -> Flo
 
 
 def _like(target: FloatArray, warped: FloatArray, inside: Mask) -> FloatArray:
-    """`warped` with the mean and contrast of the target, as far as they agree where inside."""
+    """`warped` with a gain (0.5 to 2) and an offset that fit it to the target where inside, by least squares."""
     if not inside.any():
         return warped
     theirs, ours = warped[inside], target[inside]
@@ -202,13 +218,13 @@ def _like(target: FloatArray, warped: FloatArray, inside: Mask) -> FloatArray:
 
 
 def _round(nodes_q2: Float64Array, system: list[scipy.sparse.csr_matrix], columns: int) -> Mesh:
-    """Whole quarters for the nodes, each the best for its error and its bits after those before it.
+    """The mesh, int8 in quarter px, from unrounded offsets: node by node the least error + `ERROR_PER_BIT` * bits.
 
-    The error of deviations e from `nodes_q2` is e' A e, with A of `system` (xx, xy, yy) in quarters of px.
+    The error of deviations e from `nodes_q2` is e' A e, with A from `system` (xx, xy, yy) in quarters of px.
     """
     rows = nodes_q2.shape[0]
-    behind = (0, 1, columns - 1, columns, columns + 1)  # the node itself, west, north-east, north, north-west
-    couplings = [[np.pad(a.diagonal(-k), (k, 0)).tolist() for a in system] for k in behind]
+    steps_back = (0, 1, columns - 1, columns, columns + 1)  # the node itself, west, north-east, north, north-west
+    couplings = [[np.pad(a.diagonal(-k), (k, 0)).tolist() for a in system] for k in steps_back]
     wanted = nodes_q2.reshape(-1, 2).tolist()
     errors: list[tuple[float, float]] = []
     mesh = np.zeros(nodes_q2.shape, dtype=np.int64)
@@ -216,7 +232,7 @@ def _round(nodes_q2: Float64Array, system: list[scipy.sparse.csr_matrix], column
     for i in range(rows * columns):
         row, column = divmod(i, columns)
         pull_x = pull_y = 0.0
-        for k, (xx, xy, yy) in zip(behind[1:], couplings[1:], strict=True):
+        for k, (xx, xy, yy) in zip(steps_back[1:], couplings[1:], strict=True):
             if k <= i:
                 e_x, e_y = errors[i - k]
                 pull_x += xx[i] * e_x + xy[i] * e_y
@@ -236,18 +252,19 @@ def _round(nodes_q2: Float64Array, system: list[scipy.sparse.csr_matrix], column
 
 
 def _candidates(wanted: float, expected: int) -> set[int]:
+    """The offsets next to the one wanted, the predicted one, and the one beside it."""
     low = math.floor(wanted)
     step = 1 if wanted > expected else -1
     return {min(max(value, -128), 127) for value in (low, low + 1, expected, expected + step)}
 
 
 def _bits(difference: int) -> float:
-    """About what `clc.bitstream.mesh_coder` spends on a difference from the prediction."""
+    """About the bits that `clc.bitstream.mesh_coder` spends on a difference from the prediction, in quarter px."""
     return 0.6 if difference == 0 else 2.4 + 2.0 * math.log2(abs(difference))
 
 
 def _grey(picture_HW3: npt.NDArray[np.uint8], shrink: int) -> FloatArray:
-    """Luminance, float32 (H, W), 0..255; each side over `shrink`, rounded up."""
+    """Luminance, float32 (H, W) of 0..255, with sides divided by `shrink` and rounded up."""
     grey = cv2.cvtColor(picture_HW3, cv2.COLOR_RGB2GRAY)
     if shrink > 1:
         height, width = grey.shape

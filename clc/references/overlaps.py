@@ -1,8 +1,8 @@
 """Which pictures of a collection overlap, and which of them should be the key pictures of the others.
 
-Strips, bursts and scans come in the order of their names, so that a picture's partners are among its neighbours: each
-picture is registered against `reach` pictures on either side, which is linear in the collection. Called by training
-(real pairs) and by whoever makes a bundle for a collection.
+Training finds its real pairs here; `flows.train` and `clc.codec.cli.collect` choose key pictures. Strips, bursts and
+scans are named in the order in which they were taken, so that the pictures that overlap are neighbours: each is
+registered against `reach` pictures on either side, and the time is linear in the number of pictures.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from clc.references.registration import Registrar, Registration
 logger = logging.getLogger(__name__)
 
 REACH = 6
+"""Pictures on either side of a picture, in the order of the collection, that it is registered against."""
 
 
 class Overlap(NamedTuple):
-    """Picture `target` is partly seen in picture `reference`; `registration` says how."""
+    """A picture `target` and a picture `reference` of a collection, by index, that show a part of the same scene."""
 
     target: int
     reference: int
@@ -33,14 +34,17 @@ class Overlap(NamedTuple):
 
     @property
     def worth(self) -> float:
-        """Share of the target that is covered, times the dB by which the reference beats a flat prediction."""
+        """Gain in dB: PSNR of the warped reference above that of a flat prediction, times the covered share."""
         return self.registration.coverage * max(0.0, self.registration.psnr_db - POLICY.flat_db)
 
 
 def find_overlaps(
     pictures: Sequence[Picture], reach: int = REACH, least_coverage: float = POLICY.overlap_coverage
 ) -> list[Overlap]:
-    """All overlaps of pictures at most `reach` apart in their order, uint8 (H, W, 3) each."""
+    """All overlaps of pictures, uint8 (H, W, 3) each, that are at most `reach` apart in their order.
+
+    `least_coverage` is the least share of the target, 0..1, that the reference must cover.
+    """
     registrar = Registrar(PicturesInMemory(pictures))
     overlaps = []
     for target, picture in enumerate(pictures):
@@ -53,10 +57,11 @@ def find_overlaps(
 
 
 def choose_key_pictures(overlaps: Sequence[Overlap], pictures: int, count: int) -> list[int]:
-    """The `count` of so many pictures that are worth most to all, by greedy choice; ascending.
+    """The indexes of `count` key pictures, ascending, of a collection of so many `pictures`.
 
-    A picture takes its best reference among the chosen; a chosen one has itself. Raises `InputError` for a count that
-    is not within 1 and the number of pictures.
+    They are chosen greedily, one by one, for the largest sum of `Overlap.worth` when every picture takes its best
+    reference among those chosen; a chosen picture is its own reference. Raises `InputError` for a count outside
+    1..`pictures`.
     """
     if not 1 <= count <= pictures:
         raise InputError(f"{count} key pictures asked for, from {pictures} pictures: say 1 to {pictures}")

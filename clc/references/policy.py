@@ -1,6 +1,6 @@
-"""Which references are tried for a picture, and which win: every threshold of that decision, in one place.
+"""Which references are tried for a picture, and which are kept: every threshold of that decision, in one place.
 
-A decoder never needs to know: what is chosen travels in the stream. Registration (`clc.references.registration`),
+A decoder needs none of it: what is chosen travels in the stream. Registration (`clc.references.registration`),
 the search (`clc.codec.selection`), the contest between ways to code a picture (`clc.codec.contest`) and the choice of
 key pictures for a collection (`clc.references.overlaps`) read `POLICY`.
 """
@@ -75,4 +75,4 @@ class ReferencePolicy:
 
 
 POLICY = ReferencePolicy()
-"""The policy that everything uses."""
+"""The policy of the encoder and of the choice of key pictures."""

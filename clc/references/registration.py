@@ -1,13 +1,15 @@
-"""Finds how a picture lies in a dictionary's key picture: features, one homography, a mesh of offsets, brightness.
+"""Registration of a picture against key pictures: keypoints, one homography, a mesh of offsets, brightness.
 
-`clc.codec.selection` asks at the encoder; nothing here needs to be the same elsewhere, for what is found is quantised
-to a `clc.bitstream.alignment.Alignment` and sent. It is deterministic on one machine: no random state, one fixed order.
+`clc.codec.selection` calls it at the encoder, and `clc.references.overlaps` for collections. Nothing here needs to be
+the same elsewhere: what is found is quantised to a `clc.bitstream.alignment.Alignment` and sent. It is deterministic on
+one machine: no random state, one fixed order.
 
-Steps: SIFT (Lowe 2004) on both pictures at low resolution (faster than at full resolution, and it matches more of trees
-and grass), mutual nearest neighbours with the ratio test, MAGSAC for a homography (OpenCV), checks that it is a
-plausible view of the same thing, a mesh of offsets (`clc.references.mesh_fit`), brightness by colour. Mesh and
-brightness are kept where they save more than their bytes, by an estimate of what the codec will make of the smaller
-error.
+1. SIFT keypoints (Lowe 2004) on both pictures at low resolution, which is faster than at full resolution and matches
+   more of trees and grass.
+2. Mutual nearest neighbours with the ratio test, then a homography by MAGSAC (OpenCV).
+3. Checks that the homography is a plausible view of the same scene.
+4. A mesh of offsets (`clc.references.mesh_fit`) and a brightness by colour, each kept where it saves more bytes than it
+   takes, by an estimate from the error before and after.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,22 +28,40 @@ from clc.pictures.picture import Picture
 from clc.references.key_pictures import PictureSource, WarpedKeyPictures
 from clc.references.mesh_fit import fit_mesh
 from clc.references.policy import POLICY
-from clc.references.warp import Warped, lit
+from clc.references.warp import Warped, with_brightness
 
-FEATURE_PIXELS = 120_000
-MAX_FEATURES = 2_000
-FEATURE_CONTRAST = 0.02
+KEYPOINT_PIXELS = 120_000
+"""Pixels to which a larger picture is scaled down to find keypoints."""
+
+MAX_KEYPOINTS = 2_000
+"""Keypoints of a picture, the strongest of those found."""
+
+KEYPOINT_CONTRAST = 0.02
+"""SIFT's contrast threshold, half of OpenCV's default."""
+
 RATIO = 0.8
-RANSAC_PX = 2.0
-RANSAC_ITERATIONS = 5_000
-LEAST_INLIERS = 12
-LEAST_INLIER_SHARE = 0.25
+"""Largest distance of a match over that of the second nearest descriptor (Lowe 2004, section 7.1)."""
+
+RANSAC_PX, RANSAC_ITERATIONS = 2.0, 5_000
+"""MAGSAC's threshold, px at the scale of the keypoints, and its largest number of iterations."""
+
+LEAST_INLIERS, LEAST_INLIER_SHARE = 12, 0.25
+"""Matches, and share of all matches, that must agree with a homography."""
+
 MAX_SCALE = 4.0
+"""Largest ratio between a side of the target and its image in the reference, and of its inverse."""
+
 CACHED_ENTRIES = 512
+"""Key pictures whose keypoints a `Registrar` keeps, about 1 MB each."""
+
 CORRELATION_PX = 8
+"""Side of the squares whose means are compared between pictures."""
+
 BLOCK_PX = 32
+"""Side of the blocks over which `bytes_saved` averages the error."""
 
 _MEAN_OF_COLOURS = np.full((1, 3), 1 / 3)
+# From positions that count from the centre of the first pixel (OpenCV) to positions from the picture's edge.
 _TO_EDGE = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
 
 FloatArray = npt.NDArray[np.float64]
@@ -52,10 +72,11 @@ Found = TypeVar("Found")
 
 
 class Registration(NamedTuple):
-    """How a picture lies in a key picture.
+    """The alignment of a picture to a key picture.
 
-    `alignment` holds mesh and brightness where they pay, `plain` the homography only; `coverage` is the share of the
-    target's pixels that lie inside the reference, `psnr_db` how well `alignment`'s warped pixels agree there.
+    - `alignment` has mesh and brightness where they save bytes, `plain` the homography alone.
+    - `coverage` is the share of the target that the reference covers, 0..1.
+    - `psnr_db` is the PSNR of the reference warped by `alignment` against the target, where it covers it.
     """
 
     alignment: Alignment
@@ -65,9 +86,9 @@ class Registration(NamedTuple):
 
 
 class Located(NamedTuple):
-    """How a picture lies in a key picture by a homography only, judged at the size at which features are found.
+    """The homography from a picture to a key picture, judged at the size at which keypoints are found.
 
-    `covered` bool (h, w) says where the reference covers the target, `psnr_db` how well the grey levels agree there.
+    `covered` bool (h, w) says where the reference covers the target; `psnr_db` is the PSNR of the grey levels there.
     """
 
     plain: Alignment
@@ -76,15 +97,17 @@ class Located(NamedTuple):
 
     @property
     def coverage(self) -> float:
-        """Share of the target that the reference covers."""
+        """Share of the target that the reference covers, 0..1."""
         return float(self.covered.mean())
 
 
-class Features(NamedTuple):
-    """What registration knows of a picture.
+class Keypoints(NamedTuple):
+    """The N SIFT keypoints of a picture.
 
-    `points` are positions in px of the full picture, from its edge, float64 (N, 2), `descriptors` unit vectors float32
-    (N, 128), `grey` the small picture uint8 (h, w) in which they were found, `size` the full one's height and width.
+    - `points` float64 (N, 2): x and y in px of the full picture, from its edge.
+    - `descriptors` float32 (N, 128): RootSIFT unit vectors (Arandjelovic and Zisserman 2012).
+    - `grey` uint8 (h, w): the scaled-down picture in which they were found.
+    - `size`: height and width of the full picture, px.
     """
 
     points: FloatArray
@@ -99,21 +122,24 @@ class Features(NamedTuple):
 
 
 class Registrar:
-    """Registers pictures against key pictures, whose features it keeps by entry. Threads may share it."""
+    """Registers pictures against key pictures, and keeps the keypoints of these. Threads may share it."""
 
     def __init__(self, pictures: PictureSource, threads: int = 1) -> None:
-        """`pictures` gives the key picture of an entry; at most `threads` entries of one call are in work at once."""
+        """`pictures` gives the key picture of an entry; one call works on up to `threads` entries at once."""
         self._pictures, self._threads = pictures, threads
-        self._features = lru_cache(CACHED_ENTRIES)(lambda entry: find_features(pictures.read(entry)))
+        self._keypoints = lru_cache(CACHED_ENTRIES)(lambda entry: find_keypoints(pictures.read(entry)))
 
     def register(self, target_HW3: Picture, entry: int) -> Registration | None:
-        """How uint8 (H, W, 3) lies in the key picture of `entry`; None where it does not fit."""
-        (located,) = self.locate(find_features(target_HW3), [entry])
+        """The registration of a picture, uint8 (H, W, 3), against the key picture of `entry`; None where none fits."""
+        (located,) = self.locate(find_keypoints(target_HW3), [entry])
         return None if located is None else self.refine(target_HW3, [(entry, located)])[0]
 
-    def locate(self, target: Features, entries: Sequence[int]) -> list[Located | None]:
-        """How it lies in those of `entries`, in their order, by a homography only: for choosing, in little time."""
-        return self._in_threads(lambda entry: _locate(target, self._features(entry)), entries)
+    def locate(self, target: Keypoints, entries: Sequence[int]) -> list[Located | None]:
+        """The homographies of a picture to the key pictures of `entries`, in their order; None where none fits.
+
+        It takes a fraction of the time of `refine`, and so serves to choose the entries to refine.
+        """
+        return self._in_threads(lambda entry: _locate(target, self._keypoints(entry)), entries)
 
     def refine(
         self,
@@ -121,44 +147,44 @@ class Registrar:
         located: Sequence[tuple[int, Located]],
         warped: WarpedKeyPictures | None = None,
     ) -> list[Registration]:
-        """Adds mesh and brightness to what `locate` found of entries, as far as they pay; in the order given.
+        """Registrations from the homographies that `locate` found of entries, in the order given.
 
-        `warped` keeps what the winning alignments make of the entries, for whoever codes the picture with them.
+        `target_HW3` is uint8 (H, W, 3). `warped` keeps the warps, for whoever codes the picture with them afterwards.
         """
-        views = WarpedKeyPictures(self._pictures) if warped is None else warped
+        warps = WarpedKeyPictures(self._pictures) if warped is None else warped
 
         def refined(one: tuple[int, Located]) -> Registration:
             entry, found = one
-            return _refine(target_HW3, self._pictures.read(entry), found.plain, partial(views.warp, entry))
+            return _refine(target_HW3, self._pictures.read(entry), found.plain, partial(warps.warp, entry))
 
         return self._in_threads(refined, located)
 
     def _in_threads(self, work: Callable[[Item], Found], items: Sequence[Item]) -> list[Found]:
-        """`work` of each item, in their order; OpenCV and numpy leave Python's lock to the other threads."""
+        """The results of `work` for all items, in order; OpenCV and numpy release Python's global lock."""
         if min(self._threads, len(items)) < 2:
             return [work(item) for item in items]
         with ThreadPoolExecutor(self._threads) as pool:
             return list(pool.map(work, items))
 
 
-def find_features(picture_HW3: Picture) -> Features:
-    """SIFT features of a picture, found at `FEATURE_PIXELS` at most; descriptors as RootSIFT."""
+def find_keypoints(picture_HW3: Picture) -> Keypoints:
+    """The SIFT keypoints of a picture, uint8 (H, W, 3), found at no more than `KEYPOINT_PIXELS`."""
     height, width = picture_HW3.shape[:2]
-    shrink = min(1.0, (FEATURE_PIXELS / (height * width)) ** 0.5)
+    shrink = min(1.0, (KEYPOINT_PIXELS / (height * width)) ** 0.5)
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
     full = cv2.cvtColor(picture_HW3, cv2.COLOR_RGB2GRAY)
     grey: GreyPicture = cv2.resize(full, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    sift: Any = cv2.SIFT.create(MAX_FEATURES, contrastThreshold=FEATURE_CONTRAST)
+    sift: Any = cv2.SIFT.create(MAX_KEYPOINTS, contrastThreshold=KEYPOINT_CONTRAST)
     keypoints, descriptors = sift.detectAndCompute(grey, None)
     if not keypoints:
-        return Features(np.zeros((0, 2)), np.zeros((0, 128), dtype=np.float32), grey, (height, width))
+        return Keypoints(np.zeros((0, 2)), np.zeros((0, 128), dtype=np.float32), grey, (height, width))
     points = (np.array([keypoint.pt for keypoint in keypoints]) + 0.5) * (width / size[0], height / size[1])
     sums = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
-    return Features(points, np.sqrt(descriptors / sums).astype(np.float32), grey, (height, width))
+    return Keypoints(points, np.sqrt(descriptors / sums).astype(np.float32), grey, (height, width))
 
 
-def find_homography(target: Features, reference: Features) -> FloatArray | None:
-    """The projective map (3, 3) from the target to the reference; None where none fits."""
+def find_homography(target: Keypoints, reference: Keypoints) -> FloatArray | None:
+    """The projective map, float64 (3, 3) in px of the full pictures, from target to reference; None where none fits."""
     if min(len(target.points), len(reference.points)) < LEAST_INLIERS:
         return None
     similarity = target.descriptors @ reference.descriptors.T
@@ -172,7 +198,7 @@ def find_homography(target: Features, reference: Features) -> FloatArray | None:
     if is_match.sum() < LEAST_INLIERS:
         return None
     source, goal = target.points[is_match], reference.points[nearest[is_match]]
-    threshold_px = RANSAC_PX * max(1.0, (target.size[0] * target.size[1] / FEATURE_PIXELS) ** 0.5)
+    threshold_px = RANSAC_PX * max(1.0, (target.size[0] * target.size[1] / KEYPOINT_PIXELS) ** 0.5)
     matrix, inliers = cv2.findHomography(
         source, goal, cv2.USAC_MAGSAC, threshold_px, maxIters=RANSAC_ITERATIONS, confidence=0.9999
     )
@@ -182,7 +208,10 @@ def find_homography(target: Features, reference: Features) -> FloatArray | None:
 
 
 def quantise(matrix: FloatArray, size: tuple[int, int]) -> Alignment | None:
-    """The alignment of a projective map; None where it flips, folds, or scales by more than `MAX_SCALE`."""
+    """The alignment of a projective map (3, 3), for a target of `size` (height, width), with corners in 1/16 px.
+
+    None where the map mirrors or folds the target, scales a side by more than `MAX_SCALE`, or reaches too far.
+    """
     height, width = size
     corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], dtype=np.float64) @ matrix.T
     if corners[:, 2].min() <= 1e-9:
@@ -202,14 +231,14 @@ def quantise(matrix: FloatArray, size: tuple[int, int]) -> Alignment | None:
 
 
 def agreement_db(target_HW3: Picture, warped: Warped) -> float:
-    """PSNR of the warped pixels against the target's where inside, at most 99 dB."""
+    """PSNR in dB, at most 99, of a warped reference against the target, where it covers it."""
     n_values = int(warped.inside.sum()) * 3
     total = cv2.norm(target_HW3, warped.pixels, cv2.NORM_L2SQR, warped.inside.view(np.uint8))
     return _decibels(total / n_values) if n_values else 99.0
 
 
 def detail_db(picture_HW3: Picture) -> float:
-    """PSNR of a picture against its means of squares of `CORRELATION_PX`, at most 99 dB: how much detail it has."""
+    """PSNR in dB, at most 99, of a picture's means over squares of `CORRELATION_PX`: low for much detail."""
     height, width = picture_HW3.shape[:2]
     size = max(1, width // CORRELATION_PX), max(1, height // CORRELATION_PX)
     means = cv2.resize(picture_HW3, size, interpolation=cv2.INTER_AREA)
@@ -218,7 +247,10 @@ def detail_db(picture_HW3: Picture) -> float:
 
 
 def is_same_scene(target_HW: GreyPicture, warped_HW: GreyPicture, covered: npt.NDArray[np.bool_]) -> bool:
-    """Whether grey pictures of one size, uint8, share anything and resemble each other coarsely where covered."""
+    """Whether a warped reference covers enough of a target, and means over squares correlate there (`POLICY`).
+
+    Both are grey, uint8 (h, w); `covered` is bool (h, w).
+    """
     if covered.mean() < POLICY.scene_coverage:
         return False
     share = _coarse(covered.astype(np.float32))
@@ -232,10 +264,10 @@ def is_same_scene(target_HW: GreyPicture, warped_HW: GreyPicture, covered: npt.N
 
 
 def fit_brightness(target_HW3: Picture, warped: Warped) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Gains in 1/64 and offsets by colour that bring the warped pixels nearest to the target.
+    """Gains in 1/64 and offsets in levels, of R, G, B, that fit a warped reference to the target.
 
-    Least squares over means of blocks, in which noise does not flatten the gain, without the worst fifth of them, which
-    show something else.
+    Least squares over means of squares, in which noise does not lower the gain. The fifth with the largest errors is
+    left out, because it may show something else.
     """
     share = _coarse(warped.inside.astype(np.float32))
     is_covered = share > 0.99
@@ -257,9 +289,10 @@ def fit_brightness(target_HW3: Picture, warped: Warped) -> tuple[tuple[int, int,
 
 
 def bytes_saved(target_HW3: Picture, before: Warped, after: Warped) -> float:
-    """About how many bytes the codec saves because `after` is nearer to the target than `before`.
+    """Estimate of the bytes that the codec saves with the warped reference `after` instead of `before`.
 
-    Each pixel's active coefficients cost half of log2 of (error + coded error) bits, by blocks of `BLOCK_PX`.
+    A pixel costs `active_share` / 2 * log2(error + `coded_error`) bits, with the mean squared error of its block of
+    `BLOCK_PX` and the constants of `POLICY`.
     """
     both = (before.inside & after.inside).view(np.uint8)
     count = _sums(both)
@@ -272,56 +305,62 @@ def bytes_saved(target_HW3: Picture, before: Warped, after: Warped) -> float:
     return float((count * (costs[0] - costs[1])).sum()) * POLICY.active_share / 2 / 8
 
 
-def _locate(target: Features, reference: Features) -> Located | None:
+def _locate(target: Keypoints, reference: Keypoints) -> Located | None:
+    """The homography between two pictures, checked on their grey pictures; None where it does not fit."""
     matrix = find_homography(target, reference)
     plain = None if matrix is None else quantise(matrix, target.size)
     if plain is None:
         return None
     ours, theirs = (np.diag([*one.scale, 1.0]) for one in (target, reference))
     small = theirs @ _matrix(plain, target.size) @ np.linalg.inv(ours)
-    grey, covered = _seen(reference.grey, small, target.grey.shape)
+    grey, covered = _warp_in_float(reference.grey, small, target.grey.shape)
     if not is_same_scene(target.grey, grey, covered):
         return None
     total = cv2.norm(target.grey, grey, cv2.NORM_L2SQR, covered.view(np.uint8))
     return Located(plain, covered, _decibels(total / int(covered.sum())))
 
 
-def _seen(picture: Picture, matrix: FloatArray, size: tuple[int, ...]) -> tuple[Picture, npt.NDArray[np.bool_]]:
-    """A picture of uint8 as the target of `size` sees it through `matrix`, nearly as `warp`, and what it covers."""
+def _warp_in_float(
+    picture: Picture, matrix: FloatArray, size: tuple[int, ...]
+) -> tuple[Picture, npt.NDArray[np.bool_]]:
+    """A picture of uint8 warped by `matrix` (3, 3) onto a target of `size` (height, width), and what it covers.
+
+    Nearly the same as `clc.references.warp.warp`, and faster.
+    """
     shape = size[1], size[0]
     centres = np.linalg.inv(_TO_EDGE) @ matrix @ _TO_EDGE
     flags = cv2.WARP_INVERSE_MAP | cv2.INTER_CUBIC
-    seen = cv2.warpPerspective(picture, centres, shape, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    warped = cv2.warpPerspective(picture, centres, shape, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     ones = np.ones(picture.shape[:2], dtype=np.uint8)
     inside = cv2.warpPerspective(ones, centres, shape, flags=cv2.WARP_INVERSE_MAP | cv2.INTER_NEAREST)
-    return seen.astype(np.uint8), inside.astype(np.bool_)
+    return warped.astype(np.uint8), inside.astype(np.bool_)
 
 
 def _refine(target_HW3: Picture, reference_HW3: Picture, plain: Alignment, warp_to: WarpTo) -> Registration:
-    """Mesh and brightness are added to `plain` as far as they pay; `warp_to` warps the reference."""
+    """Add a mesh and a brightness to `plain` where they save bytes; `warp_to` warps the reference."""
     size = target_HW3.shape[0], target_HW3.shape[1]
     matrix = _matrix(plain, size)
-    bent = replace(plain, mesh=fit_mesh(target_HW3, reference_HW3, matrix))
-    best = bent, warp_to(size, bent)
-    straight = Warped(*_seen(reference_HW3, matrix, size))
-    if not _pays(target_HW3, (plain, straight), best):
+    with_mesh = replace(plain, mesh=fit_mesh(target_HW3, reference_HW3, matrix))
+    best = with_mesh, warp_to(size, with_mesh)
+    without_mesh = Warped(*_warp_in_float(reference_HW3, matrix, size))
+    if not _saves(target_HW3, (plain, without_mesh), best):
         best = plain, warp_to(size, plain)
     gain_q6, offset = fit_brightness(target_HW3, best[1])
-    brighter = replace(best[0], gain_q6=gain_q6, offset=offset)
-    after = brighter, lit(best[1], brighter)
-    if _pays(target_HW3, best, after):
+    brightened = replace(best[0], gain_q6=gain_q6, offset=offset)
+    after = brightened, with_brightness(best[1], brightened)
+    if _saves(target_HW3, best, after):
         best = after
     return Registration(best[0], plain, float(best[1].inside.mean()), agreement_db(target_HW3, best[1]))
 
 
-def _pays(target_HW3: Picture, before: tuple[Alignment, Warped], after: tuple[Alignment, Warped]) -> bool:
-    """Whether `after` saves more bytes than its alignment adds."""
+def _saves(target_HW3: Picture, before: tuple[Alignment, Warped], after: tuple[Alignment, Warped]) -> bool:
+    """Whether the codec saves more bytes with `after` than its alignment takes beyond that of `before`."""
     spent_bytes = len(pack_alignment(after[0])) - len(pack_alignment(before[0]))
     return bytes_saved(target_HW3, before[1], after[1]) > spent_bytes
 
 
 def _matrix(alignment: Alignment, size: tuple[int, ...]) -> FloatArray:
-    """The projective map (3, 3) of an alignment's corners, in px."""
+    """The projective map (3, 3), in px, of an alignment's corners for a target of `size` (height, width)."""
     height, width = size
     corners = np.array(alignment.corners_q4, dtype=np.float32).reshape(4, 2) / (1 << CORNER_BITS)
     target = np.array([[0, 0], [width, 0], [0, height], [width, height]], dtype=np.float32)
@@ -329,14 +368,14 @@ def _matrix(alignment: Alignment, size: tuple[int, ...]) -> FloatArray:
 
 
 def _coarse(values_HW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Means of squares of `CORRELATION_PX`; a smaller picture's own pixels."""
+    """Means over squares of about `CORRELATION_PX`, at least one along each side."""
     height, width = values_HW.shape
     size = max(1, width // CORRELATION_PX), max(1, height // CORRELATION_PX)
     return cv2.resize(values_HW, size, interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def _sums(values_HW: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Sums of squares of `BLOCK_PX`, zeros beyond the edges."""
+    """Sums over blocks of `BLOCK_PX`, with zeros beyond the edges."""
     height, width = values_HW.shape
     whole = cv2.copyMakeBorder(
         values_HW.astype(np.float32), 0, -height % BLOCK_PX, 0, -width % BLOCK_PX, cv2.BORDER_CONSTANT
@@ -347,4 +386,5 @@ def _sums(values_HW: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 def _decibels(mean_square: float) -> float:
+    """PSNR in dB of a mean squared error in levels^2, at most 99."""
     return 99.0 if mean_square < 255**2 * 10**-9.9 else 10 * float(np.log10(255**2 / mean_square))

@@ -1,13 +1,12 @@
 """The warp of reference pictures in integer arithmetic: the same pixels on every machine.
 
-The encoder and the decoder both call `warp`; what it returns enters the exact prior (`clc.model.prior.fusion`), so it
-must not differ in one bit. It holds integers only, and no result depends on an order: numpy's loops do the work.
+The encoder and the decoder both call `warp`. Its pixels enter the exact prior (`clc.model.prior.fusion`), so they must
+not differ in one bit: all arithmetic is in integers, and no result depends on the order of operations.
 
-The projective map of `clc.bitstream.alignment` is evaluated exactly at nodes every 32 px of the target, the mesh
-is added there, and positions between nodes are bilinear. Where the last column or row of nodes lies
-beyond the target's edge, where the map may have a pole, the node continues the line through the last inner node and the
-edge. A sample is a 4x4 filter (Catmull-Rom's kernel in 1/128) at positions of 1/32 px; taps beyond the reference take
-its edge's pixel.
+The projective map of `clc.bitstream.alignment` is evaluated exactly at nodes every 32 px of the target, the mesh is
+added there, and positions between nodes are bilinear. The last column or row of nodes may lie beyond the target's edge,
+where the map may have a pole; such a node continues the line through the last inner node and the edge. A sample is a
+4x4 filter (Catmull-Rom's kernel in 1/128) at positions of 1/32 px; taps beyond the reference take its edge's pixel.
 
 Ledger of bit widths (px positions count from the picture's edge):
 
@@ -33,32 +32,34 @@ from clc.pictures.picture import Picture, check_picture
 Int64Array = npt.NDArray[np.int64]
 
 POSITION_BITS = 5
-_NODE_BITS = 8
-_MESH_BITS = 2
+"""Positions in the reference are rounded to 2**-POSITION_BITS px."""
+
+_NODE_BITS = 8  # fractional bits of the nodes' positions, px
+_MESH_BITS = 2  # fractional bits of the mesh's offsets, px
 _WEIGHTS = 2 * MESH_PX  # bilinear weights count half pixels, because pixels' centres lie between whole ones
-_TAP_BITS = 7
+_TAP_BITS = 7  # fractional bits of the filter's taps
 _MIDDLE_BITS = 2  # dropped between the horizontal and the vertical filter
-_LANE_BITS = 21
+_LANE_BITS = 21  # of an int64, for each colour
 _LANE = (1 << _LANE_BITS) - 1
 _LANES = 1 | 1 << _LANE_BITS | 1 << 2 * _LANE_BITS
 _LEFT_TAPS = 1  # left of (above) the sample's pixel; two stand on the other side
-_PAD = 2
+_PAD = 2  # px by which each edge of the reference is repeated
 _STRIP_PIXELS = 1 << 14  # in work at one time: temporaries of 128 KiB stay in the cache
 
 
 class Warped(NamedTuple):
-    """A warped reference: `pixels` uint8 (H, W, 3), 0 outside; `inside` bool (H, W), where the reference covers."""
+    """A warped reference: `pixels` uint8 (H, W, 3), 0 where not `inside`; `inside` bool (H, W), what it covers."""
 
     pixels: Picture
     inside: npt.NDArray[np.bool_]
 
 
 def warp(reference_HW3: Picture, size: tuple[int, int], alignment: Alignment) -> Warped:
-    """Return the reference, uint8 (H', W', 3), as the target of `size` (height, width) sees it.
+    """Return the reference, uint8 (H', W', 3), warped onto a target of `size` (height, width).
 
-    A pixel is inside where its centre's position lies within the reference, edges included. Raises `InputError` for
-    another shape or type or a mesh of another size, `LimitError` over the caps. Memory: 8 bytes for a pixel of the
-    reference and 4 for one of the target; time in proportion to both.
+    A pixel is inside where its centre maps into the reference, edges included. Raises `InputError` for another shape or
+    dtype or a mesh of another size, `LimitError` over the caps of `clc.limits`. Memory: 8 bytes a pixel of the
+    reference and 4 a pixel of the target; time in proportion to both.
     """
     check_picture(reference_HW3, "a reference")
     height, width = size
@@ -82,7 +83,7 @@ def warp(reference_HW3: Picture, size: tuple[int, int], alignment: Alignment) ->
 
 
 def compose(parts: Sequence[Warped]) -> Warped:
-    """Return one warped picture of several of the same size: the first that covers a pixel gives it.
+    """Return one warped picture of several of the same size: the first that covers a pixel provides it.
 
     Raises `InputError` for no parts or parts of different sizes.
     """
@@ -97,15 +98,18 @@ def compose(parts: Sequence[Warped]) -> Warped:
 
 
 def brightness_curves(alignment: Alignment) -> npt.NDArray[np.uint8]:
-    """What becomes of each level of each colour, uint8 (3, 256): gain, offset, clipped."""
+    """The level that each of 256 levels of R, G, B maps to by gain and offset, clipped: uint8 (3, 256)."""
     gains, offsets = np.array(alignment.gain_q6)[:, None], np.array(alignment.offset)[:, None]
     raised = ((np.arange(256) * gains + (1 << GAIN_BITS - 1)) >> GAIN_BITS) + offsets
     curves: npt.NDArray[np.uint8] = np.clip(raised, 0, 255).astype(np.uint8)
     return curves
 
 
-def lit(warped: Warped, alignment: Alignment) -> Warped:
-    """What `warp` makes of `alignment` where `warped` is the same without its brightness."""
+def with_brightness(warped: Warped, alignment: Alignment) -> Warped:
+    """Apply the brightness of `alignment` to a reference that was warped with its geometry and a neutral brightness.
+
+    The result equals `warp` with `alignment`.
+    """
     curves, pixels = brightness_curves(alignment), np.empty_like(warped.pixels)
     for colour in range(3):
         pixels[:, :, colour] = curves[colour][warped.pixels[:, :, colour]]
@@ -114,7 +118,7 @@ def lit(warped: Warped, alignment: Alignment) -> Warped:
 
 
 def _nodes(alignment: Alignment, height: int, width: int) -> tuple[Int64Array, Int64Array]:
-    """x and y of the nodes in the reference, int64 (rows, columns), in 1/256 px."""
+    """Positions x and y of the nodes in the reference, int64 (rows, columns) each, in 1/256 px."""
     rows, columns = mesh_shape(height, width)
     if alignment.mesh is not None and alignment.mesh.shape[:2] != (rows, columns):
         raise InputError(f"the mesh has {alignment.mesh.shape[:2]} nodes, a {width}x{height} px target {rows, columns}")
@@ -137,14 +141,14 @@ def _nodes(alignment: Alignment, height: int, width: int) -> tuple[Int64Array, I
 
 
 def _beyond_edge(nodes: npt.NDArray[np.object_], length: int) -> npt.NDArray[np.object_]:
-    """Move the last column from the edge at `length` px on to its place, a multiple of 32 px, along the line there."""
+    """Move the last column, in place, from the edge at `length` px to a multiple of 32 px, by linear extrapolation."""
     last_cell = length - MESH_PX * (nodes.shape[1] - 2)
     nodes[:, -1] = nodes[:, -2] + (nodes[:, -1] - nodes[:, -2]) * MESH_PX // last_cell
     return nodes
 
 
 def _positions(nodes: Int64Array, rows: slice, width: int) -> Int64Array:
-    """Positions of the centres of the pixels of `rows` along one axis, int64 (rows, width), in 1/32 px."""
+    """Where the pixels' centres of some rows map to, along one axis of the reference: int64 (rows, width), 1/32 px."""
     y = np.arange(rows.start, rows.stop)
     cell, down = y // MESH_PX, 2 * (y % MESH_PX) + 1
     lines = nodes[cell] * (_WEIGHTS - down)[:, None] + nodes[cell + 1] * down[:, None]
@@ -179,7 +183,7 @@ _LEVELS = 1 << _LANE_BITS - _DROP
 
 
 class _Source:
-    """A reference prepared for sampling: its three colours packed into one int64 a pixel, its edges repeated."""
+    """A reference ready for sampling: the three colours of a pixel packed into one int64, the edges repeated."""
 
     def __init__(self, reference_HW3: Picture) -> None:
         height, width, _ = reference_HW3.shape
@@ -198,7 +202,7 @@ class _Source:
         self._packed = packed.ravel()
 
     def sample(self, x_q5: Int64Array, y_q5: Int64Array, brightness: npt.NDArray[np.uint8], out_HW3: Picture) -> None:
-        """Write the pixels at positions (h, w) into `out_HW3`; where these lie outside, a pixel near the edge."""
+        """Write the samples at positions (h, w) into `out_HW3`, with brightness; outside, those at the nearest edge."""
         half = 1 << POSITION_BITS - 1
         x, y = (
             np.clip(p_q5 - half, -half, p_max - half) for p_q5, p_max in ((x_q5, self.right_q5), (y_q5, self.bottom_q5))
@@ -220,7 +224,7 @@ class _Source:
             out_HW3[:, :, colour] = brightness[colour].take(level)
 
     def _filter(self, offset: int, corner: Int64Array, across: list[Int64Array], product: Int64Array) -> Int64Array:
-        """The horizontal sums, rounded and biased, of the row of taps that starts `offset` behind `corner`."""
+        """The horizontal sums, biased and rounded, of the row of taps that starts `offset` pixels after `corner`."""
         line = self._packed[offset:].take(corner)
         line *= across[0]
         for column in range(1, 4):

@@ -1,1 +1,1 @@
-"""Describing pictures by vectors, and finding the nearest."""
+"""Retrieval: pictures to vectors, vectors to fewer dimensions, and the nearest of many vectors."""

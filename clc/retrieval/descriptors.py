@@ -1,12 +1,13 @@
-"""What a picture looks like, as one vector of fixed length: a backbone's feature map under a spatial pyramid.
+"""Global descriptors: one vector of fixed length for a picture, a network's feature map under a spatial pyramid.
 
-Feature extraction, the dictionary and retrieval at the encoder all describe pictures by `Backbone.features`; the same
-backbone must be used for all three, so `Backbone.describe` names everything that changes a vector and enters the digest
-of every stage. Nothing here decides a symbol of a stream: the result of retrieval is sent.
+Feature extraction (`clc.dictionary.extraction`) and retrieval at the encoder (`clc.codec.selection`) describe pictures
+by `Descriptor.vectors`. Keys and queries must come from the same descriptor, so `Descriptor.describe` names everything
+that changes a vector; it enters the digest of a stage. The command line calls the choice `--backbone`. No symbol of a
+stream depends on this module: the indexes that retrieval finds are sent.
 
-How pictures are sized: the codec sees them as they are. A CNN sees a picture whole (a pyramid takes any size, so
-nothing is cropped), scaled down, never up, until the shorter side is at most 256 px and the longer at most 1024; an
-ONNX file with a fixed input size gets exactly that size.
+Input size: the codec sees a picture at full size. A CNN sees all of it (a pyramid takes any size, so nothing is
+cropped), scaled down, never up, until the shorter side is at most 256 px and the longer at most 1024 px. An ONNX file
+with a fixed input size gets exactly that size.
 """
 
 import functools
@@ -23,23 +24,24 @@ from clc.pictures.picture import Picture, check_picture
 from clc.retrieval.pyramid import CELLS, LEVELS, spp
 from storage.digest import sha256_bytes, sha256_file
 
+# ImageNet's mean and standard deviation of R, G, B, on levels of 0..1.
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
 _SHORT_SIDE_PX = 256
 _LONG_SIDE_PX = 1024
-_PROBE_SIDE_PX = 64
+_PROBE_SIDE_PX = 64  # of the grey picture that is described once to learn a descriptor's dimension
 _CNN_SIZING = f"scaled down to a shorter side of {_SHORT_SIDE_PX} and a longer side of {_LONG_SIDE_PX} px at most"
 
 Images = Sequence[Picture]
 Floats = npt.NDArray[np.float32]
 
 
-class Backbone(Protocol):
+class Descriptor(Protocol):
     """Turns pictures into vectors that lie close together where the pictures look alike."""
 
     @property
     def name(self) -> str:
-        """Which backbone this is, for people."""
+        """Short name for people and logs: "codec", "onnx" or "resnet50"."""
         ...
 
     @property
@@ -51,7 +53,7 @@ class Backbone(Protocol):
         """Return what decides a vector, as JSON values: name, dimension, pooling, sizing, digest of the weights."""
         ...
 
-    def features(self, images: Images) -> Floats:
+    def vectors(self, images: Images) -> Floats:
         """Describe n pictures, uint8 (H, W, 3) of any sizes, as float32 (n, D).
 
         A row depends on its own picture only, not on its neighbours. Raises InputError.
@@ -60,7 +62,7 @@ class Backbone(Protocol):
 
 
 class FeatureMapper(Protocol):
-    """What `CodecBackbone` asks of a codec."""
+    """What `CodecDescriptor` asks of a codec."""
 
     @property
     def bundle(self) -> Any:
@@ -72,13 +74,13 @@ class FeatureMapper(Protocol):
         ...
 
 
-class CodecBackbone:
-    """The pyramid over the codec's own latents y = g_a(x): needs no other weights, and sees what the codec codes."""
+class CodecDescriptor:
+    """The pyramid over the codec's own latents y = g_a(x), with the weights of its bundle."""
 
     name = "codec"
 
     def __init__(self, codec: FeatureMapper) -> None:
-        """Look through `codec` (a `clc.codec.Codec`)."""
+        """`codec` is a `clc.codec.codec.Codec`, or the picture that one encodes (`clc.codec.encoding.Encoding`)."""
         self._codec = codec
         self._bundle_id = str(codec.bundle.bundle_id)
 
@@ -91,14 +93,14 @@ class CodecBackbone:
         """Return the description; the weights are those of the bundle, so its id is their digest."""
         return _description(self, f"bundle:{self._bundle_id}", "native")
 
-    def features(self, images: Images) -> Floats:
-        """Describe pictures; see `Backbone.features`."""
+    def vectors(self, images: Images) -> Floats:
+        """Describe pictures; see `Descriptor.vectors`."""
         vectors = [spp(self._codec.feature_map(check_picture(image))) for image in images]
-        # An encoder opens a backbone for each picture; it should not pay for `dimension`, which analyses one more.
+        # An encoder makes a descriptor for each picture; `dimension` would run g_a once more.
         return _stack(vectors, self.name, len(vectors[0]) if vectors else self.dimension)
 
 
-class OnnxBackbone:
+class OnnxDescriptor:
     """Any ONNX file with one float32 NCHW picture as input, and a feature map or a vector as its first output.
 
     Pictures are scaled to 0..1 and normalised with ImageNet's mean and standard deviation. The file must be
@@ -108,7 +110,7 @@ class OnnxBackbone:
     name = "onnx"
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        """Load and try the file at `path`; `threads` is for one picture. InputError says what does not fit."""
+        """Load the file at `path` and run it once; `threads` work on one picture. Raises InputError."""
         import onnxruntime as ort
 
         self._path = path
@@ -136,8 +138,8 @@ class OnnxBackbone:
         sizing = "scaled to {}x{} px".format(*self._fixed_hw) if is_fixed else _CNN_SIZING
         return _description(self, f"sha256:{self._weights}", sizing)
 
-    def features(self, images: Images) -> Floats:
-        """Describe pictures; see `Backbone.features`."""
+    def vectors(self, images: Images) -> Floats:
+        """Describe pictures; see `Descriptor.vectors`."""
         return _stack([self._vector(check_picture(image)) for image in images], self.name, self.dimension)
 
     def _picture_input(self) -> tuple[str, tuple[int | None, int | None]]:
@@ -166,11 +168,11 @@ class OnnxBackbone:
         return spp(output[0]) if output.ndim == 4 else output[0].astype(np.float32)
 
 
-class ResNet50Backbone:
-    """The paper's backbone: torchvision's ResNet-50 up to `layer4`, 2048 channels, so 43,008 dimensions.
+class ResNet50Descriptor:
+    """The descriptor of the CLC paper: torchvision's ResNet-50 up to `layer4`, 2048 channels in 21 cells, D = 43,008.
 
-    The weights are IMAGENET1K_V1, trained without label smoothing and mixing, which keep features less apart. They come
-    from the cache folder of torch hub, or from torchvision's own address into that folder.
+    The weights are IMAGENET1K_V1: trained without label smoothing and mixup, which bring features of different pictures
+    closer together. They are read from the cache folder of torch hub and downloaded into it where missing.
     """
 
     name = "resnet50"
@@ -193,8 +195,8 @@ class ResNet50Backbone:
         """Return the description; the digest is that of the weights' file."""
         return _description(self, f"sha256:{self._weights}", _CNN_SIZING)
 
-    def features(self, images: Images) -> Floats:
-        """Describe pictures; see `Backbone.features`."""
+    def vectors(self, images: Images) -> Floats:
+        """Describe pictures; see `Descriptor.vectors`."""
         import torch
 
         with torch.inference_mode():
@@ -224,10 +226,10 @@ def _resnet50_state(url: str) -> tuple[dict[str, Any], str]:
     return state, sha256
 
 
-def _description(backbone: Backbone, weights: str, sizing: str) -> dict[str, Any]:
+def _description(descriptor: Descriptor, weights: str, sizing: str) -> dict[str, Any]:
     return {
-        "name": backbone.name,
-        "dimension": backbone.dimension,
+        "name": descriptor.name,
+        "dimension": descriptor.dimension,
         "weights": weights,
         "levels": list(LEVELS),
         "pooling": "max",
@@ -255,16 +257,16 @@ def _normalised(image_HW3: Picture) -> Floats:
     return np.ascontiguousarray(scaled_HW3.transpose(2, 0, 1)[np.newaxis])
 
 
-def _stack(vectors: list[Floats], backbone: str, dimension: int) -> Floats:
-    """Return the vectors as float32 (n, D), each of the backbone's length and finite."""
+def _stack(vectors: list[Floats], descriptor: str, dimension: int) -> Floats:
+    """Return the vectors as float32 (n, D); InputError where one has another length or is not finite."""
     for vector in vectors:
         if vector.shape != (dimension,):
             raise InputError(
-                f"backbone {backbone} gives vectors of {dimension} values, but {vector.size} for this "
+                f"backbone {descriptor} gives vectors of {dimension} values, but {vector.size} for this "
                 "picture: its output follows the picture's size; use a network that pools or gives a map"
             )
         if not np.isfinite(vector).all():
-            raise InputError(f"backbone {backbone} gives values that are not finite for this picture")
+            raise InputError(f"backbone {descriptor} gives values that are not finite for this picture")
     return np.stack(vectors) if vectors else np.empty((0, dimension), np.float32)
 
 

@@ -1,7 +1,8 @@
 """Which dictionary entries are most like a picture: nearest neighbours by Euclidean distance.
 
-Only the encoder searches; the indices that it finds go into the stream, so nothing here needs to be the same elsewhere.
-Still both kinds of index give one answer: each proposes candidates, and `_ranked` measures and orders them for both.
+`clc.codec.selection` searches at the encoder, and the indexes found go into the stream, so nothing here needs to be the
+same elsewhere. The contract: both kinds of index give the same answer. Each proposes candidates, and `_ranked` measures
+and orders them for both.
 """
 
 from typing import Literal, NamedTuple, Protocol
@@ -10,39 +11,40 @@ import numpy as np
 import numpy.typing as npt
 
 from clc.errors import InputError
-from clc.retrieval.descriptors import Backbone
+from clc.retrieval.descriptors import Descriptor
 from clc.retrieval.pca import Reduction
 
 Floats = npt.NDArray[np.float32]
 IndexKind = Literal["ball_tree", "faiss"]
 
-# Candidates beyond the asked count, so that an index's own rounding at the edge cannot change the answer.
+# Candidates beyond the count asked for, so that the float32 rounding of an index cannot change the answer.
 _SPARE = 8
 
 
 class Neighbours(NamedTuple):
-    """Entries by growing distance, equal distances by growing index: distances float64, indices int64, one shape."""
+    """Entries by ascending distance, then index: Euclidean `distances` float64 and `indices` int64, of one shape."""
 
     distances: npt.NDArray[np.float64]
     indices: npt.NDArray[np.int64]
 
 
 class Index(Protocol):
-    """Finds the keys nearest to query vectors."""
+    """Finds the keys nearest to query vectors; made by `open_index`."""
 
     def search(self, queries_QD: Floats, count: int) -> Neighbours:
-        """Return the `count` nearest keys (all of them where there are fewer) of each query, (Q, min(count, K)).
+        """Return the `count` nearest of K keys, or all where there are fewer: (Q, min(count, K)) for Q queries.
 
-        Raises InputError for queries of another length, values that are not finite, and a count below 1.
+        `queries_QD` is float32. Raises InputError for queries of another length, values that are not finite, and a
+        count below 1.
         """
         ...
 
 
 class BallTreeIndex:
-    """scikit-learn's ball tree, the paper's index."""
+    """scikit-learn's ball tree, the index of the CLC paper."""
 
     def __init__(self, keys_KD: Floats) -> None:
-        """Build the tree over `keys_KD`."""
+        """Build the tree over keys, float32 (K, D)."""
         from sklearn.neighbors import BallTree
 
         self._keys_KD = _checked(keys_KD)
@@ -60,7 +62,7 @@ class FaissIndex:
     """faiss' exhaustive search, for many keys or many queries at once."""
 
     def __init__(self, keys_KD: Floats) -> None:
-        """Add `keys_KD` to an IndexFlatL2."""
+        """Add keys, float32 (K, D), to an IndexFlatL2."""
         import faiss
 
         self._keys_KD = _checked(keys_KD)
@@ -82,13 +84,14 @@ def open_index(keys_KD: Floats, kind: IndexKind = "ball_tree") -> Index:
     return kinds[kind](keys_KD)
 
 
-def query_vectors(image_HW3: npt.NDArray[np.uint8], backbone: Backbone, reduction: Reduction) -> Floats:
-    """Return the queries of one picture, float32 (2, D): its vector, and that of its copy turned by 180 degrees.
+def query_vectors(image_HW3: npt.NDArray[np.uint8], descriptor: Descriptor, reduction: Reduction) -> Floats:
+    """Return a picture's queries, float32 (2, D): its vector, and that of its copy turned by 180 degrees.
 
-    The paper's multi-query takes a rotated copy; half a turn keeps the picture's shape and its grid of pixels.
+    The picture is uint8 (H, W, 3). The multi-query of the CLC paper takes a rotated copy; half a turn keeps the
+    picture's shape and its grid of pixels.
     """
     turned_HW3 = np.ascontiguousarray(image_HW3[::-1, ::-1])
-    return reduction.apply(backbone.features([image_HW3, turned_HW3]))
+    return reduction.apply(descriptor.vectors([image_HW3, turned_HW3]))
 
 
 def multi_query(index: Index, queries_QD: Floats, count: int) -> Neighbours:

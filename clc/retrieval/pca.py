@@ -1,12 +1,12 @@
-"""Principal components of more vectors than memory holds.
+"""Principal components of more vectors than memory holds; `flows.dictionary` and `clc.bundle` reduce vectors with it.
 
 `fit` reads the vectors shard by shard, a few times over, and keeps a sketch of them whose size depends on their
 dimension D and not on their number: randomised subspace iteration on the covariance (Halko, Martinsson and Tropp 2011,
-section 4.5) with a Rayleigh-Ritz step at the end. Its cost is 4 * n * D * (components + 64) operations a pass, three
+section 4.5), ended by a Rayleigh-Ritz step. It takes 4 * n * D * (components + 64) operations a pass, in three
 passes, all in large matrix products. scikit-learn's IncrementalPCA needs one pass and as little memory, but a singular
 value decomposition for every few hundred vectors; `bench/reduction.py` measures both.
 
-The result is float, and nothing in a stream depends on it but which references the encoder picks and sends.
+The result is float; in a stream, only the choice of references depends on it, and that is sent.
 """
 
 import logging
@@ -27,17 +27,18 @@ log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-_OVERSAMPLING = 64
-_PASSES = 3
+_OVERSAMPLING = 64  # directions beyond those asked for, which make these accurate
+_PASSES = 3  # over the vectors, so two iterations and the Rayleigh-Ritz step
 _BLOCK_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reduction:
-    """An affine map from D dimensions to k: take `mean` away, project on `components`.
+    """An affine map from D dimensions to k: subtract `mean`, project onto `components`.
 
-    Shapes: mean float32 (D,), components float32 (k, D) with orthonormal rows, the most variance first, variances
-    float32 (k,): the variance (over n - 1) along each component.
+    - `mean` float32 (D,).
+    - `components` float32 (k, D): orthonormal rows, by descending variance.
+    - `variances` float32 (k,): the sample variance (over n - 1) along each component.
     """
 
     mean: Floats
@@ -50,7 +51,7 @@ class Reduction:
         return self.components.shape[1]
 
     def apply(self, vectors_ND: Floats) -> Floats:
-        """Return the vectors as float32 (N, k). Raises InputError when they are not (N, D)."""
+        """Reduce vectors, float32 (N, D), to float32 (N, k). Raises InputError for another shape."""
         if vectors_ND.ndim != 2 or vectors_ND.shape[1] != self.dimension:
             raise InputError(
                 f"this reduction takes vectors of {self.dimension} values, but got {vectors_ND.shape}: "
@@ -60,18 +61,22 @@ class Reduction:
         return reduced
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the arrays by name, for a file that holds them."""
+        """Return the three arrays by name, to be stored; the inverse of `from_arrays`."""
         return {"mean": self.mean, "components": self.components, "variances": self.variances}
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> "Reduction":
-        """Take `arrays()` back, out of any others beside them. Raises StorageError when they do not fit."""
+        """The inverse of `arrays`; others beside the three are ignored. Raises StorageError where they do not fit."""
         names = ("mean", "components", "variances")
         if missing := [name for name in names if name not in arrays]:
             raise StorageError(f"a reduction lacks {', '.join(missing)}: build the dictionary again")
         mean, components, variances = (np.asarray(arrays[name]) for name in names)
-        fits = components.ndim == 2 and mean.shape == components.shape[1:] and variances.shape == components.shape[:1]
-        if not fits or not all(a.dtype == np.float32 and np.isfinite(a).all() for a in (mean, components, variances)):
+        is_fitting = (
+            components.ndim == 2 and mean.shape == components.shape[1:] and variances.shape == components.shape[:1]
+        )
+        if not is_fitting or not all(
+            a.dtype == np.float32 and np.isfinite(a).all() for a in (mean, components, variances)
+        ):
             raise StorageError(
                 f"a reduction's mean {mean.shape}, components {components.shape} and variances {variances.shape} must "
                 "be finite float32 of fitting shapes: build the dictionary again"
@@ -89,18 +94,18 @@ class Reduction:
 
 
 def fit(shards: Iterable[Floats], components: int, seed: int = 0) -> Reduction:
-    """Find the `components` directions of most variance of the vectors in `shards`, float32 (n_i, D) each.
+    """Find the `components` directions of largest variance of the vectors in `shards`, float32 (n_i, D) each.
 
-    `shards` is iterated over several times and so cannot be a generator; only one block of about 64 MiB and four
-    arrays of D * (components + 64) float64 are in memory, whatever the number of vectors. With n vectors, at most
-    min(n - 1, D) components exist (one where n = 1); fewer come back then, and the log says so. The same shards and
-    seed give the same result on one machine. Raises InputError.
+    `shards` is iterated over several times and so cannot be a generator. One block of about 64 MiB and four arrays of
+    D * (components + 64) float64 are in memory, whatever the number of vectors. At most min(n - 1, D) components of n
+    vectors exist (one where n = 1); where more are asked for, that many come back and the log says so. The same shards
+    and seed give the same result on one machine. Raises InputError for no or unfit vectors and for no components.
     """
     if components < 1:
         raise InputError(f"PCA needs at least one component, not {components}")
     if iter(shards) is shards:
         raise InputError("PCA reads the shards several times: pass something that can be iterated again, no generator")
-    # The first pass finds the mean while it works around a guess of it: that costs its basis one direction at most.
+    # The first pass centres on an estimate and finds the mean: the error costs its basis one direction at most.
     centre = _first_mean(shards)
     width = min(components + _OVERSAMPLING, len(centre))
     basis_DW = np.random.default_rng(seed).standard_normal((len(centre), width), np.float32)
@@ -120,7 +125,7 @@ def fit(shards: Iterable[Floats], components: int, seed: int = 0) -> Reduction:
 
 
 def _reduction(mean: Doubles, components_KD: Doubles, variances_K: Doubles) -> Reduction:
-    """Fix the signs, which an eigenvector leaves open: the largest entry of each component is positive."""
+    """The reduction of these components, their signs chosen so that the largest entry of each is positive."""
     largest = components_KD[np.arange(len(components_KD)), np.abs(components_KD).argmax(axis=1)]
     signed_KD = components_KD * np.where(largest < 0, -1.0, 1.0)[:, np.newaxis]
     return Reduction(
@@ -131,6 +136,7 @@ def _reduction(mean: Doubles, components_KD: Doubles, variances_K: Doubles) -> R
 
 
 def _first_mean(shards: Iterable[Floats]) -> Doubles:
+    """The mean (D,) of the first shard that is not empty: an estimate of the mean of all vectors."""
     for shard in shards:
         if shard.ndim != 2:
             raise InputError(f"a shard of vectors is (n, D), but this one is {shard.shape}")
@@ -141,7 +147,7 @@ def _first_mean(shards: Iterable[Floats]) -> Doubles:
 
 
 def _scatter_times(shards: Iterable[Floats], centre: Doubles, basis_DW: Floats) -> tuple[int, Doubles, Doubles]:
-    """Read all vectors x once: return their count n, their mean, and sum((x - centre) (x - centre)^T) @ basis, (D, W).
+    """Read all vectors x once: return their number, their mean, and sum((x - centre) (x - centre)^T) @ basis, (D, W).
 
     Products are float32 within a block and summed up in float64 over blocks.
     """
@@ -162,7 +168,7 @@ def _scatter_times(shards: Iterable[Floats], centre: Doubles, basis_DW: Floats) 
 def _blocks(shards: Iterable[Floats], dimension: int) -> Iterator[Floats]:
     """Copy the vectors into blocks of about 64 MiB, so that small shards still make large matrix products.
 
-    A block is the caller's, to change too, until the next one is asked for.
+    The caller may write into a block until it asks for the next one.
     """
     rows = max(1, _BLOCK_BYTES // (4 * dimension))
     block_ND = np.empty((rows, dimension), np.float32)

@@ -1,4 +1,4 @@
-"""Spatial pyramid pooling of feature maps."""
+"""Spatial pyramid pooling (SPP) of feature maps: one vector of fixed length from a map of any size."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,16 +12,19 @@ from clc.errors import InputError
 Floats = npt.NDArray[np.float32]
 
 LEVELS = (1, 2, 4)
+"""Cells along each side of the map, level by level."""
+
 CELLS = sum(level * level for level in LEVELS)
+"""Cells of all levels: 21."""
 
 
 def spp(features: npt.NDArray[Any], levels: Sequence[int] = LEVELS) -> Floats:
-    """Pool a feature map over a spatial pyramid, by the maximum of each cell.
+    """Pool a feature map over a spatial pyramid, by the maximum of each cell (SPP-net, He et al. 2014, section 2.2).
 
-    Takes `features` as (C, H, W) or (B, C, H, W), of any size from 1x1 up; returns float32 (C * 21,) or (B, C * 21) for
-    the levels 1, 2 and 4. The order is level, row, column, channel. Maximum pooling is that of SPP-net (He et al. 2014,
-    section 2.2). Cell i of n spans floor(i * H / n) to ceil((i + 1) * H / n), so every cell of a map smaller than the
-    grid holds at least one position, and neighbours share it. Raises InputError for other shapes and for empty maps.
+    Takes `features` (C, H, W) or (B, C, H, W), of any size from 1x1 up; returns float32 (C * 21,) or (B, C * 21) for
+    the levels 1, 2 and 4. The order is level, row, column, channel. Cell i of n spans floor(i * H / n) to
+    ceil((i + 1) * H / n), so that every cell of a map smaller than the grid holds at least one position, which
+    neighbours share. Raises InputError for other shapes and for empty maps.
     """
     if features.ndim not in {3, 4} or 0 in features.shape:
         raise InputError(f"a feature map is (C, H, W) or (B, C, H, W) and not empty, but this one is {features.shape}")

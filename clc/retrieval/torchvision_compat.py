@@ -41,7 +41,7 @@ def declare_missing_operators() -> torch.library.Library | None:
 
 
 def _own_operators_load() -> bool:
-    """Say whether the operators that torchvision was compiled with load into this torch."""
+    """Whether the operators that torchvision was compiled with load into this torch."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return False

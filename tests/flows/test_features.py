@@ -13,7 +13,7 @@ from prefect.utilities.callables import parameter_schema
 from clc.dictionary.extraction import ShardPlan, ShardReport, extract_shard, read_items, read_vectors
 from clc.errors import ClcError, InputError
 from clc.pictures.images import png_bytes
-from clc.retrieval.descriptors import OnnxBackbone
+from clc.retrieval.descriptors import OnnxDescriptor
 from flows.dictionary import build_dictionary
 from flows.features import extract_features
 from flows.runtime.stage import StageResult, resolve, run_stage
@@ -70,7 +70,7 @@ def test_every_picture_of_the_part_gets_its_own_vector_however_it_is_sharded(
     ingest(workspace)
     stage = extract(workspace, shard_items=shard_items, dask_scheduler=scheduler)
     found = vectors_by_item(stage)
-    expected = OnnxBackbone(Path(TINY_ONNX)).features([image(i) for i in range(6)])
+    expected = OnnxDescriptor(Path(TINY_ONNX)).vectors([image(i) for i in range(6)])
     assert list(found) == [f"item-{i}" for i in range(6)]
     np.testing.assert_array_equal(np.stack(list(found.values())), expected)
     assert stage.manifest.summary == {
@@ -163,9 +163,9 @@ def test_every_parameter_of_the_flow_is_described_for_its_page(stage: Any) -> No
     assert [name for name, schema in properties.items() if not schema.get("description")] == []
 
 
-def test_a_worker_with_another_backbone_refuses_the_work(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_worker_with_another_descriptor_refuses_the_work(workspace: Workspace, tmp_path: Path) -> None:
     plan = ShardPlan(
-        stem=tmp_path / "shard", items=(), blobs_root=tmp_path, backbone=TINY_ONNX, backbone_digest="0" * 64
+        stem=tmp_path / "shard", items=(), blobs_root=tmp_path, descriptor=TINY_ONNX, descriptor_digest="0" * 64
     )
     with pytest.raises(InputError, match="not the one that the work was planned with"):
         extract_shard(plan)

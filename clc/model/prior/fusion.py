@@ -73,7 +73,7 @@ class SliceFusion(nn.Module):
         self.is_exact = is_exact
         self.enter = from_zero(GridConv2d(features + channels + before, width, is_exact=is_exact))
         for phase in reversed(phases[1:]):
-            self.add_module(phase.taps, from_zero(GridConv2d(channels, width // 2, 3, is_exact=is_exact)))
+            self.add_module(phase.layer_name, from_zero(GridConv2d(channels, width // 2, 3, is_exact=is_exact)))
         self.trust = nn.ModuleList(from_zero(GridConv2d(width, channels, is_exact=is_exact)) for _ in phases)
 
     def base(self, reference: AlignedLatents, r_i: Tensor, errors: list[Tensor]) -> Tensor:
@@ -85,7 +85,7 @@ class SliceFusion(nn.Module):
     def around(self, phase: Phase, reference: AlignedLatents, error: Tensor) -> Tensor:
         """An addend (B, width / 2, h, w/2) for a phase, from the `error` (B, C, h, w/2) of r at colour 0."""
         seen = compand(error * of_phase(reference.covered, 0), is_exact=self.is_exact)
-        return cast("GridConv2d", getattr(self, phase.taps)).from_squares(seen, phase.colour) * reference.present
+        return cast("GridConv2d", getattr(self, phase.layer_name)).from_anchors(seen, phase.colour) * reference.present
 
     def trust_in_r(self, phase: int, features: Tensor) -> Tensor:
         """How far to follow r, 0 to 1, for each latent (B, C, h, w/2), from the features of the phase."""

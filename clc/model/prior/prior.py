@@ -96,7 +96,7 @@ class Prior(nn.Module):
     ) -> SliceParameters:
         """Mean and scale level of slice `index` in phase number `phase`, for training, encoding and decoding alike.
 
-        `first` holds what the phases before decoded (`clc.exact.checkerboard.squares_known`); see
+        `first` holds what the phases before decoded (`clc.exact.checkerboard.decoded_anchors`); see
         `SliceNet.slice_parameters`.
         """
         return self._net(index).slice_parameters(context, phase, base, self._reference(index, context), first)

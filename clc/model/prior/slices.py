@@ -95,8 +95,8 @@ class SliceNet(nn.Module):
         self.spatial = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
         self.blocks = nn.Sequential(*(ContextBlock(width, is_exact=is_exact) for _ in range(widths.blocks)))
         for phase in reversed(phases[1:]):
-            self.add_module(f"{phase.taps}_in", GridConv2d(channels, width // 2, 3, is_exact=is_exact))
-            self.add_module(f"{phase.taps}_out", GridConv2d(width // 2, width, is_exact=is_exact))
+            self.add_module(f"{phase.layer_name}_in", GridConv2d(channels, width // 2, 3, is_exact=is_exact))
+            self.add_module(f"{phase.layer_name}_out", GridConv2d(width // 2, width, is_exact=is_exact))
         self.hidden = nn.ModuleList(GridConv2d(width, width, is_exact=is_exact) for _ in phases)
         self.mean = nn.ModuleList(_mean_layer(width, channels, is_exact) for _ in phases)
         shapes = 2 * channels if widths.is_synthesised else channels
@@ -144,8 +144,8 @@ class SliceNet(nn.Module):
 
     def _around(self, phase: Phase, first: Tensor, reference: AlignedLatents | None, r: Tensor | None) -> Tensor:
         """Features at the squares of a phase from the latents `first` already decoded around them."""
-        enter, leave = (cast("GridConv2d", getattr(self, f"{phase.taps}_{end}")) for end in ("in", "out"))
-        v = enter.from_squares(compand(first, is_exact=self.is_exact), phase.colour)
+        enter, leave = (cast("GridConv2d", getattr(self, f"{phase.layer_name}_{end}")) for end in ("in", "out"))
+        v = enter.from_anchors(compand(first, is_exact=self.is_exact), phase.colour)
         if reference is not None and r is not None:
             v = v + self.fusion.around(phase, reference, first - of_phase(r, 0))
         return cast("Tensor", leave(activate(v, is_exact=self.is_exact)))

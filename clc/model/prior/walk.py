@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from clc.exact.checkerboard import Phase, assembled, squares_known
+from clc.exact.checkerboard import Phase, assembled, decoded_anchors
 from clc.exact.grid import MEAN_BITS
 from clc.model.prior.prior import Prior
 from clc.model.prior.slices import Context, SliceBase, SliceParameters
@@ -103,7 +103,7 @@ def walk_slices(
         parts: list[Tensor] = []
         for place, phase in enumerate(phases):
             with torch.set_grad_enabled(is_followed):
-                squares = prior.slice_parameters(index, place, base, squares_known(phases, parts), context)
+                squares = prior.slice_parameters(index, place, base, decoded_anchors(phases, parts), context)
                 mean, level = (phase.within(plane) for plane in squares)
             if trace is not None:
                 trace(f"slice {index} mean of phase {place}", mean)

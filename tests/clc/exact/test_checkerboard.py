@@ -16,9 +16,9 @@ from clc.exact.checkerboard import (
     assembled,
     cornered,
     crossed,
+    decoded_anchors,
     interleaved,
     of_phase,
-    squares_known,
 )
 
 
@@ -50,13 +50,13 @@ def test_phases_hold_each_position_once_and_make_the_plane_again(phases: tuple[P
     parts = [phase.of(plane) for phase in phases]
     assert sorted(value for part in parts for value in part.flatten().tolist()) == plane.flatten().tolist()
     assert torch.equal(assembled(phases, parts), plane)
-    assert squares_known(phases, []) is None
-    assert torch.equal(squares_known(phases, parts[:-1]), of_phase(plane, 0))
+    assert decoded_anchors(phases, []) is None
+    assert torch.equal(decoded_anchors(phases, parts[:-1]), of_phase(plane, 0))
 
 
 def test_of_the_first_rows_alone_the_others_are_not_known() -> None:
     plane = torch.rand(1, 2, 8, 6)
-    known = squares_known(THREE_PHASES, [THREE_PHASES[0].of(plane)])
+    known = decoded_anchors(THREE_PHASES, [THREE_PHASES[0].of(plane)])
     assert torch.equal(known[..., 0::2, :], of_phase(plane, 0)[..., 0::2, :])
     assert not known[..., 1::2, :].any()
 
@@ -67,9 +67,9 @@ def test_a_coarse_board_is_coded_as_a_plane_of_its_own_before_the_rest() -> None
     coarse = plane[..., ::2, ::2]
     assert torch.equal(parts[0], THREE_PHASES[0].of(coarse))
     for count in (1, 2):
-        known = squares_known(FIVE_PHASES, parts[:count])
-        assert torch.equal(known, squares_known(THREE_PHASES, [phase.of(coarse) for phase in THREE_PHASES[:count]]))
-    assert torch.equal(squares_known(FIVE_PHASES, parts[:3]), squares_known(THREE_PHASES, [coarse]))
+        known = decoded_anchors(FIVE_PHASES, parts[:count])
+        assert torch.equal(known, decoded_anchors(THREE_PHASES, [phase.of(coarse) for phase in THREE_PHASES[:count]]))
+    assert torch.equal(decoded_anchors(FIVE_PHASES, parts[:3]), decoded_anchors(THREE_PHASES, [coarse]))
 
 
 def test_the_corner_taps_are_those_of_the_convolution() -> None:

@@ -273,12 +273,12 @@ def test_the_exact_prior_follows_the_float_one(name: str) -> None:
     assert torch.allclose(found[0].scale, found[1].scale.float(), atol=0.6)
 
 
-class CountingBackbone:
+class CountingDescriptor:
     """Describes a picture by its corner: a picture and its turned copy differ."""
 
     name = "corner"
 
-    def features(self, images) -> np.ndarray:
+    def vectors(self, images) -> np.ndarray:
         return np.array([[float(image[0, 0, 0])] for image in images], np.float32)
 
 
@@ -293,7 +293,7 @@ def selector(config: ModelConfig) -> Selector:
         [],
         {},
     )
-    return Selector(table, config, PicturesInMemory([]), backbone_of=lambda _: CountingBackbone())
+    return Selector(table, config, PicturesInMemory([]), descriptor_of=lambda _: CountingDescriptor())
 
 
 def sought(image: Picture) -> Any:

@@ -17,7 +17,7 @@ from clc.references.registration import (
     agreement_db,
     bytes_saved,
     detail_db,
-    find_features,
+    find_keypoints,
     fit_brightness,
     quantise,
 )
@@ -222,7 +222,7 @@ def test_threads_change_nothing() -> None:
     found = []
     for threads in (1, 3):
         registrar = Registrar(PicturesInMemory(worlds), threads)
-        located = registrar.locate(find_features(target), [3, 2, 1, 0, 2])
+        located = registrar.locate(find_keypoints(target), [3, 2, 1, 0, 2])
         assert [one is not None for one in located] == [False, True, False, False, True]
         found.append(registrar.refine(target, [(2, one) for one in located if one is not None]))
     assert found[0] == found[1]
@@ -234,7 +234,7 @@ def test_what_is_located_in_small_agrees_with_the_decoders_warp() -> None:
     size = 640, 800
     target = np.ascontiguousarray(world[100 : 100 + size[0], 400 : 400 + size[1]])
     reference = np.ascontiguousarray(world[:, :900])
-    (located,) = Registrar(PicturesInMemory([reference])).locate(find_features(target), [0])
+    (located,) = Registrar(PicturesInMemory([reference])).locate(find_keypoints(target), [0])
     assert located is not None
     assert located.covered.size <= 120_000
     warped = warp(reference, size, located.plain)

@@ -12,7 +12,7 @@ import pytest
 
 from clc.bitstream.alignment import Alignment, identity, mesh_shape, without_brightness
 from clc.errors import InputError, LimitError
-from clc.references.warp import Warped, compose, lit, warp
+from clc.references.warp import Warped, compose, warp, with_brightness
 
 Picture = npt.NDArray[np.uint8]
 
@@ -119,7 +119,7 @@ def test_brightness_comes_after_the_view_as_if_with_it() -> None:
     corners = (-30 * 16, 0, 60 * 16, 40, 0, 50 * 16, 66 * 16, 52 * 16)
     seen = Alignment(corners, (70, 64, 50), (-9, 0, 30))
     unlit = warp(reference, (64, 96), without_brightness(seen))
-    found, whole = lit(unlit, seen), warp(reference, (64, 96), seen)
+    found, whole = with_brightness(unlit, seen), warp(reference, (64, 96), seen)
     assert 0.2 < whole.inside.mean() < 0.9
     assert np.array_equal(found.pixels, whole.pixels)
     assert np.array_equal(found.inside, whole.inside)

@@ -1,4 +1,4 @@
-"""Laws of the pyramid, and of every backbone; then what a bad backbone or picture gets."""
+"""Laws of the pyramid, and of every descriptor; then what a bad descriptor or picture gets."""
 
 import struct
 import urllib.error
@@ -13,10 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clc.dictionary.extraction import open_backbone
+from clc.dictionary.extraction import open_descriptor
 from clc.errors import InputError
-from clc.retrieval import descriptors as features
-from clc.retrieval.descriptors import CodecBackbone, OnnxBackbone, ResNet50Backbone
+from clc.retrieval import descriptors
+from clc.retrieval.descriptors import CodecDescriptor, OnnxDescriptor, ResNet50Descriptor
 from clc.retrieval.pyramid import spp
 
 TINY_ONNX = Path(__file__).parents[2] / "golden" / "tiny_backbone.onnx"
@@ -112,42 +112,42 @@ def test_spp_refuses_what_is_no_map(shape: tuple[int, ...]) -> None:
 
 
 @pytest.fixture(params=["codec", "onnx"])
-def backbone(request: pytest.FixtureRequest) -> features.Backbone:
-    return CodecBackbone(FakeCodec()) if request.param == "codec" else OnnxBackbone(TINY_ONNX)
+def descriptor(request: pytest.FixtureRequest) -> descriptors.Descriptor:
+    return CodecDescriptor(FakeCodec()) if request.param == "codec" else OnnxDescriptor(TINY_ONNX)
 
 
-def test_every_picture_size_gives_a_vector_of_the_stated_dimension(backbone: features.Backbone) -> None:
+def test_every_picture_size_gives_a_vector_of_the_stated_dimension(descriptor: descriptors.Descriptor) -> None:
     images = [picture(0), picture(1, 64, 300), picture(2, 700, 500), picture(3, 5, 4)]
-    vectors = backbone.features(images)
-    assert vectors.shape == (4, backbone.dimension)
+    vectors = descriptor.vectors(images)
+    assert vectors.shape == (4, descriptor.dimension)
     assert vectors.dtype == np.float32
-    assert backbone.features([]).shape == (0, backbone.dimension)
+    assert descriptor.vectors([]).shape == (0, descriptor.dimension)
 
 
-def test_a_row_does_not_depend_on_its_neighbours(backbone: features.Backbone) -> None:
-    together = backbone.features([picture(0), picture(1), picture(2)])
-    np.testing.assert_array_equal(together[1:2], backbone.features([picture(1)]))
+def test_a_row_does_not_depend_on_its_neighbours(descriptor: descriptors.Descriptor) -> None:
+    together = descriptor.vectors([picture(0), picture(1), picture(2)])
+    np.testing.assert_array_equal(together[1:2], descriptor.vectors([picture(1)]))
 
 
-def test_a_brighter_copy_is_closer_than_another_picture(backbone: features.Backbone) -> None:
+def test_a_brighter_copy_is_closer_than_another_picture(descriptor: descriptors.Descriptor) -> None:
     scene = np.repeat(np.repeat(picture(5, 8, 8), 16, axis=0), 16, axis=1)
     other = np.repeat(np.repeat(picture(6, 8, 8), 16, axis=0), 16, axis=1)
-    base, like, unlike = backbone.features([scene, np.clip(scene.astype(int) + 6, 0, 255).astype(np.uint8), other])
+    base, like, unlike = descriptor.vectors([scene, np.clip(scene.astype(int) + 6, 0, 255).astype(np.uint8), other])
     assert np.linalg.norm(base - like) < np.linalg.norm(base - unlike)
 
 
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
 )
-def test_what_is_no_picture_is_refused(backbone: features.Backbone, image: np.ndarray) -> None:
+def test_what_is_no_picture_is_refused(descriptor: descriptors.Descriptor, image: np.ndarray) -> None:
     with pytest.raises(InputError, match="uint8"):
-        backbone.features([image])
+        descriptor.vectors([image])
 
 
 def test_the_description_changes_with_the_weights(tmp_path: Path) -> None:
-    assert CodecBackbone(FakeCodec()).describe() != CodecBackbone(FakeCodec("f" * 16)).describe()
+    assert CodecDescriptor(FakeCodec()).describe() != CodecDescriptor(FakeCodec("f" * 16)).describe()
     other = write_onnx(tmp_path, node("Relu", ["image"], "out"))
-    assert OnnxBackbone(other).describe()["weights"] != OnnxBackbone(TINY_ONNX).describe()["weights"]
+    assert OnnxDescriptor(other).describe()["weights"] != OnnxDescriptor(TINY_ONNX).describe()["weights"]
 
 
 def test_the_tiny_model_in_golden_is_what_this_file_writes() -> None:
@@ -156,13 +156,13 @@ def test_the_tiny_model_in_golden_is_what_this_file_writes() -> None:
 
 def test_an_onnx_model_that_gives_a_vector_is_taken_as_it_is(tmp_path: Path) -> None:
     pooled = (node("GlobalMaxPool", ["image"], "p"), node("Flatten", ["p"], "out"))
-    vectors = OnnxBackbone(write_onnx(tmp_path, *pooled, rank=2)).features([np.full((9, 9, 3), 255, np.uint8)])
+    vectors = OnnxDescriptor(write_onnx(tmp_path, *pooled, rank=2)).vectors([np.full((9, 9, 3), 255, np.uint8)])
     np.testing.assert_allclose(vectors, [[(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]], rtol=1e-6)
 
 
 def test_an_onnx_model_of_fixed_size_gets_pictures_of_that_size(tmp_path: Path) -> None:
-    fixed = OnnxBackbone(write_onnx(tmp_path, node("Flatten", ["image"], "out"), shape=(1, 3, 8, 6), rank=2))
-    assert fixed.features([picture(0), picture(1, 3, 500)]).shape == (2, 3 * 8 * 6)
+    fixed = OnnxDescriptor(write_onnx(tmp_path, node("Flatten", ["image"], "out"), shape=(1, 3, 8, 6), rank=2))
+    assert fixed.vectors([picture(0), picture(1, 3, 500)]).shape == (2, 3 * 8 * 6)
     assert "8x6" in fixed.describe()["sizing"]
 
 
@@ -172,19 +172,19 @@ def test_an_onnx_model_of_fixed_size_gets_pictures_of_that_size(tmp_path: Path) 
 def test_an_onnx_model_with_another_input_is_refused(tmp_path: Path, shape: tuple[Any, ...], element: int) -> None:
     path = write_onnx(tmp_path, node("Relu", ["image"], "out"), shape=shape, rank=len(shape), element=element)
     with pytest.raises(InputError, match="must take one float32 picture"):
-        OnnxBackbone(path)
+        OnnxDescriptor(path)
 
 
 def test_an_onnx_model_whose_output_is_no_map_is_refused(tmp_path: Path) -> None:
     pooled = (node("GlobalMaxPool", ["image"], "p"), node("Squeeze", ["p"], "out"))
     with pytest.raises(InputError, match="must give a float map"):
-        OnnxBackbone(write_onnx(tmp_path, *pooled, rank=1))
+        OnnxDescriptor(write_onnx(tmp_path, *pooled, rank=1))
 
 
 def test_an_onnx_model_whose_vector_follows_the_size_is_refused_at_the_picture(tmp_path: Path) -> None:
-    backbone = OnnxBackbone(write_onnx(tmp_path, node("Flatten", ["image"], "out"), rank=2))
+    descriptor = OnnxDescriptor(write_onnx(tmp_path, node("Flatten", ["image"], "out"), rank=2))
     with pytest.raises(InputError, match="follows the picture's size"):
-        backbone.features([picture(0, 20, 20)])
+        descriptor.vectors([picture(0, 20, 20)])
 
 
 @pytest.mark.parametrize("data", [b"", b"no model", struct.pack("<100I", *range(100))])
@@ -192,17 +192,17 @@ def test_a_file_that_is_no_onnx_model_is_refused(tmp_path: Path, data: bytes) ->
     path = tmp_path / "broken.onnx"
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"broken\.onnx is no self-contained ONNX model"):
-        OnnxBackbone(path)
+        OnnxDescriptor(path)
 
 
 def test_a_missing_onnx_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing\.onnx"):
-        open_backbone(str(tmp_path / "missing.onnx"))
+        open_descriptor(str(tmp_path / "missing.onnx"))
 
 
-def test_an_unknown_backbone_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_descriptor_is_answered_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"codec.*resnet50.*\.onnx"):
-        open_backbone("vgg")
+        open_descriptor("vgg")
 
 
 def test_resnet50_without_weights_names_the_cache_file_and_the_download(
@@ -214,7 +214,7 @@ def test_resnet50_without_weights_names_the_cache_file_and_the_download(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     with pytest.raises(InputError, match=r"hub/checkpoints/resnet50-0676ba61\.pth.*https://download\.pytorch\.org"):
-        open_backbone("resnet50")
+        open_descriptor("resnet50")
 
 
 def test_resnet50_refuses_a_cached_file_that_is_not_what_its_name_says(
@@ -225,7 +225,7 @@ def test_resnet50_refuses_a_cached_file_that_is_not_what_its_name_says(
     cached.write_bytes(b"cut off")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(InputError, match="another file than its name says"):
-        open_backbone("resnet50")
+        open_descriptor("resnet50")
 
 
 def test_resnet50_gives_2048_channels_in_21_cells(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,20 +234,20 @@ def test_resnet50_gives_2048_channels_in_21_cells(monkeypatch: pytest.MonkeyPatc
     declare_missing_operators()
     from torchvision.models import resnet50
 
-    monkeypatch.setattr(features, "_resnet50_state", lambda _: (resnet50(weights=None).state_dict(), "f" * 64))
-    backbone = ResNet50Backbone()
-    assert backbone.features([picture(0, 40, 33)]).shape == (1, 43_008)
-    assert backbone.describe()["dimension"] == 43_008
+    monkeypatch.setattr(descriptors, "_resnet50_state", lambda _: (resnet50(weights=None).state_dict(), "f" * 64))
+    descriptor = ResNet50Descriptor()
+    assert descriptor.vectors([picture(0, 40, 33)]).shape == (1, 43_008)
+    assert descriptor.describe()["dimension"] == 43_008
 
 
 @pytest.mark.skipif(not SHARED_ONNX.is_file(), reason="needs ../shared/weights/resnet50v2_stage3.onnx")
-def test_a_real_onnx_backbone_finds_the_crop_of_its_own_photo() -> None:
+def test_a_real_onnx_descriptor_finds_the_crop_of_its_own_photo() -> None:
     from clc.pictures.images import read_image
 
     photos = [read_image(path) for path in sorted(KODAK.iterdir()) if path.suffix in {".png", ".webp"}][:3]
-    backbone = OnnxBackbone(SHARED_ONNX)
-    assert backbone.dimension == 21 * 1024
-    whole = backbone.features(photos)
-    crops = backbone.features([photo[16:-16, 24:-24] for photo in photos])
+    descriptor = OnnxDescriptor(SHARED_ONNX)
+    assert descriptor.dimension == 21 * 1024
+    whole = descriptor.vectors(photos)
+    crops = descriptor.vectors([photo[16:-16, 24:-24] for photo in photos])
     nearest = np.linalg.norm(crops[:, np.newaxis] - whole[np.newaxis], axis=2).argmin(axis=1)
     np.testing.assert_array_equal(nearest, np.arange(len(photos)))

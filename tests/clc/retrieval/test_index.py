@@ -85,7 +85,7 @@ def test_a_picture_and_its_turned_copy_find_the_same_entries() -> None:
         def describe(self) -> dict[str, Any]:
             return {}
 
-        def features(self, images: Any) -> np.ndarray:
+        def vectors(self, images: Any) -> np.ndarray:
             return np.stack([image[:2, :2].astype(np.float32).ravel() for image in images])
 
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)

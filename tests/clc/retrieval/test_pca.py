@@ -116,7 +116,7 @@ def test_what_pca_cannot_use_is_refused() -> None:
             fit(shards, components)
 
 
-def test_vectors_of_another_backbone_are_refused() -> None:
+def test_vectors_of_another_descriptor_are_refused() -> None:
     with pytest.raises(InputError, match="takes vectors of 4 values"):
         fit([vectors(10, 4)], 2).apply(np.zeros((1, 5), np.float32))
 
