@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clc.bitstream.range_coder import CdfTable
 from clc.errors import DictionaryMismatch, InputError, StorageError
@@ -156,6 +156,11 @@ def write_bundle(
     return sha256_bytes(manifest)[: 2 * ID_BYTES]
 
 
+def float_parts(model: Model) -> dict[str, nn.Module]:
+    """The parts of a model whose parameters a bundle holds as floats, by name: all but the prior."""
+    return {name: part for name, part in model.named_children() if part is not model.prior}
+
+
 def exact_layers(prior: Prior) -> dict[str, GridConv2d | GridTable]:
     """The layers of a prior that hold integers, by name."""
     return {name: m for name, m in prior.named_modules() if isinstance(m, GridConv2d | GridTable)}
@@ -192,15 +197,18 @@ def _read_part(directory: Path, part: str, manifest: dict[str, Any]) -> Arrays:
 def _restore(config: ModelConfig, parts: Mapping[str, Arrays]) -> tuple[Model, Prior]:
     model, prior = Model(config), make_prior(config, is_exact=True)
     transforms = {name: torch.from_numpy(array.astype(np.float32)) for name, array in parts["transforms"].items()}
-    missing = set(model.state_dict()) - set(transforms)
-    if any(not name.startswith("prior.") for name in missing):
-        raise StorageError(f"the transforms lack {sorted(missing)[0]}")
+    stored = {f"{part}.{name}" for part, module in float_parts(model).items() for name in module.state_dict()}
+    missing = stored - set(transforms)
+    if missing:
+        raise StorageError(f"the transforms lack {min(missing)}")
     model.load_state_dict(transforms, strict=False)
-    integers = {name: torch.from_numpy(array) for name, array in parts["prior"].items()}
+    integers: dict[str, dict[str, Tensor]] = {}
+    for name, array in parts["prior"].items():
+        layer_name, _, part = name.rpartition(".")
+        integers.setdefault(layer_name, {})[part] = torch.from_numpy(array)
     for target in (prior, model.prior):
         for name, layer in exact_layers(target).items():
-            own = {k.removeprefix(f"{name}."): v for k, v in integers.items() if k.rpartition(".")[0] == name}
-            layer.load_integers(**own)
+            layer.load_integers(**integers.get(name, {}))
     tables = {name: torch.from_numpy(parts["tables"][name]) for name in ("exponentials", "powers_of_two")}
     for module in prior.modules():
         if isinstance(module, GridSoftmax):

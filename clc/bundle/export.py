@@ -19,15 +19,16 @@ import torch
 from torch import Tensor
 
 from clc.bitstream.cdf_tables import fitted_table, merge, sigma_levels, table_from_pmf
-from clc.bundle.bundle import exact_layers, flatten_table, write_bundle
+from clc.bundle.bundle import exact_layers, flatten_table, float_parts, write_bundle
 from clc.bundle.calibration import count_symbols, decoded_examples
 from clc.bundle.extend import _tokens
 from clc.errors import InputError
 from clc.exact.functions import exp2_table, exp_table
-from clc.exact.layers import sum_bound_bits
+from clc.exact.layers import GridConv2d, sum_bound_bits
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.model.model import Model, ModelConfig
 from clc.model.post_filter import fit as postfilter_fit
+from clc.model.prior.hyperprior import FactorizedPrior
 from clc.pictures.patches import ENTRY_PX
 from clc.pictures.picture import Picture
 from clc.retrieval import pca as reduction
@@ -69,8 +70,9 @@ def export_bundle(
     stored = {name: torch.from_numpy(array.astype(np.float32)) for name, array in transforms.items()}
     model.load_state_dict(stored, strict=False)
     model.prior.fusion.log_gain.values.copy_(-model.gains.log_step.detach() / math.log(2.0))
-    integers = {name: layer.export() for name, layer in exact_layers(model.prior).items()}
-    bounds = {name: sum_bound_bits(**parts) for name, parts in integers.items() if "shift" in parts}
+    layers = exact_layers(model.prior)
+    integers = {name: layer.export() for name, layer in layers.items()}
+    bounds = {name: sum_bound_bits(**integers[name]) for name in layers if isinstance(layers[name], GridConv2d)}
     prior = {f"{name}.{part}": value.numpy() for name, parts in integers.items() for part, value in parts.items()}
     dictionary = _dictionary(model, entries)
     tables = _tables(model, entries)
@@ -89,11 +91,12 @@ def _tables(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArray[n
 
 
 def _stored_transforms(model: Model) -> dict[str, npt.NDArray[np.float32 | np.float16]]:
-    stored = {}
-    for name, value in model.state_dict().items():
-        if not name.startswith("prior."):
-            wide = name.startswith("z_prior")
-            stored[name] = value.detach().cpu().numpy().astype(np.float32 if wide else np.float16)
+    stored: dict[str, npt.NDArray[np.float32 | np.float16]] = {}
+    for part, module in float_parts(model).items():
+        # The distributions of z become integer tables: they keep all of their digits.
+        kept = np.float32 if isinstance(module, FactorizedPrior) else np.float16
+        for name, value in module.state_dict(prefix=f"{part}.").items():
+            stored[name] = value.detach().cpu().numpy().astype(kept)
     return stored
 
 

@@ -49,6 +49,12 @@ def klt_basis(
     return vectors.flip(1)[:, :components].T.float().contiguous()
 
 
+def linear_layers(model: Model) -> list[nn.Module]:
+    """The layers that start as the KLT: the linear paths of g_a and g_s, where there are any, and of the prior."""
+    paths = model.g_a.linear_path(), model.g_s.linear_path(), model.prior.linear_path()
+    return [path for path in paths if path is not None]
+
+
 def start_from_klt(model: Model, basis: torch.Tensor) -> None:
     """Starts a model from the KLT: `basis` (M, 768) and its transpose become the linear paths of g_a and g_s.
 

@@ -28,7 +28,7 @@ from clc.training.batches import BatchSource, TrainingBatch
 from clc.training.config import TrainingConfig
 from clc.training.data import CropSampler, PictureSet
 from clc.training.distributed import ALONE, Ranks
-from clc.training.klt_start import klt_basis, spread_hyper_latents, start_from_klt
+from clc.training.klt_start import klt_basis, linear_layers, spread_hyper_latents, start_from_klt
 from clc.training.pairs import Pair, PairSampler, split_pairs
 from clc.training.reference_bank import ReferenceBank
 from clc.training.run_folder import Best, forget_best
@@ -89,11 +89,12 @@ class Trainer:
             raise InputError(f"no parameter of the model begins with {only!r}: nothing would be trained")
 
     def _optimiser(self) -> torch.optim.AdamW:
-        """AdamW with one group for the linear paths, which move slower, and one for all else."""
+        """AdamW with two groups: first all that is not of a linear path, then the linear paths, which move slower."""
+        linear = {parameter for layer in linear_layers(self.model) for parameter in layer.parameters()}
         groups: dict[bool, list[Tensor]] = {False: [], True: []}
-        for name, parameter in self.model.named_parameters():
+        for parameter in self.model.parameters():
             if parameter.requires_grad:
-                groups[".linear." in name or ".klt." in name].append(parameter)
+                groups[parameter in linear].append(parameter)
         peak = self.config.learning_rate
         self.peaks = [peak, peak * self.config.linear_rate_factor]
         described = [{"params": part, "lr": rate} for part, rate in zip(groups.values(), self.peaks, strict=True)]

@@ -110,6 +110,15 @@ class Prior(nn.Module):
         layers = [layer for index in range(len(self.slices)) for layer in self._net(index).fusion.trust]
         return [cast("GridConv2d", layer).bias for layer in layers]
 
+    def linear_path(self) -> GridConv2d:
+        """The 1x1 convolution (768 -> M) that makes r of aligned references, as that of g_a makes y of pictures."""
+        return self.fusion.klt
+
+    def start_unknowing(self, first: int) -> None:
+        """Makes the fresh weights of the slices from number `first` on those of `SliceNet.start_unknowing`."""
+        for index in range(first, len(self.slices)):
+            self._net(index).start_unknowing()
+
     def _reference(self, index: int, context: Context) -> Tensor | None:
         return None if context.reference is None else context.reference.r.split(self.slices, dim=1)[index]
 

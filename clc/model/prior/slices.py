@@ -6,18 +6,25 @@ mu_h alone without CLS; where a reference is aligned, the mean then moves toward
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 
 from clc.exact.checkerboard import TWO_PHASES, Phase, of_phase
 from clc.exact.grid import MEAN_BITS, MEAN_LIMIT, activate, compand, mix, residual, share
 from clc.exact.layers import GridConv2d, from_zero
+from clc.model.growing import ResidualBranches
 from clc.model.prior.fusion import SliceFusion
 from clc.model.prior.interface import Memory
 from clc.references.aligned import AlignedLatents
 
 SCALE_LEVELS = 64
+UNKNOWN_SCALE = -2.0
+"""The output of a fresh slice's scale layers: level 8, where nearly all symbols are 0."""
+PHASE_LAYERS = ("hidden", "mean", "shape", "fusion.trust")
+"""The lists in a `SliceNet` that hold one layer for each phase."""
 
 
 class SliceParameters(NamedTuple):
@@ -64,7 +71,7 @@ class SliceBase(NamedTuple):
     y_a: Tensor | None = None
 
 
-class ContextBlock(nn.Module):
+class ContextBlock(nn.Module, ResidualBranches):
     """A residual block: 1x1, activation, depthwise 3x3, activation, 1x1. Its residual starts at zero."""
 
     def __init__(self, width: int, *, is_exact: bool) -> None:
@@ -78,8 +85,12 @@ class ContextBlock(nn.Module):
         """One block."""
         return residual(u, self.leave(self.spatial.activated(self.enter.activated(u))), is_exact=self.is_exact)
 
+    def last_layers(self) -> Iterable[nn.Module]:
+        """That of its one branch."""
+        return (self.leave,)
 
-class SliceNet(nn.Module):
+
+class SliceNet(nn.Module, ResidualBranches):
     """The parameters of one slice of C channels, in checkerboard phases, from everything known before it.
 
     `r` (B, C, h, w) are the latents of this slice in an aligned reference. Without a reference it is None, and the
@@ -90,7 +101,7 @@ class SliceNet(nn.Module):
         super().__init__()
         self.is_exact = is_exact
         channels, phases = widths.channels, widths.phases
-        self.phases = phases
+        self.channels, self.phases = channels, phases
         self.enter = GridConv2d(widths.features + widths.reference + widths.before, width, is_exact=is_exact)
         self.spatial = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
         self.blocks = nn.Sequential(*(ContextBlock(width, is_exact=is_exact) for _ in range(widths.blocks)))
@@ -141,6 +152,20 @@ class SliceNet(nn.Module):
         level = scale * 8.0 + 24.0
         inside = level.clamp(0.0, SCALE_LEVELS - 1.0)
         return SliceParameters(mean, level + (inside - level).detach())
+
+    def last_layers(self) -> Iterable[nn.Module]:
+        """Those of the branches by which a phase sees the phases before it."""
+        return [cast("GridConv2d", getattr(self, f"{phase.taps}_out")) for phase in self.phases[1:]]
+
+    @torch.no_grad()
+    def start_unknowing(self) -> None:
+        """Makes fresh weights predict the same of all latents: mean 0 and `UNKNOWN_SCALE`, whatever is known."""
+        heads = [*self.mean, *self.shape] if self.aligned is None else [*self.mean, *self.shape, self.aligned]
+        for layer in heads:
+            cast("GridConv2d", layer).weight.zero_()
+        for layer in self.shape:
+            # With CLS the outputs behind those of the scales are those of alpha.
+            cast("GridConv2d", layer).bias[: self.channels] = UNKNOWN_SCALE
 
     def _around(self, phase: Phase, first: Tensor, reference: AlignedLatents | None, r: Tensor | None) -> Tensor:
         """Features at the squares of a phase from the latents `first` already decoded around them."""

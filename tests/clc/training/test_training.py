@@ -158,6 +158,18 @@ def test_three_non_finite_gradients_stop_the_run_and_name_the_step(
     assert same(trainer.average_state(), before)
 
 
+def test_linear_paths_learn_slower_than_all_else(data: PictureSet, entries: PictureSet, tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, data, entries, tmp_path)
+    names = {parameter: name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
+    fast, slow = ([names[one] for one in group["params"]] for group in trainer.optimiser.param_groups)
+    assert [group["lr"] for group in trainer.optimiser.param_groups] == [1e-3, 1e-4]
+    assert slow == [
+        *("g_a.linear.weight", "g_a.linear.bias", "g_s.synthesis.linear.weight", "g_s.synthesis.linear.bias"),
+        *("prior.fusion.klt.weight", "prior.fusion.klt.bias"),
+    ]
+    assert fast == [name for name in names.values() if name not in slow]
+
+
 def test_the_schedule_warms_up_holds_and_decays_to_zero() -> None:
     config = TrainingConfig(warmup_steps=10, decay_from=0.5)
     assert config.rate_factor(0.0, 0) == pytest.approx(0.1)
