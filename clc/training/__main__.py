@@ -21,11 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from clc.errors import ClcError, InputError
+from clc.errors import ClcError
 from clc.exact.checkerboard import PHASES
 from clc.machine import flush_denormals, keep_freed_memory
 from clc.model.config import ModelConfig
@@ -39,8 +37,8 @@ from clc.training.growth import grown
 from clc.training.klt_start import start_new_latents
 from clc.training.loop import SILENT, Observer
 from clc.training.pairs import Pair
-from clc.training.run_folder import read_model, read_weights, write_model
-from clc.training.train import train
+from clc.training.run_folder import read_model, write_model
+from clc.training.train import read_start, train
 from clc.training.weight_shards import check_limit, write_shards
 from storage.atomic import write_bytes
 
@@ -165,7 +163,7 @@ def _begun(model: ModelConfig, options: argparse.Namespace) -> tuple[ModelConfig
     """The model to train and the weights it starts from, None for the KLT or where a run is resumed."""
     if options.resume:
         return read_model(options.out), None
-    found, start = _start(options.start) if options.start else (None, None)
+    found, start = read_start(options.start) if options.start else (None, None)
     model = wanted = found or model
     if options.blocks:
         wanted = replace(wanted, narrow_blocks=options.blocks[0], wide_blocks=options.blocks[1])
@@ -183,22 +181,6 @@ def _with_new_latents(config: TrainingConfig, start: dict[str, Tensor], data: Pi
     model.load_state_dict(start)
     start_new_latents(model, data.pictures, sum(config.model.slices[:-1]), np.random.default_rng(config.seed))
     return model.state_dict()
-
-
-def _start(path: Path) -> tuple[ModelConfig | None, dict[str, Tensor]]:
-    """The weights to go on from and, where they have one beside them, the configuration of their model."""
-    if (path / "manifest.json").is_file():
-        # What reads dictionaries is for this alone.
-        from clc.bundle.bundle import Bundle
-
-        bundle = Bundle.load(path)
-        return bundle.config, bundle.state()
-    if path.is_dir():
-        return read_weights(path)
-    try:
-        return None, load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"no weights in {path}: {error}") from error
 
 
 def _pairs(folders: Sequence[Path]) -> list[Pair]:

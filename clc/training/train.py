@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
+from clc.errors import InputError
+from clc.model.config import ModelConfig
 from clc.training.checkpoint import resume_checkpoint
 from clc.training.config import TrainingConfig
 from clc.training.data import PictureSet
 from clc.training.distributed import ALONE, Ranks
 from clc.training.loop import SILENT, Observer, TrainingResult, run
 from clc.training.pairs import Pair
+from clc.training.run_folder import read_weights
 from clc.training.trainer import Trainer
 
 
@@ -42,3 +47,23 @@ def train(
     else:
         trainer.start_fresh()
     return run(trainer, observer)
+
+
+def read_start(path: Path) -> tuple[ModelConfig | None, dict[str, Tensor]]:
+    """The configuration and the weights of the model to go on from, for `train`'s `start`.
+
+    `path` is the folder of a bundle, of a run or of shards, or a safetensors file, which has no configuration beside
+    it: then None. Raises `InputError` when there are no weights, and `StorageError` for a damaged bundle.
+    """
+    if (path / "manifest.json").is_file():
+        # Imported here: a bare worker, which starts from no bundle, lacks what reads dictionaries.
+        from clc.bundle.bundle import Bundle
+
+        bundle = Bundle.load(path)
+        return bundle.config, bundle.state()
+    if path.is_dir():
+        return read_weights(path)
+    try:
+        return None, load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"no weights in {path}: {error}") from error
