@@ -11,8 +11,9 @@ them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -22,9 +23,6 @@ from clc.errors import InputError
 from clc.model.model import ModelConfig
 from clc.training.weight_shards import INDEX, read_shards
 from storage.atomic import write_bytes
-
-if TYPE_CHECKING:
-    pass
 
 WEIGHTS, BEST, STATE, POSITION, LOG, MODEL = (
     "weights.safetensors",
@@ -49,8 +47,21 @@ def write_model(folder: Path, config: ModelConfig) -> None:
     write_bytes(folder / MODEL, json.dumps(config.to_json(), indent=1).encode())
 
 
-def _packed(tensors: dict[str, Tensor], notes: dict[str, str] | None = None) -> bytes:
+def packed(tensors: Mapping[str, Tensor], notes: dict[str, str] | None = None) -> bytes:
+    """Copies of the tensors, and notes, as the bytes of a safetensors file."""
     return save({name: value.clone().contiguous() for name, value in tensors.items()}, notes)
+
+
+def write_best(folder: Path, best: Best) -> None:
+    """Writes the best weights, with their step and loss as notes of the file."""
+    write_bytes(folder / BEST, packed(best.weights, {"step": str(best.step), "loss": repr(best.loss)}))
+
+
+def read_best(folder: Path) -> Best:
+    """What `write_best` wrote. Raises `OSError`, `KeyError`, `ValueError` or `SafetensorError` where it cannot."""
+    with safe_open(folder / BEST, "pt") as file:
+        notes = file.metadata()
+    return Best(int(notes["step"]), float(notes["loss"]), load_file(folder / BEST))
 
 
 def forget_best(folder: Path) -> None:
@@ -84,9 +95,3 @@ def read_weights(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
         return config, read_shards(folder) if found.name == INDEX else load_file(found)
     except (OSError, SafetensorError) as error:
         raise InputError(f"no weights of a training run in {folder}: {error}") from error
-
-
-def _read_best(path: Path) -> Best:
-    with safe_open(path, "pt") as file:
-        notes = file.metadata()
-    return Best(int(notes["step"]), float(notes["loss"]), load_file(path))

@@ -12,8 +12,9 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -44,8 +45,41 @@ AS_GOOD = 0.001
 FIGURES = ("loss", "bpp", "psnr_db", "z_bpp", "grad_norm")
 
 
+class Position(NamedTuple):
+    """How far a run is: steps made, batches drawn, minutes used, and over how many steps the bits of z are phased in.
+
+    More batches than steps are drawn, for a batch with a non-finite gradient makes no step.
+    """
+
+    step: int
+    batches: int
+    minutes: float
+    hyper_warmup_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerState:
+    """All that a `Trainer` needs to go on as if it had not been interrupted.
+
+    `parameters`, `average` (their moving average) and `start` (the weights that the run began with, empty without a
+    `start_share`) are float32 tensors by the names of the model's parameters; so are the tensors of AdamW in
+    `moments`, for those parameters that were trained. `bank_g_a` is the state dict of the g_a by which the dictionary
+    entries were last described, and `bank_step` (1, M, 1, 1) the quantisation steps of the middle quality of then.
+    """
+
+    parameters: dict[str, Tensor]
+    average: dict[str, Tensor]
+    start: dict[str, Tensor]
+    moments: dict[str, dict[str, Tensor]]
+    bank_g_a: dict[str, Tensor]
+    bank_step: Tensor
+    position: Position
+    log: list[dict[str, Any]]
+    best: Best | None
+
+
 class Trainer:
-    """The state of a run: model, moving average, optimiser, the best so far, step, batches drawn, minutes used."""
+    """One training run: its model, data, optimiser, moving average and best weights so far, and the step on a batch."""
 
     def __init__(
         self,
@@ -76,8 +110,8 @@ class Trainer:
         self.ema: dict[str, Tensor] = {}
         self.start: dict[str, Tensor] = {}
         self.best: Best | None = None
-        self.described_by: dict[str, Tensor] = {}
-        self.described_at = torch.empty(0)
+        self.bank_g_a: dict[str, Tensor] = {}
+        self.bank_step = torch.empty(0)
         self.optimiser = self._optimiser()
 
     def _freeze_all_but(self, only: str) -> None:
@@ -127,6 +161,39 @@ class Trainer:
         if self.ranks.is_first:
             forget_best(self.out)
 
+    def state(self) -> TrainerState:
+        """The state of the run now: its own tensors, not copies, which the next step changes."""
+        parameters = dict(self.model.named_parameters())
+        return TrainerState(
+            parameters={name: parameter.detach() for name, parameter in parameters.items()},
+            average=self.ema,
+            start=self.start,
+            moments={name: kept for name, one in parameters.items() if (kept := self.optimiser.state.get(one))},
+            bank_g_a=self.bank_g_a,
+            bank_step=self.bank_step,
+            position=Position(self.step, self.batches, self.minutes, self.hyper_warmup_steps),
+            log=self.log,
+            best=self.best,
+        )
+
+    def load_state(self, state: TrainerState) -> None:
+        """Takes over a state of `state()`, from a run of the same model and data; its tensors become the trainer's own.
+
+        Raises `KeyError` or `RuntimeError` for tensors of another model; the trainer is then of no further use.
+        """
+        self.copy_parameters(state.parameters)
+        # In the order of the parameters, which `_update_average` relies on.
+        self.ema = {name: state.average[name] for name, _ in self.model.named_parameters()}
+        self.start, self.log, self.best = state.start, state.log, state.best
+        for name, parameter in self.model.named_parameters():
+            if name in state.moments:
+                self.optimiser.state[parameter] = state.moments[name]
+        self.step, self.batches, self.minutes, self.hyper_warmup_steps = state.position
+        g_a = copy.deepcopy(self.model.g_a)
+        g_a.load_state_dict(state.bank_g_a)
+        self.bank_g_a, self.bank_step = state.bank_g_a, state.bank_step
+        self.bank.refresh(g_a, state.bank_step)
+
     def progress(self, ahead: int = 0) -> float:
         """Share of the budget that is used, or will be `ahead` steps later, 0..1."""
         share = self.minutes / self.config.minutes
@@ -174,16 +241,9 @@ class Trainer:
 
     def refresh_bank(self) -> None:
         """Describes the dictionary entries anew, by the current analysis transform, which is remembered."""
-        self.described_by = {name: value.detach().clone() for name, value in self.model.g_a.state_dict().items()}
-        self.described_at = self._middle_step().clone()
-        self.bank.refresh(self.model.g_a, self.described_at)
-
-    def restore_bank(self, described_by: dict[str, Tensor], described_at: Tensor) -> None:
-        """Describes the entries as an earlier `refresh_bank` did, from what that remembered."""
-        g_a = copy.deepcopy(self.model.g_a)
-        g_a.load_state_dict(described_by)
-        self.described_by, self.described_at = described_by, described_at
-        self.bank.refresh(g_a, described_at)
+        self.bank_g_a = {name: value.detach().clone() for name, value in self.model.g_a.state_dict().items()}
+        self.bank_step = self._middle_step().clone()
+        self.bank.refresh(self.model.g_a, self.bank_step)
 
     def _middle_step(self) -> Tensor:
         return self.model.gains.step(torch.tensor([MIDDLE_QUALITY_Q6], device=self.device)).detach()
