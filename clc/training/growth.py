@@ -52,7 +52,7 @@ def grown(config: ModelConfig, weights: dict[str, Tensor], wanted: ModelConfig) 
     weights = _with_phases(weights, config.first_phases, wanted.first_phases)
     model = Model(wanted)
     _silence(model, weights)
-    model.prior.start_unknowing(first=len(config.slices))
+    model.prior.start_as_constant(first=len(config.slices))
     there, inputs = _input_parts(smaller), _input_parts(model)
     state = model.state_dict()
     for name, value in weights.items():

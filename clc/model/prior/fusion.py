@@ -61,7 +61,7 @@ class Fusion(nn.Module, JoinedInputs):
         return AlignedLatents(r, covered, features, pixels.present)
 
     def input_parts(self) -> dict[str, tuple[int, ...]]:
-        """r and the coverage."""
+        """`enter` reads r and the coverage."""
         return {"enter": (self.latents, 1)}
 
 

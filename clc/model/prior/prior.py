@@ -111,13 +111,13 @@ class Prior(nn.Module):
         return [cast("GridConv2d", layer).bias for layer in layers]
 
     def linear_path(self) -> GridConv2d:
-        """The 1x1 convolution (768 -> M) that makes r of aligned references, as that of g_a makes y of pictures."""
+        """The 1x1 convolution (768 -> M) from a warped reference to r, as `Analysis.linear_path` is from x to y."""
         return self.fusion.klt
 
-    def start_unknowing(self, first: int) -> None:
-        """Makes the fresh weights of the slices from number `first` on those of `SliceNet.start_unknowing`."""
+    def start_as_constant(self, first: int) -> None:
+        """`SliceNet.start_as_constant` for the slices from number `first` on."""
         for index in range(first, len(self.slices)):
-            self._net(index).start_unknowing()
+            self._net(index).start_as_constant()
 
     def _reference(self, index: int, context: Context) -> Tensor | None:
         return None if context.reference is None else context.reference.r.split(self.slices, dim=1)[index]

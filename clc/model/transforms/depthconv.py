@@ -61,7 +61,7 @@ class DepthConvBlock(nn.Module, ResidualBranches):
         return x + self.narrow(F.leaky_relu(self.widen(x), SLOPE))
 
     def last_layers(self) -> Iterable[nn.Module]:
-        """Those of its two branches."""
+        """`leave` and `narrow`, the ends of the two residual branches."""
         return self.leave, self.narrow
 
 
@@ -107,11 +107,11 @@ class DepthConvSynthesis(Synthesis, JoinedInputs):
     one `of_fine` of the detail that they cannot are added; both shares are made for every pixel and colour.
     """
 
-    def __init__(self, latents: int, narrow: int, wide: int, reference: int, blocks: Blocks) -> None:
+    def __init__(self, latents: int, narrow: int, wide: int, conditioning: int, blocks: Blocks) -> None:
         super().__init__()
-        self.blocks, self.latents, self.conditioning = blocks, latents, reference
+        self.blocks, self.latents, self.conditioning = blocks, latents, conditioning
         self.linear = nn.Conv2d(latents, 3 * PATCH_PX**2, 1)
-        self.enter = nn.Conv2d(latents + reference, wide, 1)
+        self.enter = nn.Conv2d(latents + conditioning, wide, 1)
         self.sixteenth = _blocks(wide, blocks[1])
         self.expand = nn.Conv2d(wide, 4 * narrow, 1)
         self.eighth = _blocks(narrow, blocks[0])
@@ -159,7 +159,7 @@ class DepthConvSynthesis(Synthesis, JoinedInputs):
         return self.linear
 
     def input_parts(self) -> dict[str, tuple[int, ...]]:
-        """Latents and the conditioner's features; those of `seen_beside`."""
+        """`enter` reads latents and a, `enter_aligned` reads `seen_beside`."""
         return {"enter": (self.latents, self.conditioning), "enter_aligned": parts_beside(self.latents)}
 
 
@@ -190,5 +190,5 @@ class DepthConvHyperAnalysis(HyperAnalysis, JoinedInputs):
         return self.to_quarter
 
     def input_parts(self) -> dict[str, tuple[int, ...]]:
-        """Those of `seen_beside`."""
+        """`enter_aligned` reads `seen_beside`."""
         return {"enter_aligned": parts_beside(self.latents)}

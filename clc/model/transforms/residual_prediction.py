@@ -58,5 +58,5 @@ class RefinedSynthesis(Synthesis, JoinedInputs):
         return self.synthesis.linear_path()
 
     def input_parts(self) -> dict[str, tuple[int, ...]]:
-        """Latents and the conditioner's features."""
+        """`enter` reads latents and a."""
         return {"enter": (self.latents, self.conditioning)}

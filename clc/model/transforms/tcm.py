@@ -185,7 +185,7 @@ class TcmSynthesis(Synthesis, JoinedInputs):
         return decoded + 0.5
 
     def input_parts(self) -> dict[str, tuple[int, ...]]:
-        """Latents and the conditioner's features; those of `seen_beside`."""
+        """`enter` reads latents and a, `enter_aligned` reads `seen_beside`."""
         return {"enter": (self.latents, self.conditioning), "enter_aligned": parts_beside(self.latents)}
 
 
@@ -213,7 +213,7 @@ class TcmHyperAnalysis(HyperAnalysis, JoinedInputs):
         return self.leave
 
     def input_parts(self) -> dict[str, tuple[int, ...]]:
-        """Those of `seen_beside`, each channel as four of half the sides."""
+        """`enter_aligned` reads `seen_beside`, of which `pixel_unshuffle` makes four channels of each."""
         return {"enter_aligned": tuple(4 * channels for channels in parts_beside(self.latents))}
 
 

@@ -231,10 +231,10 @@ def test_a_batch_is_a_function_of_seed_number_and_rank(data: PictureSet, entries
     drawn = [[source.take(number, lambda n: 64) for number in range(3)] for source in (alone, ahead)]
     ahead.close()
     for one, other in zip(*drawn, strict=True):
-        assert torch.equal(one.seen.x, other.seen.x)
+        assert torch.equal(one.crops.x, other.crops.x)
         assert one.noise_seed == other.noise_seed
-    assert not torch.equal(drawn[0][0].seen.x, drawn[0][1].seen.x)
-    assert not torch.equal(drawn[0][0].seen.x, BatchSource(CONFIG, sampler, 1).draw(0, 64).seen.x)
+    assert not torch.equal(drawn[0][0].crops.x, drawn[0][1].crops.x)
+    assert not torch.equal(drawn[0][0].crops.x, BatchSource(CONFIG, sampler, 1).draw(0, 64).crops.x)
 
 
 def test_all_crops_of_a_batch_have_references_or_none_alike_in_every_process(
@@ -242,7 +242,7 @@ def test_all_crops_of_a_batch_have_references_or_none_alike_in_every_process(
 ) -> None:
     sampler = Trainer(CONFIG, data, entries, tmp_path).source._sampler
     found = [
-        [BatchSource(CONFIG, sampler, rank).draw(number, 64).seen.aligned for number in range(20)] for rank in (0, 1)
+        [BatchSource(CONFIG, sampler, rank).draw(number, 64).crops.aligned for number in range(20)] for rank in (0, 1)
     ]
     has = [[aligned is not None for aligned in one] for one in found]
     assert has[0] == has[1]
