@@ -9,10 +9,11 @@ training changes that:
 - further phases of the first slice: each new one starts as the first phase, and sees nothing of those before it.
 
 Further slices of latents do change what is coded. They start as the linear transform of what the smaller model leaves
-(`clc.training.klt_start.start_new_latents`), and their prior starts without knowledge.
+out (`clc.training.klt_start.start_new_latents`), and their prior starts as one distribution for all of them.
 
-What of a module does nothing, and what the inputs of its layers are, it says itself (`clc.model.growing`). Called by
-the command line of `clc.training`.
+Modules declare their residual branches and the inputs of their layers themselves (`clc.model.growing`). Called by the
+command line of `clc.training`. The contract: up to the rounding of float32 the larger model gives the same bits and
+pictures as the smaller one, with an aligned reference and without, but for the latents of further slices.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ FIRST_SLICE = "prior.nets.0"
 def grown(config: ModelConfig, weights: dict[str, Tensor], wanted: ModelConfig) -> dict[str, Tensor]:
     """The state dict of a model `wanted` that computes what the model `config` with `weights` computes.
 
-    What may be larger: the blocks of depthconv and of the prior, the channels at 1/8, the phases of the first slice.
-    Further slices may follow the others; g_s then starts without seeing their latents. New layers that may hold any
-    values have fresh ones, from torch's global generator. Raises `InputError` for any other difference, and for weights
-    whose names are not those of `config`.
+    `wanted` may have more blocks of depthconv and of the prior, more channels at 1/8, more phases of the first slice,
+    and further slices behind the others, whose latents g_s does not see at first. New layers that need not be zero have
+    random weights, from torch's global generator. Raises `InputError` for any other difference of the configurations,
+    and for weights whose names are not those of `config`.
     """
     _check_growth(config, wanted)
     with torch.device("meta"):
@@ -51,7 +52,7 @@ def grown(config: ModelConfig, weights: dict[str, Tensor], wanted: ModelConfig) 
         raise InputError("the weights to grow do not fit their configuration")
     weights = _with_phases(weights, config.first_phases, wanted.first_phases)
     model = Model(wanted)
-    _silence(model, weights)
+    _clear_new_branches(model, weights)
     model.prior.start_as_constant(first=len(config.slices))
     there, inputs = _input_parts(smaller), _input_parts(model)
     state = model.state_dict()
@@ -81,8 +82,8 @@ def _sizes(config: ModelConfig) -> tuple[int, int, int]:
 
 
 @torch.no_grad()
-def _silence(model: Model, weights: dict[str, Tensor]) -> None:
-    """Clears the last layers of branches for which there are no weights: the branches add nothing."""
+def _clear_new_branches(model: Model, weights: dict[str, Tensor]) -> None:
+    """Sets the last layers of residual branches to zero where `weights` have none: new branches add nothing."""
     fresh = {parameter for name, parameter in model.named_parameters() if name not in weights}
     for module in model.modules():
         if isinstance(module, ResidualBranches):
@@ -126,7 +127,7 @@ def _widened(value: Tensor, fresh: Tensor, there: tuple[int, ...], wanted: tuple
 def _with_phases(weights: dict[str, Tensor], there: int, wanted: int) -> dict[str, Tensor]:
     """The weights with `wanted` phases of the first slice instead of `there`.
 
-    New phases come before the others, and have copies of the layers of what was the first.
+    New phases come before the others, with copies of the layers of the phase that was the first.
     """
     split = dict(weights)
     for layers, kind, phase in product(PHASE_LAYERS, ("weight", "bias"), range(wanted)):

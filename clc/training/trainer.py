@@ -4,8 +4,8 @@
 writes its state and reads it. The result of a run is the moving average of the parameters, as it was when it validated
 best: a collection of a few pictures is soon overfitted, so that the last average need not be the best.
 
-The contract: on a CPU a run is a function of its configuration, its pictures and its number of threads, to the bit, and
-goes on from its state as if it had not been interrupted.
+The contract: on a CPU, with a budget of steps, a run is to the bit a function of its configuration, its pictures and
+its number of threads, and goes on from its state as if it had not been interrupted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from clc.training.validation import HeldOut
 logger = logging.getLogger(__name__)
 
 MAX_BAD_STEPS = 3
-"""The run ends with this non-finite gradient."""
+"""Non-finite gradients that end a run."""
 HELD_OUT_SEED = 0
 """The seed of the choice of held-out pictures, not the run's: runs of different seeds hold out the same pictures."""
 AS_GOOD = 0.001
