@@ -40,12 +40,12 @@ def measure(trainer: Trainer, steps: int, crop_px: int) -> dict[str, float]:
         middle = time.perf_counter()
         trainer.learn(batch)
         ended = time.perf_counter()
-        kind = batch.seen.aligned is not None
+        kind = batch.crops.aligned is not None
         if kind in warm:
             fresh.append(middle - started)
             fixed.append(ended - middle)
             shares.append(_drawing_s(trainer, batch, turn, crop_px) / fixed[-1])
-            pictures += len(batch.seen.photos)
+            pictures += len(batch.crops.photos)
         warm.add(kind)
     return {
         "step_with_data_ms": 1000 * float(np.mean(fresh)),
@@ -61,7 +61,7 @@ def _drawing_s(trainer: Trainer, batch: TrainingBatch, turn: int, crop_px: int) 
     started = time.perf_counter()
     again = trainer.source.draw(turn, crop_px)
     spent = time.perf_counter() - started
-    if not torch.equal(again.seen.x, batch.seen.x):
+    if not torch.equal(again.crops.x, batch.crops.x):
         raise RuntimeError("a batch drawn again is another one")
     return spent
 

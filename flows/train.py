@@ -10,16 +10,14 @@ from typing import Any
 
 import torch
 from prefect import flow
-from torch import Tensor
 
-from clc.bundle.bundle import SHIPPED, Bundle
+from clc.bundle.bundle import SHIPPED
 from clc.bundle.export import export_bundle
 from clc.bundle.extend import add_pictures
 from clc.codec.selftest import write_vectors
 from clc.dictionary.dictionary import Dictionary
 from clc.errors import InputError
 from clc.machine import has_bfloat16, keep_freed_memory
-from clc.model.model import ModelConfig
 from clc.pictures.images import read_image
 from clc.pictures.patches import entry_patch
 from clc.references.overlaps import choose_key_pictures, find_overlaps
@@ -27,8 +25,8 @@ from clc.training.config import TrainingConfig, adaptation
 from clc.training.data import PictureSet
 from clc.training.loop import Observer
 from clc.training.pairs import overlapping_pairs
-from clc.training.run_folder import read_weights, weights_file
-from clc.training.train import train
+from clc.training.run_folder import weights_file
+from clc.training.train import read_start, train
 from flows.runtime.live_tracking import followed
 from flows.runtime.progress import progress_of
 from flows.runtime.stage import resolve, run_stage, stage_key
@@ -121,13 +119,6 @@ def _start_digest(origin: Path | None) -> str:
     return sha256_file(found)
 
 
-def _start_weights(origin: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    if (origin / "manifest.json").is_file():
-        bundle = Bundle.load(origin)
-        return bundle.config, bundle.state()
-    return read_weights(origin)
-
-
 @dataclass(frozen=True)
 class Sources:
     """What a training run is made from: folders of finished stages, where to start, and how many key pictures."""
@@ -153,8 +144,8 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
     entries = PictureSet([entry_patch(picture) for picture in whole.pictures], whole.photos)
     state = None
     if sources.origin:
-        model, state = _start_weights(sources.origin)
-        config = replace(config, model=model)
+        model, state = read_start(sources.origin)
+        config = replace(config, model=model or config.model)
     overlaps = find_overlaps(data.pictures) if sources.key_pictures else []
     keys = choose_key_pictures(overlaps, len(data), sources.key_pictures) if sources.key_pictures else []
     pairs = overlapping_pairs(data, overlaps)

@@ -6,12 +6,13 @@
     tables.safetensors        the CDF tables, the tables of exponentials and of powers of two, int32; the weights of the
                               post-filter, float16
     dictionary.safetensors    int8 tokens of the K entries, their keys, and the reduction that made the keys
-    entries.json              where each entry comes from
+    entries.json              the provenance of each entry
     pictures/NNNN.webp        the key picture of entry NNNN, where it has one (`clc.references.key_pictures`)
 
-The first 8 bytes of the manifest's sha256 are the bundle's id, which every stream names. Written by
-`clc.bundle.export`, read by `clc.codec` and, to go on training, by `clc.training`'s callers. Nothing read here is
-trusted: sizes, hashes, shapes and the bounds of every exact layer are checked at loading.
+Written by `clc.bundle.export` and `clc.bundle.extend`; read by `clc.codec` and, to start from its weights, by
+`clc.training.train`. The first 8 bytes of the manifest's sha256 are the bundle's id, which every stream names. The
+contract: a bundle of one id is the same to the byte everywhere, and nothing that is read is trusted: hashes, shapes and
+the bound of every exact layer are checked.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clc.bitstream.range_coder import CdfTable
 from clc.errors import DictionaryMismatch, InputError, StorageError
@@ -47,10 +48,10 @@ from storage.digest import canonical_json, sha256_bytes, sha256_file
 FORMAT = "clc-bundle"
 VERSION = 7
 READABLE = (2, 3, 4, 5, 6, 7)
-"""Bundles of 0.2 are version 2, of 0.3 to 0.6 version 3, of 0.7 and 0.8 version 4, of 0.9 to 0.11 version 5, of
-0.12 version 6: what their models lack of the fields of `clc.model.config.BEFORE` is meant. Before version 4 there is
-one set of tables for all turns, before version 6 no post-filter, in version 6 one without clipped differences; a bundle
-that was extended may still lack them."""
+"""The versions that can be read. Releases 0.2 wrote 2, 0.3 to 0.6 wrote 3, 0.7 and 0.8 wrote 4, 0.9 to 0.11 wrote 5,
+0.12 wrote 6. Fields that the configuration lacks have the values of `clc.model.config.BEFORE`. Before version 4 all
+phases have the same set of tables; before version 6 there is no post-filter, and in version 6 it has no weights for
+clipped differences. A bundle extended by a later release has its own version, and may lack these all the same."""
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "shipped"
 PARTS = ("transforms", "prior", "tables", "dictionary")
@@ -61,9 +62,10 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class EntryTable:
-    """The dictionary in a bundle: `tokens` int8 (K, N, T) in q4, `keys` float32 (K, D), one provenance an entry.
+    """The dictionary of a bundle: K entries with N tokens of T values and a key of D values each.
 
-    `pictures` are the key pictures of those entries that have one: only these can be aligned.
+    `tokens` int8 (K, N, T), in q4; `keys` float32 (K, D), which `reduction` makes of descriptors. `provenance` has one
+    object an entry. `pictures` are the key pictures of entries that have one, by entry: only these can be aligned.
     """
 
     tokens: npt.NDArray[np.int8]
@@ -76,9 +78,9 @@ class EntryTable:
         return len(self.tokens)
 
     def conditioning(self, references: tuple[int, ...]) -> Tensor:
-        """Tokens (1, M N, T), float64 on their grid, of the entries that a stream names.
+        """The tokens of the entries that a stream names, one after the other: float64 (1, R N, T), for R entries.
 
-        Raises `DictionaryMismatch` for an index that the dictionary does not have.
+        Raises `DictionaryMismatch` for an index beyond the dictionary.
         """
         if any(index >= len(self) for index in references):
             raise DictionaryMismatch(f"the stream names entry {max(references)} of {len(self)}")
@@ -88,7 +90,7 @@ class EntryTable:
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A loaded bundle. `bundle_id` is 16 hex digits; `model` is the float model, `prior` the exact one."""
+    """A bundle in memory. `bundle_id` is 16 hex digits; `model` computes in float32, `prior` is its exact prior."""
 
     directory: Path
     bundle_id: str
@@ -101,16 +103,20 @@ class Bundle:
 
     @cached_property
     def id_bytes(self) -> bytes:
-        """The 8 bytes that a stream carries."""
+        """The bundle's id as the 8 bytes in a stream."""
         return bytes.fromhex(self.bundle_id)
 
     def state(self) -> dict[str, Tensor]:
-        """The state dict of the float model, to go on training from."""
+        """A copy of the state dict of `model`, to start training from."""
         return {name: value.clone() for name, value in self.model.state_dict().items()}
 
     @classmethod
     def load(cls, directory: Path | None = None) -> Bundle:
-        """Reads and checks a bundle (the shipped one by default); `InputError` or `StorageError` if it is unusable."""
+        """Reads and checks a bundle, by default the shipped one.
+
+        Raises `InputError` when there is no bundle in the folder, and `StorageError` for one that is damaged, malformed
+        or of another version.
+        """
         directory = directory or SHIPPED
         try:
             manifest_bytes = (directory / "manifest.json").read_bytes()
@@ -140,9 +146,9 @@ def write_bundle(
     provenance: list[dict[str, str]],
     pictures: Mapping[int, KeyPicture],
 ) -> str:
-    """Writes the files of a bundle, the manifest last, and returns the bundle's id.
+    """Writes the files of a bundle, the manifest last, and returns the bundle's id, 16 hex digits.
 
-    The files of `pictures` must stand in the folder already.
+    `parts` holds the arrays of each of `PARTS`. The files of `pictures` are in the folder already.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for name in PARTS:
@@ -156,8 +162,13 @@ def write_bundle(
     return sha256_bytes(manifest)[: 2 * ID_BYTES]
 
 
+def float_parts(model: Model) -> dict[str, nn.Module]:
+    """The parts of a model that a bundle stores in floating point, by name: all but the prior."""
+    return {name: part for name, part in model.named_children() if part is not model.prior}
+
+
 def exact_layers(prior: Prior) -> dict[str, GridConv2d | GridTable]:
-    """The layers of a prior that hold integers, by name."""
+    """The layers of a prior whose parameters a bundle stores as integers, by name."""
     return {name: m for name, m in prior.named_modules() if isinstance(m, GridConv2d | GridTable)}
 
 
@@ -192,15 +203,18 @@ def _read_part(directory: Path, part: str, manifest: dict[str, Any]) -> Arrays:
 def _restore(config: ModelConfig, parts: Mapping[str, Arrays]) -> tuple[Model, Prior]:
     model, prior = Model(config), make_prior(config, is_exact=True)
     transforms = {name: torch.from_numpy(array.astype(np.float32)) for name, array in parts["transforms"].items()}
-    missing = set(model.state_dict()) - set(transforms)
-    if any(not name.startswith("prior.") for name in missing):
-        raise StorageError(f"the transforms lack {sorted(missing)[0]}")
+    stored = {f"{part}.{name}" for part, module in float_parts(model).items() for name in module.state_dict()}
+    missing = stored - set(transforms)
+    if missing:
+        raise StorageError(f"the transforms lack {min(missing)}")
     model.load_state_dict(transforms, strict=False)
-    integers = {name: torch.from_numpy(array) for name, array in parts["prior"].items()}
+    integers: dict[str, dict[str, Tensor]] = {}
+    for name, array in parts["prior"].items():
+        layer_name, _, part = name.rpartition(".")
+        integers.setdefault(layer_name, {})[part] = torch.from_numpy(array)
     for target in (prior, model.prior):
         for name, layer in exact_layers(target).items():
-            own = {k.removeprefix(f"{name}."): v for k, v in integers.items() if k.rpartition(".")[0] == name}
-            layer.load_integers(**own)
+            layer.load_integers(**integers.get(name, {}))
     tables = {name: torch.from_numpy(parts["tables"][name]) for name in ("exponentials", "powers_of_two")}
     for module in prior.modules():
         if isinstance(module, GridSoftmax):

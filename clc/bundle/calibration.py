@@ -1,9 +1,9 @@
-"""What a model does to pictures, counted at export: the coder's tables and the post-filter are fitted to it.
+"""Calibration: the symbols and the decoded pixels of a few pictures, to fit the CDF tables and the post-filter to.
 
 A trained prior predicts a Gaussian, but rounded latents are not quite Gaussian: thrifty rounding makes more zeros, and
-natural pictures have heavier tails. Counting on a few pictures and giving the tables the frequencies found costs a
-decoder nothing; nor are any bits spent on a filter that is fitted to what the model leaves of their pixels. Run at
-export only.
+natural pictures have heavier tails. Tables of the frequencies found cost a decoder nothing. Nor does a stream spend any
+bits on a post-filter that is fitted once. Called by `clc.bundle.export`. The contract: symbols and pixels are those
+that the encoder and decoder make, without references.
 """
 
 from __future__ import annotations
@@ -25,20 +25,23 @@ from clc.model.quantisation import thrifty_round
 from clc.pictures.picture import Picture
 
 QUALITIES_Q6 = (320, 1600, 2880, 4160, 5440)
+"""The qualities, in 1/64, at which symbols are counted."""
 MAX_PICTURES = 24
+"""The most pictures whose symbols are counted."""
 MAX_FILTER_PICTURES = 128
+"""The most pictures that are decoded for the post-filter."""
 
 Counts = npt.NDArray[np.int64]
 
 
 @torch.no_grad()
 def count_symbols(model: Model, pictures: Sequence[Picture]) -> Counts:
-    """Counts of the symbols -64..64, int64 (S, 64, 129) by set of tables and scale level, of uint8 pictures (H, W, 3).
+    """Counts of the symbols -64..64 at `QUALITIES_Q6`: int64 (S, 64, 129), by set of tables and by scale level.
 
-    S is how many phases the first slice has. Its first phase, coded with nothing but z known, is further from Gaussian
-    than all else: it has the first set, and the last is that of every turn without one of its own
-    (`clc.codec.latent_coding`). At five qualities, without references, as the encoder makes symbols. Of more than 24
-    pictures as many, evenly apart, are taken; symbols beyond +-64 are left out.
+    Each phase of the first slice has a set of tables, S in all, and later phases share the last one
+    (`clc.codec.latent_coding`): the first phase, coded with nothing but z known, is further from Gaussian than all
+    others. `pictures` are uint8 (H, W, 3); of more than `MAX_PICTURES` of them as many are taken, evenly apart. Symbols
+    beyond +-64 are not counted.
     """
     counts = np.zeros((model.config.first_phases, SCALE_LEVELS, 2 * COUNTED + 1), dtype=np.int64)
     for picture in _evenly(pictures, MAX_PICTURES):
@@ -67,10 +70,10 @@ def _count(model: Model, y: Tensor, quality_q6: int, counts: Counts) -> None:
 
 @torch.no_grad()
 def decoded_examples(model: Model, pictures: Sequence[Picture]) -> Iterator[tuple[int, Example]]:
-    """What the model makes of uint8 pictures (H, W, 3), H and W multiples of 64, at the qualities of
-    `clc.model.post_filter`.
+    """Decoded pictures beside the originals, both levels 0..255, float32 (1, 3, H, W), for `clc.model.post_filter.fit`.
 
-    Without references; of more than 128 pictures as many, evenly apart.
+    Each comes with the index of its quality in `clc.model.post_filter.QUALITIES_Q6`. `pictures` are uint8 (H, W, 3),
+    H and W multiples of 64; of more than `MAX_FILTER_PICTURES` of them as many are taken, evenly apart.
     """
     quality = torch.tensor(QUALITIES_OF_FILTER)
     for picture in _evenly(pictures, MAX_FILTER_PICTURES):
@@ -83,7 +86,7 @@ def decoded_examples(model: Model, pictures: Sequence[Picture]) -> Iterator[tupl
 
 
 def _evenly(pictures: Sequence[Picture], at_most: int) -> Sequence[Picture]:
-    """So many of the pictures at most, evenly apart."""
+    """At most `at_most` of the pictures, evenly apart."""
     return pictures[:: -(-len(pictures) // at_most)]
 
 

@@ -1,8 +1,8 @@
-"""From trained weights to a bundle: integers for the exact path, tables for the coder, tokens for the dictionary.
+"""From trained weights to a bundle: integers for the exact prior, tables for the coder, tokens for the dictionary.
 
-Everything that must be the same on both sides of a stream is computed here, once, and stored: no decoder rebuilds a
-table or runs g_a on a dictionary picture. Called by `flows.train` and by whoever makes the shipped bundle;
-`add_pictures` extends a bundle with key pictures and leaves the model as it is.
+Called by the flow `train-codec`; `clc.bundle.extend` adds key pictures to a bundle. The contract: everything that must
+be the same at encoder and decoder is computed here, once, and stored. No decoder rebuilds a table or runs g_a on a
+dictionary picture.
 """
 
 from __future__ import annotations
@@ -19,25 +19,27 @@ import torch
 from torch import Tensor
 
 from clc.bitstream.cdf_tables import fitted_table, merge, sigma_levels, table_from_pmf
-from clc.bundle.bundle import exact_layers, flatten_table, write_bundle
+from clc.bundle.bundle import exact_layers, flatten_table, float_parts, write_bundle
 from clc.bundle.calibration import count_symbols, decoded_examples
-from clc.bundle.extend import _tokens
+from clc.bundle.extend import stored_tokens
 from clc.errors import InputError
 from clc.exact.functions import exp2_table, exp_table
-from clc.exact.layers import sum_bound_bits
+from clc.exact.layers import GridConv2d, sum_bound_bits
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.model.model import Model, ModelConfig
 from clc.model.post_filter import fit as postfilter_fit
+from clc.model.prior.hyperprior import FactorizedPrior
 from clc.pictures.patches import ENTRY_PX
 from clc.pictures.picture import Picture
 from clc.retrieval import pca as reduction
 from clc.retrieval.pyramid import spp
 
 KEY_COMPONENTS = 256
+"""The values of a key, or fewer where there are fewer entries."""
 
 
 class Exported(NamedTuple):
-    """`bundle_id` (16 hex digits); `bound_bits`, log2 of the largest partial sum of each exact layer (at most 53)."""
+    """The id of a bundle, 16 hex digits, and log2 of the largest partial sum of each exact layer, at most 53 bits."""
 
     bundle_id: str
     bound_bits: dict[str, float]
@@ -50,12 +52,12 @@ def export_bundle(
     entries: Sequence[Picture],
     provenance: list[dict[str, str]],
 ) -> Exported:
-    """Writes the bundle of a trained model and its dictionary into `directory`.
+    """Writes the bundle of a trained model, a configuration and its state dict, with a dictionary, into `directory`.
 
-    `entries`: K uint8 pictures (256, 256, 3); `provenance` says where each one comes from. The keys are SPP vectors of
-    the codec's own analysis transform, reduced by PCA, so that encoding needs no other network, whatever backbone chose
-    the entries; the coder's tables are fitted to the symbols of the entries, the post-filter to their pixels. Raises
-    `InputError` when an entry has another size or a layer cannot be proven exact.
+    `entries` are K pictures, uint8 (256, 256, 3), each with its `provenance`. Their keys are SPP vectors of the model's
+    own g_a, reduced by PCA: encoding then needs no other network, whatever network chose the entries. The CDF tables
+    are fitted to the symbols of the entries, the post-filter to their pixels. Raises `InputError` for entries of
+    another size, and when there are none, too many, or not as many as provenances.
     """
     if not 1 <= len(entries) <= MAX_DICTIONARY_ENTRIES or len(entries) != len(provenance):
         raise InputError(f"a bundle takes 1 to {MAX_DICTIONARY_ENTRIES} entries with provenance, not {len(entries)}")
@@ -64,13 +66,14 @@ def export_bundle(
     model = Model(config)
     model.load_state_dict(state)
     model.eval()
-    # The values that a reader will have, so that tokens and keys are those of the stored transforms.
+    # Rounded as they are stored, so that tokens, keys and tables are those of the model that a reader has.
     transforms = _stored_transforms(model)
     stored = {name: torch.from_numpy(array.astype(np.float32)) for name, array in transforms.items()}
     model.load_state_dict(stored, strict=False)
     model.prior.fusion.log_gain.values.copy_(-model.gains.log_step.detach() / math.log(2.0))
-    integers = {name: layer.export() for name, layer in exact_layers(model.prior).items()}
-    bounds = {name: sum_bound_bits(**parts) for name, parts in integers.items() if "shift" in parts}
+    layers = exact_layers(model.prior)
+    integers = {name: layer.export() for name, layer in layers.items()}
+    bounds = {name: sum_bound_bits(**integers[name]) for name in layers if isinstance(layers[name], GridConv2d)}
     prior = {f"{name}.{part}": value.numpy() for name, parts in integers.items() for part, value in parts.items()}
     dictionary = _dictionary(model, entries)
     tables = _tables(model, entries)
@@ -79,7 +82,10 @@ def export_bundle(
 
 
 def _tables(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArray[np.int32 | np.float16]]:
-    """The CDF tables (sets of 64 scales, z without and with an aligned reference), exact functions, post-filter."""
+    """The arrays of the part `tables`.
+
+    CDF tables: the sets of 64 scale levels, then z without and with an aligned reference.
+    """
     parts = [fitted_table(sigma_levels(), counts) for counts in count_symbols(model, entries)]
     parts += [table_from_pmf(*z_prior.masses()) for z_prior in (model.z_prior, model.z_prior_aligned)]
     table = functools.reduce(merge, parts)
@@ -89,17 +95,18 @@ def _tables(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArray[n
 
 
 def _stored_transforms(model: Model) -> dict[str, npt.NDArray[np.float32 | np.float16]]:
-    stored = {}
-    for name, value in model.state_dict().items():
-        if not name.startswith("prior."):
-            wide = name.startswith("z_prior")
-            stored[name] = value.detach().cpu().numpy().astype(np.float32 if wide else np.float16)
+    stored: dict[str, npt.NDArray[np.float32 | np.float16]] = {}
+    for part, module in float_parts(model).items():
+        # Of the distributions of z tables are made: rounded to float16 they would fit z less well.
+        kept = np.float32 if isinstance(module, FactorizedPrior) else np.float16
+        for name, value in module.state_dict(prefix=f"{part}.").items():
+            stored[name] = value.detach().cpu().numpy().astype(kept)
     return stored
 
 
 @torch.no_grad()
 def _dictionary(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArray[np.generic]]:
-    tokens = [_tokens(model, entry) for entry in entries]
+    tokens = [stored_tokens(model, entry) for entry in entries]
     vectors = [spp(model.feature_map(model.analyse(entry))) for entry in entries]
     stacked = np.concatenate(vectors)
     reduced = reduction.fit([stacked], min(KEY_COMPONENTS, max(1, len(stacked) - 1)))

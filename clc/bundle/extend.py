@@ -1,4 +1,8 @@
-"""Key pictures added to a bundle: a new bundle with the same model."""
+"""A bundle extended by key pictures: a new bundle, with another id, of the same model.
+
+Called by the flow `train-codec` and by `python -m clc.codec collect`. The contract: the model, its tables and the
+entries that there were do not change.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +34,11 @@ def add_pictures(
     provenance: list[dict[str, str]],
     picture_format: str = LOSSLESS,
 ) -> str:
-    """Writes a bundle like the one in `bundle` with key pictures as further dictionary entries; returns its id.
+    """Writes into `out` the bundle in `bundle` with `pictures` as further entries of its dictionary; returns its id.
 
-    The model stays as it is. Each picture, uint8 (H, W, 3) of any size, is kept whole for alignment in `picture_format`
-    (see `clc.references.key_pictures`); its key comes from all of it, its tokens from its middle. Raises `InputError`
-    for too many entries or an `out` that is not empty.
+    Each picture, uint8 (H, W, 3) of any size, is kept whole, as the key picture of its entry, in `picture_format`
+    (`clc.references.key_pictures`). Its key describes all of it, its tokens its middle. Raises `InputError` for no
+    picture, too many entries, not as many provenances as pictures, and an `out` that is not empty.
     """
     base = Bundle.load(bundle)
     entries = base.entries
@@ -47,9 +51,10 @@ def add_pictures(
     tokens, keys = [entries.tokens], [entries.keys]
     for entry, image_HW3 in enumerate(pictures, start=len(entries)):
         stored[entry] = write_key_picture(out, entry, image_HW3, picture_format)
-        seen = stored[entry].read()
-        tokens.append(_tokens(base.model, middle_patch(seen))[None])
-        keys.append(entries.reduction.apply(spp(base.model.feature_map(base.model.analyse(seen)))))
+        # As it will be read: a lossy format changes the picture.
+        picture = stored[entry].read()
+        tokens.append(stored_tokens(base.model, middle_patch(picture))[None])
+        keys.append(entries.reduction.apply(spp(base.model.feature_map(base.model.analyse(picture)))))
     for entry in entries.pictures:
         write_bytes(out / stored[entry].path.relative_to(bundle), stored[entry].path.read_bytes())
     parts: dict[str, Arrays] = {name: read_arrays(bundle / f"{name}.safetensors") for name in PARTS}
@@ -58,8 +63,8 @@ def add_pictures(
     return write_bundle(out, base.config, parts, [*entries.provenance, *provenance], stored)
 
 
-def _tokens(model: Model, patch_HW3: Picture) -> npt.NDArray[np.int8]:
-    """The stored tokens (N, T) of a patch (256, 256, 3)."""
+def stored_tokens(model: Model, patch_HW3: Picture) -> npt.NDArray[np.int8]:
+    """The tokens of a patch uint8 (256, 256, 3), as stored: int8 (N, T), in q4."""
     integers = torch.round(model.tokens(model.analyse(patch_HW3))[0] * (1 << TOKEN_BITS))
     tokens: npt.NDArray[np.int8] = integers.to(torch.int8).numpy()
     return tokens

@@ -113,9 +113,14 @@ class ModelConfig:
         return sum(self.slices)
 
     @property
+    def conditioning_width(self) -> int:
+        """The channels of the conditioner's layers; the field `reference`, not `references`."""
+        return self.reference
+
+    @property
     def conditioning(self) -> int:
-        """A, the channels of what the conditioner gives: `reference`, or 0 without a conditioner."""
-        return 0 if self.conditioner == "none" else self.reference
+        """A, the channels of the conditioner's features a: `conditioning_width`, or 0 without a conditioner."""
+        return 0 if self.conditioner == "none" else self.conditioning_width
 
     @property
     def token_references(self) -> int:

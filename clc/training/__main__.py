@@ -1,11 +1,11 @@
-"""Training of the codec: one model over all rates, from pictures in memory, within a budget of minutes or steps.
+"""The command line of training: one model for all rates, within a budget of minutes or steps.
 
     python -m clc.training --data FOLDER [--data FOLDER ...] --out FOLDER --minutes 60
 
-Imports only torch, numpy, Pillow and safetensors beside the standard library and this package's own modules, so that a
-bare worker can run it, alone or under `torchrun`. What it keeps in its output folder, and how it goes on, is
-`clc.training.checkpoint`; all options are told in `docs/training.md`. Called by `flows.train` and by the command line
-above.
+Reads the options and the pictures, and calls `clc.training.train.train`, as the flow `train-codec` does for itself.
+`docs/training.md` describes all options, `clc.training.checkpoint` the files in the output folder. The contract: it
+imports torch, numpy, Pillow and safetensors and nothing else that is not in the standard library or in this package, so
+that a bare worker can run it, alone or under `torchrun`; options that need more import it when they are used.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from clc.errors import ClcError, InputError
+from clc.errors import ClcError
 from clc.exact.checkerboard import PHASES
 from clc.machine import flush_denormals, keep_freed_memory
 from clc.model.config import ModelConfig
@@ -39,19 +37,20 @@ from clc.training.growth import grown
 from clc.training.klt_start import start_new_latents
 from clc.training.loop import SILENT, Observer
 from clc.training.pairs import Pair
-from clc.training.run_folder import read_model, read_weights, write_model
-from clc.training.train import train
+from clc.training.run_folder import read_model, write_model
+from clc.training.train import read_start, train
 from clc.training.weight_shards import check_limit, write_shards
 from storage.atomic import write_bytes
 
 GPU_WORKERS = 8
+"""Threads that draw batches ahead beside a GPU, where `--workers` says nothing."""
 SHARDS, CONFIG = "shards", "config.json"
 NAMED = ("minutes", "steps", "learning_rate", "objective", "seed", "device", "workers", "compile", "bf16")
-"""Options of the command line that are fields of `TrainingConfig`."""
+"""The options that are fields of `TrainingConfig`."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Trains as the command line asks; returns the exit status, 1 after an error, which is printed in one line."""
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -112,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _config(options: argparse.Namespace) -> TrainingConfig:
-    """The configuration of `--config`, or of the run to resume, or the default; other options go before it."""
+    """The configuration of `--config`, else of the run to resume, else the default, changed by the other options."""
     kept = options.out / CONFIG
     if options.config:
         config = read_config(options.config)
@@ -162,10 +161,10 @@ def _run(config: TrainingConfig, options: argparse.Namespace, ranks: Ranks) -> N
 
 
 def _begun(model: ModelConfig, options: argparse.Namespace) -> tuple[ModelConfig, dict[str, Tensor] | None]:
-    """The model to train and the weights it starts from, None for the KLT or where a run is resumed."""
+    """The model to train, and the weights that it starts from: None for the KLT and for a run that is resumed."""
     if options.resume:
         return read_model(options.out), None
-    found, start = _start(options.start) if options.start else (None, None)
+    found, start = read_start(options.start) if options.start else (None, None)
     model = wanted = found or model
     if options.blocks:
         wanted = replace(wanted, narrow_blocks=options.blocks[0], wide_blocks=options.blocks[1])
@@ -178,33 +177,17 @@ def _begun(model: ModelConfig, options: argparse.Namespace) -> tuple[ModelConfig
 
 
 def _with_new_latents(config: TrainingConfig, start: dict[str, Tensor], data: PictureSet) -> dict[str, Tensor]:
-    """The weights with the last slice's latents as the transform of what the others leave of the pictures."""
+    """The weights with `clc.training.klt_start.start_new_latents` for the last slice."""
     model = Model(config.model).eval()
     model.load_state_dict(start)
     start_new_latents(model, data.pictures, sum(config.model.slices[:-1]), np.random.default_rng(config.seed))
     return model.state_dict()
 
 
-def _start(path: Path) -> tuple[ModelConfig | None, dict[str, Tensor]]:
-    """The weights to go on from and, where they have one beside them, the configuration of their model."""
-    if (path / "manifest.json").is_file():
-        # What reads dictionaries is for this alone.
-        from clc.bundle.bundle import Bundle
-
-        bundle = Bundle.load(path)
-        return bundle.config, bundle.state()
-    if path.is_dir():
-        return read_weights(path)
-    try:
-        return None, load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"no weights in {path}: {error}") from error
-
-
 def _pairs(folders: Sequence[Path]) -> list[Pair]:
     if not folders:
         return []
-    # OpenCV is for this alone: a bare worker trains without it.
+    # Imported here, for finding overlaps needs OpenCV, which a bare worker may lack.
     from clc.references.overlaps import find_overlaps
     from clc.training.pairs import overlapping_pairs
 

@@ -1,7 +1,8 @@
-"""What makes a training step faster on the machine at hand, and leaves the model what it is.
+"""Faster training steps on the machine at hand: the memory layout of a GPU, `torch.compile` and bfloat16.
 
-`torch.compile` of the walk over the slices, many small operations that a compiler fuses (the transforms, few large
-convolutions, get slower by it), and bfloat16 for the convolutions of g_a and g_s. Called by `clc.training.trainer`.
+The walk over the slices is compiled: a compiler fuses its many small operations. The transforms, a few large
+convolutions, would get slower by it; their convolutions may run in bfloat16. Called by `clc.training.trainer`. The
+contract: the parameters stay float32 and have the same names, so that checkpoints are the same with and without.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from clc.training.config import TrainingConfig
 logger = logging.getLogger(__name__)
 
 VARIANTS = 32
-"""Compiled at most: with and without references, both kinds of rate, each size of crop."""
+"""The most variants of the walk that are compiled: with and without references, both counts of bits, each crop size."""
 
 
 def prepare(model: Model, config: TrainingConfig) -> Model:
-    """Moves a fresh model to its device and sets up what the configuration asks for; returns the model."""
+    """Moves a fresh model to the `device` of the configuration, applies its `bf16` and `compile`, and returns it."""
     device = torch.device(config.device)
     model = model.to(device)
     if device.type == "cuda":
@@ -34,7 +35,10 @@ def prepare(model: Model, config: TrainingConfig) -> Model:
 
 
 def compile_walk(model: Model) -> None:
-    """Has `model.walk_slices` compiled where gradients are wanted; a warning, and nothing else, where none can be."""
+    """Compiles `model.walk_slices` for passes with gradients; others, such as validations, run as they are.
+
+    Logs a warning and changes nothing where torch cannot compile.
+    """
     reason = why_nothing_compiles(next(model.parameters()).device)
     if reason:
         logger.warning("training without torch.compile, which fails here: %s; install a C++ compiler", reason)
@@ -53,7 +57,7 @@ def compile_walk(model: Model) -> None:
 
 
 def why_nothing_compiles(device: torch.device) -> str:
-    """The first line of what goes wrong when a trivial function is compiled; empty when all is well."""
+    """Why torch compiles nothing on `device`: the first line of its error on a trivial function, empty if it does."""
     try:
         torch.compile(lambda x: x * 2.0 + 1.0)(torch.ones(8, device=device))
     except RuntimeError as error:

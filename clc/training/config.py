@@ -1,7 +1,8 @@
-"""What one training run is, as a frozen configuration, and how its schedule follows the share of the budget used.
+"""The configuration of a training run and its schedule: the side of the crops and the learning rate.
 
-`clc.training.trainer` is built from it; the command line of `clc.training` and the flow `train-codec` make it. What
-each field does to a run is told in `docs/training.md`.
+The command line of `clc.training` and the flow `train-codec` make a configuration; `clc.training.trainer` is built from
+it. The schedule follows the share of the budget that is used, so that a run ends with a learning rate of 0 however long
+it is. `docs/training.md` describes the options.
 """
 
 from __future__ import annotations
@@ -15,16 +16,31 @@ from clc.model.config import ModelConfig
 from clc.model.objective import LATENTS, MS_SSIM, OBJECTIVES, SMALLEST_CROP_PX
 
 CROPS = ((0.0, 128), (0.65, 256))
-ADAPTATION_RATE = 3e-4
+"""The side of the crops in px, each from a share of the budget on."""
 CROPS_MS_SSIM = ((0.0, 192), (0.65, 256))
+"""The same for MS-SSIM, whose five scales need larger ones."""
+ADAPTATION_RATE = 3e-4
+"""The peak of the learning rate when a run begins with trained weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """One training run. The budget ends at `minutes` or `steps`, whichever is first; the schedule follows it.
+    """One training run of `model`. Shares are of 0..1.
 
-    `batch_px` are pixels a step and process; only parameters whose names begin with `only` are trained. Raises
-    `InputError` for values that no run can have.
+    Budget: it ends at `minutes` or `steps`, whichever is first. Learning rate: `learning_rate` is the peak, and that of
+    the linear paths is `linear_rate_factor` of it; it rises over `warmup_steps` and falls from the share `decay_from`
+    of the budget on. Batches: `batch_px` pixels for each step and process, in squares of `crops`, of which
+    `rescaled_share` are cut larger and scaled down; `reference_share` of the crops may see tokens of dictionary
+    entries, which are described anew every `refresh_steps`; `aligned_share` of the batches have aligned references,
+    `real_share` of their crops real ones. `hyper_warmup_steps` phase the bits of z in when a run starts from the KLT.
+
+    Optimisation: gradients are clipped to a norm of `clip`; `ema` is the decay of the parameters' moving average;
+    `objective` is one of `OBJECTIVES`. Only parameters whose names begin with `only` are trained. Validation: about
+    `held_out` pictures are never trained on, and weights a `start_share` of the way back to the start are tried, too.
+    `log_s`, `save_s` and `validate_s` are the seconds between lines of the log, checkpoints and validations.
+
+    Machine: torch's `device`; `workers`, threads that draw batches ahead; `compile` and `bf16`
+    (`clc.training.acceleration`). Raises `InputError` for values that no run can have.
     """
 
     minutes: float = 2.0
@@ -72,17 +88,17 @@ class TrainingConfig:
             raise InputError('the objective "latents" is for the prior alone: set only to "prior."')
 
     def crop_px(self, progress: float) -> int:
-        """Side of the crops at a share of the budget, 0..1."""
+        """The side of the crops, in px, at the share `progress` of the budget."""
         return [crop for start, crop in self.crops if progress >= start][-1]
 
     def rate_factor(self, progress: float, step: int) -> float:
-        """Factor of the learning rate: warm-up by steps, constant, then linear to zero over the rest of the budget."""
+        """The learning rate over its peak: a linear warm-up over steps, constant, then linear to 0 by the budget."""
         warm = min(1.0, (step + 1) / self.warmup_steps)
         return warm * min(1.0, max(0.0, (1.0 - progress) / (1.0 - self.decay_from)))
 
 
 def adaptation(minutes: float, *, learning_rate: float | None = None, seed: int = 0) -> TrainingConfig:
-    """Going on from trained weights on a collection, for so many minutes."""
+    """The configuration of adapting trained weights to a collection of pictures for so many minutes."""
     return TrainingConfig(
         minutes=minutes,
         learning_rate=learning_rate or ADAPTATION_RATE,
@@ -97,9 +113,9 @@ def adaptation(minutes: float, *, learning_rate: float | None = None, seed: int 
 
 
 def read_config(path: Path) -> TrainingConfig:
-    """A configuration from a JSON object of its fields, `model` an object too; a missing field has its default.
+    """The configuration in a JSON file: an object of the fields, of which `model` is one of those of `ModelConfig`.
 
-    Raises `InputError` when the file cannot be read, or names a field that there is not.
+    A missing field has its default. Raises `InputError` when the file cannot be read or holds an unknown field.
     """
     known = [one.name for one in fields(TrainingConfig)]
     try:

@@ -1,6 +1,8 @@
-"""Training pictures in memory, and random crops of them.
+"""Training pictures in memory, and crops of them.
 
-Pictures are decoded once and kept as uint8; crops and flips are cheap, so that a training step never waits for data.
+Pictures are decoded once and kept as uint8. Crops and flips are cheap, so that a training step never waits for data.
+Called by the command line of `clc.training`, by `train-codec`, and by the other modules of this room. The contract:
+crops are a function of the pictures and the generator.
 """
 
 from __future__ import annotations
@@ -25,12 +27,17 @@ from clc.pictures.picture import PICTURE_SUFFIXES, Picture
 logger = logging.getLogger(__name__)
 
 WEIGHT_CAP_PX = 1 << 20
+"""Pictures are drawn in proportion to their pixels, up to so many."""
 LARGEST_CUT = 2.0
+"""The side of the largest rescaled crop, before it is scaled down, over that of the crop."""
 
 
 @dataclass(frozen=True)
 class PictureSet:
-    """uint8 (H, W, 3) pictures and, in the same order, the name of the photo that each one shows."""
+    """Pictures, uint8 (H, W, 3), and in the same order the name of the photo that each one shows.
+
+    Several pictures may show one photo, such as its crops and scaled copies.
+    """
 
     pictures: Sequence[Picture]
     photos: Sequence[str]
@@ -39,9 +46,9 @@ class PictureSet:
         return len(self.pictures)
 
     def split(self, held_out: int, generator: np.random.Generator) -> tuple[PictureSet, PictureSet]:
-        """(training, held out): photos chosen at random, of `held_out` pictures or a few more, are set apart.
+        """Splits into (training, held out) by photo: random photos until `held_out` pictures or more are held out.
 
-        No photo is on both sides, except that a single one is in both; and at most half of the pictures are set apart.
+        At most half of the pictures are held out. If all show a single photo, both parts have all of them.
         """
         photos = list(dict.fromkeys(self.photos))
         if len(photos) == 1:
@@ -61,10 +68,10 @@ class PictureSet:
 
 
 def read_folders(folders: Iterable[Path], longest_side_px: int = 1200) -> PictureSet:
-    """Every readable picture below the folders, in the order of their paths; larger ones are scaled down.
+    """Every readable picture below the folders, in the order of their paths, read by as many threads as torch has.
 
-    Read by as many threads as torch has. A picture that cannot be read is logged and left out; `InputError` if none is
-    left.
+    Pictures with a side above `longest_side_px` are scaled down to it. A picture that cannot be read is logged and left
+    out. Raises `InputError` when none is left.
     """
     found = [
         (path, f"{folder.name}/{path.name}")
@@ -97,9 +104,9 @@ def _limit_side(picture: Picture, longest_side_px: int) -> Picture:
 
 
 class CropSampler:
-    """Random square crops with flips and quarter turns; large pictures are drawn more often, up to one megapixel.
+    """Draws random square crops with flips and quarter turns, more of them from larger pictures, up to one megapixel.
 
-    A `rescaled_share` of them is cut larger, up to `LARGEST_CUT` times the side, and scaled down.
+    A share of them, `rescaled_share`, is cut larger, up to `LARGEST_CUT` times the side, and scaled down.
     """
 
     def __init__(self, pictures: PictureSet, rescaled_share: float = 0.0) -> None:
@@ -110,14 +117,17 @@ class CropSampler:
         self._rescaled_share = rescaled_share
 
     def sample(self, generator: np.random.Generator, count: int, crop_px: int) -> tuple[Tensor, list[str]]:
-        """uint8 (count, 3, crop_px, crop_px) and the photos they show; small pictures are mirrored up to the size."""
+        """Crops, uint8 (count, 3, crop_px, crop_px), and the names of the photos that they show.
+
+        Pictures smaller than a crop are mirrored up to its size.
+        """
         chosen = generator.choice(len(self._set), size=count, p=self._probability)
         crops = [self._crop(self._set.pictures[i], generator, crop_px) for i in chosen]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2), [self._set.photos[i] for i in chosen]
 
     def _crop(self, picture: Picture, generator: np.random.Generator, crop_px: int) -> Picture:
         largest = min(LARGEST_CUT, min(picture.shape[:2]) / crop_px)
-        # Nothing is drawn where nothing is rescaled.
+        # Without a share no number is drawn: the crops are then those of a sampler that never rescales.
         if largest <= 1.0 or not self._rescaled_share or generator.random() >= self._rescaled_share:
             return _random_crop(picture, generator, crop_px)
         cut_px = int(crop_px * np.exp(generator.uniform(0.0, np.log(largest))))
@@ -134,10 +144,10 @@ def _random_crop(picture: Picture, generator: np.random.Generator, crop_px: int)
 
 
 def spread_crops(pictures: PictureSet, crop_px: int, at_least: int) -> Tensor:
-    """uint8 (n, 3, crop_px, crop_px): the middle of every picture; of few pictures more, spread evenly over each.
+    """Crops at fixed places, uint8 (n, 3, crop_px, crop_px): the middle of every picture.
 
-    There are `at_least` so many, but for pictures that are hardly larger than a crop. Those that are smaller are
-    mirrored up to the size.
+    If there are fewer than `at_least` pictures, each has several crops, evenly apart, to make up the number; pictures
+    hardly larger than a crop have fewer. Pictures smaller than a crop are mirrored up to its size.
     """
     of_each = -(-at_least // len(pictures))
     columns = math.isqrt(of_each - 1) + 1
@@ -155,7 +165,10 @@ def spread_crops(pictures: PictureSet, crop_px: int, at_least: int) -> Tensor:
 
 
 def random_patches(pictures: PictureSet, count: int, side_px: int, seed: int) -> PictureSet:
-    """A stand-in dictionary: `count` random squares of `side_px`, at most one from each large enough picture."""
+    """Dictionary patches to train with where there is no dictionary: random squares of `side_px` px.
+
+    There are `count` of them or fewer, one at most from each picture that is large enough.
+    """
     rng = np.random.default_rng(seed)
     large = [i for i, p in enumerate(pictures.pictures) if min(p.shape[:2]) >= side_px]
     chosen = rng.permutation(large)[:count]

@@ -1,10 +1,11 @@
-"""Several processes that train one model under `torchrun`, each on crops of its own.
+"""Data-parallel training: several processes under `torchrun` train one model, each on crops of its own.
 
     torchrun --nproc_per_node 2 -m clc.training ...
 
-Every process holds the whole model and sees the same sums of gradients, so that all parameters stay equal. The first
-process alone logs, validates and saves, and its clock decides for all when the run ends. CPUs talk by gloo, GPUs by
-nccl. Called by `clc.training`; a single process uses `Ranks()` and none of this.
+Every process holds the whole model. The contract: the processes apply the same averaged gradients, so that their
+parameters stay equal. The first process alone logs, validates and saves, and its clock decides for all when the run
+ends. CPUs communicate by gloo, GPUs by nccl. Called by the command line of `clc.training` and by the trainer; a process
+alone has `ALONE`, with which nothing is communicated.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from clc.errors import InputError
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of `count` processes this one is; alone by default."""
+    """The rank of this process, 0 to `count` - 1, among the processes of the run; one process by default."""
 
     rank: int = 0
     count: int = 1
@@ -33,7 +34,7 @@ class Ranks:
         return self.rank == 0
 
     def agree(self, value: float) -> float:
-        """The first process's value, in all of them."""
+        """The value that the first process gave, in every process."""
         if self.count == 1:
             return value
         shared = torch.tensor([value], dtype=torch.float64)
@@ -42,14 +43,14 @@ class Ranks:
 
     @torch.no_grad()
     def spread(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrites the tensors with those of the first process."""
+        """Overwrites the tensors with those of the first process, in place."""
         if self.count > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
     @torch.no_grad()
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replaces each gradient by its mean over the processes; one that no process has stays absent."""
+        """Replaces each gradient by its mean over the processes; a parameter without one in all of them has none."""
         if self.count == 1:
             return
         trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -67,9 +68,10 @@ ALONE = Ranks()
 
 @contextmanager
 def joined(environment: Mapping[str, str], device: str) -> Iterator[tuple[Ranks, str]]:
-    """The ranks that `torchrun` describes in the environment, and this process's own device, for the time of a run.
+    """Joins the processes of `torchrun` for the time of a run: (rank of this process, its device).
 
-    Without `torchrun` it is one process on `device`. Raises `InputError` for a device that there is not.
+    `environment` has the variables of `torchrun`; without them the process is alone, on `device`. On GPUs each process
+    has one of its own. Raises `InputError` for a device other than cpu or cuda, and for cuda where there is none.
     """
     kind = torch.device(device).type
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):

@@ -1,48 +1,67 @@
 """A larger model that starts as a trained one: what is added does nothing at first.
 
 When a model of some size has learned what it can, further training buys nothing, and starting over with a larger one
-throws away what was paid for. A residual block whose last layers are zero is the identity, so blocks can be added
-behind those that there are, in the transforms and in the prior; channels at 1/8 can be added of which the others take
-nothing; and the first slice can be split into more phases, of which the new ones see nothing of those before. The
-larger model codes every picture as the smaller one did until it is trained.
+throws away what was paid for. So a trained model can be made larger and still code every picture as before, until
+training changes that:
 
-Further latents, a slice behind the others, are another matter: they start as the linear transform of what the smaller
-model leaves (`clc.training.klt_start.start_new_latents`), and their prior knows nothing yet. Called by `clc.training`.
+- further blocks, in the transforms and in the prior: a residual block whose last layers are zero is the identity;
+- further channels at 1/8: the old layers take nothing of the new channels;
+- further phases of the first slice: each new one starts as the first phase, and sees nothing of those before it.
+
+Further slices of latents do change what is coded. They start as the linear transform of what the smaller model leaves
+out (`clc.training.klt_start.start_new_latents`), and their prior starts as one distribution for all of them.
+
+Modules declare their residual branches and the inputs of their layers themselves (`clc.model.growing`). Called by the
+command line of `clc.training`. The contract: up to the rounding of float32 the larger model gives the same bits and
+pictures as the smaller one, with an aligned reference and without, but for the latents of further slices.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from clc.errors import InputError
 from clc.model.config import ModelConfig
+from clc.model.growing import JoinedInputs, ResidualBranches
 from clc.model.model import Model
-
-ENDS = (".leave.weight", ".leave.bias", ".narrow.weight", ".narrow.bias", "_out.weight", "_out.bias")
-"""Layers that make what is added do nothing while they are zero."""
+from clc.model.prior.slices import PHASE_LAYERS
 
 GROWS = ("narrow_blocks", "wide_blocks", "narrow", "first_phases", "context_blocks", "slices")
 """Fields of the configuration that may be larger."""
 
-NARROW_SCALE = -2.0
-"""Where the scales of new latents start: at scale level 8, where nearly all symbols are 0."""
-
-_HEADS = re.compile(r"prior\.nets\.\d+\.(?:mean\.\d+|shape\.\d+|aligned)\.weight")
-_SCALES = re.compile(r"prior\.nets\.(\d+)\.shape\.\d+\.bias")
-_OF_A_PHASE = re.compile(r"(prior\.nets\.0\.(?:hidden|mean|shape|fusion\.trust))\.(\d+)\.(weight|bias)")
+FIRST_SLICE = "prior.nets.0"
+"""The module with the phases that `first_phases` counts."""
 
 
 def grown(config: ModelConfig, weights: dict[str, Tensor], wanted: ModelConfig) -> dict[str, Tensor]:
-    """Weights of the model `wanted` that compute what those of `config` compute.
+    """The state dict of a model `wanted` that computes what the model `config` with `weights` computes.
 
-    It may have more blocks of depthconv and in the prior, more channels at 1/8, more phases of the first slice, and
-    further slices, of which g_s then sees nothing. Raises `InputError` for any other difference, and for weights that
-    are not those of `config`.
+    `wanted` may have more blocks of depthconv and of the prior, more channels at 1/8, more phases of the first slice,
+    and further slices behind the others, whose latents g_s does not see at first. New layers that need not be zero have
+    random weights, from torch's global generator. Raises `InputError` for any other difference of the configurations,
+    and for weights whose names are not those of `config`.
     """
+    _check_growth(config, wanted)
+    with torch.device("meta"):
+        smaller = Model(config)
+    if weights.keys() != smaller.state_dict().keys():
+        raise InputError("the weights to grow do not fit their configuration")
+    weights = _with_phases(weights, config.first_phases, wanted.first_phases)
+    model = Model(wanted)
+    _clear_new_branches(model, weights)
+    model.prior.start_as_constant(first=len(config.slices))
+    there, inputs = _input_parts(smaller), _input_parts(model)
+    state = model.state_dict()
+    for name, value in weights.items():
+        state[name] = _widened(value, state[name], there.get(name, ()), inputs.get(name, ()))
+    return state
+
+
+def _check_growth(config: ModelConfig, wanted: ModelConfig) -> None:
     sizes, there = _sizes(wanted), _sizes(config)
     if (config.backbone != "depthconv" and sizes != there) or any(a < b for a, b in zip(sizes, there, strict=True)):
         raise InputError(
@@ -56,40 +75,39 @@ def grown(config: ModelConfig, weights: dict[str, Tensor], wanted: ModelConfig) 
         raise InputError(f"slices of {config.slices} cannot be made {wanted.slices}: further ones come last")
     if replace(config, **{name: getattr(wanted, name) for name in GROWS}) != wanted:
         raise InputError(f"a model can grow by {', '.join(GROWS)}, by nothing else")
-    with torch.device("meta"):
-        expected = set(Model(config).state_dict())
-    if set(weights) != expected:
-        raise InputError("the weights to grow do not fit their configuration")
-    weights = _with_phases(weights, config.first_phases, wanted.first_phases)
-    state = Model(wanted).state_dict()
-    for name, fresh in state.items():
-        if name in weights:
-            state[name] = _widened(weights[name], fresh, _inputs(name, config), _inputs(name, wanted))
-        elif name.endswith(ENDS) or _HEADS.fullmatch(name):
-            state[name] = torch.zeros_like(fresh)
-        elif match := _SCALES.fullmatch(name):
-            fresh[: wanted.slices[int(match[1])]] = NARROW_SCALE
-    return state
 
 
 def _sizes(config: ModelConfig) -> tuple[int, int, int]:
     return config.narrow_blocks, config.wide_blocks, config.narrow
 
 
-def _inputs(name: str, config: ModelConfig) -> tuple[int, ...]:
-    """The parts of which the inputs of a layer consist, where latents are not all of them or the last."""
-    latents = config.latents
-    if name.endswith("enter_aligned.weight"):
-        return latents, latents, 1
-    if name in ("g_s.enter.weight", "g_s.synthesis.enter.weight"):
-        return latents, config.conditioning
-    return (latents, 1) if name == "prior.fusion.enter.weight" else ()
+@torch.no_grad()
+def _clear_new_branches(model: Model, weights: dict[str, Tensor]) -> None:
+    """Sets the last layers of residual branches to zero where `weights` have none: new branches add nothing."""
+    fresh = {parameter for name, parameter in model.named_parameters() if name not in weights}
+    for module in model.modules():
+        if isinstance(module, ResidualBranches):
+            for layer in module.last_layers():
+                for parameter in fresh.intersection(layer.parameters()):
+                    parameter.zero_()
+
+
+def _input_parts(model: Model) -> dict[str, tuple[int, ...]]:
+    """The channels of the tensors that a layer's input consists of, by the name of its weight."""
+    return {
+        f"{name}.{layer}.weight": parts
+        for name, module in model.named_modules()
+        if isinstance(module, JoinedInputs)
+        for layer, parts in module.input_parts().items()
+    }
 
 
 def _widened(value: Tensor, fresh: Tensor, there: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
-    """`fresh` with `value` as its first rows: these take nothing of the inputs that are new.
+    """`value` in the shape of `fresh`: `value` where it reaches, `fresh` in the rows that are new.
 
-    What has no inputs is longer, and begins with `value`: steps and gains of latents.
+    In the rows of `value`, the weights (out, in, k, k) of new inputs are 0. `there` and `wanted` are the channels of
+    the tensors that the input consists of, before and after; without them it is one tensor, whose new channels are the
+    last. What has no inputs (biases, steps, vectors of rate levels) begins with `value`.
     """
     if value.shape == fresh.shape:
         return value
@@ -107,11 +125,12 @@ def _widened(value: Tensor, fresh: Tensor, there: tuple[int, ...], wanted: tuple
 
 
 def _with_phases(weights: dict[str, Tensor], there: int, wanted: int) -> dict[str, Tensor]:
-    """The first slice's layers of its first phase as those of all new ones too, which come before the others."""
-    split = {name: value for name, value in weights.items() if not _OF_A_PHASE.fullmatch(name)}
-    for name in weights.keys() - split.keys():
-        layers, number, kind = _OF_A_PHASE.findall(name)[0]
-        added = wanted - there
-        for place in range(added + 1) if number == "0" else [int(number) + added]:
-            split[f"{layers}.{place}.{kind}"] = weights[name].clone()
+    """The weights with `wanted` phases of the first slice instead of `there`.
+
+    New phases come before the others, with copies of the layers of the phase that was the first.
+    """
+    split = dict(weights)
+    for layers, kind, phase in product(PHASE_LAYERS, ("weight", "bias"), range(wanted)):
+        origin = max(0, phase - (wanted - there))
+        split[f"{FIRST_SLICE}.{layers}.{phase}.{kind}"] = weights[f"{FIRST_SLICE}.{layers}.{origin}.{kind}"].clone()
     return split

@@ -1,7 +1,12 @@
-"""The Karhunen-Loeve transform of picture patches: where the linear paths of g_a and g_s start.
+"""Initial weights from the training pictures: linear paths from the Karhunen-Loeve transform, and h_a in scale.
 
-192 of the 768 components of 16x16x3 patches keep 99.5 % of the energy of photographs; starting there saves most of the
-training that a randomly initialised transform needs.
+192 of the 768 components of 16x16x3 patches keep 99.5 % of the energy of photographs. A model that starts from them is
+a transform codec at once, and saves most of the training that random transforms need. Called by
+`clc.training.trainer` where a run starts without weights, and by the command line of `clc.training` where latents are
+added to a trained model. The contract: at the start the linear paths of g_a and g_s are orthonormal and inverse to one
+another, so that errors of latents are errors of pixels.
+
+Shapes: M latent channels, 768 = 16 * 16 * 3 values of a patch in the order of `pixel_unshuffle(x, 16)`.
 """
 
 from __future__ import annotations
@@ -21,18 +26,20 @@ from clc.model.prior.fusion import PIXEL_SCALE
 from clc.quality import MAX_QUALITY_Q6
 from clc.references.aligned import PATCH_PX
 
-# Trust in r is 0.25 times this plus 0.5, see `SliceFusion.trust_in_r`: none, at the very edge, where gradients pass.
 NO_TRUST = -2.0
+"""The bias of a layer of `SliceFusion.trust` for a trust of 0: on the edge of the clamp, where gradients still pass."""
 HYPER_SPREAD = 1.5
+"""The standard deviation of z that `spread_hyper_latents` makes."""
 NEW_LATENTS_CROPS = 600
+"""Crops from which `start_new_latents` learns."""
 
 
 def klt_basis(
     pictures: Sequence[npt.NDArray[np.uint8]], components: int, generator: np.random.Generator
 ) -> torch.Tensor:
-    """Orthonormal rows (components, 768), by falling energy, from random 128 px crops of uint8 (H, W, 3) pictures.
+    """The first components of the KLT of patches: orthonormal rows, float32 (components, 768), by falling energy.
 
-    The order of the 768 values is that of `torch.nn.functional.pixel_unshuffle(x, 16)`.
+    `pictures` are uint8 (H, W, 3); the moments are those of random crops of 128 px, without pictures that are smaller.
     """
     crop = 8 * PATCH_PX
     moment = torch.zeros(3 * PATCH_PX**2, 3 * PATCH_PX**2, dtype=torch.float64)
@@ -49,11 +56,17 @@ def klt_basis(
     return vectors.flip(1)[:, :components].T.float().contiguous()
 
 
-def start_from_klt(model: Model, basis: torch.Tensor) -> None:
-    """Starts a model from the KLT: `basis` (M, 768) and its transpose become the linear paths of g_a and g_s.
+def linear_layers(model: Model) -> list[nn.Module]:
+    """The layers that start as the KLT: the linear paths of g_a and g_s, if the backbone has any, and of the prior."""
+    paths = model.g_a.linear_path(), model.g_s.linear_path(), model.prior.linear_path()
+    return [path for path in paths if path is not None]
 
-    A backbone without linear paths keeps its random start. There the KLT serves only to show aligned references to the
-    prior: r is then in no way a guess at y, so that the means begin without trust in it, and the nets learn from it.
+
+def start_from_klt(model: Model, basis: torch.Tensor) -> None:
+    """Sets the linear paths of g_a, g_s and the prior from `basis` (M, 768): the KLT, its transpose, the KLT.
+
+    A backbone without linear paths keeps its random weights. The prior still sees aligned references by the KLT, but r
+    lies in another basis than y and predicts nothing of it: the trust in r therefore starts at 0.
     """
     analysis, synthesis = model.g_a.linear_path(), model.g_s.linear_path()
     with torch.no_grad():
@@ -74,9 +87,9 @@ def _set_linear(conv: nn.Conv2d | GridConv2d, weight: torch.Tensor) -> None:
 
 
 def follow_analysis(model: Model) -> None:
-    """Sets the transform of aligned references to the linear path of g_a, in the units of `clc.model.prior.fusion`.
+    """Sets the prior's linear path to that of g_a, in the units of `clc.model.prior.fusion`.
 
-    Without a linear path it stays what it is.
+    Leaves it as it is if g_a has no linear path.
     """
     linear, klt = model.g_a.linear_path(), model.prior.fusion.klt
     if linear is None:
@@ -91,28 +104,29 @@ def follow_analysis(model: Model) -> None:
 def start_new_latents(
     model: Model, pictures: Sequence[npt.NDArray[np.uint8]], first: int, generator: np.random.Generator
 ) -> None:
-    """Makes the latents from number `first` on the linear transform of what the others leave out at quality 100.
+    """Sets the linear paths of the latents from number `first` on: they code what the others leave out of pictures.
 
-    Of pictures uint8 (H, W, 3): their synthesis is the KLT of x - g_s(g_a(x)), nothing rounded, their analysis the
-    linear guess at its components from x. For a model that `clc.training.growth` gave a further slice, with linear
-    paths.
+    For a model to which `clc.training.growth` has added a slice. What the others leave out is x - g_s(g_a(x)) at
+    quality 100, unrounded. The new columns of g_s are its KLT; the new rows of g_a and of the prior are the linear
+    prediction of its components from x, by least squares. `pictures` are uint8 (H, W, 3). Raises `InputError` for a
+    backbone without linear paths.
     """
     analysis, synthesis = model.g_a.linear_path(), model.g_s.linear_path()
     if analysis is None or synthesis is None:
         raise InputError("a backbone without linear paths has no place for new latents")
-    sides = 3 * PATCH_PX**2
-    left, cross, energy = (torch.zeros(sides, sides, dtype=torch.float64) for _ in range(3))
+    size = 3 * PATCH_PX**2
+    left, cross, energy = (torch.zeros(size, size, dtype=torch.float64) for _ in range(3))
     quality, absent = torch.tensor([MAX_QUALITY_Q6]), torch.zeros(1, dtype=torch.bool)
     no_tokens = torch.zeros(1, 0, model.config.token)
     for x in _crops(pictures, generator):
-        result = model(model.g_a(x), quality, no_tokens, absent, quantise=lambda offset, level, worth: offset)
+        result = model(model.g_a(x), quality, no_tokens, absent, quantise=_unrounded)
         patches = F.pixel_unshuffle(torch.cat([x - 0.5, x - result.x_hat]).double(), PATCH_PX).flatten(2)
         energy += patches[0] @ patches[0].T
         cross += patches[1] @ patches[0].T
         left += patches[1] @ patches[1].T
     count = analysis.weight.shape[0] - first
     basis = torch.linalg.eigh(left)[1].flip(1)[:, :count]
-    floor = 1e-6 * energy.diagonal().mean() * torch.eye(sides, dtype=torch.float64)
+    floor = 1e-6 * energy.diagonal().mean() * torch.eye(size, dtype=torch.float64)
     rows = torch.linalg.solve(energy + floor, cross.T @ basis).T.float()
     analysis.weight[first:] = rows[:, :, None, None]
     synthesis.weight[:, first:] = basis.float()[:, :, None, None]
@@ -122,8 +136,14 @@ def start_new_latents(
             layer.bias[first:] = 0.0
 
 
+def _unrounded(offset: torch.Tensor, level: torch.Tensor, bits_per_squared_step: torch.Tensor) -> torch.Tensor:
+    """A `Quantiser` that rounds nothing."""
+    del level, bits_per_squared_step
+    return offset
+
+
 def _crops(pictures: Sequence[npt.NDArray[np.uint8]], generator: np.random.Generator) -> Iterator[torch.Tensor]:
-    """Some hundred crops (1, 3, 128, 128) in 0..1 of pictures that are large enough."""
+    """`NEW_LATENTS_CROPS` random crops, float32 (1, 3, 128, 128) in 0..1, of pictures that are large enough."""
     crop = 2 * STRIDE_Z
     large = [picture for picture in pictures if min(picture.shape[:2]) >= crop]
     for picture in (large[i] for i in generator.choice(len(large), size=NEW_LATENTS_CROPS)):
@@ -134,10 +154,11 @@ def _crops(pictures: Sequence[npt.NDArray[np.uint8]], generator: np.random.Gener
 
 @torch.no_grad()
 def spread_hyper_latents(model: Model, crops_B3HW: torch.Tensor) -> None:
-    """Scales the last layer of h_a so that each channel of z has mean 0 and spread 1.5 on uint8 crops, at all rates.
+    """Scales the last layer of h_a so that each channel of z has mean 0 and standard deviation 1.5 over all rates.
 
-    A random h_a makes z far smaller than 1: all of it rounds to 0, nothing behind it learns to use it, and training
-    settles on a codec without hyperprior (measured: it never left that state in 24,000 steps). H, W multiples of 64.
+    `crops_B3HW` are uint8; the first eight are used. A random h_a makes z far smaller than 1, so that all of it rounds
+    to 0, h_s learns nothing from it, and training settles on a codec without hyperprior (measured: for all of 24,000
+    steps).
     """
     side = crops_B3HW.shape[-1] // STRIDE_Z * STRIDE_Z
     x = crops_B3HW[:8, :, :side, :side].float() / 255.0

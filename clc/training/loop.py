@@ -1,6 +1,7 @@
-"""The loop of a training run: steps to the end of the budget, and now and then a line, a validation, a checkpoint.
+"""The loop of a training run: steps until the budget ends, and at intervals a log line, a validation, a checkpoint.
 
-Called by `clc.training`. Of several processes (`clc.training.distributed`) only the first does more than steps.
+Called by `clc.training.train`. Of several processes (`clc.training.distributed`) all make steps, and only the first
+does the rest. The contract: the log, the checkpoints and the result are complete whenever `run` returns.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from clc.training.trainer import Trainer
 
 
 class Observer(NamedTuple):
-    """Who follows a run: `report` gets each line of the log; `show` a step and its reconstructions, uint8 (H, W, 3)."""
+    """Callbacks of those who follow a run.
+
+    `report` gets each line of the log; `show` gets, at each validation, the step and a picture of reconstructions,
+    uint8 (H, W, 3).
+    """
 
     report: Callable[[dict[str, Any]], None] = lambda line: None
     show: Callable[[int, npt.NDArray[np.uint8]], None] | None = None
@@ -28,7 +33,10 @@ class Observer(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run left: the averaged `weights` that validated best, of `kept_step`, steps done, and its log's lines."""
+    """The result of a run: the averaged `weights` that validated best, a state dict on the CPU, and their `kept_step`.
+
+    `steps` counts those of the whole run; `log` holds the lines of its log.
+    """
 
     weights: dict[str, Tensor]
     kept_step: int
@@ -40,7 +48,7 @@ SILENT = Observer()
 
 
 def run(trainer: Trainer, observer: Observer = SILENT) -> TrainingResult:
-    """Trains to the end of the budget; see `TrainingResult`."""
+    """Trains until the budget ends. Raises `ClcError` after three non-finite gradients."""
     config, ranks = trainer.config, trainer.ranks
     before, began = trainer.minutes, time.monotonic()
     logged = saved = validated = began
@@ -70,7 +78,7 @@ def run(trainer: Trainer, observer: Observer = SILENT) -> TrainingResult:
 
 
 def _finished(trainer: Trainer, observer: Observer) -> TrainingResult:
-    """Validates the last weights, says whether they or earlier ones are kept, and saves."""
+    """Validates the last weights, logs whether they or earlier ones are kept, saves, and returns the result."""
     if trainer.ranks.is_first:
         _note_validation(trainer, observer)
     best = trainer.best or Best(trainer.step, float("nan"), trainer.average_on_cpu())
@@ -82,7 +90,7 @@ def _finished(trainer: Trainer, observer: Observer) -> TrainingResult:
 
 
 def _note_steps(trainer: Trainer, recent: list[dict[str, float]], seconds: float, observer: Observer) -> None:
-    """A line of means over the last steps. A second of the log is one of the clock, whatever it was spent on."""
+    """Logs the means over the last steps. Their speed counts all of the time since the last line, validations too."""
     means = {key: float(np.mean([line[key] for line in recent])) for key in recent[0]}
     speed = len(recent) / seconds
     rate = trainer.optimiser.param_groups[0]["lr"]

@@ -1,18 +1,20 @@
-"""The files of a training run's folder, and the weights in it.
+"""The weights in the folder of a training run: the names of the files, and how they are written and read.
 
     weights.safetensors   the moving average of the parameters: usable at any moment, whatever stops the run
     best.safetensors      the averaged weights that validated best so far, with their step and loss
     model.json            the configuration that the weights belong to
 
-`clc.training.checkpoint` writes these and what a run needs to go on; training starts and `train-codec` exports from
-them.
+Called by `clc.training.checkpoint`, which adds the files that a run needs to go on; by `clc.training.train`, which
+starts runs from such a folder; and by `train-codec`. The contract: the names of the files and of the tensors do not
+change between releases.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -22,9 +24,6 @@ from clc.errors import InputError
 from clc.model.model import ModelConfig
 from clc.training.weight_shards import INDEX, read_shards
 from storage.atomic import write_bytes
-
-if TYPE_CHECKING:
-    pass
 
 WEIGHTS, BEST, STATE, POSITION, LOG, MODEL = (
     "weights.safetensors",
@@ -37,7 +36,7 @@ WEIGHTS, BEST, STATE, POSITION, LOG, MODEL = (
 
 
 class Best(NamedTuple):
-    """The averaged weights with the lowest validation loss so far, on the CPU."""
+    """The averaged weights with the lowest validation loss so far: a state dict on the CPU, with its step and loss."""
 
     step: int
     loss: float
@@ -45,12 +44,25 @@ class Best(NamedTuple):
 
 
 def write_model(folder: Path, config: ModelConfig) -> None:
-    """Writes the configuration of a model beside its weights."""
+    """Writes the configuration of a model into the folder of its weights."""
     write_bytes(folder / MODEL, json.dumps(config.to_json(), indent=1).encode())
 
 
-def _packed(tensors: dict[str, Tensor], notes: dict[str, str] | None = None) -> bytes:
+def packed(tensors: Mapping[str, Tensor], notes: dict[str, str] | None = None) -> bytes:
+    """The bytes of a safetensors file of these tensors, with `notes` as its metadata."""
     return save({name: value.clone().contiguous() for name, value in tensors.items()}, notes)
+
+
+def write_best(folder: Path, best: Best) -> None:
+    """Writes the best weights, with their step and loss as notes of the file."""
+    write_bytes(folder / BEST, packed(best.weights, {"step": str(best.step), "loss": repr(best.loss)}))
+
+
+def read_best(folder: Path) -> Best:
+    """The inverse of `write_best`. Raises `OSError`, `SafetensorError`, `KeyError` or `ValueError` for a bad file."""
+    with safe_open(folder / BEST, "pt") as file:
+        notes = file.metadata()
+    return Best(int(notes["step"]), float(notes["loss"]), load_file(folder / BEST))
 
 
 def forget_best(folder: Path) -> None:
@@ -59,12 +71,12 @@ def forget_best(folder: Path) -> None:
 
 
 def weights_file(folder: Path) -> Path | None:
-    """The file that stands for what a run left: its best weights, else the last, else the index of shards."""
+    """The file to take a run's weights from: the best ones, else the last, else the index of shards, else None."""
     return next((folder / name for name in (BEST, WEIGHTS, INDEX) if (folder / name).is_file()), None)
 
 
 def read_model(folder: Path) -> ModelConfig:
-    """The configuration that `write_model` wrote; raises `InputError` when it is missing or damaged."""
+    """The inverse of `write_model`. Raises `InputError` when the file is missing or damaged."""
     try:
         return ModelConfig.from_json(json.loads((folder / MODEL).read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -72,8 +84,7 @@ def read_model(folder: Path) -> ModelConfig:
 
 
 def read_weights(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The configuration and averaged weights of a run's output folder or a folder of shards
-    (`clc.training.weight_shards`).
+    """The configuration and the averaged weights in the folder of a run, or of shards (`clc.training.weight_shards`).
 
     Raises `InputError` when they are missing or damaged.
     """
@@ -84,9 +95,3 @@ def read_weights(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
         return config, read_shards(folder) if found.name == INDEX else load_file(found)
     except (OSError, SafetensorError) as error:
         raise InputError(f"no weights of a training run in {folder}: {error}") from error
-
-
-def _read_best(path: Path) -> Best:
-    with safe_open(path, "pt") as file:
-        notes = file.metadata()
-    return Best(int(notes["step"]), float(notes["loss"]), load_file(path))

@@ -1,8 +1,11 @@
-"""The state of a training run, and one step of it.
+"""A training run: its state, one step of it, and its validation.
 
-`clc.training` builds a `Trainer`, `clc.training.loop` runs it to the end of its budget, `clc.training.checkpoint` keeps
-and restores its state. What a run makes is the moving average of its parameters, and of these the ones that validated
-best: a collection of a few pictures is soon overfitted, so that the last ones need not be the best.
+`clc.training.train` builds a `Trainer`, `clc.training.loop` runs it until its budget ends, `clc.training.checkpoint`
+writes its state and reads it. The result of a run is the moving average of the parameters, as it was when it validated
+best: a collection of a few pictures is soon overfitted, so that the last average need not be the best.
+
+The contract: on a CPU, with a budget of steps, a run is to the bit a function of its configuration, its pictures and
+its number of threads, and goes on from its state as if it had not been interrupted.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +32,7 @@ from clc.training.batches import BatchSource, TrainingBatch
 from clc.training.config import TrainingConfig
 from clc.training.data import CropSampler, PictureSet
 from clc.training.distributed import ALONE, Ranks
-from clc.training.klt_start import klt_basis, spread_hyper_latents, start_from_klt
+from clc.training.klt_start import klt_basis, linear_layers, spread_hyper_latents, start_from_klt
 from clc.training.pairs import Pair, PairSampler, split_pairs
 from clc.training.reference_bank import ReferenceBank
 from clc.training.run_folder import Best, forget_best
@@ -37,15 +41,50 @@ from clc.training.validation import HeldOut
 logger = logging.getLogger(__name__)
 
 MAX_BAD_STEPS = 3
+"""Non-finite gradients that end a run."""
 HELD_OUT_SEED = 0
-"""Of the choice of held-out pictures: not the run's, so that legs with different seeds hold the same ones out."""
+"""The seed of the choice of held-out pictures, not the run's: runs of different seeds hold out the same pictures."""
 AS_GOOD = 0.001
-"""Weights nearer to a run's start may have a loss larger by so much, as a share, and are kept still."""
+"""By how much, as a share, the loss of weights nearer to the start may be larger for these to be kept."""
 FIGURES = ("loss", "bpp", "psnr_db", "z_bpp", "grad_norm")
+"""The figures of a step, means over the batch."""
+
+
+class Position(NamedTuple):
+    """How far a run is: steps made, batches drawn, minutes used, and over how many steps the bits of z are phased in.
+
+    More batches than steps are drawn, for a batch with a non-finite gradient makes no step.
+    """
+
+    step: int
+    batches: int
+    minutes: float
+    hyper_warmup_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerState:
+    """All that a `Trainer` needs to go on as if it had not been interrupted.
+
+    `parameters`, `average` (their moving average) and `start` (the weights that the run began with, empty without a
+    `start_share`) are float32 tensors by the names of the model's parameters; so are the tensors of AdamW in
+    `moments`, for those parameters that were trained. `bank_g_a` is the state dict of the g_a by which the dictionary
+    entries were last described, and `bank_step` (1, M, 1, 1) the quantisation steps of the middle quality of then.
+    """
+
+    parameters: dict[str, Tensor]
+    average: dict[str, Tensor]
+    start: dict[str, Tensor]
+    moments: dict[str, dict[str, Tensor]]
+    bank_g_a: dict[str, Tensor]
+    bank_step: Tensor
+    position: Position
+    log: list[dict[str, Any]]
+    best: Best | None
 
 
 class Trainer:
-    """The state of a run: model, moving average, optimiser, the best so far, step, batches drawn, minutes used."""
+    """One training run: its model, data, optimiser, moving average and best weights so far, and the step on a batch."""
 
     def __init__(
         self,
@@ -76,12 +115,15 @@ class Trainer:
         self.ema: dict[str, Tensor] = {}
         self.start: dict[str, Tensor] = {}
         self.best: Best | None = None
-        self.described_by: dict[str, Tensor] = {}
-        self.described_at = torch.empty(0)
+        self.bank_g_a: dict[str, Tensor] = {}
+        self.bank_step = torch.empty(0)
         self.optimiser = self._optimiser()
 
     def _freeze_all_but(self, only: str) -> None:
-        """Leaves parameters whose names do not begin so out of the training."""
+        """Trains no parameter whose name does not begin with `only`.
+
+        A prefix of names, because it is the user who chooses, and may choose any part of the model.
+        """
         for name, parameter in self.model.named_parameters():
             if not name.startswith(only):
                 parameter.requires_grad_(False)
@@ -89,18 +131,19 @@ class Trainer:
             raise InputError(f"no parameter of the model begins with {only!r}: nothing would be trained")
 
     def _optimiser(self) -> torch.optim.AdamW:
-        """AdamW with one group for the linear paths, which move slower, and one for all else."""
+        """AdamW with two groups: the linear paths, second, have a lower learning rate than all other parameters."""
+        linear = {parameter for layer in linear_layers(self.model) for parameter in layer.parameters()}
         groups: dict[bool, list[Tensor]] = {False: [], True: []}
-        for name, parameter in self.model.named_parameters():
+        for parameter in self.model.parameters():
             if parameter.requires_grad:
-                groups[".linear." in name or ".klt." in name].append(parameter)
+                groups[parameter in linear].append(parameter)
         peak = self.config.learning_rate
         self.peaks = [peak, peak * self.config.linear_rate_factor]
         described = [{"params": part, "lr": rate} for part, rate in zip(groups.values(), self.peaks, strict=True)]
         return torch.optim.AdamW(described, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
 
     def start_fresh(self) -> None:
-        """Starts from the KLT of the training pictures."""
+        """Starts from random weights and the KLT of the training pictures."""
         rng = np.random.default_rng(self.config.seed)
         basis = klt_basis(self.training.pictures, self.config.model.latents, rng)
         start_from_klt(self.model, basis.to(self.device))
@@ -109,7 +152,10 @@ class Trainer:
         self._begin()
 
     def start_from(self, weights: dict[str, Tensor]) -> None:
-        """Starts from the weights of a model of the same configuration; they are the first candidate for the best."""
+        """Starts from the state dict of a model of the same configuration, and validates it: it may remain the best.
+
+        Raises `InputError` for weights of another configuration.
+        """
         try:
             self.model.load_state_dict(weights, strict=True)
         except RuntimeError as error:
@@ -126,19 +172,55 @@ class Trainer:
         if self.ranks.is_first:
             forget_best(self.out)
 
+    def state(self) -> TrainerState:
+        """The state of the run. Its tensors are the trainer's own, not copies: the next step changes them."""
+        parameters = dict(self.model.named_parameters())
+        return TrainerState(
+            parameters={name: parameter.detach() for name, parameter in parameters.items()},
+            average=self.ema,
+            start=self.start,
+            moments={name: kept for name, one in parameters.items() if (kept := self.optimiser.state.get(one))},
+            bank_g_a=self.bank_g_a,
+            bank_step=self.bank_step,
+            position=Position(self.step, self.batches, self.minutes, self.hyper_warmup_steps),
+            log=self.log,
+            best=self.best,
+        )
+
+    def load_state(self, state: TrainerState) -> None:
+        """Goes on from `state`, that of a run with the same model and pictures; takes its tensors over, without copies.
+
+        Raises `KeyError` or `RuntimeError` for the state of another model, and leaves the trainer half changed then.
+        """
+        self.copy_parameters(state.parameters)
+        # In the order of the parameters, which `_update_average` relies on.
+        self.ema = {name: state.average[name] for name, _ in self.model.named_parameters()}
+        self.start, self.log, self.best = state.start, state.log, state.best
+        for name, parameter in self.model.named_parameters():
+            if name in state.moments:
+                self.optimiser.state[parameter] = state.moments[name]
+        self.step, self.batches, self.minutes, self.hyper_warmup_steps = state.position
+        g_a = copy.deepcopy(self.model.g_a)
+        g_a.load_state_dict(state.bank_g_a)
+        self.bank_g_a, self.bank_step = state.bank_g_a, state.bank_step
+        self.bank.refresh(g_a, state.bank_step)
+
     def progress(self, ahead: int = 0) -> float:
-        """Share of the budget that is used, or will be `ahead` steps later, 0..1."""
+        """The share of the budget that is used, 0..1; with a budget of steps, `ahead` steps later."""
         share = self.minutes / self.config.minutes
         return min(1.0, max(share, (self.step + ahead) / self.config.steps if self.config.steps else 0.0))
 
     def train_step(self) -> dict[str, float]:
-        """One step on the next batch; its figures. Raises `ClcError` after three non-finite gradients."""
+        """Makes one step on the next batch and returns its `FIGURES`, and `pictures`, how many crops it had.
+
+        A non-finite gradient changes nothing; the third raises `ClcError`.
+        """
         batch = self.source.take(self.batches, lambda ahead: self.config.crop_px(self.progress(ahead)))
         self.batches += 1
         return self.learn(batch)
 
     def learn(self, batch: TrainingBatch) -> dict[str, float]:
-        """One step of the optimiser on a batch; see `train_step`."""
+        """Makes one step on the given batch; see `train_step`."""
         config, progress = self.config, self.progress()
         for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
             group["lr"] = peak * config.rate_factor(progress, self.step)
@@ -161,7 +243,7 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         psnr = -10.0 * torch.log10(loss.mse.clamp_min(1e-9)).mean()
         z_bpp = result.z_bits.mean() / (charged * x.shape[-1] ** 2)
-        # One transfer for all of them: a GPU is waited for once a step.
+        # All figures in one transfer: a step waits for the GPU once.
         found = torch.stack([loss.total, loss.bpp.mean(), psnr, z_bpp, norm]).detach().tolist()
         if np.isfinite(found[-1]):
             self.optimiser.step()
@@ -172,24 +254,17 @@ class Trainer:
         return {**dict(zip(FIGURES, found, strict=True)), "pictures": float(len(x))}
 
     def refresh_bank(self) -> None:
-        """Describes the dictionary entries anew, by the current analysis transform, which is remembered."""
-        self.described_by = {name: value.detach().clone() for name, value in self.model.g_a.state_dict().items()}
-        self.described_at = self._middle_step().clone()
-        self.bank.refresh(self.model.g_a, self.described_at)
-
-    def restore_bank(self, described_by: dict[str, Tensor], described_at: Tensor) -> None:
-        """Describes the entries as an earlier `refresh_bank` did, from what that remembered."""
-        g_a = copy.deepcopy(self.model.g_a)
-        g_a.load_state_dict(described_by)
-        self.described_by, self.described_at = described_by, described_at
-        self.bank.refresh(g_a, described_at)
+        """Refreshes the bank by the current g_a, of which a copy is kept for `state`."""
+        self.bank_g_a = {name: value.detach().clone() for name, value in self.model.g_a.state_dict().items()}
+        self.bank_step = self._middle_step().clone()
+        self.bank.refresh(self.model.g_a, self.bank_step)
 
     def _middle_step(self) -> Tensor:
         return self.model.gains.step(torch.tensor([MIDDLE_QUALITY_Q6], device=self.device)).detach()
 
     def _tokens(self, y: Tensor, photos: list[str]) -> Tensor:
-        anew = None if self.config.model.cache else lambda x: self.model.analysis(x) / self._middle_step()
-        found = self.bank.find(y.detach() / self._middle_step(), photos, self.config.model.references, anew)
+        analyse = None if self.config.model.cache else lambda x: self.model.analysis(x) / self._middle_step()
+        found = self.bank.find(y.detach() / self._middle_step(), photos, self.config.model.references, analyse)
         batch, count = found.shape[:2]
         return self.model.compress_tokens(found.flatten(0, 1)).reshape(batch, count * 64, -1)
 
@@ -209,11 +284,12 @@ class Trainer:
         torch._foreach_lerp_(averages, [p.detach() for p in self.model.parameters()], 1.0 - decay)
 
     def validate(self) -> dict[str, Any]:
-        """The figures of `HeldOut.measure` for the averaged weights, which are kept if none before were as good.
+        """Measures the averaged weights on the held-out pictures; keeps them as `best` if none before were better.
 
-        With a `start_share` those nearer to the start by it take their place, unless they are clearly worse: weights
-        between those before and after a fine-tuning are better on what is unlike the few pictures of it (Wortsman et
-        al., "Robust fine-tuning of zero-shot models", CVPR 2022), of which the held-out ones may be none.
+        Returns the figures of `HeldOut.measure`. With a `start_share`, weights nearer to the start by this share are
+        measured, too, and preferred unless they are worse by more than `AS_GOOD`. Weights between those before and
+        after a fine-tuning are better on pictures unlike those of the fine-tuning (Wortsman et al., "Robust fine-tuning
+        of zero-shot models", CVPR 2022), and there may be no such picture among the few held-out ones.
         """
         figures, share = self._measured(0.0), 0.0
         if self.start and self.step:
@@ -231,7 +307,7 @@ class Trainer:
 
     @contextmanager
     def averaged(self, start_share: float = 0.0) -> Iterator[Model]:
-        """The model with its averaged parameters, in full precision and not in training; see `average_state`."""
+        """The model in evaluation, in float32, with the parameters of `average_state`, for the time of the context."""
         kept = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         precision = self.model.low_precision
         self.copy_parameters(self._averages(start_share))
@@ -245,14 +321,14 @@ class Trainer:
 
     @torch.no_grad()
     def copy_parameters(self, values: dict[str, Tensor]) -> None:
-        """Sets the parameters of the model by name."""
+        """Copies values into the parameters of the model, by name. Raises `KeyError` for a missing one."""
         for name, parameter in self.model.named_parameters():
             parameter.copy_(values[name])
 
     def average_state(self, start_share: float = 0.0) -> dict[str, Tensor]:
-        """The state dict of the model with its parameters replaced by their moving averages.
+        """The state dict of the model with the moving averages of its parameters.
 
-        `start_share` of the way from these back to the weights that the run started from.
+        With `start_share`, they are moved by this share of the way back to the weights that the run started from.
         """
         return {**self.model.state_dict(), **self._averages(start_share)}
 
@@ -267,7 +343,10 @@ class Trainer:
 
 
 def make_bank(entries: PictureSet, references: int) -> ReferenceBank:
-    """The training view of dictionary patches, each uint8 (256, 256, 3); at least as many as a crop is given."""
+    """The bank of dictionary patches, uint8 (256, 256, 3) each.
+
+    Raises `InputError` for fewer of them than the `references` that a crop is given.
+    """
     if len(entries) < references:
         raise InputError(
             f"the dictionary for training holds {len(entries)} entries, and the model looks at {references} at a time; "

@@ -1,6 +1,7 @@
-"""Rate and distortion of a model in training, from its own estimates: quick, and the same crops and noise each time.
+"""Validation: the rate and distortion of a model on held-out pictures, as it estimates them, without coding.
 
-The pictures are held out: their loss decides which weights of a run are kept (`clc.training.trainer`).
+Called by `clc.training.trainer`, which keeps the weights with the lowest loss. The contract: every validation of a run
+has the same crops, references and noise, so that its figures differ by the weights alone.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from clc.training.data import PictureSet, spread_crops
 from clc.training.pairs import MARGIN_PX, Pair, centre_pairs, disturb
 
 QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
-AT_ONCE = 4
+CROPS_AT_ONCE = 4
 SIDE_PX = 256
 LEAST_CROPS = 4
 SHOWN, SHOWN_QUALITY = 4, 50.0
 
 
-class Curve(NamedTuple):
-    """Means over the crops at each of `QUALITIES`: bpp, PSNR in dB, and the training loss."""
+class HeldOutCurve(NamedTuple):
+    """The estimates at each of `QUALITIES`, means over held-out crops: bpp, PSNR in dB, and the training loss.
+
+    Not to be taken for `clc.evaluation.bd_rate.Curve`, which is of coded files.
+    """
 
     bpp: list[float]
     psnr_db: list[float]
@@ -38,7 +42,11 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """uint8 crops (n, 3, 256, 256), synthetic references of them, and crops of real pairs with theirs, if there are."""
+    """The held-out crops of a run.
+
+    `crops` uint8 (n, 3, 256, 256) come with `synthetic` references; `pairs` are (crops, references) of real pairs, None
+    without any.
+    """
 
     crops: Tensor
     synthetic: AlignedPixels
@@ -46,7 +54,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, pictures: PictureSet, pairs: Sequence[Pair], device: torch.device) -> HeldOut:
-        """From the middles of pictures and pairs; from more places where there are few pictures."""
+        """The middles of the pictures and pairs, on `device`; several crops of each picture where there are few."""
         contexts = spread_crops(pictures, SIDE_PX + 2 * MARGIN_PX, LEAST_CROPS)
         levels, inside = disturb(contexts.float(), np.random.default_rng(1))
         synthetic = AlignedPixels(levels, inside, torch.ones(len(levels), 1, 1, 1))
@@ -58,10 +66,11 @@ class HeldOut:
         return cls(middle.to(device), _on(device, synthetic), real)
 
     def measure(self, model: Model, objective: str = MSE) -> dict[str, float | list[float]]:
-        """The figures of a validation: curves without references, with synthetic ones and with real ones.
+        """The figures of a validation, a list over `QUALITIES` each but for the last.
 
-        `validation_loss` is the mean training loss over the qualities without references, and with real ones where
-        there are pairs.
+        `validation_bpp` and `validation_psnr_db` are without references, `aligned_` with synthetic ones, `pairs_` with
+        real ones. `validation_loss` is the mean training loss without references and, where there are pairs, with real
+        ones.
         """
         plain = rd_curve(model, self.crops, None, objective)
         aligned = rd_curve(model, self.crops, self.synthetic, objective)
@@ -80,7 +89,7 @@ class HeldOut:
 
     @torch.no_grad()
     def reconstructions(self, model: Model) -> npt.NDArray[np.uint8]:
-        """One picture (512, 256 n, 3): up to four crops, and below each what the model makes of it at quality 50."""
+        """Up to four crops side by side, each above its reconstruction at quality 50: uint8 (512, 256 n, 3)."""
         crops = self.crops[:SHOWN]
         result, _ = _pass(model, crops.float() / 255.0, SHOWN_QUALITY, None, torch.Generator(crops.device))
         made = torch.round(result.x_hat.clamp(0, 1) * 255.0).to(torch.uint8)
@@ -90,18 +99,21 @@ class HeldOut:
 
 
 @torch.no_grad()
-def rd_curve(model: Model, crops_B3HW: Tensor, aligned: AlignedPixels | None, objective: str = MSE) -> Curve:
-    """The curve of a model on uint8 crops, with their aligned references if given, no tokens; H, W multiples of 64."""
+def rd_curve(model: Model, crops_B3HW: Tensor, aligned: AlignedPixels | None, objective: str = MSE) -> HeldOutCurve:
+    """The curve of a model on uint8 crops, H and W multiples of 64, with their aligned references or without.
+
+    No crop has tokens of dictionary entries.
+    """
     noise = torch.Generator(crops_B3HW.device).manual_seed(1)
-    curve = Curve([], [], [])
+    curve = HeldOutCurve([], [], [])
     for quality in QUALITIES:
         figures = []
-        for start in range(0, len(crops_B3HW), AT_ONCE):
-            part = slice(start, start + AT_ONCE)
+        for start in range(0, len(crops_B3HW), CROPS_AT_ONCE):
+            part = slice(start, start + CROPS_AT_ONCE)
             x = crops_B3HW[part].float() / 255.0
-            seen = None if aligned is None else AlignedPixels(*(tensor[part] for tensor in aligned))
-            result, level = _pass(model, x, quality, seen, noise)
-            loss = rate_distortion_loss(result._replace(x_hat=result.x_hat.clamp(0, 1)), x, level, objective)
+            references = None if aligned is None else AlignedPixels(*(tensor[part] for tensor in aligned))
+            result, quality_B = _pass(model, x, quality, references, noise)
+            loss = rate_distortion_loss(result._replace(x_hat=result.x_hat.clamp(0, 1)), x, quality_B, objective)
             psnr = -10.0 * torch.log10(loss.mse)
             figures.append(torch.stack([loss.bpp, psnr, loss.total.expand_as(psnr)]))
         for means, value in zip(curve, torch.cat(figures, dim=1).mean(dim=1).tolist(), strict=True):
@@ -110,14 +122,15 @@ def rd_curve(model: Model, crops_B3HW: Tensor, aligned: AlignedPixels | None, ob
 
 
 def _pass(
-    model: Model, x: Tensor, quality: float, seen: AlignedPixels | None, noise: torch.Generator
+    model: Model, x: Tensor, quality: float, aligned: AlignedPixels | None, noise: torch.Generator
 ) -> tuple[TrainingPass, Tensor]:
-    """One pass at one quality, and that quality for each picture."""
-    level = torch.full((len(x),), to_q6(quality), device=x.device)
+    """One pass of pictures (B, 3, H, W) in 0..1 at one quality, and that quality for each of them (B,)."""
+    quality_q6_B = torch.full((len(x),), to_q6(quality), device=x.device)
     absent = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     no_tokens = torch.zeros(len(x), 0, model.config.token, device=x.device)
-    result: TrainingPass = model(model.g_a(x, seen), level, no_tokens, absent, aligned=seen, generator=noise)
-    return result, from_q6(level)
+    y = model.g_a(x, aligned)
+    result: TrainingPass = model(y, quality_q6_B, no_tokens, absent, aligned=aligned, generator=noise)
+    return result, from_q6(quality_q6_B)
 
 
 def _on(device: torch.device, aligned: AlignedPixels) -> AlignedPixels:

@@ -1,10 +1,10 @@
-"""Weights as files of a few MiB each, for places that take no large ones, such as a source repository.
+"""Weights in files of a few MiB each, for places that take no large files, such as a source repository.
 
     weights-0000.safetensors ...   some of the tensors each
     weights.json                   the shards in order, with their bytes and SHA-256
 
-Called by `clc.training` (`--shards`, `--start`) and `clc.training.checkpoint`. A shard that is missing, altered or too
-many is an error, never a model with other weights.
+Written for the option `--shards` of `clc.training`, read by `clc.training.run_folder`. The contract: a shard that is
+missing, altered or too many is an error, never a model with other weights.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ INDEX = "weights.json"
 MIB = 1 << 20
 MAX_SHARD_MIB = 15.0
 HEADER_BYTES = 256
-"""Room for the name, type and place of one tensor in the head of a shard."""
+"""What the name, type and place of one tensor take in the header of a safetensors file, at most."""
 
 
 def write_shards(folder: Path, weights: dict[str, Tensor], limit_mib: float = MAX_SHARD_MIB) -> list[Path]:
-    """Writes the weights into shards of at most `limit_mib` MiB and their index, which is last; the shards' paths.
+    """Writes the weights as shards of at most `limit_mib` MiB, then their index; returns the paths of the shards.
 
-    Raises `InputError` for a limit above 15 MiB or below the largest tensor.
+    Shards of an earlier call in the same folder are removed. Raises `InputError` for a limit above 15 MiB or below the
+    largest tensor.
     """
     check_limit(weights, limit_mib)
     paths, described = [], []
@@ -46,7 +47,7 @@ def write_shards(folder: Path, weights: dict[str, Tensor], limit_mib: float = MA
 
 
 def check_limit(weights: dict[str, Tensor], limit_mib: float) -> None:
-    """Raises `InputError` where `write_shards` would, to be asked before a long training."""
+    """Raises the `InputError` of `write_shards`, so that it comes before a long training instead of behind it."""
     if not 0.0 < limit_mib <= MAX_SHARD_MIB:
         raise InputError(f"shards of {limit_mib} MiB: say above 0, and at most {MAX_SHARD_MIB}")
     for name, value in weights.items():

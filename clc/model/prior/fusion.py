@@ -21,18 +21,19 @@ from clc.exact.checkerboard import Phase, of_phase
 from clc.exact.functions import GridExp2
 from clc.exact.grid import MEAN_BITS, MEAN_LIMIT, compand, mix, residual, share, snap
 from clc.exact.layers import GridConv2d, GridTable, from_zero
+from clc.model.growing import JoinedInputs
 from clc.references.aligned import PATCH_PX, AlignedLatents, AlignedPixels
 
 LATENT_BITS = 14
 PIXEL_SCALE = 256.0
 
 
-class Fusion(nn.Module):
+class Fusion(nn.Module, JoinedInputs):
     """Warped pixels -> `AlignedLatents`."""
 
     def __init__(self, latents: int, features: int, knots: int, *, is_exact: bool) -> None:
         super().__init__()
-        self.is_exact = is_exact
+        self.latents, self.is_exact = latents, is_exact
         self.klt = GridConv2d(3 * PATCH_PX**2, latents, bits=LATENT_BITS, is_exact=is_exact)
         self.log_gain = GridTable(knots, latents, is_exact=is_exact)
         self.exp2 = GridExp2(is_exact=is_exact)
@@ -58,6 +59,10 @@ class Fusion(nn.Module):
         u = residual(u, self.spatial.activated(u), is_exact=is_exact)
         features = snap(self.leave(u) * covered, is_exact=is_exact)
         return AlignedLatents(r, covered, features, pixels.present)
+
+    def input_parts(self) -> dict[str, tuple[int, ...]]:
+        """`enter` reads r and the coverage."""
+        return {"enter": (self.latents, 1)}
 
 
 class SliceFusion(nn.Module):

@@ -61,14 +61,14 @@ class WithAlignmentNet(Conditioner):
 
     def make_alignment_net(self, inputs: int, config: ModelConfig) -> None:
         """Adds the layers of F_a; those of the half scale start at zero."""
-        reference, is_exact = config.reference, self.is_exact
-        self.enter = GridConv2d(inputs, reference, is_exact=is_exact)
-        self.spatial = GridConv2d(reference, reference, 3, groups=reference, is_exact=is_exact)
-        self.leave = GridConv2d(reference, reference, is_exact=is_exact)
+        width, is_exact = config.conditioning_width, self.is_exact
+        self.enter = GridConv2d(inputs, width, is_exact=is_exact)
+        self.spatial = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
+        self.leave = GridConv2d(width, width, is_exact=is_exact)
         self.coarse, self.coarse_leave = None, None
         if config.alignment_scales == 2:
-            self.coarse = GridConv2d(reference, reference, 3, groups=reference, is_exact=is_exact)
-            self.coarse_leave = from_zero(GridConv2d(reference, reference, is_exact=is_exact))
+            self.coarse = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
+            self.coarse_leave = from_zero(GridConv2d(width, width, is_exact=is_exact))
 
     def alignment_net(self, known: Tensor) -> Tensor:
         """F_a: from the features known at each position (B, .., h, w) to a (B, A, h, w)."""
@@ -110,14 +110,14 @@ class Matching(WithAlignmentNet):
 
     def __init__(self, config: ModelConfig, *, is_exact: bool = False) -> None:
         super().__init__()
-        self.is_exact, self.reference = is_exact, config.reference
-        learned, token, reference = config.learned_tokens, config.token, config.reference
+        self.is_exact, self.width = is_exact, config.conditioning_width
+        learned, token = config.learned_tokens, config.token
         self.learned = GridTable(learned, token, spread=1.0, is_exact=is_exact) if learned else None
         self.query = GridConv2d(config.features, 32, is_exact=is_exact)
         self.key = GridConv2d(token, 32, is_exact=is_exact)
-        self.value = GridConv2d(token, reference, is_exact=is_exact)
+        self.value = GridConv2d(token, self.width, is_exact=is_exact)
         self.softmax = GridSoftmax(is_exact=is_exact)
-        self.make_alignment_net(config.features + reference, config)
+        self.make_alignment_net(config.features + self.width, config)
         known = config.before_refresh
         self.query_decoded = from_zero(GridConv2d(known, 32, is_exact=is_exact)) if known else None
 
@@ -142,7 +142,7 @@ class Matching(WithAlignmentNet):
     def forward(self, h: Tensor, memory: Memory | None, decoded: list[Tensor] | None = None) -> Tensor:
         """Attends over the memory, then runs F_a."""
         batch, _, height, width = h.shape
-        y_m = h.new_zeros(batch, self.reference, height, width)
+        y_m = h.new_zeros(batch, self.width, height, width)
         if memory is not None:
             query = self.query(h)
             if decoded is not None and self.query_decoded is not None:

@@ -110,6 +110,15 @@ class Prior(nn.Module):
         layers = [layer for index in range(len(self.slices)) for layer in self._net(index).fusion.trust]
         return [cast("GridConv2d", layer).bias for layer in layers]
 
+    def linear_path(self) -> GridConv2d:
+        """The 1x1 convolution (768 -> M) from a warped reference to r, as `Analysis.linear_path` is from x to y."""
+        return self.fusion.klt
+
+    def start_as_constant(self, first: int) -> None:
+        """`SliceNet.start_as_constant` for the slices from number `first` on."""
+        for index in range(first, len(self.slices)):
+            self._net(index).start_as_constant()
+
     def _reference(self, index: int, context: Context) -> Tensor | None:
         return None if context.reference is None else context.reference.r.split(self.slices, dim=1)[index]
 

@@ -6,18 +6,25 @@ mu_h alone without CLS; where a reference is aligned, the mean then moves toward
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 
 from clc.exact.checkerboard import TWO_PHASES, Phase, of_phase
 from clc.exact.grid import MEAN_BITS, MEAN_LIMIT, activate, compand, mix, residual, share
 from clc.exact.layers import GridConv2d, from_zero
+from clc.model.growing import ResidualBranches
 from clc.model.prior.fusion import SliceFusion
 from clc.model.prior.interface import Memory
 from clc.references.aligned import AlignedLatents
 
 SCALE_LEVELS = 64
+NARROW_SCALE = -2.0
+"""Output of a scale layer that means scale level 8, where nearly all symbols are 0."""
+PHASE_LAYERS = ("hidden", "mean", "shape", "fusion.trust")
+"""The module lists of a `SliceNet` that hold one layer for each phase, in the order of the phases."""
 
 
 class SliceParameters(NamedTuple):
@@ -41,14 +48,14 @@ class Context(NamedTuple):
 
 
 class SliceWidths(NamedTuple):
-    """Channels of a slice's inputs: hyper and reference features, latents `before` it, its own, aligned features.
+    """Channels of a slice's inputs: h, the conditioner's features a, latents `before` it, its own, aligned features.
 
     `is_synthesised`: the mean is that of CLS. `phases` are those of `clc.exact.checkerboard`; `blocks` are
     `ContextBlock`s.
     """
 
     features: int
-    reference: int
+    conditioning: int
     before: int
     channels: int
     aligned: int
@@ -64,7 +71,7 @@ class SliceBase(NamedTuple):
     y_a: Tensor | None = None
 
 
-class ContextBlock(nn.Module):
+class ContextBlock(nn.Module, ResidualBranches):
     """A residual block: 1x1, activation, depthwise 3x3, activation, 1x1. Its residual starts at zero."""
 
     def __init__(self, width: int, *, is_exact: bool) -> None:
@@ -78,8 +85,12 @@ class ContextBlock(nn.Module):
         """One block."""
         return residual(u, self.leave(self.spatial.activated(self.enter.activated(u))), is_exact=self.is_exact)
 
+    def last_layers(self) -> Iterable[nn.Module]:
+        """`leave`, the end of the residual branch."""
+        return (self.leave,)
 
-class SliceNet(nn.Module):
+
+class SliceNet(nn.Module, ResidualBranches):
     """The parameters of one slice of C channels, in checkerboard phases, from everything known before it.
 
     `r` (B, C, h, w) are the latents of this slice in an aligned reference. Without a reference it is None, and the
@@ -90,8 +101,8 @@ class SliceNet(nn.Module):
         super().__init__()
         self.is_exact = is_exact
         channels, phases = widths.channels, widths.phases
-        self.phases = phases
-        self.enter = GridConv2d(widths.features + widths.reference + widths.before, width, is_exact=is_exact)
+        self.channels, self.phases = channels, phases
+        self.enter = GridConv2d(widths.features + widths.conditioning + widths.before, width, is_exact=is_exact)
         self.spatial = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
         self.blocks = nn.Sequential(*(ContextBlock(width, is_exact=is_exact) for _ in range(widths.blocks)))
         for phase in reversed(phases[1:]):
@@ -101,7 +112,7 @@ class SliceNet(nn.Module):
         self.mean = nn.ModuleList(_mean_layer(width, channels, is_exact) for _ in phases)
         shapes = 2 * channels if widths.is_synthesised else channels
         self.shape = nn.ModuleList(GridConv2d(width, shapes, is_exact=is_exact) for _ in phases)
-        self.aligned = _mean_layer(widths.reference, channels, is_exact) if widths.is_synthesised else None
+        self.aligned = _mean_layer(widths.conditioning, channels, is_exact) if widths.is_synthesised else None
         self.fusion = SliceFusion(widths.before, channels, widths.aligned, width, phases, is_exact=is_exact)
 
     def base(self, context: Context, decoded: list[Tensor], r: Tensor | None, errors: list[Tensor]) -> SliceBase:
@@ -141,6 +152,20 @@ class SliceNet(nn.Module):
         level = scale * 8.0 + 24.0
         inside = level.clamp(0.0, SCALE_LEVELS - 1.0)
         return SliceParameters(mean, level + (inside - level).detach())
+
+    def last_layers(self) -> Iterable[nn.Module]:
+        """The ends of the branches that read the latents of earlier phases."""
+        return [cast("GridConv2d", getattr(self, f"{phase.taps}_out")) for phase in self.phases[1:]]
+
+    @torch.no_grad()
+    def start_as_constant(self) -> None:
+        """Sets the output layers so that all latents have mean 0 and scale level 8, whatever the context is."""
+        heads = [*self.mean, *self.shape] if self.aligned is None else [*self.mean, *self.shape, self.aligned]
+        for layer in heads:
+            cast("GridConv2d", layer).weight.zero_()
+        for layer in self.shape:
+            # With CLS the last half of the outputs are those of alpha.
+            cast("GridConv2d", layer).bias[: self.channels] = NARROW_SCALE
 
     def _around(self, phase: Phase, first: Tensor, reference: AlignedLatents | None, r: Tensor | None) -> Tensor:
         """Features at the squares of a phase from the latents `first` already decoded around them."""

@@ -11,11 +11,14 @@ the latents. g_s may take pixels over.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.exact.grid import compand
+from clc.model.growing import JoinedInputs, ResidualBranches
 from clc.model.transforms.interface import (
     SLOPE,
     Analysis,
@@ -23,6 +26,7 @@ from clc.model.transforms.interface import (
     Synthesis,
     in_float32,
     near_zero,
+    parts_beside,
     seen_beside,
     shown,
 )
@@ -37,7 +41,7 @@ def _reach(blocks: Blocks) -> int:
     return blocks[1] + -(-blocks[0] // 2)
 
 
-class DepthConvBlock(nn.Module):
+class DepthConvBlock(nn.Module, ResidualBranches):
     """1x1 - activation - depthwise 3x3 - 1x1, then a two-layer 1x1 network, each with a residual: (B, C, H, W) kept."""
 
     def __init__(self, channels: int) -> None:
@@ -55,6 +59,10 @@ class DepthConvBlock(nn.Module):
         """One block."""
         x = x + self.leave(self.spatial(F.leaky_relu(self.enter(x), SLOPE)))
         return x + self.narrow(F.leaky_relu(self.widen(x), SLOPE))
+
+    def last_layers(self) -> Iterable[nn.Module]:
+        """`leave` and `narrow`, the ends of the two residual branches."""
+        return self.leave, self.narrow
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
@@ -92,18 +100,18 @@ class DepthConvAnalysis(Analysis):
         return self.linear
 
 
-class DepthConvSynthesis(Synthesis):
+class DepthConvSynthesis(Synthesis, JoinedInputs):
     """g_s; see `Synthesis`.
 
     An aligned reference serves twice at the end: a share `of_coarse` of its difference in what latents can carry and
     one `of_fine` of the detail that they cannot are added; both shares are made for every pixel and colour.
     """
 
-    def __init__(self, latents: int, narrow: int, wide: int, reference: int, blocks: Blocks) -> None:
+    def __init__(self, latents: int, narrow: int, wide: int, conditioning: int, blocks: Blocks) -> None:
         super().__init__()
-        self.blocks = blocks
+        self.blocks, self.latents, self.conditioning = blocks, latents, conditioning
         self.linear = nn.Conv2d(latents, 3 * PATCH_PX**2, 1)
-        self.enter = nn.Conv2d(latents + reference, wide, 1)
+        self.enter = nn.Conv2d(latents + conditioning, wide, 1)
         self.sixteenth = _blocks(wide, blocks[1])
         self.expand = nn.Conv2d(wide, 4 * narrow, 1)
         self.eighth = _blocks(narrow, blocks[0])
@@ -150,12 +158,17 @@ class DepthConvSynthesis(Synthesis):
         """The inverse KLT."""
         return self.linear
 
+    def input_parts(self) -> dict[str, tuple[int, ...]]:
+        """`enter` reads latents and a, `enter_aligned` reads `seen_beside`."""
+        return {"enter": (self.latents, self.conditioning), "enter_aligned": parts_beside(self.latents)}
 
-class DepthConvHyperAnalysis(HyperAnalysis):
+
+class DepthConvHyperAnalysis(HyperAnalysis, JoinedInputs):
     """h_a; see `HyperAnalysis`."""
 
     def __init__(self, latents: int, width: int, hyper: int) -> None:
         super().__init__()
+        self.latents = latents
         self.enter = nn.Conv2d(latents, width, 1)
         self.first = DepthConvBlock(width)
         self.to_half = nn.Conv2d(4 * width, width, 1)
@@ -175,3 +188,7 @@ class DepthConvHyperAnalysis(HyperAnalysis):
     def last_layer(self) -> nn.Conv2d:
         """See `HyperAnalysis`."""
         return self.to_quarter
+
+    def input_parts(self) -> dict[str, tuple[int, ...]]:
+        """`enter_aligned` reads `seen_beside`."""
+        return {"enter_aligned": parts_beside(self.latents)}

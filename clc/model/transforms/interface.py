@@ -117,3 +117,8 @@ def seen_beside(y: Tensor, latents: AlignedLatents) -> Tensor:
     """What latents y (B, M, h, w) look like beside those of a reference: r, error and coverage (B, 2 M + 1, h, w)."""
     error = (y - latents.r) * latents.covered
     return torch.cat([compand(latents.r, is_exact=False), compand(error, is_exact=False), latents.covered], dim=1)
+
+
+def parts_beside(latents: int) -> tuple[int, int, int]:
+    """The channels of r, error and coverage in `seen_beside`, for M latent channels."""
+    return latents, latents, 1

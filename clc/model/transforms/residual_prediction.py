@@ -14,18 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.exact.grid import compand
+from clc.model.growing import JoinedInputs
 from clc.model.transforms.interface import SLOPE, Synthesis, near_zero
 from clc.references.aligned import AlignedView
 
 WIDTH = 96
 
 
-class RefinedSynthesis(Synthesis):
+class RefinedSynthesis(Synthesis, JoinedInputs):
     """g_s behind a network that moves each latent by less than half a step; starts as `synthesis` itself."""
 
     def __init__(self, synthesis: Synthesis, latents: int, conditioning: int) -> None:
         super().__init__()
-        self.synthesis = synthesis
+        self.synthesis, self.latents, self.conditioning = synthesis, latents, conditioning
         self.enter = nn.Conv2d(latents + conditioning, WIDTH, 1)
         self.spatial = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
         self.leave = near_zero(nn.Conv2d(WIDTH, latents, 1), 0.0)
@@ -55,3 +56,7 @@ class RefinedSynthesis(Synthesis):
     def linear_path(self) -> nn.Conv2d | None:
         """That of the wrapped g_s."""
         return self.synthesis.linear_path()
+
+    def input_parts(self) -> dict[str, tuple[int, ...]]:
+        """`enter` reads latents and a."""
+        return {"enter": (self.latents, self.conditioning)}

@@ -22,7 +22,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.exact.grid import compand
-from clc.model.transforms.interface import Analysis, HyperAnalysis, Synthesis, near_zero, seen_beside, shown
+from clc.model.growing import JoinedInputs
+from clc.model.transforms.interface import (
+    Analysis,
+    HyperAnalysis,
+    Synthesis,
+    near_zero,
+    parts_beside,
+    seen_beside,
+    shown,
+)
 from clc.model.transforms.windows import SwinBlock
 from clc.references.aligned import AlignedLatents, AlignedPixels, AlignedView
 
@@ -133,7 +142,7 @@ class TcmAnalysis(Analysis):
         return latents
 
 
-class TcmSynthesis(Synthesis):
+class TcmSynthesis(Synthesis, JoinedInputs):
     """g_s; see `Synthesis`.
 
     A reference's latents join at 1/16, its warped pixels at 1/8; at the end a share of the difference between the
@@ -143,6 +152,7 @@ class TcmSynthesis(Synthesis):
     def __init__(self, latents: int, n: int, conditioning: int) -> None:
         super().__init__()
         wide = 2 * n
+        self.latents, self.conditioning = latents, conditioning
         self.enter = nn.Conv2d(latents + conditioning, wide, 1)
         self.to_eighth = ResidualUp(wide)
         self.at_eighth = _mixed(n, HEAD_WIDTHS[2])
@@ -176,12 +186,17 @@ class TcmSynthesis(Synthesis):
             decoded = decoded + share * (shown(pixels) - decoded) * pixels.inside
         return decoded + 0.5
 
+    def input_parts(self) -> dict[str, tuple[int, ...]]:
+        """`enter` reads latents and a, `enter_aligned` reads `seen_beside`."""
+        return {"enter": (self.latents, self.conditioning), "enter_aligned": parts_beside(self.latents)}
 
-class TcmHyperAnalysis(HyperAnalysis):
+
+class TcmHyperAnalysis(HyperAnalysis, JoinedInputs):
     """h_a; see `HyperAnalysis`."""
 
     def __init__(self, latents: int, width: int, hyper: int) -> None:
         super().__init__()
+        self.latents = latents
         self.down = ResidualDown(latents, width)
         self.mixed = _mixed(width // 2, HEAD_WIDTHS[2], HYPER_WINDOW)
         self.leave = nn.Conv2d(width, hyper, 3, stride=2, padding=1)
@@ -198,6 +213,10 @@ class TcmHyperAnalysis(HyperAnalysis):
     def last_layer(self) -> nn.Conv2d:
         """See `HyperAnalysis`."""
         return self.leave
+
+    def input_parts(self) -> dict[str, tuple[int, ...]]:
+        """`enter_aligned` reads `seen_beside`, of which `pixel_unshuffle` makes four channels of each."""
+        return {"enter_aligned": tuple(4 * channels for channels in parts_beside(self.latents))}
 
 
 def _pixels_at_eighth(aligned: AlignedPixels) -> Tensor:

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from clc.bundle.bundle import SHIPPED, Bundle, exact_layers
-from clc.bundle.export import export_bundle
+from clc.bundle.export import _stored_transforms, export_bundle
 from clc.codec import Codec
 from clc.errors import ClcError, InputError, StorageError
 from clc.exact.layers import MANTISSA_BITS, GridConv2d, sum_bound_bits
 from clc.model.config import BEFORE
 from clc.model.model import Model
+from storage.arrays import read_arrays, write_arrays
+from storage.digest import sha256_file
 from tests.conftest import SMALL, Picture
 
 
@@ -40,6 +42,28 @@ def test_the_float_prior_holds_the_same_integers_as_the_exact_one() -> None:
     for name, layer in exact_layers(bundle.prior).items():
         for part, value in layer.export().items():
             assert torch.equal(value, floats[name].export()[part]), name
+
+
+def test_all_but_the_prior_is_kept_as_floats_and_the_prior_of_z_in_full() -> None:
+    model = Bundle.load().model
+    kept = read_arrays(SHIPPED / "transforms.safetensors")
+    assert kept.keys() == {name for name in model.state_dict() if not name.startswith("prior.")}
+    wide = {name for name, array in kept.items() if array.dtype == np.float32}
+    assert wide == {f"{z}.{part}" for z in ("z_prior", "z_prior_aligned") for part in ("weight", "mean", "log_scale")}
+    assert {name: array.dtype for name, array in _stored_transforms(model).items()} == {
+        name: array.dtype for name, array in kept.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["transforms.safetensors", "prior.safetensors"])
+def test_a_parameter_that_is_not_in_its_file_is_told(copied: Path, name: str) -> None:
+    arrays = read_arrays(copied / name)
+    write_arrays(copied / name, {key: array for key, array in arrays.items() if key != min(arrays)}, None)
+    manifest = json.loads((copied / "manifest.json").read_text())
+    manifest["files"][name]["sha256"] = sha256_file(copied / name)
+    (copied / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(StorageError, match=r"lack compress_tokens|malformed"):
+        Bundle.load(copied)
 
 
 @pytest.mark.parametrize(

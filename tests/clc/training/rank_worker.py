@@ -37,7 +37,7 @@ def work(out: Path) -> None:
         lines = []
         result = train(CONFIG, data, entries, out / "run", ranks=ranks)
         lines += result.log
-        save_file({**result.weights, "first crops": first.seen.x.contiguous()}, out / f"rank{ranks.rank}.safetensors")
+        save_file({**result.weights, "first crops": first.crops.x.contiguous()}, out / f"rank{ranks.rank}.safetensors")
         (out / f"lines{ranks.rank}").write_text(str(len(lines)))
 
 

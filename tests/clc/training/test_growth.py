@@ -135,6 +135,54 @@ def test_new_channels_get_gradients(small: Model) -> None:
     assert grad[4 * SMALL.narrow :].abs().max() > 0
 
 
+LARGER = replace(
+    TWO_PHASES,
+    narrow=SMALL.narrow + 8,
+    narrow_blocks=3,
+    wide_blocks=4,
+    first_phases=3,
+    context_blocks=1,
+    slices=(*SMALL.slices, 4),
+)
+CLEARED = """
+g_a.eighth.3.leave.bias g_a.eighth.3.leave.weight g_a.eighth.3.narrow.bias g_a.eighth.3.narrow.weight
+g_a.sixteenth.4.leave.bias g_a.sixteenth.4.leave.weight g_a.sixteenth.4.narrow.bias g_a.sixteenth.4.narrow.weight
+g_s.synthesis.eighth.2.leave.bias g_s.synthesis.eighth.2.leave.weight
+g_s.synthesis.eighth.2.narrow.bias g_s.synthesis.eighth.2.narrow.weight
+g_s.synthesis.sixteenth.3.leave.bias g_s.synthesis.sixteenth.3.leave.weight
+g_s.synthesis.sixteenth.3.narrow.bias g_s.synthesis.sixteenth.3.narrow.weight
+prior.nets.0.corner_out.weight
+prior.nets.2.aligned.weight prior.nets.2.anchor_out.weight
+prior.nets.2.mean.0.weight prior.nets.2.mean.1.weight prior.nets.2.shape.0.weight prior.nets.2.shape.1.weight
+"""
+
+
+def test_a_grown_model_has_the_numbers_it_always_had(small: Model) -> None:
+    state, fresh = grown(TWO_PHASES, small.state_dict(), LARGER), Model(LARGER).state_dict()
+    assert list(state) == list(fresh)
+    added = [name for name in state if name not in small.state_dict() and fresh[name].any()]
+    assert sorted(name for name in added if not state[name].any()) == CLEARED.split()
+    for phase in range(2):
+        assert state[f"prior.nets.2.shape.{phase}.bias"].tolist() == [-2.0] * 4 + [0.0] * 4
+    total = sum(float(value.double().abs().sum()) for value in state.values())
+    assert total == pytest.approx(11681.936818821408, rel=1e-9)
+
+
+def test_latents_and_phases_can_be_added_beside_another_backbone() -> None:
+    torch.manual_seed(2)
+    small = Model(replace(TWO_PHASES, backbone="tcm", narrow=8, residual_prediction=False)).eval()
+    with torch.no_grad():
+        small.h_a.enter_aligned.weight.normal_()
+    model = larger(small, slices=(*SMALL.slices, 4), first_phases=3, context_blocks=1).eval()
+    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    quality, latents = torch.tensor([3000]), SMALL.latents
+    aligned = AlignedPixels(255.0 * x, torch.ones(1, 1, 64, 64), torch.ones(1, 1, 1, 1))
+    tokens, absent = torch.zeros(1, 0, SMALL.token), torch.zeros(1, dtype=torch.bool)
+    before, after = (one(one.g_a(x, aligned), quality, tokens, absent, aligned=aligned) for one in (small, model))
+    torch.testing.assert_close(after.y_hat[:, :latents], before.y_hat)
+    torch.testing.assert_close(after.x_hat, before.x_hat)
+
+
 @pytest.mark.parametrize("blocks", [(1, 3), (2, 2), (40, 3)])
 def test_blocks_cannot_be_taken_away_nor_be_too_many(small: Model, blocks: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="blocks"):

@@ -158,6 +158,18 @@ def test_three_non_finite_gradients_stop_the_run_and_name_the_step(
     assert same(trainer.average_state(), before)
 
 
+def test_linear_paths_learn_slower_than_all_else(data: PictureSet, entries: PictureSet, tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, data, entries, tmp_path)
+    names = {parameter: name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
+    fast, slow = ([names[one] for one in group["params"]] for group in trainer.optimiser.param_groups)
+    assert [group["lr"] for group in trainer.optimiser.param_groups] == [1e-3, 1e-4]
+    assert slow == [
+        *("g_a.linear.weight", "g_a.linear.bias", "g_s.synthesis.linear.weight", "g_s.synthesis.linear.bias"),
+        *("prior.fusion.klt.weight", "prior.fusion.klt.bias"),
+    ]
+    assert fast == [name for name in names.values() if name not in slow]
+
+
 def test_the_schedule_warms_up_holds_and_decays_to_zero() -> None:
     config = TrainingConfig(warmup_steps=10, decay_from=0.5)
     assert config.rate_factor(0.0, 0) == pytest.approx(0.1)
@@ -219,10 +231,10 @@ def test_a_batch_is_a_function_of_seed_number_and_rank(data: PictureSet, entries
     drawn = [[source.take(number, lambda n: 64) for number in range(3)] for source in (alone, ahead)]
     ahead.close()
     for one, other in zip(*drawn, strict=True):
-        assert torch.equal(one.seen.x, other.seen.x)
+        assert torch.equal(one.crops.x, other.crops.x)
         assert one.noise_seed == other.noise_seed
-    assert not torch.equal(drawn[0][0].seen.x, drawn[0][1].seen.x)
-    assert not torch.equal(drawn[0][0].seen.x, BatchSource(CONFIG, sampler, 1).draw(0, 64).seen.x)
+    assert not torch.equal(drawn[0][0].crops.x, drawn[0][1].crops.x)
+    assert not torch.equal(drawn[0][0].crops.x, BatchSource(CONFIG, sampler, 1).draw(0, 64).crops.x)
 
 
 def test_all_crops_of_a_batch_have_references_or_none_alike_in_every_process(
@@ -230,7 +242,7 @@ def test_all_crops_of_a_batch_have_references_or_none_alike_in_every_process(
 ) -> None:
     sampler = Trainer(CONFIG, data, entries, tmp_path).source._sampler
     found = [
-        [BatchSource(CONFIG, sampler, rank).draw(number, 64).seen.aligned for number in range(20)] for rank in (0, 1)
+        [BatchSource(CONFIG, sampler, rank).draw(number, 64).crops.aligned for number in range(20)] for rank in (0, 1)
     ]
     has = [[aligned is not None for aligned in one] for one in found]
     assert has[0] == has[1]

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from clc.bundle.bundle import SHIPPED, Bundle
 from clc.errors import InputError
+from clc.model.model import Model
 from clc.pictures.images import png_bytes
 from clc.training.__main__ import main as train_command
 from clc.training.config import TrainingConfig, read_config
 from clc.training.data import PictureSet, random_patches
 from clc.training.run_folder import read_weights, write_model
+from clc.training.train import read_start
 from clc.training.trainer import Trainer
 from clc.training.weight_shards import INDEX, read_shards, write_shards
 from tests.conftest import SMALL, Picture
@@ -109,6 +113,29 @@ def test_training_goes_on_from_shards_with_a_warm_optimiser(photo: Picture, tmp_
         trainer.train_step()
         rates.append(trainer.optimiser.param_groups[0]["lr"] / started.learning_rate)
     assert rates == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_a_start_is_a_bundle_a_run_shards_or_a_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weights = Model(SMALL).state_dict()
+    run, shards = tmp_path / "run", tmp_path / "shards"
+    for folder in (run, shards):
+        write_model(folder, SMALL)
+    save_file(weights, run / "weights.safetensors")
+    write_shards(shards, weights)
+    for path, config in ((run, SMALL), (shards, SMALL), (run / "weights.safetensors", None)):
+        model, found = read_start(path)
+        assert model == config
+        assert found.keys() == weights.keys()
+        assert all(torch.equal(found[name], weights[name]) for name in weights)
+    bundle = Bundle.load()
+    model, found = read_start(SHIPPED)
+    assert model == bundle.config
+    assert found.keys() == bundle.model.state_dict().keys()
+    (tmp_path / "text").write_text("no weights")
+    for nothing in (tmp_path / "text", tmp_path / "nowhere", tmp_path):
+        with pytest.raises(InputError):
+            read_start(nothing)
 
 
 def test_a_folder_with_a_model_and_no_weights_is_told(tmp_path: Path) -> None:
