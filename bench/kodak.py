@@ -25,7 +25,7 @@ from clc.errors import ClcError, InputError
 from clc.evaluation.bd_rate import BdRate, Curve, bd_rate
 from clc.evaluation.coders import TEST, CodecUnderTest, Coder, find_baselines
 from clc.evaluation.curves import Comparison, compare
-from clc.evaluation.measure import FAILED, Item, Row, evaluate, rows_from_table, rows_to_table
+from clc.evaluation.measure import FAILED, PictureUnderTest, Row, evaluate, rows_from_table, rows_to_table
 from clc.evaluation.plot import DARK, LIGHT, draw_rd
 from clc.evaluation.published import read_published
 from clc.evaluation.report import Report, quality_near, render, telling_pictures
@@ -101,12 +101,14 @@ def _picture_paths(folder: Path) -> list[Path]:
 
 
 def _measure(coders: Sequence[Coder], paths: Sequence[Path], console: Console) -> list[Row]:
-    items = [_item(path) for path in paths]
-    return evaluate(coders, items, on_item=lambda item: console.print(f"measured {item.name}", highlight=False))
+    pictures = [_picture(path) for path in paths]
+    return evaluate(
+        coders, pictures, on_picture=lambda picture: console.print(f"measured {picture.name}", highlight=False)
+    )
 
 
-def _item(path: Path) -> Item:
-    return Item(path.name, path.name, lambda: read_image(path))
+def _picture(path: Path) -> PictureUnderTest:
+    return PictureUnderTest(path.name, path.name, lambda: read_image(path))
 
 
 def _measure_in_processes(processes: int) -> list[Row]:

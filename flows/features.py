@@ -19,14 +19,16 @@ import pyarrow as pa
 from distributed import Client, KilledWorker, LocalCluster
 from prefect import flow
 
-from clc.dictionary.extraction import PROVENANCE, Item, ShardPlan, ShardReport, extract_shard, open_backbone
+from clc.dictionary.extraction import ShardPlan, ShardReport, extract_shard, open_backbone
+from clc.dictionary.vectors import COLUMNS, StoredPicture
 from clc.errors import ClcError, InputError
 from clc.retrieval.descriptors import Backbone
+from flows.items import read_items
 from flows.runtime.progress import track
 from flows.runtime.stage import resolve, run_stage
 from flows.runtime.workspace import Workspace
 from storage.digest import digest_json
-from storage.tables import read_table, write_table
+from storage.tables import write_table
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ def extract_features(
             raise InputError(f"{name} is {value}; it must be at least 1")
     workspace = Workspace.from_environment()
     ingested = resolve(workspace, "ingest-images", ingest)
-    items = _items(ingested.directory / "items.parquet", part)
+    pictures = _pictures(ingested.directory, part)
     opened = open_backbone(backbone)
     result = run_stage(
         workspace,
@@ -76,35 +78,40 @@ def extract_features(
         config={"backbone": opened.describe(), "part": part, "shard_items": shard_items},
         modules=[*MODULES, *(CODEC_MODULES if backbone == "codec" else ())],
         body=lambda folder: _extract(
-            _plans(items, shard_items, folder, workspace, backbone, opened), opened, workers, dask_scheduler
+            _plans(pictures, shard_items, folder, workspace, backbone, opened), opened, workers, dask_scheduler
         ),
     )
     return result.key
 
 
-def _items(path: Path, part: str) -> list[Item]:
-    """Return the usable items of a part, in the order of the table."""
-    rows = read_table(path, [*PROVENANCE, "part", "status"]).to_pylist()
-    chosen = [row for row in rows if row["part"] == part and row["status"] == "ok"]
+def _pictures(ingest: Path, part: str) -> list[StoredPicture]:
+    """Return the pictures of a part, in the order of the ingest's table; `InputError` if there are none."""
+    items = read_items(ingest)
+    chosen = [item for item in items if item.part == part]
     if not chosen:
-        parts = ", ".join(sorted({str(row["part"]) for row in rows if row["status"] == "ok"})) or "none"
+        parts = ", ".join(sorted({item.part for item in items})) or "none"
         raise InputError(f"there are no pictures in part {part!r} (parts with pictures: {parts}); ingest some first")
-    return [Item(**{name: row[name] for name in PROVENANCE}) for row in chosen]
+    return [StoredPicture(**{name: getattr(item, name) for name in COLUMNS}) for item in chosen]
 
 
 def _plans(
-    items: Sequence[Item], shard_items: int, folder: Path, workspace: Workspace, spec: str, backbone: Backbone
+    pictures: Sequence[StoredPicture],
+    shard_items: int,
+    folder: Path,
+    workspace: Workspace,
+    spec: str,
+    backbone: Backbone,
 ) -> list[ShardPlan]:
     is_file = spec.lower().endswith(".onnx")
     return [
         ShardPlan(
             stem=folder / f"shard-{number:05d}",
-            items=tuple(items[start : start + shard_items]),
+            pictures=tuple(pictures[start : start + shard_items]),
             blobs_root=workspace.blobs.root,
             backbone=str(Path(spec).absolute()) if is_file else spec,
             backbone_digest=digest_json(backbone.describe()),
         )
-        for number, start in enumerate(range(0, len(items), shard_items))
+        for number, start in enumerate(range(0, len(pictures), shard_items))
     ]
 
 

@@ -18,7 +18,7 @@ PARTS = ("dictionary", "training", "evaluation")
 
 
 @dataclass(frozen=True)
-class Picture:
+class SourcePicture:
     """One picture of a source: its name within the source, its file, and where it comes from.
 
     `part` is None where the split decides; `row` is "pair" for the two pictures that show what references do.
@@ -42,7 +42,7 @@ class Source:
     """
 
     label: str
-    pictures: Sequence[Picture]
+    pictures: Sequence[SourcePicture]
     patch_px: int
     is_cut_whole: bool
     evaluation_items: Mapping[str, int]
@@ -146,7 +146,7 @@ def _spare(parts: Mapping[str, str], unique: Sequence[str]) -> str:
 
 def _builtin_source() -> Source:
     pictures = [
-        Picture(
+        SourcePicture(
             name=name,
             path=_package_file(photo.package, photo.file),
             source=f"{_DISTRIBUTIONS[photo.package]} {importlib.metadata.version(_DISTRIBUTIONS[photo.package])}",
@@ -171,12 +171,12 @@ def _package_file(folder: str, name: str) -> Path:
     return path
 
 
-def _folder_pictures(folder: Path) -> list[Picture]:
+def _folder_pictures(folder: Path) -> list[SourcePicture]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
     return [_own_picture(path.relative_to(folder).as_posix(), path, folder) for path in files]
 
 
-def _listed_pictures(listing: Path) -> list[Picture]:
+def _listed_pictures(listing: Path) -> list[SourcePicture]:
     try:
         lines = [line.strip() for line in listing.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -189,6 +189,6 @@ def _listed_pictures(listing: Path) -> list[Picture]:
     ]
 
 
-def _own_picture(name: str, path: Path, origin: Path, licence: str = "") -> Picture:
+def _own_picture(name: str, path: Path, origin: Path, licence: str = "") -> SourcePicture:
     # The origin's own name and not its path: it travels in every bundle that is made of the picture.
-    return Picture(name=name, path=path, source=origin.name, licence=licence or "not stated")
+    return SourcePicture(name=name, path=path, source=origin.name, licence=licence or "not stated")

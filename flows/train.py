@@ -29,15 +29,15 @@ from clc.training.loop import Observer
 from clc.training.pairs import overlapping_pairs
 from clc.training.run_folder import read_weights, weights_file
 from clc.training.train import train
+from flows.items import read_items
 from flows.runtime.live_tracking import followed
-from flows.runtime.progress import progress_of
+from flows.runtime.progress import training_progress
 from flows.runtime.stage import resolve, run_stage, stage_key
 from flows.runtime.tracking import Server, TrainingRun
 from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
 from storage.blobs import BlobStore
 from storage.digest import sha256_file
-from storage.tables import read_table
 
 logger = logging.getLogger(__name__)
 
@@ -141,13 +141,12 @@ class Sources:
 
 def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: Path) -> dict[str, Any]:
     """Train into a folder of its own, export, and keep what a reader needs: the bundle, the log and the curve."""
-    items = read_table(sources.ingest / "items.parquet").to_pylist()
-    training = [row for row in items if row["part"] == "training" and row["status"] == "ok"]
+    training = read_items(sources.ingest, "training")
     if not training:
         raise InputError("no picture in the training part; ingest more pictures, or raise training_share")
     keep_freed_memory()
     config = replace(config, bf16=has_bfloat16(torch.device(config.device)))
-    data = _pictures(sources.blobs, [row["blob"] for row in training], [row["photo"] for row in training])
+    data = _pictures(sources.blobs, [item.blob for item in training], [item.photo for item in training])
     chosen = Dictionary.read(sources.dictionary / "dictionary.parquet")
     whole = _pictures(sources.blobs, chosen.blobs, chosen.photos)
     entries = PictureSet([entry_patch(picture) for picture in whole.pictures], whole.photos)
@@ -159,7 +158,7 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
     keys = choose_key_pictures(overlaps, len(data), sources.key_pictures) if sources.key_pictures else []
     pairs = overlapping_pairs(data, overlaps)
     with tempfile.TemporaryDirectory(prefix="clc-train-") as scratch:
-        with progress_of("training", config.minutes) as progress, followed(run) as follower:
+        with training_progress("training", config.minutes) as progress, followed(run) as follower:
 
             def report(line: dict[str, Any]) -> None:
                 progress(line)
@@ -170,7 +169,7 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
         base = Path(scratch) / "bundle" if keys else folder / "bundle"
         bundle_id = export_bundle(base, config.model, outcome.weights, entries.pictures, _provenance(chosen)).bundle_id
         if keys:
-            provenance = [{name: training[key][name] for name in PROVENANCE} for key in keys]
+            provenance = [{name: getattr(training[key], name) for name in PROVENANCE} for key in keys]
             bundle_id = add_pictures(base, folder / "bundle", [data.pictures[key] for key in keys], provenance)
     write_vectors(folder / "bundle")
     write_bytes(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in outcome.log).encode())
@@ -183,7 +182,7 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
         "bundle_id": bundle_id,
         "entries": len(entries) + len(keys),
         "pictures": len(data),
-        "key_pictures": [training[key]["name"] for key in keys],
+        "key_pictures": [training[key].name for key in keys],
         "pairs": len(pairs),
     }
 

@@ -9,7 +9,7 @@ import pytest
 from clc.errors import InputError
 from clc.evaluation.coders import CodecUnderTest, find_baselines
 from clc.evaluation.curves import compare
-from clc.evaluation.measure import PAIR, Item, evaluate
+from clc.evaluation.measure import PAIR, PictureUnderTest, evaluate
 from clc.evaluation.plot import DARK, LIGHT, draw_rd
 from clc.evaluation.report import Report, quality_near, render, telling_pictures
 from clc.evaluation.side_by_side import match_bytes, side_by_side
@@ -39,11 +39,11 @@ def coders(webp_codec):
 @pytest.fixture(scope="module")
 def rows(coders, jpeg, make_scene_HW3):
     natural = [
-        Item("one", EVIL, lambda: make_scene_HW3(1)),
-        Item("two", "two", lambda: make_scene_HW3(2)),
-        Item("bad", "bad.png", broken),
+        PictureUnderTest("one", EVIL, lambda: make_scene_HW3(1)),
+        PictureUnderTest("two", "two", lambda: make_scene_HW3(2)),
+        PictureUnderTest("bad", "bad.png", broken),
     ]
-    pair = [Item("pair", "pair", lambda: make_scene_HW3(3), PAIR)]
+    pair = [PictureUnderTest("pair", "pair", lambda: make_scene_HW3(3), PAIR)]
     return [*evaluate([coders[0], jpeg], natural), *evaluate([*coders, jpeg], pair)]
 
 
