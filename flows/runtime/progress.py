@@ -14,12 +14,6 @@ logger = logging.getLogger(__name__)
 T_co = TypeVar("T_co", covariant=True)
 
 _LINE_EVERY_S = 15.0
-_COLUMNS: tuple[ProgressColumn, ...] = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeElapsedColumn(),
-)
 
 
 class Future(Protocol[T_co]):
@@ -32,7 +26,8 @@ class Future(Protocol[T_co]):
 
 def track(futures: Sequence[Future[T_co]], description: str) -> Iterator[T_co]:
     """Yield the results of a stage's shards in order while showing how many are there; their errors go through."""
-    with counted(description, len(futures), _COLUMNS) as one_more:
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    with counted(description, len(futures), columns) as one_more:
         for future in futures:
             yield future.result()
             one_more()
