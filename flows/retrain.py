@@ -20,9 +20,9 @@ from rich.console import Console
 from flows.promotion import bundle_in_service, judge, promote
 from flows.run_summary import Outcome, read_outcome, show_outcome, write_outcome
 from flows.runtime.command import INTERRUPTED, log_to_terminal, run_command
-from flows.runtime.prefect_server import end, prefect_server, run_environment, wait_until_healthy
+from flows.runtime.prefect_server import end, prefect_environment, prefect_server, run_environment, wait_until_healthy
 from flows.runtime.stage import STAGES, resolve
-from flows.runtime.workspace import Workspace, prefect_environment
+from flows.runtime.workspace import Workspace
 from flows.sources import read_source
 from storage.locks import Lease
 

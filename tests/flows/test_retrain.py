@@ -18,8 +18,9 @@ from flows import retrain as retraining
 from flows.promotion import bundle_in_service
 from flows.run_summary import read_outcome, show_outcome
 from flows.runtime.command import run_command
+from flows.runtime.prefect_server import prefect_environment
 from flows.runtime.stage import STAGES, run_stage
-from flows.runtime.workspace import Workspace, prefect_environment
+from flows.runtime.workspace import Workspace
 from storage.errors import StorageError
 from storage.tables import write_table
 
