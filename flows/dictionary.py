@@ -27,10 +27,14 @@ logger = logging.getLogger(__name__)
 MODULES = (
     "clc.dictionary.dictionary",
     "clc.dictionary.representatives",
-    "clc.dictionary.extraction",
+    "clc.dictionary.vectors",
     "clc.retrieval.pca",
     "flows.dictionary",
+    "storage.arrays",
+    "storage.digest",
+    "storage.tables",
 )
+"""The source text that decides what this stage makes."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from clc.evaluation.plot import DARK, LIGHT, draw_rd
 from clc.evaluation.report import TEMPLATE, Report, quality_near, render, telling_pictures
 from clc.evaluation.side_by_side import SideBySide, side_by_side
 from clc.evaluation.summary import JPEG, summarise, versions
+from flows.codec_modules import CODEC_MODULES
 from flows.evaluation_subject import Subject, find_bundle, make_subject
 from flows.leakage import refuse_leaks
 from flows.runtime.progress import counted
@@ -41,6 +42,27 @@ from storage.digest import digest_json, sha256_file
 from storage.tables import read_table, write_table
 
 logger = logging.getLogger(__name__)
+
+MODULES = (
+    *CODEC_MODULES,
+    "clc.evaluation",
+    "flows.evaluate",
+    "flows.evaluation_subject",
+    "flows.items",
+    "flows.leakage",
+    "storage.blobs",
+    "storage.tables",
+)
+"""The source text that decides what this stage makes."""
+BASELINE_MODULES = (
+    "clc.evaluation.coders",
+    "clc.evaluation.measure",
+    "clc.evaluation.metrics",
+    "clc.limits",
+    "clc.pictures.images",
+    "clc.pictures.picture",
+)
+"""The same for measure-baselines, without this file: what it changes in reports does not measure JPEG again."""
 
 QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
 TELLING_BPP = 0.3
@@ -77,7 +99,7 @@ def evaluate_codec(
         "evaluate-codec",
         inputs={"ingest": ingested.key, "bundle": subject.bundle_id, "template": sha256_file(TEMPLATE)},
         config={"qualities": list(ladder), "most_pictures": most_pictures, "versions": versions()},
-        modules=["clc", "flows.evaluate", "flows.evaluation_subject", "flows.leakage"],
+        modules=MODULES,
         body=lambda directory: _measure(workspace, ingested, subject, directory),
     )
     if not result.reused:
@@ -145,7 +167,7 @@ def _measure_baselines(
         "measure-baselines",
         inputs={"ingest": ingested.key, "items": digest_json([item.blob for item in subject.items])},
         config={"settings": {one.name: [one.settings, list(one.qualities)] for one in baselines.available}},
-        modules=["clc.evaluation.coders", "clc.evaluation.measure", "clc.evaluation.metrics", "clc.pictures.images"],
+        modules=BASELINE_MODULES,
         body=body,
     )
     return rows_from_table(read_table(result.directory / "rows.parquet"))

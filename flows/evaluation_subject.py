@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clc.codec import Codec
+from clc.codec.codec import Codec
 from clc.errors import InputError
 from clc.evaluation.coders import TEST, WITHOUT_REFERENCES, CodecUnderTest
 from clc.evaluation.measure import NATURAL, PAIR, PictureUnderTest

@@ -23,6 +23,7 @@ from clc.dictionary.extraction import ShardPlan, ShardReport, extract_shard, ope
 from clc.dictionary.vectors import COLUMNS, StoredPicture
 from clc.errors import ClcError, InputError
 from clc.retrieval.descriptors import Backbone
+from flows.codec_modules import CODEC_MODULES
 from flows.items import read_items
 from flows.runtime.progress import track
 from flows.runtime.stage import resolve, run_stage
@@ -32,9 +33,28 @@ from storage.tables import write_table
 
 logger = logging.getLogger(__name__)
 
-MODULES = ("clc.dictionary.extraction", "clc.retrieval.descriptors", "clc.pictures.images", "flows.features")
-CODEC_MODULES = ("clc",)
-"""What the codec's own analysis runs, beside the weights that its bundle id names."""
+_OWN_MODULES = (
+    "clc.dictionary.extraction",
+    "clc.dictionary.vectors",
+    "flows.features",
+    "flows.items",
+    "storage.blobs",
+    "storage.tables",
+)
+MODULES = (
+    *_OWN_MODULES,
+    "clc.limits",
+    "clc.pictures.images",
+    "clc.pictures.picture",
+    "clc.retrieval.descriptors",
+    "clc.retrieval.pyramid",
+    "clc.retrieval.torchvision_compat",
+    "storage.arrays",
+    "storage.digest",
+)
+"""The source text that decides what this stage makes with the backbones that are not the codec."""
+MODULES_WITH_CODEC = (*_OWN_MODULES, *CODEC_MODULES)
+"""The same for the backbone "codec"; its weights are named by the bundle id in the backbone's description."""
 
 _RETRIES = 2
 _CONNECT_S = 10
@@ -76,7 +96,7 @@ def extract_features(
         "extract-features",
         inputs={"ingest": ingested.key},
         config={"backbone": opened.describe(), "part": part, "shard_items": shard_items},
-        modules=[*MODULES, *(CODEC_MODULES if backbone == "codec" else ())],
+        modules=MODULES_WITH_CODEC if backbone == "codec" else MODULES,
         body=lambda folder: _extract(
             _plans(pictures, shard_items, folder, workspace, backbone, opened), opened, workers, dask_scheduler
         ),

@@ -30,6 +30,19 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+MODULES = (
+    "clc.limits",
+    "clc.pictures.images",
+    "clc.pictures.picture",
+    "flows.ingest",
+    "flows.items",
+    "flows.sources",
+    "storage.blobs",
+    "storage.digest",
+    "storage.tables",
+)
+"""The source text that decides what this stage makes."""
+
 SHARD_PICTURES = 16
 READERS = 4
 
@@ -75,7 +88,7 @@ def ingest_images(
         "ingest-images",
         inputs={"pictures": _source_digest(pictures)},
         config=config,
-        modules=["flows.ingest", "flows.sources", "clc.pictures.images", "clc.limits"],
+        modules=MODULES,
         body=lambda folder: _ingest(workspace.blobs, pictures, patch_px, shares, folder),
     )
     return result.key

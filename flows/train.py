@@ -29,6 +29,7 @@ from clc.training.loop import Observer
 from clc.training.pairs import overlapping_pairs
 from clc.training.run_folder import read_weights, weights_file
 from clc.training.train import train
+from flows.codec_modules import CODEC_MODULES
 from flows.items import read_items
 from flows.runtime.live_tracking import followed
 from flows.runtime.progress import training_progress
@@ -42,7 +43,17 @@ from storage.digest import sha256_file
 logger = logging.getLogger(__name__)
 
 SCRATCH = "scratch"
-MODULES = ("clc", "flows.train")
+MODULES = (
+    *CODEC_MODULES,
+    "clc.codec.selftest",
+    "clc.dictionary.dictionary",
+    "clc.training",
+    "flows.items",
+    "flows.train",
+    "storage.blobs",
+    "storage.tables",
+)
+"""The source text that decides what this stage makes; the codec is in it for the self-test that the bundle carries."""
 PROVENANCE = ("name", "photo", "source", "licence")
 """What a bundle says of each entry."""
 
