@@ -22,7 +22,7 @@ from rich.table import Table
 from clc.codec import Codec
 from clc.codec.effort import DEFAULT_EFFORT
 from clc.errors import ClcError, InputError
-from clc.evaluation.bd_rate import BdRate, Curve, bd_rate
+from clc.evaluation.bd_rate import BdRate, RateCurve, bd_rate
 from clc.evaluation.coders import TEST, CodecUnderTest, Coder, find_baselines
 from clc.evaluation.curves import Comparison, compare
 from clc.evaluation.measure import FAILED, PictureUnderTest, Row, evaluate, rows_from_table, rows_to_table
@@ -126,17 +126,19 @@ def _measure_in_processes(processes: int) -> list[Row]:
     return sorted(rows, key=lambda row: row.name)
 
 
-def _published(anchors: Path | None, dataset: str) -> dict[str, Curve]:
+def _published(anchors: Path | None, dataset: str) -> dict[str, RateCurve]:
     if anchors is None:
         return {}
     found = read_published(anchors, dataset)
     return {name: found[name] for name in PUBLISHED if name in found}
 
 
-def _against_published(comparison: Comparison, published: Mapping[str, Curve]) -> dict[str, Reports]:
+def _against_published(comparison: Comparison, published: Mapping[str, RateCurve]) -> dict[str, Reports]:
     """BD-rates of every measured codec against every published one, by the measured codec's name."""
     return {
-        one.codec: [bd_rate(Curve(f"{name}, published", curve.points), one.curve) for name, curve in published.items()]
+        one.codec: [
+            bd_rate(RateCurve(f"{name}, published", curve.points), one.curve) for name, curve in published.items()
+        ]
         for one in comparison.curves
     }
 
