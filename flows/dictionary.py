@@ -1,7 +1,7 @@
 """The flow `build-dictionary`: the pictures that stand for the collection, with keys to find them by.
 
-Principal components first, read shard by shard; then MiniBatchKMeans over the reduced vectors, which do fit in memory,
-and the member nearest to each centroid.
+PCA reads the vectors shard by shard. MiniBatchKMeans then clusters the reduced vectors, which fit in memory, and the
+picture nearest to each centroid becomes an entry of the dictionary.
 """
 
 import logging

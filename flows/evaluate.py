@@ -1,7 +1,8 @@
 """The flow `evaluate-codec`: a bundle against JPEG, WebP and AVIF on the evaluation pictures, with real files.
 
-It refuses pictures that the dictionary or the training has seen, measures every codec in the same way, and leaves rows,
-a summary, a plot and a report. What is known on purpose, the pair, stands on its own row and never in the means.
+It refuses pictures that the dictionary or the training has seen, measures every codec in the same way, and writes rows,
+a summary, a plot and a report. The pair (two views of one scene, of which the dictionary holds one on purpose) is
+reported apart and enters no mean of the other pictures.
 """
 
 import json
@@ -140,7 +141,7 @@ def _measure(workspace: Workspace, ingested: StageResult, subject: Subject, dire
 
 
 def _measure_codec(subject: Subject, pictures: Sequence[PictureUnderTest]) -> list[Row]:
-    """Measure the codec alone on the machine, so that its timings mean something; the pair without references too."""
+    """Measure the codec while nothing else runs, so that its timings hold; the pair with references and without."""
     natural = [picture for picture in pictures if picture.row == NATURAL]
     pair = [picture for picture in pictures if picture.row == PAIR]
     with counted(f"measuring {TEST}", len(pictures)) as one_more:

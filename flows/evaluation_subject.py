@@ -1,6 +1,6 @@
-"""What one evaluation is about: a bundle, the pictures to measure it on, and everything these must not resemble.
+"""The subject of one evaluation: a bundle, the pictures to measure it on, and the pictures these must not resemble.
 
-`flows.evaluate` makes a `Subject` of its parameters before it decides whether there is anything to do.
+`flows.evaluate` makes a `Subject` of its parameters before it computes the stage's key: the bundle's id is part of it.
 """
 
 import re
@@ -25,7 +25,10 @@ _KEY = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What one evaluation is about: the codec, the pictures, and everything those must not resemble."""
+    """The codec, the items to measure it on, the `known` items of its dictionary and training, and a count.
+
+    `left_over` counts the evaluation items beyond the limit, which are not measured.
+    """
 
     codec: Codec
     qualities: tuple[float, ...]
@@ -41,7 +44,7 @@ class Subject:
 
     @property
     def coders(self) -> tuple[CodecUnderTest, CodecUnderTest]:
-        """The codec as it is, and its twin that may not look references up."""
+        """The codec as it is, and the same codec with its references switched off."""
         settings = f"bundle {self.bundle_id}, references"
         return (
             CodecUnderTest(self.codec, TEST, f"{settings} auto", self.qualities, "auto"),

@@ -1,12 +1,12 @@
 """The flow `extract-features`: every picture of a part becomes a vector, one Dask task a shard.
 
-The flow plans shards and collects what became of them; `clc.dictionary.extraction` does the work in Dask's worker
-processes, which never import Prefect. Plain `dask.distributed` serves here and not Prefect's Dask runner: that one
-submits Prefect task runs, for which every worker process needs a server, and starts one of its own where it finds none.
+The flow plans the shards and collects their reports. The work is done by `clc.dictionary.extraction` in Dask's worker
+processes, which never import Prefect. The flow uses `dask.distributed` itself instead of Prefect's Dask runner. That
+runner makes a Prefect task run of each shard, so every worker process needs a server, and starts one if it finds none.
 
-By default the workers are two processes of one thread each on this machine: Dask pins the libraries of a process to its
-thread before they are loaded, which threads of one process could not have, and a crash of native code costs one try of
-one shard. Workers behind `dask_scheduler` must see the workspace under the same path.
+By default the workers are two processes on this machine, of one thread each. Dask then limits the native libraries of a
+process to one thread before they are loaded, and a crash of native code costs one try of one shard. Workers behind
+`dask_scheduler` must see the workspace under the same path.
 """
 
 import logging

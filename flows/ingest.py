@@ -1,7 +1,8 @@
 """The flow `ingest-images`: pictures of any source become lossless PNG in the blob store and rows of `items.parquet`.
 
-A picture that cannot be used is a row with a reason, never the end of the run; equal pictures are kept once. Which part
-a picture belongs to follows from its content, so no part shares a picture with another, but for the built-in pair.
+A picture that cannot be used is a row with a reason and does not end the run; equal pictures are kept once. A picture's
+part (dictionary, training or evaluation) follows from its content, so that no two parts share a picture. Each of the
+built-in photos has a fixed part.
 """
 
 import logging
@@ -169,7 +170,7 @@ def _sides_px(source: Source, patch_px: int | None) -> dict[str, int | None]:
     """Return the side of the patches of each part; None keeps pictures whole."""
     if patch_px is not None:
         return dict.fromkeys(PARTS, patch_px)
-    return {part: source.patch_px if source.is_cut_whole or part == "dictionary" else None for part in PARTS}
+    return {part: source.patch_px if source.are_all_parts_cut or part == "dictionary" else None for part in PARTS}
 
 
 def _items(decoded: Decoded, side_px: int | None, blobs: BlobStore) -> list[Item]:

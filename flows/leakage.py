@@ -1,7 +1,8 @@
 """Refuses an evaluation whose pictures the dictionary or the training part has seen.
 
-A codec that was shown a picture codes it well for the wrong reason. `flows.evaluate` calls `refuse_leaks` before it
-measures anything. The declared pair is exempt on both sides: its twin lies in the dictionary on purpose.
+A codec codes a picture that it was trained on better than any other, so such a picture measures nothing.
+`flows.evaluate` calls `refuse_leaks` before it measures. The built-in pair is exempt: the dictionary holds the other
+view of its scene on purpose.
 """
 
 import logging

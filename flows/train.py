@@ -1,4 +1,8 @@
-"""The flow `train-codec`: fine-tune a codec on the training part, with the dictionary, and export its bundle."""
+"""The flow `train-codec`: fine-tune a codec on the training part, with the dictionary, and export its bundle.
+
+The stage's folder holds the bundle, `log.jsonl` (every line of the training log) and `curve.json` (those of them with a
+validation). A training that is interrupted starts over.
+"""
 
 import json
 import logging
@@ -151,7 +155,7 @@ class Sources:
 
 
 def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: Path) -> dict[str, Any]:
-    """Train into a folder of its own, export, and keep what a reader needs: the bundle, the log and the curve."""
+    """Train in a temporary folder; write bundle, log and validation curve; the body of the stage."""
     training = read_items(sources.ingest, "training")
     if not training:
         raise InputError("no picture in the training part; ingest more pictures, or raise training_share")

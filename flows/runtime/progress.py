@@ -1,4 +1,4 @@
-"""How a long stage shows that it lives: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of long work: a bar on a terminal, a log line now and then elsewhere."""
 
 import logging
 import time
@@ -25,7 +25,7 @@ class Future(Protocol[T_co]):
 
 
 def track(futures: Sequence[Future[T_co]], description: str) -> Iterator[T_co]:
-    """Yield the results of a stage's shards in order while showing how many are there; their errors go through."""
+    """Yield the results of futures in order, while showing how many of them are done; their errors go through."""
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
     with counted(description, len(futures), columns) as one_more:
         for future in futures:
