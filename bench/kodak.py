@@ -22,10 +22,10 @@ from rich.table import Table
 from clc.codec import Codec
 from clc.codec.effort import DEFAULT_EFFORT
 from clc.errors import ClcError, InputError
-from clc.evaluation.bd_rate import BdRate, Curve, bd_rate
+from clc.evaluation.bd_rate import BdRate, RateCurve, bd_rate
 from clc.evaluation.coders import TEST, CodecUnderTest, Coder, find_baselines
 from clc.evaluation.curves import Comparison, compare
-from clc.evaluation.measure import FAILED, Item, Row, evaluate, rows_from_table, rows_to_table
+from clc.evaluation.measure import FAILED, PictureUnderTest, Row, evaluate, rows_from_table, rows_to_table
 from clc.evaluation.plot import DARK, LIGHT, draw_rd
 from clc.evaluation.published import read_published
 from clc.evaluation.report import Report, quality_near, render, telling_pictures
@@ -101,12 +101,14 @@ def _picture_paths(folder: Path) -> list[Path]:
 
 
 def _measure(coders: Sequence[Coder], paths: Sequence[Path], console: Console) -> list[Row]:
-    items = [_item(path) for path in paths]
-    return evaluate(coders, items, on_item=lambda item: console.print(f"measured {item.name}", highlight=False))
+    pictures = [_picture(path) for path in paths]
+    return evaluate(
+        coders, pictures, on_picture=lambda picture: console.print(f"measured {picture.name}", highlight=False)
+    )
 
 
-def _item(path: Path) -> Item:
-    return Item(path.name, path.name, lambda: read_image(path))
+def _picture(path: Path) -> PictureUnderTest:
+    return PictureUnderTest(path.name, path.name, lambda: read_image(path))
 
 
 def _measure_in_processes(processes: int) -> list[Row]:
@@ -124,17 +126,19 @@ def _measure_in_processes(processes: int) -> list[Row]:
     return sorted(rows, key=lambda row: row.name)
 
 
-def _published(anchors: Path | None, dataset: str) -> dict[str, Curve]:
+def _published(anchors: Path | None, dataset: str) -> dict[str, RateCurve]:
     if anchors is None:
         return {}
     found = read_published(anchors, dataset)
     return {name: found[name] for name in PUBLISHED if name in found}
 
 
-def _against_published(comparison: Comparison, published: Mapping[str, Curve]) -> dict[str, Reports]:
+def _against_published(comparison: Comparison, published: Mapping[str, RateCurve]) -> dict[str, Reports]:
     """BD-rates of every measured codec against every published one, by the measured codec's name."""
     return {
-        one.codec: [bd_rate(Curve(f"{name}, published", curve.points), one.curve) for name, curve in published.items()]
+        one.codec: [
+            bd_rate(RateCurve(f"{name}, published", curve.points), one.curve) for name, curve in published.items()
+        ]
         for one in comparison.curves
     }
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clc.errors import ClcError, InputError
-from clc.evaluation.bd_rate import Curve, bd_rate
+from clc.evaluation.bd_rate import RateCurve, bd_rate
 from storage.atomic import write_bytes
 
 ROWS = {"no references": "validation", "synthetic references": "aligned", "real references": "pairs"}
@@ -101,7 +101,7 @@ def _gain(before: dict[str, Any] | None, end: dict[str, Any], row: str) -> str:
     """A BD-rate in per cent, or why there is none."""
     if before is None or f"{row}_bpp" not in before or f"{row}_bpp" not in end:
         return ""
-    curves = [Curve.of(line["leg"], line[f"{row}_bpp"], line[f"{row}_psnr_db"]) for line in (before, end)]
+    curves = [RateCurve.of(line["leg"], line[f"{row}_bpp"], line[f"{row}_psnr_db"]) for line in (before, end)]
     found = bd_rate(*curves)
     return found.reason if found.percent is None else f"{found.percent:+.2f} %"
 

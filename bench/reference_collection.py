@@ -23,7 +23,7 @@ from reference_rows import ALIGNED, NONE, CodedFile, Job
 from clc.bundle import extend
 from clc.bundle.bundle import Bundle
 from clc.errors import InputError
-from clc.evaluation.bd_rate import Curve
+from clc.evaluation.bd_rate import RateCurve
 from clc.evaluation.metrics import PEAK
 from clc.pictures.images import read_image
 
@@ -66,14 +66,14 @@ class Try:
         return f"{self.n_keys} keys, {self.picture_format}" if self.n_keys else "every picture alone"
 
     @property
-    def curve(self) -> Curve:
+    def curve(self) -> RateCurve:
         """Total bits per pixel against the PSNR of the collection's mean squared error."""
-        return Curve.of(self.name, self._rates(), [t.psnr_db for t in self.totals])
+        return RateCurve.of(self.name, self._rates(), [t.psnr_db for t in self.totals])
 
     @property
-    def curve_of_means(self) -> Curve:
+    def curve_of_means(self) -> RateCurve:
         """Total bits per pixel against the mean of the pictures' PSNR."""
-        return Curve.of(self.name, self._rates(), [t.mean_psnr_db for t in self.totals])
+        return RateCurve.of(self.name, self._rates(), [t.mean_psnr_db for t in self.totals])
 
     def _rates(self) -> list[float]:
         return [8 * t.total_bytes / self.pixels for t in self.totals]
@@ -147,7 +147,7 @@ def measure_collection(
 def _compare(alone: Try, tried: Sequence[Try]) -> Collection:
     savings = tuple(saving(alone.curve, one.curve) for one in tried)
     of_means = tuple(saving(alone.curve_of_means, one.curve_of_means) for one in tried)
-    together = Curve("best of all tries", tuple(point for one in tried for point in one.curve.points))
+    together = RateCurve("best of all tries", tuple(point for one in tried for point in one.curve.points))
     ranked = [(found.percent, index) for index, found in enumerate(savings) if found.percent is not None]
     best = min(ranked)[1] if ranked else None
     return Collection(alone, tuple(tried), savings, of_means, saving(alone.curve, together), best)

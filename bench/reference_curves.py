@@ -21,7 +21,7 @@ import numpy as np
 from reference_rows import CodedFile
 from scipy.interpolate import PchipInterpolator
 
-from clc.evaluation.bd_rate import BdRate, Curve, RatePoint, bd_rate
+from clc.evaluation.bd_rate import BdRate, RateCurve, RatePoint, bd_rate
 from clc.evaluation.summary import describe_bd_rate
 
 LEAST_OVERLAP_DB = 1.5
@@ -56,7 +56,7 @@ def usable(files: Sequence[CodedFile]) -> tuple[list[CodedFile], dict[str, str]]
     return [file for file in files if file.name not in left_out], left_out
 
 
-def mean_curve(files: Iterable[CodedFile], mode: str, *, without_side: bool = False) -> Curve:
+def mean_curve(files: Iterable[CodedFile], mode: str, *, without_side: bool = False) -> RateCurve:
     """The mean rate and PSNR of a mode over its pictures, at each quality; without `side_bytes` if so asked."""
     by_quality: dict[float, list[CodedFile]] = defaultdict(list)
     for file in files:
@@ -64,10 +64,10 @@ def mean_curve(files: Iterable[CodedFile], mode: str, *, without_side: bool = Fa
             size = file.size_bytes - (file.side_bytes if without_side else 0)
             by_quality[file.quality].append(replace(file, size_bytes=size))
     means = [(fmean(f.bpp for f in found), fmean(f.psnr_db for f in found)) for found in by_quality.values()]
-    return Curve.of(mode, [bpp for bpp, _ in means], [db for _, db in means])
+    return RateCurve.of(mode, [bpp for bpp, _ in means], [db for _, db in means])
 
 
-def saving(anchor: Curve, test: Curve) -> Saving:
+def saving(anchor: RateCurve, test: RateCurve) -> Saving:
     """BD-rate of `test` against `anchor` in percent: PCHIP over the common range, refused where that is too small."""
     fronts = [front(anchor), front(test)]
     dominated = len(anchor.points) + len(test.points) - sum(len(one.points) for one in fronts)
@@ -82,13 +82,13 @@ def saving(anchor: Curve, test: Curve) -> Saving:
     return Saving(rate, dominated)
 
 
-def front(curve: Curve) -> Curve:
+def front(curve: RateCurve) -> RateCurve:
     """The points of a curve that no cheaper or equally dear one reaches in PSNR."""
     kept: list[RatePoint] = []
     for point in sorted(curve.points, key=lambda point: (point.bpp, -point.psnr_db)):
         if not kept or point.psnr_db > kept[-1].psnr_db:
             kept.append(point)
-    return Curve(curve.name, tuple(kept))
+    return RateCurve(curve.name, tuple(kept))
 
 
 def mean_of_pictures(savings: Iterable[Saving]) -> float | None:
@@ -97,7 +97,7 @@ def mean_of_pictures(savings: Iterable[Saving]) -> float | None:
     return fmean(taken) if taken else None
 
 
-def rate_at(curve: Curve, psnr_db: float) -> float | None:
+def rate_at(curve: RateCurve, psnr_db: float) -> float | None:
     """Bits per pixel that a curve takes for a PSNR (PCHIP on the logarithm of the rate); None outside its range."""
     points = front(curve).points
     if len(points) < 2 or not points[0].psnr_db <= psnr_db <= points[-1].psnr_db:
@@ -106,7 +106,7 @@ def rate_at(curve: Curve, psnr_db: float) -> float | None:
     return float(np.exp(logs(psnr_db)))
 
 
-def levels_db(first: Curve, second: Curve, count: int = 3) -> list[float]:
+def levels_db(first: RateCurve, second: RateCurve, count: int = 3) -> list[float]:
     """PSNR levels inside the common range of two curves, evenly apart and rounded to tenths; none if there is none."""
     if not first.points or not second.points:
         return []
@@ -117,13 +117,13 @@ def levels_db(first: Curve, second: Curve, count: int = 3) -> list[float]:
     return [round(low + (high - low) * (index + 1) / (count + 1), 1) for index in range(count)]
 
 
-def within(curve: Curve, low_db: float, high_db: float) -> Curve:
+def within(curve: RateCurve, low_db: float, high_db: float) -> RateCurve:
     """The part of a curve between two PSNR levels: `WITHIN_POINTS` points of its PCHIP, as far as it reaches."""
     if not curve.points:
         return curve
     low, high = max(low_db, curve.range_db[0]), min(high_db, curve.range_db[1])
     if high <= low:
-        return Curve(curve.name, ())
+        return RateCurve(curve.name, ())
     levels = [float(level) for level in np.linspace(low, high, WITHIN_POINTS)]
     found = [(rate_at(curve, level), level) for level in levels]
-    return Curve(curve.name, tuple(RatePoint(bpp, level) for bpp, level in found if bpp is not None))
+    return RateCurve(curve.name, tuple(RatePoint(bpp, level) for bpp, level in found if bpp is not None))

@@ -12,7 +12,7 @@ from reference_x265 import INTRA, RAW, WARPED, X265_MODES
 from rich.console import Console
 from rich.table import Table
 
-from clc.evaluation.bd_rate import Curve
+from clc.evaluation.bd_rate import RateCurve
 from clc.evaluation.summary import versions
 
 KEY_MEANING = "BD-rate of the mean curve (bpp and PSNR averaged over the pictures), PCHIP, per cent against none"
@@ -176,7 +176,7 @@ def _peer(files: Sequence[CodedFile]) -> Peer | None:
     )
 
 
-def _level(curves: Mapping[str, Curve], psnr_db: float, pixels: float) -> dict[str, float | None]:
+def _level(curves: Mapping[str, RateCurve], psnr_db: float, pixels: float) -> dict[str, float | None]:
     rates = {name: rate_at(curve, psnr_db) for name, curve in curves.items()}
     sizes = {name: None if bpp is None else bpp * pixels / 8 for name, bpp in rates.items()}
     return {"psnr_db": psnr_db, **sizes}

@@ -1,7 +1,7 @@
 """The flow `build-dictionary`: the pictures that stand for the collection, with keys to find them by.
 
-Principal components first, read shard by shard; then MiniBatchKMeans over the reduced vectors, which do fit in memory,
-and the member nearest to each centroid.
+PCA reads the vectors shard by shard. MiniBatchKMeans then clusters the reduced vectors, which fit in memory, and the
+picture nearest to each centroid becomes an entry of the dictionary.
 """
 
 import logging
@@ -15,7 +15,7 @@ from prefect import flow
 
 from clc.dictionary import representatives
 from clc.dictionary.dictionary import Dictionary
-from clc.dictionary.extraction import Item, read_items, read_vectors
+from clc.dictionary.vectors import StoredPicture, read_pictures, read_vectors
 from clc.errors import InputError
 from clc.retrieval import pca as reduction
 from clc.retrieval.pca import Reduction
@@ -27,10 +27,14 @@ logger = logging.getLogger(__name__)
 MODULES = (
     "clc.dictionary.dictionary",
     "clc.dictionary.representatives",
-    "clc.dictionary.extraction",
+    "clc.dictionary.vectors",
     "clc.retrieval.pca",
     "flows.dictionary",
+    "storage.arrays",
+    "storage.digest",
+    "storage.tables",
 )
+"""The source text that decides what this stage makes."""
 
 
 @dataclass(frozen=True)
@@ -90,16 +94,16 @@ def _build(shards: VectorShards, entries: int, components: int, seed: int, folde
     keys_ND, kept_share = _keys(shards, fitted)
     logger.info("pca_finished vectors=%d components=%d kept=%.3f", len(keys_ND), keys_ND.shape[1], kept_share)
     selection = representatives.build(keys_ND, entries, seed)
-    items = [item for path in shards.paths for item in read_items(path.with_suffix(".parquet"))]
-    chosen: list[Item] = [items[member] for member in selection.members]
+    pictures = [picture for path in shards.paths for picture in read_pictures(path.with_suffix(".parquet"))]
+    chosen: list[StoredPicture] = [pictures[member] for member in selection.members]
     Dictionary(
         keys=keys_ND[selection.members],
-        item_ids=tuple(item.item_id for item in chosen),
-        photos=tuple(item.photo for item in chosen),
-        blobs=tuple(item.blob for item in chosen),
-        names=tuple(item.name for item in chosen),
-        sources=tuple(item.source for item in chosen),
-        licences=tuple(item.licence for item in chosen),
+        item_ids=tuple(picture.item_id for picture in chosen),
+        photos=tuple(picture.photo for picture in chosen),
+        blobs=tuple(picture.blob for picture in chosen),
+        names=tuple(picture.name for picture in chosen),
+        sources=tuple(picture.source for picture in chosen),
+        licences=tuple(picture.licence for picture in chosen),
         cluster_sizes=selection.cluster_sizes,
         distances=selection.distances,
     ).write(folder / "dictionary.parquet")

@@ -1,6 +1,6 @@
-"""What one evaluation is about: a bundle, the pictures to measure it on, and everything these must not resemble.
+"""The subject of one evaluation: a bundle, the pictures to measure it on, and the pictures these must not resemble.
 
-`flows.evaluate` makes a `Subject` of its parameters before it decides whether there is anything to do.
+`flows.evaluate` makes a `Subject` of its parameters before it computes the stage's key: the bundle's id is part of it.
 """
 
 import re
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clc.codec import Codec
+from clc.codec.codec import Codec
 from clc.errors import InputError
 from clc.evaluation.coders import TEST, WITHOUT_REFERENCES, CodecUnderTest
-from clc.evaluation.measure import NATURAL, PAIR, Item
+from clc.evaluation.measure import NATURAL, PAIR, PictureUnderTest
 from clc.pictures.images import read_image
-from flows.leakage import StoredItem, read_items
+from flows.items import Item, read_items
 from flows.runtime.stage import StageResult, resolve
 from flows.runtime.workspace import Workspace
 from storage.blobs import BlobStore
@@ -25,13 +25,16 @@ _KEY = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What one evaluation is about: the codec, the pictures, and everything those must not resemble."""
+    """The codec, the items to measure it on, the `known` items of its dictionary and training, and a count.
+
+    `left_over` counts the evaluation items beyond the limit, which are not measured.
+    """
 
     codec: Codec
     qualities: tuple[float, ...]
     dataset: str
-    items: tuple[StoredItem, ...]
-    known: tuple[StoredItem, ...]
+    items: tuple[Item, ...]
+    known: tuple[Item, ...]
     left_over: int
 
     @property
@@ -41,14 +44,14 @@ class Subject:
 
     @property
     def coders(self) -> tuple[CodecUnderTest, CodecUnderTest]:
-        """The codec as it is, and its twin that may not look references up."""
+        """The codec as it is, and the same codec with its references switched off."""
         settings = f"bundle {self.bundle_id}, references"
         return (
             CodecUnderTest(self.codec, TEST, f"{settings} auto", self.qualities, "auto"),
             CodecUnderTest(self.codec, WITHOUT_REFERENCES, f"{settings} none", self.qualities, "none"),
         )
 
-    def load_items(self, blobs: BlobStore) -> list[Item]:
+    def pictures(self, blobs: BlobStore) -> list[PictureUnderTest]:
         """Return the pictures to evaluate, each read from the blob store when its turn comes."""
         return [_loader(blobs, item) for item in self.items]
 
@@ -66,33 +69,33 @@ def find_bundle(workspace: Workspace, bundle: str) -> Path | None:
 
 
 def make_subject(
-    workspace: Workspace, pictures: StageResult, folder: Path | None, ladder: tuple[float, ...], most_pictures: int
+    workspace: Workspace, ingested: StageResult, folder: Path | None, ladder: tuple[float, ...], most_pictures: int
 ) -> Subject:
     """Load the bundle and choose the pictures.
 
-    `pictures` is a finished ingest, `folder` a bundle (None for the shipped one), `ladder` the qualities; of either row
-    no more than `most_pictures` are taken, by the digest of their ids. `InputError` if there is nothing to evaluate.
+    `ingested` is a finished ingest-images, `folder` a bundle (None for the shipped one), `ladder` the qualities. Of
+    each row no more than `most_pictures` are taken, by the digest of their ids. `InputError` if none is left.
     """
-    stored = read_items(pictures)
+    stored = read_items(ingested.directory)
     evaluated = [item for item in stored if item.part == "evaluation"]
     if not evaluated:
-        raise InputError(f"the ingest {pictures.key} has no evaluation pictures; run ingest-images on more pictures")
+        raise InputError(f"the ingest {ingested.key} has no evaluation pictures; run ingest-images on more pictures")
     chosen = [item for row in (NATURAL, PAIR) for item in _first(evaluated, row, most_pictures)]
     trained_on = _ingest_of(folder)
-    if trained_on is not None and trained_on != pictures.key:
-        stored += read_items(resolve(workspace, "ingest-images", trained_on))
+    if trained_on is not None and trained_on != ingested.key:
+        stored += read_items(resolve(workspace, "ingest-images", trained_on).directory)
     known = [item for item in stored if item.part != "evaluation"]
     return Subject(
         codec=Codec.load(folder),
         qualities=ladder,
-        dataset=str(pictures.manifest.summary.get("source", pictures.key)),
+        dataset=str(ingested.manifest.summary.get("source", ingested.key)),
         items=tuple(sorted(chosen, key=lambda item: (item.row, item.name))),
         known=tuple(known),
         left_over=len(evaluated) - len(chosen),
     )
 
 
-def _first(items: Sequence[StoredItem], row: str, count: int) -> list[StoredItem]:
+def _first(items: Sequence[Item], row: str, count: int) -> list[Item]:
     """Return `count` items of a row in an order that is arbitrary and the same on every machine."""
     return sorted((item for item in items if item.row == row), key=lambda item: digest_json(item.item_id))[:count]
 
@@ -104,5 +107,5 @@ def _ingest_of(folder: Path | None) -> str | None:
     return read_manifest(folder.parent, verify=False).inputs.get("ingest")
 
 
-def _loader(blobs: BlobStore, item: StoredItem) -> Item:
-    return Item(item.item_id, item.name, lambda: read_image(blobs.get(item.blob)), item.row)
+def _loader(blobs: BlobStore, item: Item) -> PictureUnderTest:
+    return PictureUnderTest(item.item_id, item.name, lambda: read_image(blobs.get(item.blob)), item.row)

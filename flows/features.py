@@ -1,12 +1,12 @@
 """The flow `extract-features`: every picture of a part becomes a vector, one Dask task a shard.
 
-The flow plans shards and collects what became of them; `clc.dictionary.extraction` does the work in Dask's worker
-processes, which never import Prefect. Plain `dask.distributed` serves here and not Prefect's Dask runner: that one
-submits Prefect task runs, for which every worker process needs a server, and starts one of its own where it finds none.
+The flow plans the shards and collects their reports. The work is done by `clc.dictionary.extraction` in Dask's worker
+processes, which never import Prefect. The flow uses `dask.distributed` itself instead of Prefect's Dask runner. That
+runner makes a Prefect task run of each shard, so every worker process needs a server, and starts one if it finds none.
 
-By default the workers are two processes of one thread each on this machine: Dask pins the libraries of a process to its
-thread before they are loaded, which threads of one process could not have, and a crash of native code costs one try of
-one shard. Workers behind `dask_scheduler` must see the workspace under the same path.
+By default the workers are two processes on this machine, of one thread each. Dask then limits the native libraries of a
+process to one thread before they are loaded, and a crash of native code costs one try of one shard. Workers behind
+`dask_scheduler` must see the workspace under the same path.
 """
 
 import logging
@@ -19,20 +19,42 @@ import pyarrow as pa
 from distributed import Client, KilledWorker, LocalCluster
 from prefect import flow
 
-from clc.dictionary.extraction import PROVENANCE, Item, ShardPlan, ShardReport, extract_shard, open_descriptor
+from clc.dictionary.extraction import ShardPlan, ShardReport, extract_shard, open_descriptor
+from clc.dictionary.vectors import COLUMNS, StoredPicture
 from clc.errors import ClcError, InputError
 from clc.retrieval.descriptors import Descriptor
+from flows.codec_modules import CODEC_MODULES
+from flows.items import read_items
 from flows.runtime.progress import track
 from flows.runtime.stage import resolve, run_stage
 from flows.runtime.workspace import Workspace
 from storage.digest import digest_json
-from storage.tables import read_table, write_table
+from storage.tables import write_table
 
 logger = logging.getLogger(__name__)
 
-MODULES = ("clc.dictionary.extraction", "clc.retrieval.descriptors", "clc.pictures.images", "flows.features")
-CODEC_MODULES = ("clc",)
-"""What the codec's own analysis runs, beside the weights that its bundle id names."""
+_OWN_MODULES = (
+    "clc.dictionary.extraction",
+    "clc.dictionary.vectors",
+    "flows.features",
+    "flows.items",
+    "storage.blobs",
+    "storage.tables",
+)
+MODULES = (
+    *_OWN_MODULES,
+    "clc.limits",
+    "clc.pictures.images",
+    "clc.pictures.picture",
+    "clc.retrieval.descriptors",
+    "clc.retrieval.pyramid",
+    "clc.retrieval.torchvision_compat",
+    "storage.arrays",
+    "storage.digest",
+)
+"""The source text that decides what this stage makes with the backbones that are not the codec."""
+MODULES_WITH_CODEC = (*_OWN_MODULES, *CODEC_MODULES)
+"""The same for the backbone "codec"; its weights are named by the bundle id in the backbone's description."""
 
 _RETRIES = 2
 _CONNECT_S = 10
@@ -67,44 +89,49 @@ def extract_features(
             raise InputError(f"{name} is {value}; it must be at least 1")
     workspace = Workspace.from_environment()
     ingested = resolve(workspace, "ingest-images", ingest)
-    items = _items(ingested.directory / "items.parquet", part)
+    pictures = _pictures(ingested.directory, part)
     opened = open_descriptor(backbone)
     result = run_stage(
         workspace,
         "extract-features",
         inputs={"ingest": ingested.key},
         config={"backbone": opened.describe(), "part": part, "shard_items": shard_items},
-        modules=[*MODULES, *(CODEC_MODULES if backbone == "codec" else ())],
+        modules=MODULES_WITH_CODEC if backbone == "codec" else MODULES,
         body=lambda folder: _extract(
-            _plans(items, shard_items, folder, workspace, backbone, opened), opened, workers, dask_scheduler
+            _plans(pictures, shard_items, folder, workspace, backbone, opened), opened, workers, dask_scheduler
         ),
     )
     return result.key
 
 
-def _items(path: Path, part: str) -> list[Item]:
-    """Return the usable items of a part, in the order of the table."""
-    rows = read_table(path, [*PROVENANCE, "part", "status"]).to_pylist()
-    chosen = [row for row in rows if row["part"] == part and row["status"] == "ok"]
+def _pictures(ingest: Path, part: str) -> list[StoredPicture]:
+    """Return the pictures of a part, in the order of the ingest's table; `InputError` if there are none."""
+    items = read_items(ingest)
+    chosen = [item for item in items if item.part == part]
     if not chosen:
-        parts = ", ".join(sorted({str(row["part"]) for row in rows if row["status"] == "ok"})) or "none"
+        parts = ", ".join(sorted({item.part for item in items})) or "none"
         raise InputError(f"there are no pictures in part {part!r} (parts with pictures: {parts}); ingest some first")
-    return [Item(**{name: row[name] for name in PROVENANCE}) for row in chosen]
+    return [StoredPicture(**{name: getattr(item, name) for name in COLUMNS}) for item in chosen]
 
 
 def _plans(
-    items: Sequence[Item], shard_items: int, folder: Path, workspace: Workspace, spec: str, descriptor: Descriptor
+    pictures: Sequence[StoredPicture],
+    shard_items: int,
+    folder: Path,
+    workspace: Workspace,
+    spec: str,
+    descriptor: Descriptor,
 ) -> list[ShardPlan]:
     is_file = spec.lower().endswith(".onnx")
     return [
         ShardPlan(
             stem=folder / f"shard-{number:05d}",
-            items=tuple(items[start : start + shard_items]),
+            pictures=tuple(pictures[start : start + shard_items]),
             blobs_root=workspace.blobs.root,
             descriptor=str(Path(spec).absolute()) if is_file else spec,
             descriptor_digest=digest_json(descriptor.describe()),
         )
-        for number, start in enumerate(range(0, len(items), shard_items))
+        for number, start in enumerate(range(0, len(pictures), shard_items))
     ]
 
 

@@ -1,7 +1,8 @@
 """The flow `ingest-images`: pictures of any source become lossless PNG in the blob store and rows of `items.parquet`.
 
-A picture that cannot be used is a row with a reason, never the end of the run; equal pictures are kept once. Which part
-a picture belongs to follows from its content, so no part shares a picture with another, but for the built-in pair.
+A picture that cannot be used is a row with a reason and does not end the run; equal pictures are kept once. A picture's
+part (dictionary, training or evaluation) follows from its content, so that no two parts share a picture. Each of the
+built-in photos has a fixed part.
 """
 
 import logging
@@ -12,52 +13,46 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from clc.errors import InputError
 from clc.pictures.images import png_bytes, read_image
+from flows.items import Item, RefusedPicture, write_items
 from flows.runtime.progress import track
 from flows.runtime.stage import run_stage
 from flows.runtime.workspace import Workspace
-from flows.sources import PARTS, Picture, Source, read_source, split_parts
+from flows.sources import PARTS, Source, SourcePicture, read_source, split_parts
 from storage.blobs import BlobStore
 from storage.digest import digest_json, sha256_bytes, sha256_file
 from storage.errors import StorageError
-from storage.tables import write_table
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+MODULES = (
+    "clc.limits",
+    "clc.pictures.images",
+    "clc.pictures.picture",
+    "flows.ingest",
+    "flows.items",
+    "flows.sources",
+    "storage.blobs",
+    "storage.digest",
+    "storage.tables",
+)
+"""The source text that decides what this stage makes."""
+
 SHARD_PICTURES = 16
 READERS = 4
-
-ITEMS = pa.schema(
-    [
-        pa.field("item_id", pa.string(), nullable=False),
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("photo", pa.string(), nullable=False),
-        pa.field("part", pa.string()),
-        pa.field("row", pa.string(), nullable=False),
-        pa.field("blob", pa.string()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("status", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("licence", pa.string(), nullable=False),
-    ]
-)
-"""The columns of `items.parquet`, one row an item; part, blob, width and height are null where status is "failed"."""
 
 
 @dataclass(frozen=True)
 class Decoded:
     """A picture after reading: the digest of its pixels and its PNG's blob, or the reason why there is none."""
 
-    picture: Picture
+    picture: SourcePicture
     content: str = ""
     blob: str = ""
     reason: str = ""
@@ -94,25 +89,26 @@ def ingest_images(
         "ingest-images",
         inputs={"pictures": _source_digest(pictures)},
         config=config,
-        modules=["flows.ingest", "flows.sources", "clc.pictures.images", "clc.limits"],
+        modules=MODULES,
         body=lambda folder: _ingest(workspace.blobs, pictures, patch_px, shares, folder),
     )
     return result.key
 
 
 @task(task_run_name="decode-{shard}")
-def decode_shard(shard: int, pictures: Sequence[Picture], blob_root: Path) -> list[Decoded]:
+def decode_shard(shard: int, pictures: Sequence[SourcePicture], blob_root: Path) -> list[Decoded]:
     """Read one shard of pictures into the blob store; a picture that cannot be read yields its reason."""
     blobs = BlobStore(blob_root)
     return [_decode(picture, blobs) for picture in pictures]
 
 
 @task(task_run_name="cut-{shard}")
-def cut_shard(shard: int, pictures: Sequence[Decoded], sides_px: Mapping[str, int | None], blob_root: Path) -> pa.Table:
+def cut_shard(
+    shard: int, pictures: Sequence[Decoded], sides_px: Mapping[str, int | None], blob_root: Path
+) -> list[Item]:
     """Turn one shard of decoded pictures, whose parts are known, into items, cut where `sides_px` names a side."""
     blobs = BlobStore(blob_root)
-    rows = [row for decoded in pictures for row in _items(decoded, sides_px[decoded.picture.part or ""], blobs)]
-    return pa.Table.from_pylist(rows, schema=ITEMS)
+    return [item for decoded in pictures for item in _items(decoded, sides_px[decoded.picture.part or ""], blobs)]
 
 
 def _ingest(
@@ -128,15 +124,14 @@ def _ingest(
     kept = _with_parts(kept, shares)
     sides_px = _sides_px(source, patch_px)
     cuts = [cut_shard.submit(index, shard, sides_px, blobs.root) for index, shard in enumerate(_in_shards(kept))]
-    rows = [row for table in track(cuts, "cutting patches") for row in table.to_pylist()]
-    rows = _capped(rows, source.evaluation_items) + [_failed_row(index, one) for index, one in enumerate(refused)]
-    write_table(folder / "items.parquet", pa.Table.from_pylist(rows, schema=ITEMS))
-    counts = {part: sum(row["part"] == part for row in rows) for part in PARTS}
+    items = _capped([item for shard in track(cuts, "cutting patches") for item in shard], source.evaluation_items)
+    write_items(folder, items, [_refused(index, one) for index, one in enumerate(refused)])
+    counts = {part: sum(item.part == part for item in items) for part in PARTS}
     logger.info("ingested source=%s pictures=%d refused=%d items=%s", source.label, len(kept), len(refused), counts)
     return {"source": source.label, "pictures": len(kept), "failed": len(refused), "items": counts}
 
 
-def _decode(picture: Picture, blobs: BlobStore) -> Decoded:
+def _decode(picture: SourcePicture, blobs: BlobStore) -> Decoded:
     try:
         image_HW3 = read_image(picture.path)
     except InputError as error:
@@ -175,21 +170,21 @@ def _sides_px(source: Source, patch_px: int | None) -> dict[str, int | None]:
     """Return the side of the patches of each part; None keeps pictures whole."""
     if patch_px is not None:
         return dict.fromkeys(PARTS, patch_px)
-    return {part: source.patch_px if source.is_cut_whole or part == "dictionary" else None for part in PARTS}
+    return {part: source.patch_px if source.are_all_parts_cut or part == "dictionary" else None for part in PARTS}
 
 
-def _items(decoded: Decoded, side_px: int | None, blobs: BlobStore) -> list[dict[str, Any]]:
-    """Return the rows of one picture: itself, or its patches, which cover it and overlap where its size demands it."""
+def _items(decoded: Decoded, side_px: int | None, blobs: BlobStore) -> list[Item]:
+    """Return the items of one picture: itself, or patches that cover it and overlap where its size demands it."""
     image_HW3 = read_image(blobs.get(decoded.blob))
     height, width = image_HW3.shape[:2]
     if side_px is None or (height <= side_px and width <= side_px):
-        return [_row(decoded, image_HW3, decoded.blob, "")]
-    rows = []
+        return [_item(decoded, image_HW3, decoded.blob, "")]
+    items = []
     for top in _offsets(height, side_px):
         for left in _offsets(width, side_px):
             patch_HW3 = np.ascontiguousarray(image_HW3[top : top + side_px, left : left + side_px])
-            rows.append(_row(decoded, patch_HW3, blobs.put(png_bytes(patch_HW3)), f"{left}-{top}"))
-    return rows
+            items.append(_item(decoded, patch_HW3, blobs.put(png_bytes(patch_HW3)), f"{left}-{top}"))
+    return items
 
 
 def _offsets(size_px: int, side_px: int) -> list[int]:
@@ -200,56 +195,50 @@ def _offsets(size_px: int, side_px: int) -> list[int]:
     return [index * (size_px - side_px) // last for index in range(last + 1)]
 
 
-def _row(decoded: Decoded, image_HW3: np.ndarray[Any, Any], blob: str, place: str) -> dict[str, Any]:
+def _item(decoded: Decoded, image_HW3: np.ndarray[Any, Any], blob: str, place: str) -> Item:
+    """Return a picture (`place` is empty), or the patch of it at `place`, as an item."""
     picture = decoded.picture
-    return {
-        "item_id": f"{decoded.content[:16]}-{place}" if place else decoded.content[:16],
-        "name": f"{picture.name} {place}" if place else picture.name,
-        "photo": picture.name,
-        "part": picture.part,
-        "row": picture.row,
-        "blob": blob,
-        "width": image_HW3.shape[1],
-        "height": image_HW3.shape[0],
-        "status": "ok",
-        "reason": "",
-        "source": picture.source,
-        "licence": picture.licence,
-    }
+    return Item(
+        item_id=f"{decoded.content[:16]}-{place}" if place else decoded.content[:16],
+        name=f"{picture.name} {place}" if place else picture.name,
+        photo=picture.name,
+        part=picture.part or "",
+        row=picture.row,
+        blob=blob,
+        width=image_HW3.shape[1],
+        height=image_HW3.shape[0],
+        source=picture.source,
+        licence=picture.licence,
+    )
 
 
-def _failed_row(index: int, decoded: Decoded) -> dict[str, Any]:
+def _refused(index: int, decoded: Decoded) -> RefusedPicture:
     picture = decoded.picture
-    return {
-        "item_id": f"failed-{index:06d}",
-        "name": picture.name,
-        "photo": picture.name,
-        "part": None,
-        "row": picture.row,
-        "blob": None,
-        "width": None,
-        "height": None,
-        "status": "failed",
-        "reason": decoded.reason,
-        "source": picture.source,
-        "licence": picture.licence,
-    }
+    return RefusedPicture(
+        item_id=f"failed-{index:06d}",
+        name=picture.name,
+        photo=picture.name,
+        row=picture.row,
+        reason=decoded.reason,
+        source=picture.source,
+        licence=picture.licence,
+    )
 
 
-def _capped(rows: Sequence[dict[str, Any]], limits: Mapping[str, int]) -> list[dict[str, Any]]:
+def _capped(items: Sequence[Item], limits: Mapping[str, int]) -> list[Item]:
     """Drop evaluation items beyond the limit of their row, taking turns among the photos so that none dominates.
 
     Within a photo the order is that of a digest: it is arbitrary, and the same on every machine.
     """
     queues: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for row in sorted(rows, key=lambda row: digest_json(row["item_id"])):
-        if row["part"] == "evaluation" and row["row"] in limits:
-            queues[row["row"]][row["photo"]].append(row["item_id"])
+    for item in sorted(items, key=lambda item: digest_json(item.item_id)):
+        if item.part == "evaluation" and item.row in limits:
+            queues[item.row][item.photo].append(item.item_id)
     dropped: set[str] = set()
-    for name, photos in queues.items():
-        turns = sorted((turn, photo, item) for photo, items in photos.items() for turn, item in enumerate(items))
-        dropped.update(item for _, _, item in turns[limits[name] :])
-    return [row for row in rows if row["item_id"] not in dropped]
+    for row, photos in queues.items():
+        turns = sorted((turn, photo, item_id) for photo, ids in photos.items() for turn, item_id in enumerate(ids))
+        dropped.update(item_id for _, _, item_id in turns[limits[row] :])
+    return [item for item in items if item.item_id not in dropped]
 
 
 def _in_shards(values: Sequence[T]) -> list[Sequence[T]]:

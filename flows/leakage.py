@@ -1,54 +1,30 @@
 """Refuses an evaluation whose pictures the dictionary or the training part has seen.
 
-A codec that was shown a picture codes it well for the wrong reason. `flows.evaluate` calls `refuse_leaks` before it
-measures anything. The declared pair is exempt on both sides: its twin lies in the dictionary on purpose.
+A codec codes a picture that it was trained on better than any other, so such a picture measures nothing.
+`flows.evaluate` calls `refuse_leaks` before it measures. The built-in pair is exempt: the dictionary holds the other
+view of its scene on purpose.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from clc.errors import InputError
-from clc.evaluation.measure import OK, PAIR
+from clc.evaluation.measure import PAIR
 from clc.pictures.images import read_image
 from clc.pictures.near_duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
-from flows.runtime.stage import StageResult
+from flows.items import Item
 from storage.blobs import BlobStore
-from storage.tables import read_table
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_COLUMNS = ("item_id", "name", "part", "row", "blob", "status", "source")
 _CHUNK = 2048
 _NAMED = 5
 
 
-@dataclass(frozen=True)
-class StoredItem:
-    """A row of `items.parquet` that holds a picture; `blob` is the digest of its PNG."""
-
-    item_id: str
-    name: str
-    part: str
-    row: str
-    blob: str
-    source: str
-
-
-def read_items(ingest: StageResult) -> list[StoredItem]:
-    """Return the items of a finished `ingest-images` that hold a picture; `StorageError` if its table is damaged."""
-    rows = read_table(ingest.directory / "items.parquet", list(_COLUMNS)).to_pylist()
-    return [
-        StoredItem(row["item_id"], row["name"], row["part"], row["row"], row["blob"], row["source"])
-        for row in rows
-        if row["status"] == OK
-    ]
-
-
-def refuse_leaks(blobs: BlobStore, evaluated: Sequence[StoredItem], known: Sequence[StoredItem]) -> None:
+def refuse_leaks(blobs: BlobStore, evaluated: Sequence[Item], known: Sequence[Item]) -> None:
     """Raise `InputError` that names pictures of `evaluated` which have a near-duplicate in `known`.
 
     An item of the row "pair" may resemble the items of that row in the dictionary.
@@ -69,16 +45,16 @@ def refuse_leaks(blobs: BlobStore, evaluated: Sequence[StoredItem], known: Seque
     logger.info("no_leaks evaluated=%d known=%d", len(evaluated), len(known))
 
 
-def _is_declared(evaluated: StoredItem, known: StoredItem) -> bool:
+def _is_declared(evaluated: Item, known: Item) -> bool:
     return evaluated.row == known.row == PAIR and known.part == "dictionary"
 
 
-def _describe(by_id: dict[str, StoredItem], leak: Duplicate) -> str:
+def _describe(by_id: dict[str, Item], leak: Duplicate) -> str:
     known = by_id[leak.known]
     return f"{by_id[leak.evaluated].name} resembles {known.name} of the {known.part} part ({leak.correlation:.2f})"
 
 
-def _fingerprint(blobs: BlobStore, item: StoredItem) -> Fingerprint:
+def _fingerprint(blobs: BlobStore, item: Item) -> Fingerprint:
     return fingerprint(item.item_id, read_image(blobs.get(item.blob)))
 
 

@@ -51,15 +51,15 @@ def bundle_in_service(workspace: Workspace) -> str:
 
 
 def judge(candidate: Manifest, service: Manifest) -> Verdict:
-    """Compare two finished `evaluate-codec` stages over the same pictures: the candidate's, and that in service."""
-    challenger, holder = _bd_rate(candidate), _bd_rate(service)
+    """Compare the evaluations of the candidate and of the bundle in service, over the same pictures."""
+    new, serving = _bd_rate(candidate), _bd_rate(service)
     if candidate.key == service.key:
-        return Verdict(False, "it is in service already", challenger, holder)
-    if challenger is None:
-        return Verdict(False, "it has no BD-rate: its curve and JPEG's do not overlap", challenger, holder)
-    if holder is None or challenger < holder:
-        return Verdict(True, "its BD-rate is better than that of the bundle in service", challenger, holder)
-    return Verdict(False, "its BD-rate is not better than that of the bundle in service", challenger, holder)
+        return Verdict(False, "it is in service already", new, serving)
+    if new is None:
+        return Verdict(False, "it has no BD-rate: its curve and JPEG's do not overlap", new, serving)
+    if serving is None or new < serving:
+        return Verdict(True, "its BD-rate is better than that of the bundle in service", new, serving)
+    return Verdict(False, "its BD-rate is not better than that of the bundle in service", new, serving)
 
 
 def promote(workspace: Workspace, bundle: Path, evaluation: Manifest) -> None:

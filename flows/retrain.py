@@ -20,9 +20,9 @@ from rich.console import Console
 from flows.promotion import bundle_in_service, judge, promote
 from flows.run_summary import Outcome, read_outcome, show_outcome, write_outcome
 from flows.runtime.command import INTERRUPTED, log_to_terminal, run_command
-from flows.runtime.prefect_server import end, prefect_server, run_environment, wait_until_healthy
+from flows.runtime.prefect_server import end, prefect_environment, prefect_server, run_environment, wait_until_healthy
 from flows.runtime.stage import STAGES, resolve
-from flows.runtime.workspace import Workspace, prefect_environment
+from flows.runtime.workspace import Workspace
 from flows.sources import read_source
 from storage.locks import Lease
 
@@ -34,7 +34,7 @@ _HEALTH_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What one run asks of the five stages; the fields are the parameters of `retrain`."""
+    """What one run asks of the five stages: the parameters of `retrain`, under their names."""
 
     source: str
     patch_px: int | None
@@ -75,17 +75,7 @@ def retrain(
     Returns:
         The key of train-codec, whether or not its bundle was promoted.
     """
-    recipe = Recipe(
-        source=source,
-        patch_px=patch_px,
-        backbone=backbone,
-        entries=entries,
-        components=components,
-        minutes=minutes,
-        start=start,
-        key_pictures=key_pictures,
-        dask_scheduler=dask_scheduler,
-    )
+    recipe = Recipe(**locals())  # must stay first: here the parameters, and nothing else, are local
     workspace = Workspace.from_environment()
     started_utc = datetime.now(UTC).isoformat(timespec="microseconds")
     with Lease(workspace.locks / "service"):
@@ -141,13 +131,14 @@ def command(
     dask_scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None,
 ) -> int:
     """Build a codec from pictures in five stages, and put it in service if it is better than the one there."""
+    parameters = dict(locals())  # must stay first: here the parameters, and nothing else, are local
     workspace = Workspace.from_environment()
     if not _is_settled(workspace):
         read_source(source)  # what is wrong with it is said before a server starts
         return _run_settled(workspace)
     log_to_terminal()
     wait_until_healthy(os.environ["PREFECT_API_URL"], _HEALTH_S)
-    retrain(source, patch_px, backbone, entries, components, minutes, start, key_pictures, dask_scheduler)
+    retrain(**parameters)
     show_outcome(Console(), workspace, read_outcome(workspace))
     return 0
 

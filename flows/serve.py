@@ -68,7 +68,7 @@ def _say_what_is_up(console: Console, workspace: Workspace, prefect: str, mlflow
 
 
 def _wait(processes: Mapping[str, "subprocess.Popen[bytes]"]) -> None:
-    """Return never while all is well; `StorageError` when one of the services ended."""
+    """Wait for as long as all services run; `StorageError` when one has ended."""
     while True:
         for name, process in processes.items():
             if process.poll() is not None:

@@ -1,7 +1,8 @@
 """Where pictures come from: the built-in photos, a folder, or a text file that lists pictures.
 
 `ingest-images` asks `read_source` for the pictures and `split_parts` for their parts. Nothing here decodes a picture or
-downloads one: the built-in photos are files of the installed packages, never asked of their fetching functions.
+downloads one: the built-in photos are read as files of scikit-image and scikit-learn, whose own functions would fetch
+some of them from the network.
 """
 
 import importlib.metadata
@@ -18,10 +19,11 @@ PARTS = ("dictionary", "training", "evaluation")
 
 
 @dataclass(frozen=True)
-class Picture:
+class SourcePicture:
     """One picture of a source: its name within the source, its file, and where it comes from.
 
-    `part` is None where the split decides; `row` is "pair" for the two pictures that show what references do.
+    `part` is None where the split decides. `row` is "natural", or "pair" for the two pictures that show what references
+    do: views of the same scene, one in the dictionary part and one in the evaluation part.
     """
 
     name: str
@@ -36,15 +38,15 @@ class Picture:
 class Source:
     """The pictures of one source in a fixed order, and the limits that come with it.
 
-    `patch_px` is the side of the patches where the user names none: of every part for the built-in photos, of the
-    dictionary part alone for others (`is_cut_whole` tells which). `evaluation_items` caps the items of each row of the
-    evaluation part; a row that is not named is not capped.
+    `patch_px` is the side of the patches where the user names none. Pictures of every part are cut into such patches if
+    `are_all_parts_cut` (the built-in photos), else those of the dictionary part alone. `evaluation_items` is the most
+    items of a row ("natural" or "pair") that the evaluation part keeps; a row that is not named keeps all.
     """
 
     label: str
-    pictures: Sequence[Picture]
+    pictures: Sequence[SourcePicture]
     patch_px: int
-    is_cut_whole: bool
+    are_all_parts_cut: bool
     evaluation_items: Mapping[str, int]
 
 
@@ -104,7 +106,7 @@ def read_source(source: str) -> Source:
         raise InputError(f'no folder or list of pictures at {path}; name one, or use "{BUILTIN}"')
     if not pictures:
         raise InputError(f"{kind}; add pictures to it or name another source")
-    return Source(str(path), pictures, patch_px=256, is_cut_whole=False, evaluation_items={})
+    return Source(str(path), pictures, patch_px=256, are_all_parts_cut=False, evaluation_items={})
 
 
 def split_parts(contents: Sequence[str], shares: Mapping[str, float]) -> dict[str, str]:
@@ -146,7 +148,7 @@ def _spare(parts: Mapping[str, str], unique: Sequence[str]) -> str:
 
 def _builtin_source() -> Source:
     pictures = [
-        Picture(
+        SourcePicture(
             name=name,
             path=_package_file(photo.package, photo.file),
             source=f"{_DISTRIBUTIONS[photo.package]} {importlib.metadata.version(_DISTRIBUTIONS[photo.package])}",
@@ -156,7 +158,7 @@ def _builtin_source() -> Source:
         )
         for name, photo in _BUILTIN_PHOTOS.items()
     ]
-    return Source(BUILTIN, pictures, patch_px=256, is_cut_whole=True, evaluation_items={"natural": 24, "pair": 4})
+    return Source(BUILTIN, pictures, patch_px=256, are_all_parts_cut=True, evaluation_items={"natural": 24, "pair": 4})
 
 
 def _package_file(folder: str, name: str) -> Path:
@@ -171,12 +173,12 @@ def _package_file(folder: str, name: str) -> Path:
     return path
 
 
-def _folder_pictures(folder: Path) -> list[Picture]:
+def _folder_pictures(folder: Path) -> list[SourcePicture]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
     return [_own_picture(path.relative_to(folder).as_posix(), path, folder) for path in files]
 
 
-def _listed_pictures(listing: Path) -> list[Picture]:
+def _listed_pictures(listing: Path) -> list[SourcePicture]:
     try:
         lines = [line.strip() for line in listing.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -189,6 +191,6 @@ def _listed_pictures(listing: Path) -> list[Picture]:
     ]
 
 
-def _own_picture(name: str, path: Path, origin: Path, licence: str = "") -> Picture:
+def _own_picture(name: str, path: Path, origin: Path, licence: str = "") -> SourcePicture:
     # The origin's own name and not its path: it travels in every bundle that is made of the picture.
-    return Picture(name=name, path=path, source=origin.name, licence=licence or "not stated")
+    return SourcePicture(name=name, path=path, source=origin.name, licence=licence or "not stated")

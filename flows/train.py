@@ -1,4 +1,8 @@
-"""The flow `train-codec`: fine-tune a codec on the training part, with the dictionary, and export its bundle."""
+"""The flow `train-codec`: fine-tune a codec on the training part, with the dictionary, and export its bundle.
+
+The stage's folder holds the bundle, `log.jsonl` (every line of the training log) and `curve.json` (those of them with a
+validation). A training that is interrupted starts over.
+"""
 
 import json
 import logging
@@ -27,20 +31,31 @@ from clc.training.loop import Observer
 from clc.training.pairs import overlapping_pairs
 from clc.training.run_folder import weights_file
 from clc.training.train import read_start, train
+from flows.codec_modules import CODEC_MODULES
+from flows.items import read_items
 from flows.runtime.live_tracking import followed
-from flows.runtime.progress import progress_of
+from flows.runtime.progress import training_progress
 from flows.runtime.stage import resolve, run_stage, stage_key
 from flows.runtime.tracking import Server, TrainingRun
 from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
 from storage.blobs import BlobStore
 from storage.digest import sha256_file
-from storage.tables import read_table
 
 logger = logging.getLogger(__name__)
 
 SCRATCH = "scratch"
-MODULES = ("clc", "flows.train")
+MODULES = (
+    *CODEC_MODULES,
+    "clc.codec.selftest",
+    "clc.dictionary.dictionary",
+    "clc.training",
+    "flows.items",
+    "flows.train",
+    "storage.blobs",
+    "storage.tables",
+)
+"""The source text that decides what this stage makes; the codec is in it for the self-test that the bundle carries."""
 PROVENANCE = ("name", "photo", "source", "licence")
 """What a bundle says of each entry."""
 
@@ -131,14 +146,13 @@ class Sources:
 
 
 def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: Path) -> dict[str, Any]:
-    """Train into a folder of its own, export, and keep what a reader needs: the bundle, the log and the curve."""
-    items = read_table(sources.ingest / "items.parquet").to_pylist()
-    training = [row for row in items if row["part"] == "training" and row["status"] == "ok"]
+    """Train in a temporary folder; write bundle, log and validation curve; the body of the stage."""
+    training = read_items(sources.ingest, "training")
     if not training:
         raise InputError("no picture in the training part; ingest more pictures, or raise training_share")
     keep_freed_memory()
     config = replace(config, bf16=has_bfloat16(torch.device(config.device)))
-    data = _pictures(sources.blobs, [row["blob"] for row in training], [row["photo"] for row in training])
+    data = _pictures(sources.blobs, [item.blob for item in training], [item.photo for item in training])
     chosen = Dictionary.read(sources.dictionary / "dictionary.parquet")
     whole = _pictures(sources.blobs, chosen.blobs, chosen.photos)
     entries = PictureSet([entry_patch(picture) for picture in whole.pictures], whole.photos)
@@ -150,7 +164,7 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
     keys = choose_key_pictures(overlaps, len(data), sources.key_pictures) if sources.key_pictures else []
     pairs = overlapping_pairs(data, overlaps)
     with tempfile.TemporaryDirectory(prefix="clc-train-") as scratch:
-        with progress_of("training", config.minutes) as progress, followed(run) as follower:
+        with training_progress("training", config.minutes) as progress, followed(run) as follower:
 
             def report(line: dict[str, Any]) -> None:
                 progress(line)
@@ -161,7 +175,7 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
         base = Path(scratch) / "bundle" if keys else folder / "bundle"
         bundle_id = export_bundle(base, config.model, outcome.weights, entries.pictures, _provenance(chosen)).bundle_id
         if keys:
-            provenance = [{name: training[key][name] for name in PROVENANCE} for key in keys]
+            provenance = [{name: getattr(training[key], name) for name in PROVENANCE} for key in keys]
             bundle_id = add_pictures(base, folder / "bundle", [data.pictures[key] for key in keys], provenance)
     write_vectors(folder / "bundle")
     write_bytes(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in outcome.log).encode())
@@ -174,7 +188,7 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
         "bundle_id": bundle_id,
         "entries": len(entries) + len(keys),
         "pictures": len(data),
-        "key_pictures": [training[key]["name"] for key in keys],
+        "key_pictures": [training[key].name for key in keys],
         "pairs": len(pairs),
     }
 

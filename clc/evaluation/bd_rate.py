@@ -28,7 +28,7 @@ class RatePoint:
 
 
 @dataclass(frozen=True)
-class Curve:
+class RateCurve:
     """A codec's rate-distortion points, ordered by rate.
 
     Raises:
@@ -45,7 +45,7 @@ class Curve:
                 raise InputError(f"curve {self.name!r} holds the point {point}: rates must be positive, all finite")
 
     @classmethod
-    def of(cls, name: str, bpp: Iterable[float], psnr_db: Iterable[float]) -> "Curve":
+    def of(cls, name: str, bpp: Iterable[float], psnr_db: Iterable[float]) -> "RateCurve":
         """Build a curve from two equally long series, ordering its points by rate; `InputError` if they differ."""
         rates, qualities = list(bpp), list(psnr_db)
         if len(rates) != len(qualities):
@@ -97,7 +97,7 @@ class BdRate:
         )
 
 
-def bd_rate(anchor: Curve, test: Curve) -> BdRate:
+def bd_rate(anchor: RateCurve, test: RateCurve) -> BdRate:
     """BD-rate of `test` against `anchor` in percent over their common PSNR range, PCHIP on the logarithm of the rate.
 
     Too few points, a curve that is not monotone or too little common range give `percent=None` and the reason: all of
@@ -116,7 +116,7 @@ def bd_rate(anchor: Curve, test: Curve) -> BdRate:
     return BdRate(test.name, anchor.name, _percent(anchor, test), INTERPOLATION, low_db, high_db)
 
 
-def _percent(anchor: Curve, test: Curve) -> float:
+def _percent(anchor: RateCurve, test: RateCurve) -> float:
     import bjontegaard  # here, because it brings matplotlib's pyplot along
 
     series = [

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from clc.evaluation.bd_rate import BdRate, Curve, bd_rate
+from clc.evaluation.bd_rate import BdRate, RateCurve, bd_rate
 from clc.evaluation.measure import NATURAL, OK, Row
 
 
@@ -36,9 +36,9 @@ class CodecCurve:
     points: tuple[OperatingPoint, ...]
 
     @property
-    def curve(self) -> Curve:
+    def curve(self) -> RateCurve:
         """The rate-distortion curve for `clc.evaluation.bd_rate`, under the codec's name."""
-        return Curve.of(self.codec, [p.bpp for p in self.points], [p.psnr_db for p in self.points])
+        return RateCurve.of(self.codec, [p.bpp for p in self.points], [p.psnr_db for p in self.points])
 
 
 @dataclass(frozen=True)

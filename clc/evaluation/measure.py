@@ -24,13 +24,13 @@ PAIR = "pair"
 OK = "ok"
 FAILED = "failed"
 
-_ITEM_ERRORS = (ClcError, OSError, ValueError, ArithmeticError, RuntimeError, MemoryError)
+_PICTURE_ERRORS = (ClcError, OSError, ValueError, ArithmeticError, RuntimeError, MemoryError)
 """What a picture or a codec may raise over one picture; a mistake in the program (TypeError, KeyError) is none."""
 
 
 @dataclass(frozen=True)
-class Item:
-    """A picture to evaluate; `load` returns it as uint8 (H, W, 3) and may raise, which fails the item's rows only.
+class PictureUnderTest:
+    """A picture to evaluate; `load` returns it as uint8 (H, W, 3) and may raise, which fails the picture's rows only.
 
     `row` is "natural", or "pair" for a picture whose twin is known to lie in the dictionary.
     """
@@ -71,16 +71,16 @@ ROW_SCHEMA = pa.schema([pa.field(field.name, _ARROW_TYPES[field.type]) for field
 
 def evaluate(
     coders: Sequence[Coder],
-    items: Iterable[Item],
+    pictures: Iterable[PictureUnderTest],
     *,
     workers: int = 1,
-    on_item: Callable[[Item], None] | None = None,
+    on_picture: Callable[[PictureUnderTest], None] | None = None,
 ) -> list[Row]:
-    """Code every item with every coder at every quality of its ladder, and measure what comes back.
+    """Code every picture with every coder at every quality of its ladder, and measure what comes back.
 
     `workers` pictures are in work at a time, in threads: more than one shortens the run where the codecs release the
-    interpreter, and makes the timings those of a busy machine. `on_item` is called after each finished picture, in
-    order. The rows come in the order of items, coders and qualities.
+    interpreter, and makes the timings those of a busy machine. `on_picture` is called after each finished picture, in
+    order. The rows come in the order of pictures, coders and qualities.
 
     Raises:
         InputError: if two coders share a name, or `workers` is below 1.
@@ -92,11 +92,13 @@ def evaluate(
         raise InputError(f"workers must be at least 1, not {workers}")
     rows: list[Row] = []
     with ThreadPoolExecutor(workers) as pool:
-        queue = list(items)
-        for item, found in zip(queue, pool.map(lambda item: _evaluate_item(coders, item), queue), strict=True):
+        queue = list(pictures)
+        for picture, found in zip(
+            queue, pool.map(lambda picture: _evaluate_picture(coders, picture), queue), strict=True
+        ):
             rows += found
-            if on_item is not None:
-                on_item(item)
+            if on_picture is not None:
+                on_picture(picture)
     return rows
 
 
@@ -110,16 +112,16 @@ def rows_from_table(table: pa.Table) -> list[Row]:
     return [Row(**values) for values in table.select(ROW_SCHEMA.names).to_pylist()]
 
 
-def _evaluate_item(coders: Sequence[Coder], item: Item) -> list[Row]:
+def _evaluate_picture(coders: Sequence[Coder], picture: PictureUnderTest) -> list[Row]:
     try:
-        image_HW3 = item.load()
-    except _ITEM_ERRORS as error:
+        image_HW3 = picture.load()
+    except _PICTURE_ERRORS as error:
         reason = f"cannot be read: {error}"
-        return [_failed(coder, quality, item, reason) for coder in coders for quality in coder.qualities]
-    return [_evaluate_one(coder, quality, item, image_HW3) for coder in coders for quality in coder.qualities]
+        return [_failed(coder, quality, picture, reason) for coder in coders for quality in coder.qualities]
+    return [_evaluate_one(coder, quality, picture, image_HW3) for coder in coders for quality in coder.qualities]
 
 
-def _evaluate_one(coder: Coder, quality: float, item: Item, image_HW3: NDArray[np.uint8]) -> Row:
+def _evaluate_one(coder: Coder, quality: float, picture: PictureUnderTest, image_HW3: NDArray[np.uint8]) -> Row:
     try:
         started_s = time.perf_counter()
         data = coder.encode(image_HW3, quality)
@@ -129,9 +131,9 @@ def _evaluate_one(coder: Coder, quality: float, item: Item, image_HW3: NDArray[n
         return Row(
             codec=coder.name,
             quality=float(quality),
-            item_id=item.item_id,
-            name=item.name,
-            row=item.row,
+            item_id=picture.item_id,
+            name=picture.name,
+            row=picture.row,
             references=coder.references,
             width=image_HW3.shape[1],
             height=image_HW3.shape[0],
@@ -142,11 +144,18 @@ def _evaluate_one(coder: Coder, quality: float, item: Item, image_HW3: NDArray[n
             encode_s=encoded_s - started_s,
             decode_s=decoded_s - encoded_s,
         )
-    except _ITEM_ERRORS as error:
-        return _failed(coder, quality, item, f"{type(error).__name__}: {error}")
+    except _PICTURE_ERRORS as error:
+        return _failed(coder, quality, picture, f"{type(error).__name__}: {error}")
 
 
-def _failed(coder: Coder, quality: float, item: Item, reason: str) -> Row:
+def _failed(coder: Coder, quality: float, picture: PictureUnderTest, reason: str) -> Row:
     return Row(
-        coder.name, float(quality), item.item_id, item.name, item.row, coder.references, status=FAILED, reason=reason
+        coder.name,
+        float(quality),
+        picture.item_id,
+        picture.name,
+        picture.row,
+        coder.references,
+        status=FAILED,
+        reason=reason,
     )

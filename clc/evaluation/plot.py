@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from clc.evaluation.bd_rate import Curve
+from clc.evaluation.bd_rate import RateCurve
 from clc.evaluation.curves import Comparison
 
 _TICKS_BPP = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -37,7 +37,7 @@ DARK = Theme("#161b24", "#e6eaf0", "#323b4a", "#ff7a45", ("#a3acba", "#6aaef2", 
 
 
 def draw_rd(
-    comparisons: Sequence[Comparison], test: str, theme: Theme = LIGHT, published: Sequence[Curve] = ()
+    comparisons: Sequence[Comparison], test: str, theme: Theme = LIGHT, published: Sequence[RateCurve] = ()
 ) -> bytes:
     """Draw one panel for each comparison (PSNR over bpp) and return the PNG file.
 
@@ -58,7 +58,7 @@ def draw_rd(
     return buffer.getvalue()
 
 
-def _draw_panel(axes: Axes, curves: Sequence[Curve], test: str, theme: Theme) -> None:
+def _draw_panel(axes: Axes, curves: Sequence[RateCurve], test: str, theme: Theme) -> None:
     others = [curve.name for curve in curves if not curve.name.startswith(test)]
     colours = {name: theme.others[index % len(theme.others)] for index, name in enumerate(others)}
     for curve in curves:
@@ -78,7 +78,7 @@ def _draw_panel(axes: Axes, curves: Sequence[Curve], test: str, theme: Theme) ->
     _label_ends(axes, curves, test, colours, theme)
 
 
-def _dress(axes: Axes, curves: Sequence[Curve], theme: Theme) -> None:
+def _dress(axes: Axes, curves: Sequence[RateCurve], theme: Theme) -> None:
     axes.set_facecolor(theme.paper)
     axes.set_xscale("log")
     rates = [point.bpp for curve in curves for point in curve.points]
@@ -96,7 +96,7 @@ def _dress(axes: Axes, curves: Sequence[Curve], theme: Theme) -> None:
         spine.set_visible(False)
 
 
-def _label_ends(axes: Axes, curves: Sequence[Curve], test: str, colours: dict[str, str], theme: Theme) -> None:
+def _label_ends(axes: Axes, curves: Sequence[RateCurve], test: str, colours: dict[str, str], theme: Theme) -> None:
     """Write each name in the right margin at the height of its curve's end, apart from the names below it."""
     low_db, high_db = axes.get_ylim()
     axes.set_ylim(low_db, high_db)

@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 
 from clc.errors import InputError
-from clc.evaluation.bd_rate import Curve
+from clc.evaluation.bd_rate import RateCurve
 
 
-def read_published(path: Path, dataset: str) -> dict[str, Curve]:
+def read_published(path: Path, dataset: str) -> dict[str, RateCurve]:
     """Return the PSNR curves of a data set by codec; codecs that were published with MS-SSIM alone are left out.
 
     Raises:
@@ -22,7 +22,7 @@ def read_published(path: Path, dataset: str) -> dict[str, Curve]:
         if dataset not in datasets:
             raise InputError(f"{path} has no data set {dataset!r}; it has {', '.join(sorted(datasets))}")
         found = {name: codec["psnr"] for name, codec in datasets[dataset].items() if "psnr" in codec}
-        return {name: Curve.of(name, psnr["bpp"], psnr["value"]) for name, psnr in found.items()}
+        return {name: RateCurve.of(name, psnr["bpp"], psnr["value"]) for name, psnr in found.items()}
     except OSError as error:
         raise InputError(f"cannot read the published curves {path}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:

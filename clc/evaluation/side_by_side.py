@@ -18,7 +18,7 @@ CROP_PX = 208
 
 
 @dataclass(frozen=True)
-class Tile:
+class Crop:
     """A crop of one codec's picture; bytes, bpp and PSNR are those of the whole picture, not of the crop."""
 
     codec: str
@@ -35,7 +35,7 @@ class SideBySide:
 
     name: str
     original_HW3: NDArray[np.uint8]
-    tiles: tuple[Tile, ...]
+    crops: tuple[Crop, ...]
 
 
 def side_by_side(
@@ -45,11 +45,11 @@ def side_by_side(
     top, left = _busiest_corner(image_HW3)
     window = (slice(top, top + CROP_PX), slice(left, left + CROP_PX))
     data = test.encode(image_HW3, quality)
-    tiles = [_tile(test, quality, data, image_HW3, window)]
+    crops = [_crop(test, quality, data, image_HW3, window)]
     for baseline in baselines:
         nearest, coded = match_bytes(baseline, image_HW3, len(data))
-        tiles.append(_tile(baseline, nearest, coded, image_HW3, window))
-    return SideBySide(name, image_HW3[window], tuple(tiles))
+        crops.append(_crop(baseline, nearest, coded, image_HW3, window))
+    return SideBySide(name, image_HW3[window], tuple(crops))
 
 
 def match_bytes(coder: Coder, image_HW3: NDArray[np.uint8], target_bytes: int) -> tuple[float, bytes]:
@@ -67,10 +67,10 @@ def match_bytes(coder: Coder, image_HW3: NDArray[np.uint8], target_bytes: int) -
     return float(quality), tried[quality]
 
 
-def _tile(coder: Coder, quality: float, data: bytes, image_HW3: NDArray[np.uint8], window: tuple[slice, slice]) -> Tile:
+def _crop(coder: Coder, quality: float, data: bytes, image_HW3: NDArray[np.uint8], window: tuple[slice, slice]) -> Crop:
     decoded_HW3 = coder.decode(data)
     bpp = bits_per_pixel(len(data), image_HW3)
-    return Tile(coder.name, quality, len(data), bpp, psnr_db(image_HW3, decoded_HW3), decoded_HW3[window])
+    return Crop(coder.name, quality, len(data), bpp, psnr_db(image_HW3, decoded_HW3), decoded_HW3[window])
 
 
 def _busiest_corner(image_HW3: NDArray[np.uint8]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""How the commands of this layer start and fail: arguments by typer, any mistake one line on stderr, never a traceback.
+"""The commands of `flows`: typer reads the arguments, and an error is one line on stderr, never a traceback.
 
 Exit codes: 0 done, 1 a `ClcError`, 2 a wrong argument, 130 interrupted. A termination signal ends a command as Ctrl-C
 does, so that it stops what it started.

@@ -16,13 +16,31 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from flows.runtime.workspace import Workspace, prefect_environment
+from flows.runtime.workspace import Workspace
 from storage.errors import StorageError
 
 LOOPBACK = "127.0.0.1"
 _START_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.1
+
+
+def prefect_environment(workspace: Workspace) -> Mapping[str, str]:
+    """Return the environment variables under which every Prefect process of this project runs.
+
+    State in the workspace, results as JSON (Prefect's default is pickle), no telemetry, and the log lines of our own
+    modules beside Prefect's. `PREFECT_API_URL` is set by whoever starts the server.
+    """
+    return {
+        "CLC_WORKSPACE": str(workspace.root),
+        "DO_NOT_TRACK": "true",
+        "PREFECT_HOME": str(workspace.prefect_home),
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "clc,flows,storage",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
 
 
 def run_environment(workspace: Workspace) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""How a long stage shows that it lives: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of long work: a bar on a terminal, a log line now and then elsewhere."""
 
 import logging
 import time
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
 logger = logging.getLogger(__name__)
 
@@ -25,22 +25,35 @@ class Future(Protocol[T_co]):
 
 
 def track(futures: Sequence[Future[T_co]], description: str) -> Iterator[T_co]:
-    """Yield the results of a stage's shards in order while showing how many are there; their errors go through."""
-    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-    spoken_at = time.monotonic()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(description, total=len(futures))
-        for done, future in enumerate(futures, start=1):
+    """Yield the results of futures in order, while showing how many of them are done; their errors go through."""
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    with counted(description, len(futures), columns) as one_more:
+        for future in futures:
             yield future.result()
-            progress.update(bar, completed=done)
-            if not console.is_terminal and time.monotonic() - spoken_at > _LINE_EVERY_S:
-                logger.info("progress what=%r done=%d of=%d", description, done, len(futures))
-                spoken_at = time.monotonic()
+            one_more()
 
 
 @contextmanager
-def progress_of(description: str, minutes: float) -> Iterator[Callable[[dict[str, Any]], None]]:
+def counted(description: str, total: int, columns: Sequence[ProgressColumn] = ()) -> Iterator[Callable[[], None]]:
+    """Show `total` pieces of work: yields the function to call after each. `columns` are rich's own by default."""
+    console = Console(stderr=True)
+    done, spoken_at = 0, time.monotonic()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(description, total=total)
+
+        def one_more() -> None:
+            nonlocal done, spoken_at
+            done += 1
+            progress.update(bar, completed=done)
+            if not console.is_terminal and time.monotonic() - spoken_at > _LINE_EVERY_S:
+                logger.info("progress what=%r done=%d of=%d", description, done, total)
+                spoken_at = time.monotonic()
+
+        yield one_more
+
+
+@contextmanager
+def training_progress(description: str, minutes: float) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Show a training run of `minutes`: yields the function that takes each line of its log."""
     figures_column = TextColumn("{task.fields[figures]}")
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), figures_column]

@@ -52,9 +52,11 @@ def run_stage(
 ) -> StageResult:
     """Run `body` unless this stage was finished before with the same inputs, config and code.
 
-    `inputs` names what the stage reads by key or digest; `config` holds its parameters (JSON values); `modules` are the
-    modules whose source text decides what it makes. `body` writes files into the folder it is given and returns a JSON
-    summary. Its exceptions go through, and leave nothing. `StorageError` when a finished stage was altered on disk.
+    `inputs` names what the stage reads by key or digest; `config` holds its parameters (JSON values). `modules` are the
+    modules whose source text decides what it makes; a package stands for all modules below it. `body` writes files into
+    the folder it is given and returns a JSON summary. Its exceptions go through, and leave nothing.
+
+    Raises `StorageError` when a finished stage was altered on disk.
     """
     key = stage_key(stage, inputs=inputs, config=config, modules=modules)
     directory = workspace.stages / stage / key

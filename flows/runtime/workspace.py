@@ -1,11 +1,9 @@
 """Where a run keeps its state: one folder, the workspace, that holds everything and can be removed as a whole.
 
-Every flow asks `Workspace.from_environment()` for its places; tests hand in a temporary folder instead. The environment
-in which Prefect runs is described here too, because its state lies in the same folder.
+Every flow asks `Workspace.from_environment()` for its places; tests name a temporary folder there.
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,21 +55,3 @@ class Workspace:
     def services_file(self) -> Path:
         """The file in which `flows.serve` says, while it runs, where its services listen."""
         return self.root / "services.json"
-
-
-def prefect_environment(workspace: Workspace) -> Mapping[str, str]:
-    """Return the environment variables under which every Prefect process of this project runs.
-
-    State in the workspace, results as JSON (Prefect's default is pickle), no telemetry, and the log lines of our own
-    modules beside Prefect's. `PREFECT_API_URL` is set by whoever starts the server.
-    """
-    return {
-        "CLC_WORKSPACE": str(workspace.root),
-        "DO_NOT_TRACK": "true",
-        "PREFECT_HOME": str(workspace.prefect_home),
-        "PREFECT_LOGGING_EXTRA_LOGGERS": "clc,flows,storage",
-        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
-        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }

@@ -17,7 +17,7 @@ from clc.bitstream.container import PROFILE, Stream, pack, parse
 from clc.bundle import extend
 from clc.bundle.bundle import Bundle
 from clc.errors import InputError
-from clc.evaluation.bd_rate import Curve
+from clc.evaluation.bd_rate import RateCurve
 from clc.pictures.images import png_bytes, read_image
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -198,8 +198,8 @@ def test_a_picture_that_fails_is_left_out_and_named(bench) -> None:
 def test_half_the_rate_at_equal_psnr_is_minus_fifty(bench) -> None:
     curves = bench("reference_curves")
     levels = [30.0, 33.0, 36.0, 39.0]
-    anchor = Curve.of("none", [0.1, 0.2, 0.4, 0.8], levels)
-    test = Curve.of("aligned", [0.05, 0.1, 0.2, 0.4], levels)
+    anchor = RateCurve.of("none", [0.1, 0.2, 0.4, 0.8], levels)
+    test = RateCurve.of("aligned", [0.05, 0.1, 0.2, 0.4], levels)
     assert curves.saving(anchor, test).percent == pytest.approx(-50)
     assert curves.rate_at(test, 33.0) == pytest.approx(0.1)
     assert curves.rate_at(test, 50.0) is None
@@ -208,8 +208,8 @@ def test_half_the_rate_at_equal_psnr_is_minus_fifty(bench) -> None:
 
 def test_too_little_common_range_gives_no_figure_but_a_reason(bench) -> None:
     curves = bench("reference_curves")
-    anchor = Curve.of("none", [0.1, 0.2, 0.4, 0.8], [30.0, 31.0, 32.0, 33.0])
-    test = Curve.of("aligned", [0.01, 0.02, 0.04, 0.08], [31.6, 33.0, 34.0, 35.0])
+    anchor = RateCurve.of("none", [0.1, 0.2, 0.4, 0.8], [30.0, 31.0, 32.0, 33.0])
+    test = RateCurve.of("aligned", [0.01, 0.02, 0.04, 0.08], [31.6, 33.0, 34.0, 35.0])
     found = curves.saving(anchor, test)
     assert found.percent is None
     assert "share 1.40 dB" in found.rate.reason
@@ -217,19 +217,19 @@ def test_too_little_common_range_gives_no_figure_but_a_reason(bench) -> None:
 
 def test_a_part_of_a_curve_keeps_its_rates(bench) -> None:
     curves = bench("reference_curves")
-    curve = Curve.of("x265", [0.1, 0.2, 0.4, 0.8], [30.0, 33.0, 36.0, 39.0])
+    curve = RateCurve.of("x265", [0.1, 0.2, 0.4, 0.8], [30.0, 33.0, 36.0, 39.0])
     part = curves.within(curve, 31.0, 36.0)
     assert part.range_db == (31.0, 36.0)
     assert part.points[-1].bpp == pytest.approx(0.4)
     assert curves.within(curve, 40.0, 45.0).points == ()
-    saved = Curve.of("x265 raw", [0.05, 0.1, 0.2, 0.4], [30.0, 33.0, 36.0, 39.0])
+    saved = RateCurve.of("x265 raw", [0.05, 0.1, 0.2, 0.4], [30.0, 33.0, 36.0, 39.0])
     assert curves.saving(part, saved).percent == pytest.approx(-50, abs=1)
 
 
 def test_a_point_that_costs_more_and_is_worse_is_left_out_and_counted(bench) -> None:
     curves = bench("reference_curves")
-    anchor = Curve.of("none", [0.1, 0.2, 0.4, 0.8], [30.0, 33.0, 36.0, 39.0])
-    test = Curve.of("aligned", [0.05, 0.06, 0.1, 0.2, 0.4], [30.0, 29.0, 33.0, 36.0, 39.0])
+    anchor = RateCurve.of("none", [0.1, 0.2, 0.4, 0.8], [30.0, 33.0, 36.0, 39.0])
+    test = RateCurve.of("aligned", [0.05, 0.06, 0.1, 0.2, 0.4], [30.0, 29.0, 33.0, 36.0, 39.0])
     found = curves.saving(anchor, test)
     assert found.percent == pytest.approx(-50)
     assert found.dominated == 1

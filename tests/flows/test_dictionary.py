@@ -1,23 +1,19 @@
 """Laws of build-dictionary: its entries are described pictures, with their keys and their provenance."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from clc.dictionary.dictionary import Dictionary
-from clc.dictionary.extraction import Item
+from clc.dictionary.vectors import COLUMNS, StoredPicture, write_shard
 from clc.errors import InputError
 from clc.retrieval.pca import Reduction
 from flows.dictionary import build_dictionary
 from flows.runtime.stage import StageResult, resolve, run_stage
 from flows.runtime.workspace import Workspace
-from storage.arrays import write_arrays
 from storage.errors import StorageError
-from storage.tables import write_table
 
 VECTORS = np.random.default_rng(0).standard_normal((50, 30)).astype(np.float32)
 
@@ -28,11 +24,8 @@ def described(workspace: Workspace) -> None:
 
     def body(folder: Path) -> dict[str, Any]:
         for number, rows in enumerate(np.split(np.arange(50), [20, 20, 37])):
-            write_arrays(folder / f"shard-{number:05d}.safetensors", {"features": VECTORS[rows]})
-            fields = ("item_id", "photo", "blob", "name", "source", "licence")
-            items = [asdict(Item(**{field: f"{field} {row}" for field in fields})) for row in rows]
-            schema = pa.schema([(field, pa.string()) for field in fields])
-            write_table(folder / f"shard-{number:05d}.parquet", pa.Table.from_pylist(items, schema))
+            pictures = [StoredPicture(**{column: f"{column} {row}" for column in COLUMNS}) for row in rows]
+            write_shard(folder / f"shard-{number:05d}", VECTORS[rows], pictures)
         return {"count": 50}
 
     run_stage(workspace, "extract-features", inputs={}, config={}, modules=[], body=body)

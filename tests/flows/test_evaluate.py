@@ -5,7 +5,6 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -15,8 +14,9 @@ from clc.evaluation.coders import find_baselines
 from clc.evaluation.measure import rows_from_table
 from clc.pictures.images import png_bytes
 from flows.evaluate import evaluate_codec
+from flows.items import Item, write_items
 from flows.runtime.stage import resolve, run_stage
-from storage.tables import read_table, write_table
+from storage.tables import read_table
 
 JPEG = find_baselines(["jpeg"]).available[0]
 
@@ -55,22 +55,24 @@ def ingest(workspace, parts, key_seed=0):
     """Finish an ingest-images with pictures of the given (seed or array, part, row)."""
 
     def body(directory):
-        rows = []
+        items = []
         for index, (picture, part, row) in enumerate(parts):
             image_HW3 = make_picture(picture) if isinstance(picture, int) else picture
-            rows.append(
-                {
-                    "item_id": f"item{index}",
-                    "name": f"picture {index}",
-                    "photo": f"photo {index}",
-                    "part": part,
-                    "row": row,
-                    "blob": workspace.blobs.put(png_bytes(image_HW3)),
-                    "status": "ok",
-                    "source": "a test",
-                }
+            items.append(
+                Item(
+                    item_id=f"item{index}",
+                    name=f"picture {index}",
+                    photo=f"photo {index}",
+                    part=part,
+                    row=row,
+                    blob=workspace.blobs.put(png_bytes(image_HW3)),
+                    width=image_HW3.shape[1],
+                    height=image_HW3.shape[0],
+                    source="a test",
+                    licence="CC0",
+                )
             )
-        write_table(directory / "items.parquet", pa.Table.from_pylist(rows))
+        write_items(directory, items)
         return {"source": "test photos"}
 
     inputs = {"pictures": str(key_seed)}

@@ -5,20 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from distributed import LocalCluster
 from prefect.utilities.callables import parameter_schema
 
-from clc.dictionary.extraction import ShardPlan, ShardReport, extract_shard, read_items, read_vectors
+from clc.dictionary.extraction import ShardPlan, ShardReport, extract_shard
+from clc.dictionary.vectors import read_pictures, read_vectors
 from clc.errors import ClcError, InputError
 from clc.pictures.images import png_bytes
 from clc.retrieval.descriptors import OnnxDescriptor
 from flows.dictionary import build_dictionary
 from flows.features import extract_features
+from flows.items import Item, RefusedPicture, write_items
 from flows.runtime.stage import StageResult, resolve, run_stage
 from flows.runtime.workspace import Workspace
-from storage.tables import read_table, write_table
+from storage.tables import read_table
 
 TINY_ONNX = str(Path(__file__).parents[1] / "golden" / "tiny_backbone.onnx")
 
@@ -37,15 +38,16 @@ def image(index: int) -> np.ndarray:
 def ingest(workspace: Workspace, pictures: int = 7, broken: tuple[int, ...] = ()) -> str:
     """Make a finished ingest-images with pictures of the part "dictionary" and one of another part."""
     blobs = [workspace.blobs.put(png_bytes(image(i)) if i not in broken else b"broken %d" % i) for i in range(pictures)]
-    rows = [
-        {"item_id": f"item-{i}", "photo": f"photo-{i // 2}", "blob": blob, "name": f"name {i}", "source": "test",
-         "licence": "CC0", "part": "dictionary" if i < pictures - 1 else "evaluation", "status": "ok"}
+    origin = {"row": "natural", "source": "test", "licence": "CC0"}
+    items = [
+        Item(item_id=f"item-{i}", name=f"name {i}", photo=f"photo-{i // 2}", blob=blob, width=40, height=30 + i,
+             part="dictionary" if i < pictures - 1 else "evaluation", **origin)
         for i, blob in enumerate(blobs)
     ]  # fmt: skip
-    rows.append({**rows[0], "item_id": "failed", "blob": None, "part": None, "status": "failed"})
+    refused = RefusedPicture(item_id="failed", name="name", photo="photo", reason="broken", **origin)
 
     def body(folder: Path) -> dict[str, Any]:
-        write_table(folder / "items.parquet", pa.Table.from_pylist(rows))
+        write_items(folder, items, [refused])
         return {}
 
     return run_stage(workspace, "ingest-images", inputs={}, config={"blobs": blobs}, modules=[], body=body).key
@@ -58,8 +60,8 @@ def extract(workspace: Workspace, **parameters: Any) -> StageResult:
 def vectors_by_item(stage: StageResult) -> dict[str, np.ndarray]:
     found = {}
     for path in sorted(stage.directory.glob("*.safetensors")):
-        items, vectors = read_items(path.with_suffix(".parquet")), read_vectors(path)
-        found.update(zip((item.item_id for item in items), vectors, strict=True))
+        pictures, vectors = read_pictures(path.with_suffix(".parquet")), read_vectors(path)
+        found.update(zip((picture.item_id for picture in pictures), vectors, strict=True))
     return found
 
 
@@ -81,7 +83,7 @@ def test_every_picture_of_the_part_gets_its_own_vector_however_it_is_sharded(
 def test_provenance_comes_with_the_vectors(workspace: Workspace, scheduler: str) -> None:
     ingest(workspace)
     stage = extract(workspace, dask_scheduler=scheduler)
-    third = read_items(stage.directory / "shard-00000.parquet")[3]
+    third = read_pictures(stage.directory / "shard-00000.parquet")[3]
     assert (third.photo, third.name, third.source, third.licence) == ("photo-1", "name 3", "test", "CC0")
     assert workspace.blobs.get(third.blob) == png_bytes(image(3))
 
@@ -165,7 +167,7 @@ def test_every_parameter_of_the_flow_is_described_for_its_page(stage: Any) -> No
 
 def test_a_worker_with_another_descriptor_refuses_the_work(workspace: Workspace, tmp_path: Path) -> None:
     plan = ShardPlan(
-        stem=tmp_path / "shard", items=(), blobs_root=tmp_path, descriptor=TINY_ONNX, descriptor_digest="0" * 64
+        stem=tmp_path / "shard", pictures=(), blobs_root=tmp_path, descriptor=TINY_ONNX, descriptor_digest="0" * 64
     )
     with pytest.raises(InputError, match="not the one that the work was planned with"):
         extract_shard(plan)

@@ -8,7 +8,8 @@ import pytest
 
 from clc.errors import InputError
 from clc.pictures.images import png_bytes, read_image
-from flows.ingest import ITEMS, ingest_images
+from flows.ingest import ingest_images
+from flows.items import ITEMS
 from flows.runtime.stage import resolve
 from flows.runtime.workspace import Workspace
 from storage.tables import read_table

@@ -1,11 +1,13 @@
 """`retrain` promotes only what is better; its command fails in one line."""
 
+import inspect
 import io
 import json
 import subprocess
 import sys
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from rich.console import Console
@@ -16,6 +18,7 @@ from flows import retrain as retraining
 from flows.promotion import bundle_in_service
 from flows.run_summary import read_outcome, show_outcome
 from flows.runtime.command import run_command
+from flows.runtime.prefect_server import prefect_environment
 from flows.runtime.stage import STAGES, run_stage
 from flows.runtime.workspace import Workspace
 from storage.errors import StorageError
@@ -127,6 +130,45 @@ def test_wrong_arguments_of_the_command_are_one_line_and_status_2(
     assert stopped.value.code == 2
     assert said.startswith("error: ")
     assert said.count("\n") == 1
+
+
+def test_command_flow_and_recipe_have_the_same_parameters_with_the_same_defaults() -> None:
+    """The command hands its parameters to the flow by name, and the flow makes a `Recipe` of them by name."""
+    in_command, in_flow = (inspect.signature(one).parameters for one in (retraining.command, retraining.retrain.fn))
+    assert list(in_command) == list(in_flow) == [field.name for field in fields(retraining.Recipe)]
+    assert [one.default for one in in_command.values()] == [one.default for one in in_flow.values()]
+
+
+def test_command_hands_every_option_to_the_stages(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> None:
+    options = {
+        "source": "photos",
+        "patch_px": 64,
+        "backbone": "resnet50",
+        "entries": 3,
+        "components": 5,
+        "minutes": 0.5,
+        "start": "scratch",
+        "key_pictures": 7,
+        "dask_scheduler": "tcp://host:1",
+    }
+    recipes: list[object] = []
+
+    def stages(recipe: object, serving: str) -> NoReturn:
+        recipes.append(recipe)
+        raise InputError("no stage is run in this test")
+
+    for name, value in prefect_environment(workspace).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    monkeypatch.setattr(retraining, "log_to_terminal", lambda: None)
+    monkeypatch.setattr(retraining, "wait_until_healthy", lambda *arguments: None)
+    monkeypatch.setattr(retraining, "retrain", retraining.retrain.fn)
+    monkeypatch.setattr(retraining, "_run_stages", stages)
+    arguments = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    monkeypatch.setattr(sys, "argv", ["flows.retrain", *arguments])
+    with pytest.raises(SystemExit):
+        run_command(retraining.command)
+    assert [asdict(recipe) for recipe in recipes] == [options]
 
 
 def test_missing_source_ends_the_command_with_one_line_and_no_traceback(tmp_path: Path, workspace: Workspace) -> None:

@@ -10,12 +10,13 @@ import pytest
 from flows.runtime.prefect_server import (
     answers,
     free_port,
+    prefect_environment,
     prefect_server,
     run_environment,
     served_api,
     wait_until_healthy,
 )
-from flows.runtime.workspace import Workspace, prefect_environment
+from flows.runtime.workspace import Workspace
 from storage.errors import StorageError
 
 

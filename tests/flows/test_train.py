@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from clc.bundle.bundle import SHIPPED, Bundle
@@ -17,11 +16,10 @@ from clc.training import train as training
 from clc.training.config import TrainingConfig
 from clc.training.loop import TrainingResult
 from flows import train
-from flows.ingest import ITEMS
+from flows.items import Item, write_items
 from flows.runtime.stage import StageResult, resolve, run_stage
 from flows.runtime.workspace import Workspace
 from flows.train import train_codec
-from storage.tables import write_table
 from tests.conftest import Picture
 
 SECONDS = 1.0
@@ -38,22 +36,24 @@ def prepared(workspace: Workspace, photo: Picture, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(train.TrainingRun, "send", lambda *arguments, **options: True)
     blobs = [workspace.blobs.put(png_bytes(patch)) for patch in patches_of(photo, 256)]
     small = workspace.blobs.put(png_bytes(np.ascontiguousarray(photo[:100, :120])))
-    fields = {
-        "row": "natural",
-        "width": 256,
-        "height": 256,
-        "status": "ok",
-        "reason": "",
-        "source": "s",
-        "licence": "l",
-    }
-    rows = [
-        {**fields, "item_id": f"i{n}", "name": f"n{n}", "photo": f"p{n}", "part": "training", "blob": blob}
+    items = [
+        Item(
+            item_id=f"i{n}",
+            name=f"n{n}",
+            photo=f"p{n}",
+            part="training",
+            row="natural",
+            blob=blob,
+            width=256,
+            height=256,
+            source="s",
+            licence="l",
+        )
         for n, blob in enumerate(blobs)
     ]
 
     def ingest(folder: Path) -> dict[str, Any]:
-        write_table(folder / "items.parquet", pa.Table.from_pylist(rows, schema=ITEMS))
+        write_items(folder, items)
         return {}
 
     def dictionary(folder: Path) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class SliceNet(nn.Module, ResidualBranches):
 
     def last_layers(self) -> Iterable[nn.Module]:
         """The ends of the branches that read the latents of earlier phases."""
-        return [cast("GridConv2d", getattr(self, f"{phase.taps}_out")) for phase in self.phases[1:]]
+        return [cast("GridConv2d", getattr(self, f"{phase.layer_name}_out")) for phase in self.phases[1:]]
 
     @torch.no_grad()
     def start_as_constant(self) -> None:

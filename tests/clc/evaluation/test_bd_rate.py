@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clc.errors import InputError
-from clc.evaluation.bd_rate import Curve, bd_rate
+from clc.evaluation.bd_rate import RateCurve, bd_rate
 from clc.evaluation.published import read_published
 
 ANCHORS = Path(__file__).parents[4] / "shared" / "anchors" / "rd_points.json"
@@ -17,8 +17,8 @@ BPP = [0.1, 0.25, 0.5, 0.9, 1.6]
 DB = [28.0, 31.0, 33.6, 36.2, 39.5]
 
 
-def curve(name: str = "a", factor: float = 1.0, shift_db: float = 0.0) -> Curve:
-    return Curve.of(name, [factor * bpp for bpp in BPP], [db + shift_db for db in DB])
+def curve(name: str = "a", factor: float = 1.0, shift_db: float = 0.0) -> RateCurve:
+    return RateCurve.of(name, [factor * bpp for bpp in BPP], [db + shift_db for db in DB])
 
 
 def test_bd_rate_of_a_curve_with_itself_is_zero() -> None:
@@ -43,7 +43,7 @@ def test_exchanging_anchor_and_test_inverts_the_ratio() -> None:
 
 
 def test_points_may_come_in_any_order() -> None:
-    shuffled = Curve.of("b", reversed(BPP), reversed(DB))
+    shuffled = RateCurve.of("b", reversed(BPP), reversed(DB))
     assert bd_rate(curve(), shuffled).percent == pytest.approx(0.0, abs=1e-9)
 
 
@@ -55,20 +55,20 @@ def test_a_bd_rate_names_anchor_interpolation_and_range() -> None:
 
 
 def test_too_few_points_give_a_reason_instead_of_a_figure() -> None:
-    rate = bd_rate(curve(), Curve.of("short", BPP[:3], DB[:3]))
+    rate = bd_rate(curve(), RateCurve.of("short", BPP[:3], DB[:3]))
     assert rate.percent is None
     assert rate.reason == "short has 3 points, 4 are needed"
     assert "no BD-rate of short" in str(rate)
 
 
 def test_a_curve_that_is_not_monotone_gives_a_reason() -> None:
-    rate = bd_rate(curve(), Curve.of("bent", BPP, [28.0, 31.0, 30.0, 36.0, 39.0]))
+    rate = bd_rate(curve(), RateCurve.of("bent", BPP, [28.0, 31.0, 30.0, 36.0, 39.0]))
     assert rate.percent is None
     assert "bent is not monotone: from 0.2500 to 0.5000 bpp" in rate.reason
 
 
 def test_two_points_of_one_rate_give_a_reason() -> None:
-    assert bd_rate(curve(), Curve.of("flat", [0.1, 0.1, 0.5, 0.9], DB[:4])).percent is None
+    assert bd_rate(curve(), RateCurve.of("flat", [0.1, 0.1, 0.5, 0.9], DB[:4])).percent is None
 
 
 @pytest.mark.parametrize("shift_db", [40.0, 11.0, -11.0])
@@ -81,12 +81,12 @@ def test_curves_with_too_little_range_in_common_give_a_reason(shift_db: float) -
 @pytest.mark.parametrize("bad", [(0.0, 30.0), (-1.0, 30.0), (math.nan, 30.0), (0.1, math.inf), (math.inf, 30.0)])
 def test_points_that_are_no_positive_finite_figures_are_refused(bad: tuple[float, float]) -> None:
     with pytest.raises(InputError, match="'broken'"):
-        Curve.of("broken", [*BPP, bad[0]], [*DB, bad[1]])
+        RateCurve.of("broken", [*BPP, bad[0]], [*DB, bad[1]])
 
 
 def test_series_of_different_length_are_refused() -> None:
     with pytest.raises(InputError, match="5 rates but 4 PSNR values"):
-        Curve.of("uneven", BPP, DB[:4])
+        RateCurve.of("uneven", BPP, DB[:4])
 
 
 @pytest.mark.skipif(not ANCHORS.is_file(), reason="the published curves (../shared/anchors) are absent")
@@ -114,7 +114,7 @@ def test_the_published_table_comes_out(codec: str, percent: float) -> None:
 def test_published_curves_are_read_by_codec_and_those_without_psnr_left_out(tmp_path: Path) -> None:
     path = tmp_path / "points.json"
     path.write_text('{"set": {"a": {"psnr": {"bpp": [1, 2], "value": [30, 33]}}, "b": {"ms_ssim": {}}}}')
-    assert read_published(path, "set") == {"a": Curve.of("a", [1, 2], [30, 33])}
+    assert read_published(path, "set") == {"a": RateCurve.of("a", [1, 2], [30, 33])}
 
 
 @pytest.mark.parametrize(

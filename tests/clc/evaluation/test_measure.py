@@ -9,7 +9,7 @@ import pytest
 from clc.errors import CorruptStream, InputError
 from clc.evaluation.coders import CodecUnderTest, find_baselines
 from clc.evaluation.curves import compare, picture_bd_rates
-from clc.evaluation.measure import FAILED, OK, PAIR, Item, Row, evaluate, rows_from_table, rows_to_table
+from clc.evaluation.measure import FAILED, OK, PAIR, PictureUnderTest, Row, evaluate, rows_from_table, rows_to_table
 from clc.evaluation.metrics import ms_ssim, psnr_db
 
 QUALITIES = (10.0, 30.0, 60.0, 90.0)
@@ -22,7 +22,7 @@ def coder(webp_codec):
 
 @pytest.fixture
 def items(make_scene_HW3):
-    return [Item(f"id{seed}", f"scene {seed}", lambda seed=seed: make_scene_HW3(seed)) for seed in range(3)]
+    return [PictureUnderTest(f"id{seed}", f"scene {seed}", lambda seed=seed: make_scene_HW3(seed)) for seed in range(3)]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def test_several_workers_give_the_same_rows_in_the_same_order(coder, items) -> N
 
 
 def test_a_picture_that_cannot_be_read_costs_its_own_rows_and_nothing_else(coder, items) -> None:
-    rows = evaluate([coder], [items[0], Item("bad", "broken.png", broken_picture), items[1]])
+    rows = evaluate([coder], [items[0], PictureUnderTest("bad", "broken.png", broken_picture), items[1]])
     failed = [row for row in rows if row.status == FAILED]
     assert {row.item_id for row in failed} == {"bad"}
     assert len(failed) == len(QUALITIES)
@@ -102,7 +102,7 @@ def test_a_mistake_in_the_program_is_not_taken_for_a_bad_picture(coder) -> None:
         raise TypeError("no picture's fault")
 
     with pytest.raises(TypeError):
-        evaluate([coder], [Item("id", "name", wrong)])
+        evaluate([coder], [PictureUnderTest("id", "name", wrong)])
 
 
 def test_two_codecs_of_one_name_are_refused(coder, items) -> None:
@@ -115,14 +115,14 @@ def test_no_workers_are_refused(coder, items) -> None:
         evaluate([coder], items, workers=0)
 
 
-def test_on_item_is_called_after_each_picture_in_order(coder, items) -> None:
+def test_on_picture_is_called_after_each_picture_in_order(coder, items) -> None:
     seen = []
-    evaluate([coder], items, workers=2, on_item=lambda item: seen.append(item.item_id))
+    evaluate([coder], items, workers=2, on_picture=lambda picture: seen.append(picture.item_id))
     assert seen == ["id0", "id1", "id2"]
 
 
 def test_rows_survive_the_table(coder, items) -> None:
-    rows = evaluate([coder], [*items, Item("bad", "broken.png", broken_picture)])
+    rows = evaluate([coder], [*items, PictureUnderTest("bad", "broken.png", broken_picture)])
     back = rows_from_table(rows_to_table(rows))
     assert back[:-4] == rows[:-4]
     assert [row.reason for row in back[-4:]] == [row.reason for row in rows[-4:]]

@@ -9,7 +9,7 @@ import pytest
 from clc.errors import InputError
 from clc.evaluation.coders import CodecUnderTest, find_baselines
 from clc.evaluation.curves import compare
-from clc.evaluation.measure import PAIR, Item, evaluate
+from clc.evaluation.measure import PAIR, PictureUnderTest, evaluate
 from clc.evaluation.plot import DARK, LIGHT, draw_rd
 from clc.evaluation.report import Report, quality_near, render, telling_pictures
 from clc.evaluation.side_by_side import match_bytes, side_by_side
@@ -39,11 +39,11 @@ def coders(webp_codec):
 @pytest.fixture(scope="module")
 def rows(coders, jpeg, make_scene_HW3):
     natural = [
-        Item("one", EVIL, lambda: make_scene_HW3(1)),
-        Item("two", "two", lambda: make_scene_HW3(2)),
-        Item("bad", "bad.png", broken),
+        PictureUnderTest("one", EVIL, lambda: make_scene_HW3(1)),
+        PictureUnderTest("two", "two", lambda: make_scene_HW3(2)),
+        PictureUnderTest("bad", "bad.png", broken),
     ]
-    pair = [Item("pair", "pair", lambda: make_scene_HW3(3), PAIR)]
+    pair = [PictureUnderTest("pair", "pair", lambda: make_scene_HW3(3), PAIR)]
     return [*evaluate([coders[0], jpeg], natural), *evaluate([*coders, jpeg], pair)]
 
 
@@ -151,12 +151,12 @@ def test_bisection_finds_the_quality_whose_file_is_nearest(jpeg, scene_HW3) -> N
     assert len(match_bytes(jpeg, scene_HW3, 10**9)[1]) == len(jpeg.encode(scene_HW3, 100))
 
 
-def test_tiles_show_the_same_window_of_every_codec(coders, jpeg, make_scene_HW3) -> None:
+def test_crops_show_the_same_window_of_every_codec(coders, jpeg, make_scene_HW3) -> None:
     shown = side_by_side("scene", make_scene_HW3(1, 300, 260), coders[0], 60, [jpeg])
     assert shown.original_HW3.shape == (208, 208, 3)
-    assert [tile.codec for tile in shown.tiles] == ["clc", "jpeg"]
-    assert {tile.crop_HW3.shape for tile in shown.tiles} == {(208, 208, 3)}
-    assert shown.tiles[1].bytes == pytest.approx(shown.tiles[0].bytes, rel=0.1)
+    assert [crop.codec for crop in shown.crops] == ["clc", "jpeg"]
+    assert {crop.crop_HW3.shape for crop in shown.crops} == {(208, 208, 3)}
+    assert shown.crops[1].bytes == pytest.approx(shown.crops[0].bytes, rel=0.1)
 
 
 def test_a_picture_smaller_than_the_crop_is_shown_whole(coders, make_scene_HW3) -> None:

@@ -1,0 +1,30 @@
+"""The modules whose source text decides what the codec computes: part of the key of every stage that runs the codec.
+
+A stage names what it imports, room by room, so that a word changed elsewhere does not run it again. Of `clc.codec` the
+files are named one by one: its command line decides nothing. `tests/flows/test_stage_keys.py` compares the lists with
+the imports.
+"""
+
+CODEC_MODULES = (
+    "clc.bitstream",
+    "clc.bundle",
+    "clc.codec.codec",
+    "clc.codec.contest",
+    "clc.codec.decoder",
+    "clc.codec.effort",
+    "clc.codec.encoding",
+    "clc.codec.info",
+    "clc.codec.latent_coding",
+    "clc.codec.refinement",
+    "clc.codec.selection",
+    "clc.exact",
+    "clc.limits",
+    "clc.machine",
+    "clc.model",
+    "clc.pictures",
+    "clc.quality",
+    "clc.references",
+    "clc.retrieval",
+    "storage.arrays",
+    "storage.digest",
+)
