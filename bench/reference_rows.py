@@ -27,7 +27,7 @@ import numpy as np
 from reference_x265 import measure_x265
 
 from clc.bitstream.container import Stream, parse
-from clc.bundle.bundle import EntryTable
+from clc.bundle.bundle import BundleEntries
 from clc.codec import Codec
 from clc.errors import ClcError, InputError
 from clc.evaluation.metrics import psnr_db
@@ -97,7 +97,7 @@ class Dictionary(Protocol):
     """What is asked of `codec.bundle`."""
 
     @property
-    def entries(self) -> EntryTable:
+    def entries(self) -> BundleEntries:
         """The dictionary, with its key pictures."""
 
 

@@ -61,7 +61,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class EntryTable:
+class BundleEntries:
     """The dictionary of a bundle: K entries with N tokens of T values and a key of D values each.
 
     `tokens` int8 (K, N, T), in q4; `keys` float32 (K, D), which `reduction` makes of descriptors. `provenance` has one
@@ -98,7 +98,7 @@ class Bundle:
     model: Model
     prior: Prior
     table: CdfTable
-    entries: EntryTable
+    entries: BundleEntries
     postfilter: PostFilter | None
 
     @cached_property
@@ -258,7 +258,7 @@ def _restore_entries(
     provenance: list[dict[str, str]],
     pictures: Mapping[int, KeyPicture],
     config: ModelConfig,
-) -> EntryTable:
+) -> BundleEntries:
     arrays = parts["dictionary"]
     tokens, keys = arrays["tokens"], arrays["keys"].astype(np.float32)
     fits = tokens.dtype == np.int8 and tokens.ndim == 3 and tokens.shape[2] == config.token
@@ -270,4 +270,4 @@ def _restore_entries(
         raise StorageError(f"the dictionary has {len(tokens)} entries, at most {MAX_DICTIONARY_ENTRIES} can be named")
     names = ("mean", "components", "variances")
     reduction = Reduction.from_arrays({name: arrays[name].astype(np.float32) for name in names})
-    return EntryTable(tokens, keys, reduction, provenance, pictures)
+    return BundleEntries(tokens, keys, reduction, provenance, pictures)

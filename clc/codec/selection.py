@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clc.bundle.bundle import EntryTable
+from clc.bundle.bundle import BundleEntries
 from clc.codec.contest import Choice
 from clc.codec.effort import DEFAULT, Effort
 from clc.errors import InputError
@@ -65,7 +65,7 @@ class Selector:
 
     def __init__(
         self,
-        entries: EntryTable,
+        entries: BundleEntries,
         config: ModelConfig,
         pictures: PictureSource,
         *,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clc.bundle.bundle import EntryTable, exact_layers
+from clc.bundle.bundle import BundleEntries, exact_layers
 from clc.bundle.export import export_bundle
 from clc.codec import Codec
 from clc.codec.info import stream_info
@@ -286,7 +286,7 @@ def selector(config: ModelConfig) -> Selector:
     """Entries 0..9 with the keys 0, 10, .. 90."""
     keys = np.arange(10, dtype=np.float32)[:, None] * 10
     one = np.ones((1, 1), np.float32)
-    table = EntryTable(
+    table = BundleEntries(
         np.zeros((10, 64, 8), np.int8),
         keys,
         Reduction(mean=np.zeros(1, np.float32), components=one, variances=one[0]),
