@@ -59,9 +59,9 @@ def test_each_codec_is_a_parent_run_with_one_child_for_each_quality(server, clie
     assert {run.data.params["quality"] for run in children} == {"10", "30", "60", "90"}
     assert {run.data.metrics["psnr_db"] for run in children} == {psnr for _, _, psnr in POINTS}
     assert all(run.info.status == "FINISHED" for run in runs)
-    assert clc.training.data.params["bundle"] == "0011223344556677"
-    assert clc.training.data.metrics["bd_rate_vs_jpeg_percent"] == pytest.approx(-50.0)
-    assert "ms_ssim" not in clc.training.data.metrics
+    assert clc.data.params["bundle"] == "0011223344556677"
+    assert clc.data.metrics["bd_rate_vs_jpeg_percent"] == pytest.approx(-50.0)
+    assert "ms_ssim" not in clc.data.metrics
     curve = client.get_metric_history(parents["jpeg on photos"].info.run_id, RD_CURVE)
     assert [(one.step, one.value) for one in curve] == [(125, 28.0), (250, 31.0), (500, 34.0), (1000, 38.0)]
     assert [file.path for file in client.list_artifacts(clc.info.run_id)] == ["report.html"]
