@@ -18,6 +18,9 @@ MAX_PICTURE_FILE_BYTES = 256 * 2**20
 MAX_STREAM_BYTES = 256 * 2**20
 """Largest `.clc` stream, header included."""
 
+MAX_METADATA_BYTES = 16 * 2**20
+"""Largest EXIF or XMP of one picture, and what a deflated section of a stream may unfold to."""
+
 MAX_REFERENCES = 5
 """Dictionary entries that one stream may refer to; the field of 3 bits could count to 7."""
 

@@ -1,4 +1,4 @@
-"""The container of a coded picture, versions 1 and 2: `Stream` <-> bytes. `clc.codec` packs and parses streams here.
+"""The container of a coded picture, versions 1 to 3: `Stream` <-> bytes. `clc.codec` packs and parses streams here.
 
 All numbers are little-endian; varints are minimal (`clc.bitstream.varints`).
 
@@ -6,15 +6,17 @@ All numbers are little-endian; varints are minimal (`clc.bitstream.varints`).
     bytes      field           content
     =========  ==============  =================================================================================
     4          magic           89 43 4C 43
-    1          version         1; 2 where references are aligned
+    1          version         1; 2 where references are aligned; 3 where the stream has sections
     1          profile         0
     1 to 3     width           varint, px, 1 to 65,535
     1 to 3     height          varint, px, 1 to 65,535; width x height is 64 Mi pixels at most
     2          quality and M   bits 0 to 12: quality x 64, 0 to 6,400; bits 13 to 15: M, number of references, 0 to 5
     8          bundle id       head of the sha256 of the manifest of the bundle that decodes the stream
     0 to 8     references      M dictionary indexes of 12 bits, the first in the lowest bits; unused high bits are 0
-    1          alignment       number of aligned references: 0 in version 1, 1 to 3 (and at most M) in version 2
+    1          alignment       number of aligned references: 0 in version 1, 1 to 3 (and at most M) in version 2, 0 to 3
+                               in version 3
     ..         alignments      see `clc.bitstream.alignment`; of the first references in order, the others give tokens
+    ..         sections        version 3 alone: metadata and alpha, see `clc.bitstream.sections`
     1 to 4     payload length  varint, bytes
     4          checksum        CRC-32 of every byte of the stream but these four
     4          latents' CRC    CRC-32 of `empty_stream` of the fields and of the decoded latents; the codec checks it
@@ -22,8 +24,12 @@ All numbers are little-endian; varints are minimal (`clc.bitstream.varints`).
     =========  ==============  =================================================================================
 
 The header takes 37 bytes for a usual picture with three references, at most 40 with up to four, 42 with five, plus the
-alignments. A stream without alignments is of version 1; version 2 has at least one. A stream holds nothing else: no
-unknown bits, no bytes behind the payload. Hence `pack(parse(data)) == data` for any data that `parse` accepts.
+alignments and sections. A stream with sections is of version 3; one without them is of version 2 if it has alignments,
+else of version 1. A stream holds nothing else: no unknown bits, no bytes behind the payload. Hence
+`pack(parse(data)) == data` for any data that `parse` accepts.
+
+The latents' CRC is taken of the fields as they stand in a stream without sections (`pack_fields`), so that sections can
+be added and removed without the pixels being coded again: `with_sections`.
 
 `parse` needs no bundle. It checks in this order: magic, version, sizes against `clc.limits`, exact length, checksum,
 then the values of the fields, the meshes of the alignments last. It allocates nothing in proportion to a number that
@@ -31,7 +37,8 @@ the stream claims, except a mesh in a stream whose checksum is right.
 """
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from clc.bitstream.alignment import (
@@ -42,6 +49,7 @@ from clc.bitstream.alignment import (
     read_alignment,
     skip_alignment,
 )
+from clc.bitstream.sections import Section, check_sections, pack_sections, read_sections
 from clc.bitstream.varints import read_varint, write_varint
 from clc.errors import CorruptStream, InputError, LimitError, TruncatedStream, UnknownVersion
 from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_REFERENCES, MAX_STREAM_BYTES, check_size
@@ -50,6 +58,7 @@ from clc.quality import MAX_QUALITY_Q6, from_q6
 MAGIC = b"\x89CLC"
 VERSION = 1
 ALIGNED_VERSION = 2
+SECTIONED_VERSION = 3
 PROFILE = 0
 BUNDLE_ID_BYTES = 8
 
@@ -81,6 +90,7 @@ class Stream:
     - `references` the indexes of dictionary entries in order, empty where none is used. The first have one of
       `alignments` each and give their warped pixels, the others give tokens.
     - `latents_crc32` the CRC-32 of the header and the decoded latents (`clc.model.prior.walk.latents_crc32`).
+    - `sections` what the picture has beside its colours, in rising order of their kinds.
 
     Raises `InputError` on construction where a field is out of range, `LimitError` over a cap.
     """
@@ -94,6 +104,7 @@ class Stream:
     latents_crc32: int
     payload: bytes
     alignments: tuple[Alignment, ...] = ()
+    sections: tuple[Section, ...] = ()
 
     def __post_init__(self) -> None:
         check_size(self.width, self.height)
@@ -113,6 +124,7 @@ class Stream:
             raise LimitError(f"{len(self.alignments)} aligned references, at most {MAX_ALIGNMENTS} are allowed")
         if len(self.alignments) > len(self.references):
             raise InputError(f"{len(self.alignments)} alignments for {len(self.references)} references")
+        check_sections(self.sections)
         for a in self.alignments:
             shape = mesh_shape(self.height, self.width)
             if a.mesh is not None and a.mesh.shape[:2] != shape:
@@ -120,12 +132,12 @@ class Stream:
 
     @property
     def version(self) -> int:
-        """The version of the container that holds this stream: 1, or 2 where references are aligned."""
-        return ALIGNED_VERSION if self.alignments else VERSION
+        """The version of the container that holds this stream: the least that can."""
+        return SECTIONED_VERSION if self.sections else _version_of_fields(len(self.alignments))
 
 
 class ParsedStream(NamedTuple):
-    """A stream, and the bytes of its `fields`: all bytes before the payload length, as `pack_fields` gives them."""
+    """A stream, and the bytes of its `fields`: all before sections and payload length, as `pack_fields` gives them."""
 
     stream: Stream
     fields: bytes
@@ -133,20 +145,22 @@ class ParsedStream(NamedTuple):
 
 def pack(stream: Stream) -> bytes:
     """Return the bytes of `stream`; the inverse of `parse`. Raises `LimitError` for more than a reader accepts."""
-    head = pack_fields(stream) + write_varint(len(stream.payload))
+    head = _with_version(pack_fields(stream), stream.version)
+    head += pack_sections(stream.sections) + write_varint(len(stream.payload))
     tail = stream.latents_crc32.to_bytes(_CRC_BYTES, "little") + stream.payload
     if len(head) + _CRC_BYTES + len(tail) > MAX_STREAM_BYTES:
-        raise LimitError(f"the payload has {len(stream.payload)} bytes, a stream at most {MAX_STREAM_BYTES} in all")
+        size = len(head) + _CRC_BYTES + len(tail)
+        raise LimitError(f"the stream would have {size} bytes, at most {MAX_STREAM_BYTES} are allowed")
     return head + _checksum(head, tail).to_bytes(_CRC_BYTES, "little") + tail
 
 
 def pack_fields(stream: Stream) -> bytes:
-    """Return the bytes before the payload length: the fields that are known before anything is coded."""
+    """Return the fields that are known before anything is coded, as they stand in a stream without sections."""
     quality_and_count = stream.quality_q6 | len(stream.references) << _QUALITY_BITS
     return b"".join(
         (
             MAGIC,
-            bytes((stream.version, stream.profile)),
+            bytes((_version_of_fields(len(stream.alignments)), stream.profile)),
             write_varint(stream.width),
             write_varint(stream.height),
             quality_and_count.to_bytes(2, "little"),
@@ -164,10 +178,19 @@ def empty_stream(fields: bytes) -> bytes:
     return head + _checksum(head, tail).to_bytes(_CRC_BYTES, "little") + tail
 
 
+def with_sections(data: bytes, sections: Sequence[Section]) -> bytes:
+    """Return the stream `data` with these sections in place of its own; none removes them. The payload stays.
+
+    Raises what `parse` and `pack` raise.
+    """
+    stream = parse(data)
+    return data if tuple(sections) == stream.sections else pack(replace(stream, sections=tuple(sections)))
+
+
 def parse(data: bytes) -> Stream:
     """Return the stream that `data` holds; the inverse of `pack`.
 
-    Raises `UnknownVersion` where this is no stream of version 1 or 2, `TruncatedStream` where bytes are missing,
+    Raises `UnknownVersion` where this is no stream of version 1 to 3, `TruncatedStream` where bytes are missing,
     `LimitError` over a cap, and `CorruptStream` where anything else is wrong.
     """
     return parse_with_fields(data).stream
@@ -198,14 +221,16 @@ def parse_with_fields(data: bytes) -> ParsedStream:
         latents_crc32=header.latents_crc32,
         payload=data[payload_at:],
         alignments=_parse_alignments(data, header),
+        sections=header.sections,
     )
-    return ParsedStream(stream, data[: header.length_at])
+    fields = _with_version(data[: header.fields_end], _version_of_fields(header.n_alignments))
+    return ParsedStream(stream, fields)
 
 
 class _Header(NamedTuple):
     """The fields before the payload as they stand in the bytes.
 
-    `length_at` is the position of the payload's length, `checksum_at` that of the checksum.
+    `fields_end` is the position behind the alignments, `checksum_at` that of the checksum.
     """
 
     version: int
@@ -218,7 +243,8 @@ class _Header(NamedTuple):
     packed_references: bytes
     n_alignments: int
     alignments_at: int
-    length_at: int
+    fields_end: int
+    sections: tuple[Section, ...]
     payload_bytes: int
     checksum_at: int
     checksum: int
@@ -241,8 +267,11 @@ def _read_header(data: bytes) -> _Header:
     bundle_id, position = _take(data, position, BUNDLE_ID_BYTES, "bundle id")
     packed_references, position = _take(data, position, _references_bytes(n_references), "references")
     (n_alignments,), alignments_at = _take(data, position, 1, "alignment")
-    length_at = _skip_alignments(data, alignments_at, n_alignments)
-    payload_bytes, position = read_varint(data, length_at, _MAX_LENGTH_VARINT_BYTES, "payload length")
+    fields_end = position = _skip_alignments(data, alignments_at, n_alignments)
+    sections: tuple[Section, ...] = ()
+    if data[len(MAGIC)] == SECTIONED_VERSION:
+        sections, position = read_sections(data, position)
+    payload_bytes, position = read_varint(data, position, _MAX_LENGTH_VARINT_BYTES, "payload length")
     checksum, _ = _take(data, position, _CRC_BYTES, "checksum")
     latents_crc, _ = _take(data, position + _CRC_BYTES, _CRC_BYTES, "latents' CRC")
     return _Header(
@@ -256,7 +285,8 @@ def _read_header(data: bytes) -> _Header:
         packed_references=packed_references,
         n_alignments=n_alignments,
         alignments_at=alignments_at,
-        length_at=length_at,
+        fields_end=fields_end,
+        sections=sections,
         payload_bytes=payload_bytes,
         checksum_at=position,
         checksum=int.from_bytes(checksum, "little"),
@@ -274,10 +304,10 @@ def _check_magic_and_version(data: bytes) -> None:
     if len(data) < len(MAGIC) + 2:
         raise TruncatedStream(f"the stream has only {len(data)} bytes: get the whole file again")
     version, profile = data[len(MAGIC)], data[len(MAGIC) + 1]
-    if version not in (VERSION, ALIGNED_VERSION) or profile != PROFILE:
+    if not VERSION <= version <= SECTIONED_VERSION or profile != PROFILE:
         raise UnknownVersion(
-            f"the stream is of version {version}, profile {profile}; this release reads versions {VERSION} and "
-            f"{ALIGNED_VERSION}, profile {PROFILE}: install the release that wrote it"
+            f"the stream is of version {version}, profile {profile}; this release reads versions {VERSION} to "
+            f"{SECTIONED_VERSION}, profile {PROFILE}: install the release that wrote it"
         )
 
 
@@ -285,7 +315,7 @@ def _check_meaning(header: _Header) -> None:
     """Refuse values that a correct checksum protects but that no encoder of this version writes."""
     if header.quality_q6 > MAX_QUALITY_Q6:
         raise CorruptStream(f"the stream claims a quality of {from_q6(header.quality_q6)}: from 0 to 100 exist")
-    if (header.n_alignments > 0) != (header.version == ALIGNED_VERSION):
+    if header.version not in (_version_of_fields(header.n_alignments), SECTIONED_VERSION):
         raise CorruptStream(
             f"the stream asks for alignment {header.n_alignments}, which version {header.version} does not have"
         )
@@ -294,6 +324,15 @@ def _check_meaning(header: _Header) -> None:
     unused_bits = 8 * len(header.packed_references) - _REFERENCE_BITS * header.n_references
     if unused_bits and header.packed_references[-1] >> 8 - unused_bits:
         raise CorruptStream("the unused bits behind the references are not zero")
+
+
+def _version_of_fields(n_alignments: int) -> int:
+    """Return the version of a stream without sections."""
+    return ALIGNED_VERSION if n_alignments else VERSION
+
+
+def _with_version(fields: bytes, version: int) -> bytes:
+    return fields[: len(MAGIC)] + bytes((version,)) + fields[len(MAGIC) + 1 :]
 
 
 def _references_bytes(n_references: int) -> int:

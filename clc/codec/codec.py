@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clc.bitstream.container import parse_with_fields
+from clc.bitstream.container import ParsedStream, parse_with_fields, with_sections
 from clc.bundle.bundle import Bundle
+from clc.codec.beside import DecodedPicture, sections_of, with_beside
 from clc.codec.decoder import Decoder
 from clc.codec.effort import DEFAULT_EFFORT, effort_of
 from clc.codec.encoding import Encoding
@@ -25,7 +26,8 @@ from clc.codec.info import StreamInfo, stream_info
 from clc.codec.selection import References, Search, Selector
 from clc.errors import InputError
 from clc.model.prior.walk import Trace
-from clc.pictures.picture import Picture
+from clc.pictures.metadata import NO_METADATA, Metadata
+from clc.pictures.picture import Picture, Plane
 from clc.quality import MAX_QUALITY, to_q6
 
 
@@ -72,6 +74,8 @@ class Codec:
         *,
         entries: Sequence[int] | None = None,
         effort: int = DEFAULT_EFFORT,
+        alpha_HW: Plane | None = None,
+        metadata: Metadata = NO_METADATA,
     ) -> bytes:
         """Codes a uint8 (H, W, 3) RGB picture at a quality of 0 to 100.
 
@@ -86,26 +90,37 @@ class Codec:
                 save; "aligned" tries none and aligned ones; "auto" tries all; a number is "auto" with at most so many.
             entries: Restricts the search to these dictionary entries.
             effort: 0 to 9, how long search and refinement may take (`clc.codec.effort`).
+            alpha_HW: Transparency, uint8 (H, W), 255 where the picture is opaque; it is kept lossless.
+            metadata: EXIF and XMP, which are kept as they are.
 
         Raises:
             InputError: For another shape or dtype, or a parameter out of range.
-            LimitError: For a picture over `clc.limits`.
+            LimitError: For a picture or metadata over `clc.limits`.
         """
         encoding = self.encoding(image_HW3)
         if not 0.0 <= quality <= MAX_QUALITY:
             raise InputError(f"the quality must lie within 0 and {MAX_QUALITY}, not {quality}")
         restricted = None if entries is None else tuple(entries)
-        return encoding.encode(to_q6(quality), Search(references, restricted, effort_of(effort)))
+        sections = sections_of(alpha_HW, metadata, image_HW3.shape[:2])
+        data = encoding.encode(to_q6(quality), Search(references, restricted, effort_of(effort)))
+        return with_sections(data, sections)
 
-    @torch.no_grad()
     def decode(self, data: bytes) -> Picture:
-        """Decodes a stream to a uint8 (H, W, 3) RGB picture.
+        """Decodes the colours of a stream to a uint8 (H, W, 3) RGB picture; see `decode_picture`."""
+        return self._decode(parse_with_fields(data))
+
+    def decode_picture(self, data: bytes) -> DecodedPicture:
+        """Decodes a stream with all that it holds: colours, transparency, EXIF and XMP.
 
         Raises a `BitstreamError`: `DictionaryMismatch` for a stream of another bundle, `DecodeMismatch` when the
         latents are not those of the encoder, the others for damaged bytes; `LimitError` over the caps; `StorageError`
         where a key picture of the bundle is damaged.
         """
         parsed = parse_with_fields(data)
+        return with_beside(self._decode(parsed), parsed.stream.sections)
+
+    @torch.no_grad()
+    def _decode(self, parsed: ParsedStream) -> Picture:
         self.decoder.check(parsed.stream)
         conditions = self.decoder.conditions(parsed)
         latents = self.decoder.latents(parsed.stream, conditions)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clc.bitstream.container import parse
+from clc.bitstream.sections import name_of
 from clc.quality import from_q6
 
 
@@ -13,7 +14,8 @@ from clc.quality import from_q6
 class StreamInfo:
     """The header of a stream; sizes in pixels and bytes. `overhead_bytes` is all that is not payload.
 
-    `references` are dictionary entries that give tokens, `aligned` those whose key pictures are warped.
+    `references` are dictionary entries that give tokens, `aligned` those whose key pictures are warped. `sections` are
+    what the picture has beside its colours: the name of each kind, with the bytes that it takes in the stream.
     """
 
     version: int
@@ -28,6 +30,7 @@ class StreamInfo:
     payload_bytes: int
     overhead_bytes: int
     bpp: float
+    sections: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a JSON object, tuples as lists."""
@@ -50,4 +53,5 @@ def stream_info(data: bytes) -> StreamInfo:
         payload_bytes=len(stream.payload),
         overhead_bytes=len(data) - len(stream.payload),
         bpp=len(data) * 8 / (stream.width * stream.height),
+        sections={name_of(section.kind): len(section.stored) for section in stream.sections},
     )

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Metadata:
     """Metadata of one picture; either is empty where there is none.
 
-    `exif` is a TIFF structure that begins with "II*\\0" or "MM\\0*", without the "Exif\\0\\0" that JPEG puts in front; its
-    orientation is upright, because the pixels are. `xmp` is an XMP packet in UTF-8.
+    `exif` is a TIFF structure that begins with "II*\\0" or "MM\\0*", without the "Exif\\0\\0" that JPEG puts in front;
+    its orientation is upright, because the pixels are. `xmp` is an XMP packet in UTF-8.
     """
 
     exif: bytes = b""
@@ -19,3 +19,6 @@ class Metadata:
     def __bool__(self) -> bool:
         """Whether there is any."""
         return bool(self.exif or self.xmp)
+
+
+NO_METADATA = Metadata()

@@ -13,6 +13,9 @@ from clc.errors import InputError
 
 Picture = npt.NDArray[np.uint8]
 
+Plane = npt.NDArray[np.uint8]
+"""One value a pixel, uint8 (height, width): an alpha plane, 0 clear to 255 opaque."""
+
 PICTURE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 )

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clc.bitstream.alignment import Alignment, identity, mesh_shape
-from clc.bitstream.container import PROFILE, Stream, pack, parse
-from clc.errors import BitstreamError, ClcError, InputError, LimitError
+from clc.bitstream.container import PROFILE, Stream, pack, pack_fields, parse, parse_with_fields, with_sections
+from clc.bitstream.sections import ALPHA, EXIF, XMP, Section, pack_sections
+from clc.errors import BitstreamError, ClcError, CorruptStream, InputError, LimitError
 from clc.limits import MAX_PIXELS
 from clc.quality import MAX_QUALITY_Q6
 
@@ -57,7 +58,15 @@ plain_streams = st.builds(
     latents_crc32=st.integers(0, 2**32 - 1),
     payload=st.binary(max_size=300),
 )
-streams = st.builds(align, plain_streams, st.integers(0, 999))
+sections = st.dictionaries(st.integers(1, 127), st.binary(min_size=1, max_size=90), max_size=4).map(
+    lambda contents: tuple(Section.of(kind, contents[kind]) for kind in sorted(contents))
+)
+aligned_streams = st.builds(align, plain_streams, st.integers(0, 999))
+streams = st.builds(lambda stream, of: dataclasses.replace(stream, sections=of), aligned_streams, sections)
+
+SECTIONED = dataclasses.replace(
+    ALIGNED, sections=(Section.of(EXIF, b"II*\0" * 30), Section.of(XMP, b"<x/>"), Section.of(ALPHA, bytes(range(9))))
+)
 
 
 @settings(deadline=None, max_examples=150)
@@ -69,7 +78,7 @@ def test_any_stream_round_trips(stream: Stream) -> None:
 @settings(deadline=None, max_examples=50)
 @given(streams)
 def test_the_header_takes_at_most_40_bytes_with_up_to_four_references(stream: Stream) -> None:
-    few = dataclasses.replace(stream, references=stream.references[:4], alignments=())
+    few = dataclasses.replace(stream, references=stream.references[:4], alignments=(), sections=())
     assert len(pack(few)) - len(few.payload) <= 40
 
 
@@ -92,7 +101,7 @@ def test_whatever_parses_packs_to_the_same_bytes(stream: Stream, data: st.DataOb
     assert pack(parsed) == bytes(packed)
 
 
-@pytest.mark.parametrize("stream", [EXAMPLE, ALIGNED])
+@pytest.mark.parametrize("stream", [EXAMPLE, ALIGNED, SECTIONED])
 def test_no_flipped_bit_goes_unseen(stream: Stream) -> None:
     packed = pack(stream)
     for bit in range(8 * len(packed)):
@@ -103,12 +112,32 @@ def test_no_flipped_bit_goes_unseen(stream: Stream) -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(streams)
+@given(aligned_streams)
 def test_the_version_is_2_exactly_where_references_are_aligned(stream: Stream) -> None:
     packed = pack(stream)
     assert packed[4] == stream.version == (2 if stream.alignments else 1)
     without = pack(dataclasses.replace(stream, alignments=()))
     assert (packed == without) == (not stream.alignments)
+
+
+@settings(deadline=None, max_examples=50)
+@given(aligned_streams, sections)
+def test_sections_come_and_go_and_leave_all_else(stream: Stream, of: tuple[Section, ...]) -> None:
+    plain = pack(stream)
+    carrying = with_sections(plain, of)
+    assert carrying[4] == (3 if of else plain[4])
+    assert parse(carrying).sections == of
+    assert with_sections(carrying, ()) == plain
+    # The latents' CRC is taken of these, so the payload decodes with any sections.
+    assert parse_with_fields(carrying).fields == parse_with_fields(plain).fields == pack_fields(stream)
+
+
+def test_a_stream_of_version_3_has_a_section() -> None:
+    bare = bytearray(pack(dataclasses.replace(EXAMPLE, sections=(Section.of(XMP, b"x"),))))
+    at = len(pack_fields(EXAMPLE))
+    bare[at : at + len(pack_sections((Section.of(XMP, b"x"),)))] = b"\0"
+    with pytest.raises(CorruptStream, match="announces sections"):
+        parse(bytes(bare))
 
 
 def test_two_plain_alignments_take_at_most_40_bytes() -> None:
@@ -140,6 +169,9 @@ def test_an_empty_payload_and_no_references_are_allowed() -> None:
         ({"alignments": (identity(512, 768),) * 4, "references": (1, 2, 3, 4)}, LimitError),
         ({"alignments": (identity(512, 768),) * 2, "references": (1,)}, InputError),
         ({"alignments": ALIGNED.alignments, "width": 1000}, InputError),
+        ({"sections": (Section.of(XMP, b"x"), Section.of(EXIF, b"x"))}, InputError),
+        ({"sections": (Section.of(XMP, b"x"),) * 2}, InputError),
+        ({"sections": tuple(Section.of(kind, b"x") for kind in range(1, 17))}, LimitError),
     ],
 )
 def test_a_stream_out_of_range_cannot_be_made(changes: dict[str, object], error: type[Exception]) -> None:
@@ -149,5 +181,5 @@ def test_a_stream_out_of_range_cannot_be_made(changes: dict[str, object], error:
 
 def test_a_payload_that_no_reader_accepts_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clc.bitstream.container.MAX_STREAM_BYTES", 40)
-    with pytest.raises(LimitError, match="11 bytes"):
+    with pytest.raises(LimitError, match="at most 40"):
         pack(EXAMPLE)

@@ -14,6 +14,7 @@ import numpy as np
 from clc.bitstream.alignment import Alignment, mesh_shape
 from clc.bitstream.container import Stream, pack, parse
 from clc.bitstream.range_coder import CdfTable, Decoder, Encoder
+from clc.bitstream.sections import Section
 
 HERE = Path(__file__).parent
 
@@ -55,6 +56,25 @@ ALIGNED_STREAM = replace(
 )
 
 
+EXIF_CONTENT = b"II*\0\x08\0\0\0" + b"EXIF of a picture. " * 6
+SECTIONED_STREAM = replace(
+    ALIGNED_STREAM,
+    sections=(
+        # Deflated elsewhere: zlib's bytes may differ by its version, and a stream keeps those that it was written with.
+        Section(
+            kind=1,
+            stored=bytes.fromhex("78daf3f4d462e0606060708df07453c84f53485428c84c2e292d4ad553a0b110007ab1250d"),
+            is_deflated=True,
+            n_bytes=len(EXIF_CONTENT),
+            crc32=3403299993,
+        ),
+        Section.of(2, b"<x:xmpmeta/>"),
+        Section.of(3, bytes(range(40))),
+        Section.of(127, b"of a later release"),
+    ),
+)
+
+
 def golden(name: str, current: bytes) -> bytes:
     """The stored bytes of `name`, hexadecimal in lines of 32; replaced by `current` first where that is asked for."""
     path = HERE / f"{name}.hex"
@@ -73,6 +93,15 @@ def test_a_stream_of_version_2_keeps_its_bytes() -> None:
     stored = golden("stream_v2", pack(ALIGNED_STREAM))
     assert pack(ALIGNED_STREAM) == stored
     assert parse(stored) == ALIGNED_STREAM
+
+
+def test_a_stream_of_version_3_keeps_its_bytes() -> None:
+    stored = golden("stream_v3", pack(SECTIONED_STREAM))
+    assert pack(SECTIONED_STREAM) == stored
+    parsed = parse(stored)
+    assert parsed == SECTIONED_STREAM
+    contents = [section.content() for section in parsed.sections]
+    assert contents == [EXIF_CONTENT, b"<x:xmpmeta/>", bytes(range(40)), b"of a later release"]
 
 
 def test_a_payload_keeps_its_bytes() -> None:

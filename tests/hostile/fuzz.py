@@ -4,7 +4,9 @@
 
 A child process decodes one mutant after the other and reports each before it starts and after it ended, so that the
 parent knows which one took the child down; the child is then started again behind it. What a mutant may do is raise a
-`BitstreamError` or a `LimitError`, or give the very picture of a valid stream (where the bits changed meant nothing).
+`BitstreamError` or a `LimitError`, or give the very picture of a valid stream (where the bits changed meant nothing),
+with alpha, EXIF and XMP that some valid stream has. Well-formed sections of strange content, which a mutation wrote
+with a right checksum of their own, are told apart: their outcome is "other sections".
 With the latents' CRC put right a mutant is a stream that an encoder may have written: any picture of the claimed size.
 
 Limits, each of which the kernel enforces on the child:
@@ -37,6 +39,7 @@ from rich.progress import track
 from rich.table import Table
 
 from clc.bitstream.container import pack, parse
+from clc.bitstream.sections import KIND_NAMES
 from clc.codec import Codec
 from clc.errors import BitstreamError, DecodeMismatch, LimitError
 from tests.hostile.mutations import Mutant, claiming, mutant, prefixes
@@ -47,7 +50,7 @@ MAX_WALL_S = 120.0
 MAX_EXTRA_BYTES = 512 << 20
 CLAIM_PX = 32_768
 MAX_FAILURES = 10
-SAME, OTHER = "same picture", "picture"
+SAME, OTHER, OTHER_SECTIONS = "same picture", "picture", "other sections"
 
 
 @dataclass
@@ -134,6 +137,7 @@ class Judge:
     def __init__(self, seeds: Seeds) -> None:
         self._codec = seeds.codec
         self._originals = {_digest(self._codec, data) for data in seeds.streams}
+        self._contents = {content for data in seeds.streams for content in _contents(data)}
         self._resident = _status_kib("VmRSS")
         limit = _status_kib("VmSize") * 1024 + MAX_EXTRA_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -158,7 +162,11 @@ class Judge:
             return self._judged_with_crc(made.data, str(error)) if made.repair == "both" else ("DecodeMismatch", "")
         except (BitstreamError, LimitError) as error:
             return type(error).__name__, ""
-        return (SAME, "") if digest in self._originals else (OTHER, "it gave a picture that nobody encoded")
+        if digest not in self._originals:
+            return OTHER, "it gave a picture that nobody encoded"
+        if _contents(made.data) <= self._contents:
+            return SAME, ""
+        return OTHER_SECTIONS, "" if made.kind == "sections" else "it gave metadata or alpha that nobody encoded"
 
     def _judged_with_crc(self, data: bytes, mismatch: str) -> tuple[str, str]:
         """Decode again with the CRC that the decoder found: garbage latents, but the stream's own."""
@@ -205,8 +213,13 @@ def _tell(event: dict[str, Any]) -> None:
 
 
 def _digest(codec: Codec, data: bytes) -> str:
-    picture = codec.decode(data)
+    picture = codec.decode_picture(data).image_HW3
     return f"{picture.shape} {hashlib.sha256(picture.tobytes()).hexdigest()}"
+
+
+def _contents(data: bytes) -> set[tuple[int, bytes]]:
+    """What the sections of a stream hold, those of unknown kinds left out as a decoder leaves them."""
+    return {(section.kind, section.content()) for section in parse(data).sections if section.kind in KIND_NAMES}
 
 
 def _status_kib(name: str) -> int:

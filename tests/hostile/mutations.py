@@ -15,6 +15,7 @@ import numpy as np
 
 from clc.bitstream.alignment import MAX_CORNER_Q4, Alignment, pack_alignment, read_alignment
 from clc.bitstream.container import parse
+from clc.bitstream.sections import Section, pack_sections
 from clc.bitstream.varints import read_varint, write_varint
 from clc.errors import InputError
 
@@ -42,7 +43,8 @@ def split(data: bytes) -> Fields:
     sizes = {"magic": 4, "version": 1, "profile": 1}
     sizes |= {"width": len(write_varint(stream.width)), "height": len(write_varint(stream.height)), "quality": 2}
     sizes |= {"bundle_id": 8, "references": (12 * len(stream.references) + 7) // 8}
-    behind = {"length": len(write_varint(len(stream.payload))), "checksum": 4, "latents_crc": 4}
+    behind = {"sections": len(pack_sections(stream.sections))}
+    behind |= {"length": len(write_varint(len(stream.payload))), "checksum": 4, "latents_crc": 4}
     behind["payload"] = len(stream.payload)
     # What alignments take is not to be known here: it is what all others leave.
     sizes["alignment"] = len(data) - sum(sizes.values()) - sum(behind.values())
@@ -104,9 +106,10 @@ def _payload(payload: bytes) -> Fields:
 
 
 def _without_references(fields: Fields) -> None:
-    """Version 1 without references, which has the shortest header."""
+    """Version 1 without references and sections, which has the shortest header."""
     quality = int.from_bytes(fields["quality"], "little") & 0x1FFF
     fields |= {"version": b"\x01", "quality": quality.to_bytes(2, "little"), "references": b"", "alignment": b"\x00"}
+    fields["sections"] = b""
 
 
 def _flip_bits(rng: random.Random, fields: Fields, other: Fields) -> None:
@@ -210,6 +213,28 @@ def _alignment(rng: random.Random, fields: Fields, other: Fields) -> None:
     fields["version"] = rng.choice((fields["version"], b"\x02"))
 
 
+def _sections(rng: random.Random, fields: Fields, other: Fields) -> None:
+    """Under version 3: random bytes, another stream's, small changes, and well-formed sections with strange content."""
+    data = fields["sections"] or other["sections"] or b"\x01"
+    position = rng.randrange(len(data))
+    kinds = sorted(rng.sample(range(1, 128), rng.randrange(4)))
+    sections = [Section.of(kind, rng.randbytes(rng.choice((1, 9, 400)))) for kind in kinds]
+    bomb = Section.of(1, bytes(1 << 20))
+    made = (
+        bytes([rng.randrange(256)]) + data[1:],
+        bytes([rng.randrange(1, 16)]) + rng.randbytes(rng.choice((0, 8, 30, 300))),
+        _replaced(data, position, 1, bytes([data[position] ^ 1 << rng.randrange(8)])),
+        _replaced(data, position, rng.randrange(3), rng.randbytes(rng.randrange(3))),
+        data[:position],
+        other["sections"],
+        pack_sections(sections),
+        pack_sections([replace(bomb, n_bytes=rng.choice((1, 1 << 20, (1 << 20) + 1, (1 << 28) - 1)))]),
+        b"",
+    )
+    fields["sections"] = rng.choice(made)
+    fields["version"] = rng.choice((fields["version"], b"\x03", b"\x03"))
+
+
 def _moved(rng: random.Random, fields: Fields, other: Fields) -> None:
     """Other corners, nodes or colours in well-formed alignments, so that only warping them or the CRC can notice."""
     donor = fields if fields["alignment"][0] else other
@@ -306,6 +331,7 @@ KINDS: Mapping[str, Callable[[random.Random, Fields, Fields], None]] = {
     "version": _version,
     "alignment": _alignment,
     "alignment moved": _moved,
+    "sections": _sections,
     "payload bits": _payload_bits,
     "payload shape": _payload_shape,
     "latents' CRC": _latents_crc,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from clc.bitstream.alignment import Alignment, mesh_shape
 from clc.bundle.bundle import SHIPPED
@@ -14,6 +15,7 @@ from clc.bundle.extend import add_pictures
 from clc.codec import Codec
 from clc.codec.contest import Choice
 from clc.pictures.images import read_image
+from clc.pictures.metadata import Metadata
 
 QUALITIES = (0, 25, 50, 75, 100)
 
@@ -73,4 +75,20 @@ def aligned_and_tokens(codec: Codec) -> list[bytes]:
     return [codec.encoding(picture).code(quality * 64, choice).data for quality in QUALITIES]
 
 
-SEEDS: tuple[Callable[[Codec], list[bytes]], ...] = (alone, with_tokens, aligned, aligned_and_tokens)
+def with_sections(codec: Codec) -> list[bytes]:
+    """With transparency, EXIF and XMP, or with one of the three."""
+    picture = crop("astronaut.png", 60, 40, 64, 48)
+    rows, columns = np.indices((64, 48))
+    alpha_HW = np.clip(2 * rows + columns, 0, 255).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x010E], exif[0x0110] = "a flight over the valley", "camera" * 30
+    metadata = Metadata(exif.tobytes().removeprefix(b"Exif\0\0"), b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
+    beside = [(alpha_HW, metadata), (None, metadata), (alpha_HW, Metadata()), (None, Metadata(xmp=metadata.xmp))]
+    beside.append((alpha_HW, Metadata(exif=metadata.exif)))
+    return [
+        codec.encode(picture, quality, "none", alpha_HW=alpha, metadata=data)
+        for quality, (alpha, data) in zip(QUALITIES, beside, strict=True)
+    ]
+
+
+SEEDS: tuple[Callable[[Codec], list[bytes]], ...] = (alone, with_tokens, aligned, aligned_and_tokens, with_sections)

@@ -1,0 +1,55 @@
+"""What a stream carries beside the colours of its picture: alpha, EXIF and XMP, as sections and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clc.bitstream.sections import ALPHA, EXIF, XMP, Section, unknown_kinds
+from clc.errors import InputError
+from clc.pictures.alpha import alpha_bytes, read_alpha
+from clc.pictures.metadata import NO_METADATA, Metadata
+from clc.pictures.picture import Picture, Plane
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedPicture:
+    """All that a stream holds: `image_HW3` uint8 (H, W, 3), `alpha_HW` uint8 (H, W) or None where all is opaque.
+
+    `left_out` says in sentences what the stream holds and this release cannot give back.
+    """
+
+    image_HW3: Picture
+    alpha_HW: Plane | None = None
+    metadata: Metadata = NO_METADATA
+    left_out: tuple[str, ...] = ()
+
+
+def sections_of(alpha_HW: Plane | None, metadata: Metadata, size_HW: tuple[int, int]) -> tuple[Section, ...]:
+    """Return the sections of a picture of some size in px; a plane that is opaque everywhere needs none.
+
+    Raises `InputError` for a plane of another shape or dtype, `LimitError` for metadata over `clc.limits`.
+    """
+    sections = []
+    if metadata.exif:
+        sections.append(Section.of(EXIF, metadata.exif))
+    if metadata.xmp:
+        sections.append(Section.of(XMP, metadata.xmp))
+    if alpha_HW is not None:
+        if alpha_HW.dtype != np.uint8 or alpha_HW.shape != size_HW:
+            raise InputError(f"the alpha plane is uint8 {size_HW}, not {alpha_HW.dtype} {alpha_HW.shape}")
+        if int(alpha_HW.min()) < 255:
+            sections.append(Section.of(ALPHA, alpha_bytes(alpha_HW)))
+    return tuple(sections)
+
+
+def with_beside(image_HW3: Picture, sections: Sequence[Section]) -> DecodedPicture:
+    """Return a decoded picture with what its stream's sections hold. Raises `CorruptStream` for a damaged section."""
+    contents = {section.kind: section.content() for section in sections}
+    alpha_HW = read_alpha(contents[ALPHA], image_HW3.shape[:2]) if ALPHA in contents else None
+    left_out = tuple(
+        f"a section of kind {kind}, which this release does not know, was left out" for kind in unknown_kinds(sections)
+    )
+    return DecodedPicture(image_HW3, alpha_HW, Metadata(contents.get(EXIF, b""), contents.get(XMP, b"")), left_out)
