@@ -1,7 +1,7 @@
 """An alpha plane, uint8 (H, W), as the lossless picture file that a stream carries, and back.
 
-WebP lossless stores masks in a half to three quarters of the bytes of PNG; the smaller of the two files is kept, and PNG alone
-where a side is over WebP's 16,383 px. Which one it is, the file itself says.
+WebP lossless stores masks in a half to three quarters of the bytes of PNG; the smaller of the two files is kept, and
+PNG alone where a side is over WebP's 16,383 px. Which one it is, the file itself says.
 """
 
 from __future__ import annotations
