@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from clc.bundle.service import CURRENT, SHIPPED_NAME, service_bundle
 from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
-from storage.errors import StorageError
 from storage.manifest import Manifest
 
-SHIPPED = "shipped"
-CURRENT = "current.json"
+SHIPPED = SHIPPED_NAME
 
 
 @dataclass(frozen=True)
@@ -34,20 +33,8 @@ def bundle_in_service(workspace: Workspace) -> str:
 
     Raises `StorageError` when `current.json` is damaged or names a bundle that is gone.
     """
-    path = workspace.service / CURRENT
-    if not path.is_file():
-        return SHIPPED
-    advice = f"remove {path} to return to the shipped bundle"
-    try:
-        named = str(json.loads(path.read_bytes())["bundle"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{path} is damaged; {advice}") from error
-    if named == SHIPPED:
-        return SHIPPED
-    folder = (workspace.root / named).resolve()
-    if not folder.is_relative_to(workspace.root.resolve()) or not folder.is_dir():
-        raise StorageError(f"the bundle in service, {folder}, is gone; {advice}")
-    return str(folder)
+    folder = service_bundle(workspace.root)
+    return SHIPPED if folder is None else str(folder)
 
 
 def judge(candidate: Manifest, service: Manifest) -> Verdict:

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from prefect import flow
 
-from clc.bundle.bundle import SHIPPED
+from clc.bundle.bundle import SHIPPED, Origin
 from clc.bundle.export import export_bundle
 from clc.bundle.extend import add_pictures
+from clc.bundle.identity import id_of, is_bundle, origin_lines, read_manifest_bytes
 from clc.codec.selftest import write_vectors
 from clc.dictionary.dictionary import Dictionary
 from clc.errors import InputError
@@ -32,7 +33,7 @@ from clc.training.pairs import overlapping_pairs
 from clc.training.run_folder import weights_file
 from clc.training.train import read_start, train
 from flows.codec_modules import CODEC_MODULES
-from flows.items import read_items
+from flows.items import Item, read_items
 from flows.runtime.live_tracking import followed
 from flows.runtime.progress import training_progress
 from flows.runtime.stage import resolve, run_stage, stage_key
@@ -173,7 +174,15 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
             observer = Observer(report, follower.show)
             outcome = train(config, data, entries, Path(scratch), pairs=pairs, start=state, observer=observer)
         base = Path(scratch) / "bundle" if keys else folder / "bundle"
-        bundle_id = export_bundle(base, config.model, outcome.weights, entries.pictures, _provenance(chosen)).bundle_id
+        made = export_bundle(
+            base,
+            config.model,
+            outcome.weights,
+            entries.pictures,
+            _provenance(chosen),
+            _origin(sources.origin, training),
+        )
+        bundle_id = made.bundle_id
         if keys:
             provenance = [{name: getattr(training[key], name) for name in PROVENANCE} for key in keys]
             bundle_id = add_pictures(base, folder / "bundle", [data.pictures[key] for key in keys], provenance)
@@ -191,6 +200,13 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
         "key_pictures": [training[key].name for key in keys],
         "pairs": len(pairs),
     }
+
+
+def _origin(start: Path | None, training: Sequence[Item]) -> Origin:
+    """What the bundle says of its making: the bundle that training began from, and where its pictures come from."""
+    parent = id_of(read_manifest_bytes(start)) if start is not None and is_bundle(start) else ""
+    photos = {item.photo: (item.source, item.licence) for item in training}
+    return Origin(parent, origin_lines(photos.values()))
 
 
 def _provenance(chosen: Dictionary) -> list[dict[str, str]]:

@@ -1,6 +1,7 @@
 """The bundle: everything that a decoder needs beside a stream, as a folder that never changes.
 
-    manifest.json             format, model configuration, sizes and sha256 of the files below; canonical JSON
+    manifest.json             format, model configuration, sizes and sha256 of the files below; the parent's id and
+                              lines about the training pictures, where they are known; canonical JSON
     transforms.safetensors    g_a, g_s, h_a, gains, C in float16, the prior of z in float32
     prior.safetensors         the exact prior: int16 weights with shifts, int32 biases and tables
     tables.safetensors        the CDF tables, the tables of exponentials and of powers of two, int32; the weights of the
@@ -30,7 +31,17 @@ import torch
 from torch import Tensor, nn
 
 from clc.bitstream.range_coder import CdfTable
-from clc.errors import DictionaryMismatch, InputError, StorageError
+from clc.bundle.identity import (
+    ENTRIES,
+    FORMAT,
+    MANIFEST,
+    VERSION,
+    id_of,
+    parse_manifest,
+    read_manifest_bytes,
+)
+from clc.bundle.identity import SHIPPED as SHIPPED
+from clc.errors import DictionaryMismatch, StorageError
 from clc.exact.functions import GridExp2, GridSoftmax
 from clc.exact.layers import GridConv2d, GridTable
 from clc.limits import MAX_DICTIONARY_ENTRIES
@@ -45,17 +56,7 @@ from storage.arrays import read_arrays, write_arrays
 from storage.atomic import write_bytes
 from storage.digest import canonical_json, sha256_bytes, sha256_file
 
-FORMAT = "clc-bundle"
-VERSION = 7
-READABLE = (2, 3, 4, 5, 6, 7)
-"""The versions that can be read. Releases 0.2 wrote 2, 0.3 to 0.6 wrote 3, 0.7 and 0.8 wrote 4, 0.9 to 0.11 wrote 5,
-0.12 wrote 6. Fields that the configuration lacks have the values of `clc.model.config.BEFORE`. Before version 4 all
-phases have the same set of tables; before version 6 there is no post-filter, and in version 6 it has no weights for
-clipped differences. A bundle extended by a later release has its own version, and may lack these all the same."""
-
-SHIPPED = Path(__file__).parents[1] / "assets" / "shipped"
 PARTS = ("transforms", "prior", "tables", "dictionary")
-ID_BYTES = 8
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -118,16 +119,13 @@ class Bundle:
         or of another version.
         """
         directory = directory or SHIPPED
-        try:
-            manifest_bytes = (directory / "manifest.json").read_bytes()
-        except OSError as error:
-            raise InputError(f"no bundle in {directory}: {error.strerror}; name one that train-codec made") from error
-        manifest = _parse_manifest(manifest_bytes, directory)
+        manifest_bytes = read_manifest_bytes(directory)
+        manifest = parse_manifest(manifest_bytes, directory)
         try:
             parts = {name: _read_part(directory, name, manifest) for name in PARTS}
             config = ModelConfig.from_json(manifest["model"])
             model, prior = _restore(config, parts)
-            provenance = json.loads(_checked_bytes(directory, "entries.json", manifest))
+            provenance = json.loads(_checked_bytes(directory, ENTRIES, manifest))
             pictures = key_pictures_from_json(directory, manifest["pictures"])
             table, entries = _restore_table(parts["tables"]), _restore_entries(parts, provenance, pictures, config)
             postfilter = _restore_postfilter(parts["tables"])
@@ -135,8 +133,20 @@ class Bundle:
             raise StorageError(f"the bundle in {directory} is malformed: {error}; export it again") from error
         if table.n_tables - 2 * config.hyper not in (SCALE_LEVELS, SCALE_LEVELS * config.first_phases):
             raise StorageError(f"the bundle in {directory} has {table.n_tables} tables; export it again")
-        bundle_id = sha256_bytes(manifest_bytes)[: 2 * ID_BYTES]
-        return cls(directory, bundle_id, config, model, prior, table, entries, postfilter)
+        return cls(directory, id_of(manifest_bytes), config, model, prior, table, entries, postfilter)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a bundle was made from: the id of its `parent`, if any, and lines about the pictures it was trained on."""
+
+    parent: str = ""
+    training: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of the manifest; those that are empty are left out."""
+        fields = {"parent": self.parent, "training": list(self.training)}
+        return {name: value for name, value in fields.items() if value}
 
 
 def write_bundle(
@@ -145,21 +155,24 @@ def write_bundle(
     parts: Mapping[str, Arrays],
     provenance: list[dict[str, str]],
     pictures: Mapping[int, KeyPicture],
+    origin: Origin | None = None,
 ) -> str:
     """Writes the files of a bundle, the manifest last, and returns the bundle's id, 16 hex digits.
 
-    `parts` holds the arrays of each of `PARTS`. The files of `pictures` are in the folder already.
+    `parts` holds the arrays of each of `PARTS`. The files of `pictures` are in the folder already. `origin` is what the
+    manifest says of the bundle's making.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for name in PARTS:
         write_arrays(directory / f"{name}.safetensors", dict(parts[name]), None)
-    write_bytes(directory / "entries.json", canonical_json(provenance))
-    names = [f"{name}.safetensors" for name in PARTS] + ["entries.json"]
+    write_bytes(directory / ENTRIES, canonical_json(provenance))
+    names = [f"{name}.safetensors" for name in PARTS] + [ENTRIES]
     files = {n: {"sha256": sha256_file(directory / n), "bytes": (directory / n).stat().st_size} for n in names}
     described = {"model": config.to_json(), "files": files, "pictures": key_pictures_to_json(pictures)}
-    manifest = canonical_json({"format": FORMAT, "version": VERSION, **described})
-    write_bytes(directory / "manifest.json", manifest)
-    return sha256_bytes(manifest)[: 2 * ID_BYTES]
+    made_of = origin.to_json() if origin else {}
+    manifest = canonical_json({"format": FORMAT, "version": VERSION, **described, **made_of})
+    write_bytes(directory / MANIFEST, manifest)
+    return id_of(manifest)
 
 
 def float_parts(model: Model) -> dict[str, nn.Module]:
@@ -170,19 +183,6 @@ def float_parts(model: Model) -> dict[str, nn.Module]:
 def exact_layers(prior: Prior) -> dict[str, GridConv2d | GridTable]:
     """The layers of a prior whose parameters a bundle stores as integers, by name."""
     return {name: m for name, m in prior.named_modules() if isinstance(m, GridConv2d | GridTable)}
-
-
-def _parse_manifest(data: bytes, directory: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(data)
-        if manifest["format"] != FORMAT or manifest["version"] not in READABLE:
-            raise StorageError(
-                f"{directory} is {manifest['format']} version {manifest['version']}; this release reads "
-                f"{', '.join(str(version) for version in READABLE)}"
-            )
-        return dict(manifest)
-    except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"the manifest in {directory} is damaged ({error}); get the bundle again") from error
 
 
 def _checked_bytes(directory: Path, name: str, manifest: dict[str, Any]) -> bytes:

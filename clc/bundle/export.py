@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from clc.bitstream.cdf_tables import fitted_table, merge, sigma_levels, table_from_pmf
-from clc.bundle.bundle import exact_layers, flatten_table, float_parts, write_bundle
+from clc.bundle.bundle import Origin, exact_layers, flatten_table, float_parts, write_bundle
 from clc.bundle.calibration import count_symbols, decoded_examples
 from clc.bundle.extend import stored_tokens
 from clc.errors import InputError
@@ -51,12 +51,14 @@ def export_bundle(
     state: dict[str, Tensor],
     entries: Sequence[Picture],
     provenance: list[dict[str, str]],
+    origin: Origin | None = None,
 ) -> Exported:
     """Writes the bundle of a trained model, a configuration and its state dict, with a dictionary, into `directory`.
 
     `entries` are K pictures, uint8 (256, 256, 3), each with its `provenance`. Their keys are SPP vectors of the model's
     own g_a, reduced by PCA: encoding then needs no other network, whatever network chose the entries. The CDF tables
-    are fitted to the symbols of the entries, the post-filter to their pixels. Raises `InputError` for entries of
+    are fitted to the symbols of the entries, the post-filter to their pixels. `origin` is what the model was trained
+    from and on. Raises `InputError` for entries of
     another size, and when there are none, too many, or not as many as provenances.
     """
     if not 1 <= len(entries) <= MAX_DICTIONARY_ENTRIES or len(entries) != len(provenance):
@@ -78,7 +80,7 @@ def export_bundle(
     dictionary = _dictionary(model, entries)
     tables = _tables(model, entries)
     parts = {"transforms": transforms, "prior": prior, "tables": tables, "dictionary": dictionary}
-    return Exported(write_bundle(directory, config, parts, provenance, {}), bounds)
+    return Exported(write_bundle(directory, config, parts, provenance, {}, origin), bounds)
 
 
 def _tables(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArray[np.int32 | np.float16]]:

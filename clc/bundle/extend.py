@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clc.bundle.bundle import PARTS, Arrays, Bundle, write_bundle
+from clc.bundle.bundle import PARTS, Arrays, Bundle, Origin, write_bundle
+from clc.bundle.identity import bundle_info
 from clc.errors import InputError
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.model.model import Model
@@ -60,7 +61,8 @@ def add_pictures(
     parts: dict[str, Arrays] = {name: read_arrays(bundle / f"{name}.safetensors") for name in PARTS}
     grown: Arrays = {"tokens": np.concatenate(tokens), "keys": np.concatenate(keys).astype(np.float16)}
     parts["dictionary"] = {**parts["dictionary"], **grown}
-    return write_bundle(out, base.config, parts, [*entries.provenance, *provenance], stored)
+    origin = Origin(base.bundle_id, bundle_info(bundle).training)
+    return write_bundle(out, base.config, parts, [*entries.provenance, *provenance], stored, origin)
 
 
 def stored_tokens(model: Model, patch_HW3: Picture) -> npt.NDArray[np.int8]:

@@ -3,10 +3,10 @@
 Every flow asks `Workspace.from_environment()` for its places; tests name a temporary folder there.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from clc.bundle.service import SERVICE_FOLDER, workspace_root
 from storage.blobs import BlobStore
 
 
@@ -19,7 +19,7 @@ class Workspace:
     @classmethod
     def from_environment(cls) -> "Workspace":
         """Return the workspace that `CLC_WORKSPACE` names, by default `workspace` below the current folder."""
-        return cls(Path(os.environ.get("CLC_WORKSPACE") or "workspace").absolute())
+        return cls(workspace_root())
 
     @property
     def blobs(self) -> BlobStore:
@@ -39,7 +39,7 @@ class Workspace:
     @property
     def service(self) -> Path:
         """The folder with `current.json`, which names the bundle in service."""
-        return self.root / "service"
+        return self.root / SERVICE_FOLDER
 
     @property
     def prefect_home(self) -> Path:

@@ -1,0 +1,44 @@
+"""The bundle in service: which one the pipeline's `retrain` promoted last, and where the pipeline keeps its state.
+
+`service/current.json` in the workspace names it. `flows.promotion` writes the file; the command line reads it for
+`--bundle service`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from clc.errors import StorageError
+
+SERVICE_FOLDER = "service"
+CURRENT = "current.json"
+SHIPPED_NAME = "shipped"
+"""What `current.json` says where the bundle that the package ships is in service."""
+
+
+def workspace_root() -> Path:
+    """Return the folder that `CLC_WORKSPACE` names, by default `workspace` below the current folder; absolute."""
+    return Path(os.environ.get("CLC_WORKSPACE") or "workspace").absolute()
+
+
+def service_bundle(workspace: Path) -> Path | None:
+    """Return the folder of the bundle in service, None for the shipped one.
+
+    Raises `StorageError` when `current.json` is damaged or names a bundle that is gone or lies outside the workspace.
+    """
+    path = workspace / SERVICE_FOLDER / CURRENT
+    if not path.is_file():
+        return None
+    advice = f"remove {path} to return to the shipped bundle"
+    try:
+        named = str(json.loads(path.read_bytes())["bundle"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StorageError(f"{path} is damaged; {advice}") from error
+    if named == SHIPPED_NAME:
+        return None
+    folder = (workspace / named).resolve()
+    if not folder.is_relative_to(workspace.resolve()) or not folder.is_dir():
+        raise StorageError(f"the bundle in service, {folder}, is gone; {advice}")
+    return folder
