@@ -8,6 +8,7 @@ the imports.
 CODEC_MODULES = (
     "clc.bitstream",
     "clc.bundle",
+    "clc.codec.beside",
     "clc.codec.codec",
     "clc.codec.contest",
     "clc.codec.decoder",
