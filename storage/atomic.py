@@ -37,11 +37,11 @@ _ADVICE = {
 def write_bytes(path: Path, data: bytes, *, replace: bool = True) -> None:
     """Write `data` to `path` so that a reader sees the old content or the new, never a mixture.
 
-    Missing parent folders are made. A link is followed and stays a link. A device, a pipe or /dev/stdout is written into
-    as it is. With `replace` False a file that exists is left alone, also one that appears at the same moment.
+    Missing parent folders are made. A link is followed and stays a link. A device, a pipe or /dev/stdout is written
+    into as it is. With `replace` False a file that exists is left alone, also one that appears at the same moment.
 
-    Raises `AlreadyExists` for that, `StorageFull` when the disk is full or read-only, and `StorageError` when the folder
-    cannot be written, the file is read-only, or the path is a folder or a socket.
+    Raises `AlreadyExists` for that, `StorageFull` when the disk is full or read-only, and `StorageError` when the
+    folder cannot be written, the file is read-only, or the path is a folder or a socket.
     """
     try:
         _make_folder(path.parent)
@@ -79,7 +79,7 @@ def staging_directory(final: Path) -> Iterator[Path]:
 
 
 def temporary_beside(final: Path) -> Path:
-    """Return a new hidden name of 34 bytes in the folder of `final`, that `remove_leftovers` knows as one of `final`."""
+    """Return a new hidden name of 34 bytes in the folder of `final`; `remove_leftovers` knows it by `final`."""
     return final.parent / f"{_prefix(final)}{secrets.token_hex(4)}{_SUFFIX}"
 
 

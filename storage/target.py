@@ -48,7 +48,7 @@ def find_target(path: Path) -> Target:
         if descriptor is not None:
             return Target(path, os.fstat(descriptor), descriptor)
         try:
-            link = os.readlink(path)
+            link = path.readlink()
         except FileNotFoundError:
             return Target(path, None)
         except OSError as error:

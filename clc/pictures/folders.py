@@ -1,7 +1,7 @@
 """Folders of pictures: which files they hold, and what is passed over, so that nothing is left out in silence.
 
-Called by `clc.codec.files` for the command line, and by `flows.sources` for the pipeline. The contract: every entry of a
-folder is either found, or counted as passed over, or named as unreadable; and no folder is read twice, whatever links
+Called by `clc.codec.files` for the command line, and by `flows.sources` for the pipeline. The contract: every entry of
+a folder is either found, or counted as passed over, or named as unreadable; and no folder is read twice, whatever links
 there are.
 """
 
@@ -53,8 +53,9 @@ def find_pictures(folder: Path) -> Found:
 def find_files(folder: Path, suffixes: frozenset[str]) -> Found:
     """Find the files of a folder and of its subfolders that end in one of `suffixes`, which are in lower case.
 
-    Links to files and folders are followed. A folder is read once, by its own name where it has one below `folder`, else
-    by that of its first link. Hidden files and folders are passed over. A `folder` that cannot be read is `unreadable`.
+    Links to files and folders are followed. A folder is read once, by its own name where it has one below `folder`,
+    else by that of its first link. Hidden files and folders are passed over. A `folder` that cannot be read is
+    `unreadable`.
     """
     walk = _Walk(suffixes)
     walk.read(folder)

@@ -231,7 +231,10 @@ def test_socket_and_folder_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
 def test_standard_output_by_name_is_written_behind_what_was_said(tmp_path: Path, name: str) -> None:
     if not Path(name).exists():
         pytest.skip(f"no {name} here")
-    program = f"import os; from pathlib import Path; from storage.atomic import write_bytes; os.write(1, b'a'); write_bytes(Path({name!r}), b'b')"
+    program = (
+        "import os; from pathlib import Path; from storage.atomic import write_bytes;"
+        f"os.write(1, b'a'); write_bytes(Path({name!r}), b'b')"
+    )
     with (tmp_path / "said").open("wb") as file:
         subprocess.run([sys.executable, "-c", program], stdout=file, check=True, timeout=100)
     assert (tmp_path / "said").read_bytes() == b"ab"
