@@ -9,9 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clc.bitstream.container import PROFILE, Stream, pack, parse
+from clc.bitstream.container import PROFILE, Stream, pack, parse, with_sections
+from clc.codec.beside import DecodedPicture, sections_of, with_beside
 from clc.codec.info import StreamInfo, stream_info
 from clc.errors import DictionaryMismatch, InputError, TruncatedStream
+from clc.pictures.metadata import NO_METADATA, Metadata
 
 
 class WebpCodec:
@@ -47,7 +49,14 @@ class ContainerCodec:
         self.asked_for: list[tuple[float, object]] = []
 
     def encode(
-        self, image_HW3: NDArray[np.uint8], quality: float = 50.0, references: object = "auto", *, effort: int = 5
+        self,
+        image_HW3: NDArray[np.uint8],
+        quality: float = 50.0,
+        references: object = "auto",
+        *,
+        effort: int = 5,
+        alpha_HW: NDArray[np.uint8] | None = None,
+        metadata: Metadata = NO_METADATA,
     ) -> bytes:
         self.asked_for.append((quality, references))
         if not 0 <= quality <= 100:
@@ -55,7 +64,11 @@ class ContainerCodec:
         buffer = io.BytesIO()
         Image.fromarray(image_HW3).save(buffer, "WEBP", quality=round(quality), method=0)
         height, width = image_HW3.shape[:2]
-        return pack(Stream(PROFILE, width, height, round(quality * 64), self.bundle_id, (), 0, buffer.getvalue()))
+        stream = Stream(PROFILE, width, height, round(quality * 64), self.bundle_id, (), 0, buffer.getvalue())
+        return with_sections(pack(stream), sections_of(alpha_HW, metadata, (height, width)))
+
+    def decode_picture(self, data: bytes) -> DecodedPicture:
+        return with_beside(self.decode(data), parse(data).sections)
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         stream = parse(data)
