@@ -41,6 +41,7 @@ from clc.bundle.bundle import Bundle
 from clc.bundle.export import export_bundle
 from clc.bundle.extend import add_pictures
 from clc.codec import Codec
+from clc.codec.files import refuse_existing
 from clc.errors import ClcError, InputError
 from clc.machine import keep_freed_memory
 from clc.model.config import tcm_config
@@ -335,17 +336,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--large", type=int, nargs="*", metavar="MP", help="megapixels: 1, 4, 16 and 64, or these")
     parser.add_argument("--json", type=Path, help="a file for all figures")
+    parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
     options = parser.parse_args(arguments)
     keep_freed_memory()  # as the commands do; for the peers as well
     options.large = [] if options.large is None else options.large or list(MEGAPIXELS)
     try:
+        refuse_existing([options.json] if options.json else [], overwrite=options.overwrite)
         found = measure_beside_keys(options) if options.keys else measure(options)
     except (ClcError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     show(found, Console(width=160))
     if options.json:
-        write_bytes(options.json, json.dumps(found, indent=1).encode())
+        write_bytes(options.json, json.dumps(found, indent=1).encode(), replace=options.overwrite)
     return 0
 
 

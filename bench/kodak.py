@@ -21,6 +21,7 @@ from rich.table import Table
 
 from clc.codec import Codec
 from clc.codec.effort import DEFAULT_EFFORT
+from clc.codec.files import refuse_existing
 from clc.errors import ClcError, InputError
 from clc.evaluation.bd_rate import BdRate, RateCurve, bd_rate
 from clc.evaluation.coders import TEST, CodecUnderTest, Coder, find_baselines
@@ -40,6 +41,9 @@ SHOWN_BPP = 0.3
 PUBLISHED = ("vtm-9.1", "bpg_444_x265_ycbcr", "av1", "mbt2018-mean", "bmshj2018-hyperprior", "webp", "jpeg")
 """Published codecs that the tables compare with, where the anchors' file has them."""
 
+RESULTS = ROWS, SUMMARY, PLOT, REPORT = "rows.parquet", "results.json", "rd.png", "report.html"
+"""Files of results, in `--out`."""
+
 Reports = list[BdRate]
 
 
@@ -53,6 +57,7 @@ def command(
     dataset: Annotated[str, typer.Option(help="Data set of that file that the pictures are.")] = "kodak",
     processes: Annotated[int, typer.Option(help="Copies of this program to share the pictures.", min=1)] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for results, plot and report.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
     shard: Annotated[str, typer.Option(hidden=True)] = "0/1",
     rows_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -65,13 +70,15 @@ def command(
             index, count = (int(number) for number in shard.split("/"))
             write_table(rows_file, rows_to_table(_measure(coders, paths[index::count], console)))
             return
+        if out is not None:
+            refuse_existing((out / name for name in RESULTS), overwrite=overwrite)
         published = _published(anchors, dataset)
         rows = _measure(coders, paths, console) if processes == 1 else _measure_in_processes(processes)
         comparison = compare(rows)
         against = _against_published(comparison, published)
         _print_tables(console, comparison, against, rows)
         if out is not None:
-            _write(out, rows, comparison, against, coders, paths)
+            _write(out, rows, comparison, against, coders, paths, replace=overwrite)
             console.print(f"written to {out.absolute()}", highlight=False, soft_wrap=True)
     except ClcError as error:
         Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
@@ -184,15 +191,16 @@ def _write(
     against: Mapping[str, Reports],
     coders: Sequence[Coder],
     paths: Sequence[Path],
+    *,
+    replace: bool,
 ) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     settings = {coder.name: coder.settings for coder in coders}
     published = [describe_bd_rate(rate) for found in against.values() for rate in found]
     summary = summarise(rows, [comparison]) | {"settings": settings, "published_bd_rates": published}
-    write_bytes(out / "results.json", json.dumps(summary, indent=1).encode())
-    write_table(out / "rows.parquet", rows_to_table(rows))
+    write_bytes(out / SUMMARY, json.dumps(summary, indent=1).encode(), replace=replace)
+    write_table(out / ROWS, rows_to_table(rows), replace=replace)
     light = draw_rd([comparison], TEST, LIGHT)
-    write_bytes(out / "rd.png", light)
+    write_bytes(out / PLOT, light, replace=replace)
     report = Report(
         title=f"{TEST} on {paths[0].parent.name}",
         test=TEST,
@@ -207,7 +215,7 @@ def _write(
         side_by_sides=_side_by_sides(rows, coders, paths),
         published=against.get(TEST, []),
     )
-    write_bytes(out / "report.html", render(report).encode())
+    write_bytes(out / REPORT, render(report).encode(), replace=replace)
 
 
 def _side_by_sides(rows: Sequence[Row], coders: Sequence[Coder], paths: Sequence[Path]) -> list[SideBySide]:

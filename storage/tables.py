@@ -15,11 +15,11 @@ from storage.atomic import write_bytes
 from storage.errors import StorageError
 
 
-def write_table(path: Path, table: pa.Table) -> None:
+def write_table(path: Path, table: pa.Table, *, replace: bool = True) -> None:
     """Write `table` as Parquet (zstd, page checksums) in one step; `StorageError` when it cannot."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    write_bytes(path, sink.getvalue())
+    write_bytes(path, sink.getvalue(), replace=replace)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -191,6 +191,12 @@ class Outputs:
             self.written[identity] = job.source
 
 
+def refuse_existing(outputs: Iterable[Path], *, overwrite: bool) -> None:
+    """Raises `InputError` for the first file that exists and may not be replaced, before work is done for it."""
+    for output in outputs:
+        is_to_be_written(output, "replace" if overwrite else "refuse", "another name or --overwrite")
+
+
 def is_to_be_written(output: Path, existing: Existing, advice: str) -> bool:
     """Whether an output is to be written; False where it exists and is to be skipped.
 
