@@ -79,7 +79,9 @@ def output_bytes(data: bytes) -> None:
     check_output()
     try:
         sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+        rest = memoryview(data)
+        while rest:  # without a buffer (PYTHONUNBUFFERED) a pipe may take less at once
+            rest = rest[sys.stdout.buffer.write(rest) or 0 :]
         sys.stdout.buffer.flush()
     except OSError as error:
         _silence(sys.stdout)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from clc.errors import InputError
-from clc.pictures.folders import Found, Unreadable, find_files, passed_over_text
+from clc.pictures.folders import Found, Unreadable, find_files, is_folder, passed_over_text
 from clc.pictures.picture import PICTURE_SUFFIXES
 
 STREAM_SUFFIXES = frozenset((".clc",))
@@ -73,7 +73,7 @@ def plan(inputs: Sequence[Path], out: Path, direction: Direction) -> Plan:
     Raises `InputError` where nothing is found, or where `out` is a file or nothing can be written there.
     """
     check_folder(out)
-    n_folders = sum(path.is_dir() for path in inputs)
+    n_folders = sum(map(is_folder, inputs))
     files: dict[str, tuple[Path, Path]] = {}
     passed_over: Counter[str] = Counter()
     unreadable: list[Unreadable] = []
@@ -83,7 +83,7 @@ def plan(inputs: Sequence[Path], out: Path, direction: Direction) -> Plan:
         unreadable += found.unreadable
         top = Path(path.resolve().name) if n_folders > 1 else Path()
         for file in found.files:
-            relative = top / file.relative_to(path) if path.is_dir() else Path(file.name)
+            relative = top / file.relative_to(path) if is_folder(path) else Path(file.name)
             files.setdefault(os.path.abspath(file), (file, relative))  # noqa: PTH100 - a link is a file of its own
     if not files:
         raise InputError(nothing_found(inputs, direction.reads, passed_over, unreadable))
@@ -92,7 +92,7 @@ def plan(inputs: Sequence[Path], out: Path, direction: Direction) -> Plan:
 
 def find(path: Path, suffixes: frozenset[str]) -> Found:
     """The files of a folder that end in a suffix, and what is left out; a file is itself, whatever its name."""
-    return find_files(path, suffixes) if path.is_dir() else Found([path], {}, [])
+    return find_files(path, suffixes) if is_folder(path) else Found([path], {}, [])
 
 
 def nothing_found(

@@ -62,6 +62,14 @@ def find_files(folder: Path, suffixes: frozenset[str]) -> Found:
     return Found(sorted(walk.files), dict(walk.passed_over), sorted(walk.unreadable))
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder; False also where one may not look."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def passed_over_text(passed_over: Mapping[str, int]) -> str:
     """Say what was passed over, the most frequent first: "3 .txt, 1 .mov, 1 without extension"."""
     kinds = sorted(passed_over.items(), key=lambda kind: (-kind[1], kind[0]))

@@ -169,6 +169,20 @@ def test_folder_that_may_not_be_written_is_one_line_before_the_work(
         plan([tmp_path / "in"], tmp_path / "out", ENCODE)
 
 
+def test_input_that_may_not_be_looked_at_is_a_row_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "a.png")
+    is_dir = Path.is_dir
+
+    def refusing(path: Path) -> bool:
+        if path.name == "secret.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr("pathlib.Path.is_dir", refusing)
+    jobs = plan([tmp_path / "secret.png", tmp_path / "a.png"], tmp_path / "out", ENCODE).jobs
+    assert [job.source.name for job in jobs] == ["secret.png", "a.png"]
+
+
 def test_finding_a_file_gives_the_file_whatever_its_name(tmp_path: Path) -> None:
     assert find(tmp_path / "absent.xyz", DECODE.reads) == ([tmp_path / "absent.xyz"], {}, [])
 

@@ -270,7 +270,8 @@ def test_signal_in_the_middle_leaves_whole_files_and_no_temporaries(
         (source / f"{index}.png").write_bytes(picture.read_bytes())
     slow = PROGRAM.replace(
         "sys.exit",
-        "import os, time; fsync = os.fsync\n"
+        "import os, signal, time; fsync = os.fsync\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def slow(handle):\n"
         "    fsync(handle)\n"
         "    if len(os.listdir(sys.argv[-1])) > 2: print('now', flush=True); time.sleep(60)\n"
