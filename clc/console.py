@@ -91,17 +91,17 @@ def output_bytes(data: bytes) -> None:
 def check_output() -> None:
     """Raise `InputError` where stdout is a terminal or closed, and no place for bytes."""
     if _is_closed(sys.stdout):
-        raise InputError("standard output is closed; redirect it, or name a file instead of -")
+        raise InputError("standard output: is closed; redirect it, or name a file instead of -")
     if sys.stdout.isatty():
-        raise InputError("standard output is a terminal; redirect it, or name a file instead of -")
+        raise InputError("standard output: is a terminal; redirect it, or name a file instead of -")
 
 
 def input_bytes(limit: int) -> bytes:
     """Read stdin, at most `limit` bytes and one more. Raises `InputError` where it is a terminal or closed."""
     if _is_closed(sys.stdin):
-        raise InputError("standard input is closed; pipe a file into it, or name the file instead of -")
+        raise InputError("standard input: is closed; pipe a file into it, or name the file instead of -")
     if sys.stdin.isatty():
-        raise InputError("standard input is a terminal; pipe a file into it, or name the file instead of -")
+        raise InputError("standard input: is a terminal; pipe a file into it, or name the file instead of -")
     stream: BinaryIO = sys.stdin.buffer
     try:
         return stream.read(limit + 1)

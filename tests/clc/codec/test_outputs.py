@@ -207,7 +207,7 @@ def test_closed_standard_input_is_one_line(tmp_path: Path, arguments: list[str])
     done = started([one.replace("OUT", str(tmp_path / "out")) for one in arguments], "<&-")
     assert done.returncode == 1
     assert lines_of(done.stderr) == [
-        "error: standard input is closed; pipe a file into it, or name the file instead of -"
+        "error: standard input: is closed; pipe a file into it, or name the file instead of -"
     ]
     assert list(tmp_path.iterdir()) == []
 
