@@ -21,8 +21,8 @@ from typing import BinaryIO, TextIO
 
 from clc.errors import ClcError, InputError
 
-DONE, FAILED, WRONG_ARGUMENTS, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-"""Exit statuses; the last two are 128 and the number of the signal, as shells have it."""
+DONE, FAILED, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses; the last is 128 and the number of the signal, as shells have it."""
 
 DEBUG = "CLC_DEBUG"
 """The variable of the environment that shows where an error comes from, if it is 1."""
@@ -32,12 +32,16 @@ _LINE_BREAKS = re.compile(r"\s*[\r\n]\s*")
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal asks the process to end; it ends as by Ctrl-C, so that what it started is cleared away."""
+    """SIGTERM or SIGHUP asks the process to end; it ends as by Ctrl-C, so that what it started is cleared away."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__()
+        self.status = 128 + number
 
 
 @contextlib.contextmanager
 def steady() -> Iterator[None]:
-    """Make the standard streams safe to use, and let SIGTERM end the block as Ctrl-C would.
+    """Make the standard streams safe to use, and let SIGTERM and SIGHUP end the block as Ctrl-C would.
 
     Closed streams become ones that swallow what they are told, and their descriptors are taken, so that no file that is
     opened later gets one of them and with it what libraries print. What an encoding cannot show is escaped.
@@ -58,6 +62,11 @@ def steady() -> Iterator[None]:
                 stream.flush()
             except (OSError, ValueError):
                 _silence(stream)
+
+
+def status_of(interrupt: KeyboardInterrupt) -> int:
+    """Return the exit status after an interruption: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+    return interrupt.status if isinstance(interrupt, Terminated) else INTERRUPTED
 
 
 def say(text: str) -> bool:
@@ -190,16 +199,17 @@ def _ending_by_signal() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    former = signal.getsignal(signal.SIGTERM)
-    if former in (signal.SIG_IGN, None):
-        yield
-        return
-    signal.signal(signal.SIGTERM, _terminate)
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # What is ignored, as under nohup, stays ignored.
+    changed = {number: handler for number, handler in former.items() if handler not in (signal.SIG_IGN, None)}
+    for number in changed:
+        signal.signal(number, _terminate)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, handler in changed.items():
+            signal.signal(number, handler)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+    raise Terminated(number)

@@ -52,7 +52,7 @@ def write_bytes(path: Path, data: bytes, *, replace: bool = True) -> None:
         if target.status is not None and replace:
             refuse_read_only(target)
         elif target.status is not None:
-            raise AlreadyExists(f"{path} exists already")
+            raise AlreadyExists(f"{path} exists already; remove it or write to another name")
         _write_file(path, target, data, replace)
     except OSError as error:
         raise _failure(f"cannot write {path}", error) from error
@@ -142,7 +142,7 @@ def _create(path: Path, temporary: Path, final: Path) -> None:
                 final.unlink(missing_ok=True)
                 raise
     except FileExistsError as error:
-        raise AlreadyExists(f"{path} exists already") from error
+        raise AlreadyExists(f"{path} exists already; remove it or write to another name") from error
 
 
 def _pour(target: Target, data: bytes) -> None:

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 from clc.errors import InputError
 from clc.pictures.folders import Found, Unreadable, find_files, is_folder, passed_over_text
 from clc.pictures.picture import PICTURE_SUFFIXES
+from storage.target import find_target, refuse_read_only
 
 STREAM_SUFFIXES = frozenset((".clc",))
 MOST_NAME_BYTES = 255
@@ -209,13 +210,23 @@ def is_to_be_written(output: Path, existing: Existing, advice: str) -> bool:
         return True
     except OSError as error:
         raise InputError(f"{output}: {error.strerror}; name another output") from error
-    if existing == "replace" or not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode):
+        return True
+    if existing == "replace":
+        _refuse_read_only(output)
         return True
     if existing == "refuse":
         raise InputError(f"{output} exists already; remove it, or give {advice}")
     if status.st_size == 0:
         raise InputError(f"{output} exists already but is empty; remove it, or give --overwrite")
     return False
+
+
+def _refuse_read_only(output: Path) -> None:
+    try:
+        refuse_read_only(find_target(output))
+    except OSError as error:
+        raise InputError(f"{output}: {error.strerror}") from error
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

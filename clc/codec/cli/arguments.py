@@ -7,7 +7,7 @@ import importlib
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,7 +42,7 @@ class _Version(argparse.Action):
         sys.exit(DONE if say(f"clc {importlib.import_module('clc').__version__}") else FAILED)
 
 
-def parsed(arguments: Sequence[str] | None, commands: dict[str, Command]) -> argparse.Namespace:
+def parsed(arguments: Sequence[str] | None, commands: Mapping[str, Command]) -> argparse.Namespace:
     """The options of a command line, `run` the function that does the command; exits with 2 where they are wrong."""
     parser = _parser(commands)
     # argparse gives up on paths that stand behind an option (a.png --quality 5 a.clc); they belong to the others.
@@ -73,7 +73,7 @@ def _check_paths(options: argparse.Namespace) -> None:
         options.parser.error(f"{what}: give INPUT OUTPUT, or any number of inputs and --out FOLDER")
 
 
-def _parser(run: dict[str, Command]) -> argparse.ArgumentParser:
+def _parser(run: Mapping[str, Command]) -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog=program_name(sys.argv[0]), description="Code pictures with a learned codec and its dictionary."
     )

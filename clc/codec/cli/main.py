@@ -10,8 +10,7 @@ nothing else. Exit statuses:
     0    done; also where the summary could not be shown
     1    an error, or one file of many that failed, or results that stdout did not take
     2    wrong arguments
-    130  interrupted (Ctrl-C)
-    143  terminated (SIGTERM); after both, what was written is whole
+    130  interrupted by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP; what was written is whole
 
 What the commands do stands in `clc.codec.cli.encode_decode`, `many_files`, `show_info` and `collect`; torch is only
 imported once they run.
@@ -26,7 +25,7 @@ from clc.codec.cli.arguments import parsed
 from clc.codec.cli.encode_decode import decode_command, encode_command, load_codec
 from clc.codec.cli.show_info import info_command
 from clc.codec.cli.single_file import name_of
-from clc.console import FAILED, INTERRUPTED, TERMINATED, Terminated, complain, one_line, reason_of, say, shown, steady
+from clc.console import FAILED, complain, one_line, reason_of, say, shown, status_of, steady
 from clc.errors import BitstreamError, ClcError
 
 
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(options.run(options))
         except KeyboardInterrupt as error:
             complain("interrupted: no output is half-written")
-            return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+            return status_of(error)
         # The boundary of the program: whatever is raised is a line.
         except Exception as error:
             complain(f"error: {_described(error, options)}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clc.codec.files import ENCODE, Direction, Existing, Job, Outputs
-from clc.console import DONE, FAILED, INTERRUPTED, TERMINATED, Terminated, complain, reason_of, shown
+from clc.console import DONE, FAILED, complain, reason_of, shown, status_of
 from clc.pictures.folders import Unreadable, passed_over_text
 from storage.errors import StorageFull
 
@@ -54,7 +54,7 @@ class Report:
     def status(self, unreadable: Sequence[Unreadable] = ()) -> int:
         """The exit status: 0 only if every file is there now."""
         if isinstance(self.ended_by, KeyboardInterrupt):
-            return TERMINATED if isinstance(self.ended_by, Terminated) else INTERRUPTED
+            return status_of(self.ended_by)
         return FAILED if self.failed or self.n_left or unreadable else DONE
 
 

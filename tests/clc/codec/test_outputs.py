@@ -81,6 +81,19 @@ def test_single_output_that_exists_is_left_alone_skipped_or_replaced(
     assert out.read_bytes() != b"old"
 
 
+def test_read_only_output_is_refused_before_the_work(
+    codec: Any, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.clc"
+    out.write_bytes(b"old")
+    out.chmod(0o444)
+    for outs in ([str(out)], ["--out", str(tmp_path)]):
+        assert main(["encode", str(picture), *outs, "--overwrite"]) == 1
+        assert "is read-only; make it writable or remove it first" in capsys.readouterr().err
+    assert out.read_bytes() == b"old"
+    assert codec.asked_for == []
+
+
 def test_output_that_appears_meanwhile_is_left_alone(
     codec: Any, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,7 +273,7 @@ def test_reader_that_went_away_fails_no_work(picture: Path, tmp_path: Path) -> N
     assert out.is_file()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signal_in_the_middle_leaves_whole_files_and_no_temporaries(
     picture: Path, tmp_path: Path, number: int, status: int
 ) -> None:
@@ -271,7 +284,7 @@ def test_signal_in_the_middle_leaves_whole_files_and_no_temporaries(
     slow = PROGRAM.replace(
         "sys.exit",
         "import os, signal, time; fsync = os.fsync\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "def slow(handle):\n"
         "    fsync(handle)\n"
         "    if len(os.listdir(sys.argv[-1])) > 2: print('now', flush=True); time.sleep(60)\n"
