@@ -46,9 +46,9 @@ def steady() -> Iterator[None]:
     Closed streams become ones that swallow what they are told, and their descriptors are taken, so that no file that is
     opened later gets one of them and with it what libraries print. What an encoding cannot show is escaped.
     """
-    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        _take(descriptor)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
+            # What is opened gets the lowest free descriptor, which in this order is the stream's own.
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - until the end
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -147,17 +147,6 @@ def reason_of(error: BaseException, *names: Path | str) -> str:
     if is_planned:
         return line or type(error).__name__
     return f"unexpected {type(error).__name__}{': ' * bool(line)}{line} ({DEBUG}=1 shows where)"
-
-
-def _take(descriptor: int) -> None:
-    """Open the null device under a standard descriptor that is closed."""
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        handle = os.open(os.devnull, os.O_RDWR)
-        if handle != descriptor:
-            os.dup2(handle, descriptor)
-            os.close(handle)
 
 
 def _is_closed(stream: TextIO | None) -> bool:

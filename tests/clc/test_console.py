@@ -1,5 +1,7 @@
 """What command lines say: names and errors on one line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,19 @@ def test_reason_is_one_line_without_the_name_in_front() -> None:
 )
 def test_too_little_memory_is_said_so(error: Exception) -> None:
     assert reason_of(error, Path("x.png")) == "the memory does not suffice; give a smaller picture"
+
+
+@pytest.mark.parametrize("redirect", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_no_file_gets_the_descriptor_of_a_closed_stream(tmp_path: Path, redirect: str) -> None:
+    program = (
+        "import sys; from clc.console import complain, say, steady\n"
+        "with steady(), open(sys.argv[1], 'wb') as file:\n"
+        "    assert file.fileno() > 2; say('out'); complain('err')\n"
+    )
+    command = ["bash", "-c", f'exec "$@" {redirect}', "bash", sys.executable, "-c", program, str(tmp_path / "file")]
+    done = subprocess.run(command, capture_output=True, cwd=Path(__file__).parents[2], check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "file").read_bytes() == b""
 
 
 def test_inside_steady_what_cannot_be_encoded_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:

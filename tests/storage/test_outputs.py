@@ -58,10 +58,11 @@ def test_leftovers_of_former_releases_are_found(tmp_path: Path) -> None:
     assert only_name(tmp_path) == ".final.a.ab_cd3f8.partial"
 
 
-def test_mode_of_a_replaced_file_stays_and_a_new_one_has_that_of_the_umask(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o755, 0o2644])
+def test_mode_of_a_replaced_file_stays_and_a_new_one_has_that_of_the_umask(tmp_path: Path, mode: int) -> None:
     private = tmp_path / "private"
     private.write_bytes(b"old")
-    private.chmod(0o600)
+    private.chmod(mode)
     former = os.umask(0o027)
     try:
         write_bytes(private, b"new")
@@ -69,7 +70,7 @@ def test_mode_of_a_replaced_file_stays_and_a_new_one_has_that_of_the_umask(tmp_p
     finally:
         os.umask(former)
     assert private.read_bytes() == b"new"
-    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    assert stat.S_IMODE(private.stat().st_mode) == mode
     assert stat.S_IMODE((tmp_path / "fresh").stat().st_mode) == 0o640
 
 
