@@ -82,7 +82,7 @@ def _parser(run: Mapping[str, Command]) -> argparse.ArgumentParser:
     encode = commands.add_parser(
         "encode", help="code pictures", description="Code a picture into a .clc file, or many into a folder of them."
     )
-    _add_paths(encode, "PNG, JPEG, WebP, AVIF, BMP, TIFF or PPM, then the .clc file to write")
+    _add_paths(encode, "a picture (PNG, JPEG, TIFF, WebP and others), then the .clc file to write")
     _add_rate(encode)
     encode.add_argument(
         "--references",

@@ -1,6 +1,7 @@
 """What becomes of outputs that exist, of devices, links, odd names, and standard streams that are closed or full."""
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -320,6 +321,13 @@ def test_usage_names_the_program_as_it_was_started(
     with pytest.raises(SystemExit):
         main(["encode"])
     assert f"(see {usage} --help)" in capsys.readouterr().err
+
+
+def test_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0
+    assert re.fullmatch(r"clc \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def test_unexpected_error_is_a_line_and_its_traceback_is_there_to_be_had(
