@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clc.bitstream.container import PROFILE, Stream, pack, parse, with_sections
+from clc.bitstream.container import PROFILE, Stream, pack, parse
 from clc.codec.beside import DecodedPicture, sections_of, with_beside
 from clc.codec.info import StreamInfo, stream_info
 from clc.errors import DictionaryMismatch, InputError, TruncatedStream
@@ -64,18 +64,20 @@ class ContainerCodec:
         buffer = io.BytesIO()
         Image.fromarray(image_HW3).save(buffer, "WEBP", quality=round(quality), method=0)
         height, width = image_HW3.shape[:2]
-        stream = Stream(PROFILE, width, height, round(quality * 64), self.bundle_id, (), 0, buffer.getvalue())
-        return with_sections(pack(stream), sections_of(alpha_HW, metadata, (height, width)))
-
-    def decode_picture(self, data: bytes) -> DecodedPicture:
-        return with_beside(self.decode(data), parse(data).sections)
+        sections = sections_of(alpha_HW, metadata, (height, width))
+        return pack(
+            Stream(PROFILE, width, height, round(quality * 64), self.bundle_id, (), 0, buffer.getvalue(), (), sections)
+        )
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
+        return self.decode_picture(data).image_HW3
+
+    def decode_picture(self, data: bytes) -> DecodedPicture:
         stream = parse(data)
         if stream.bundle_id != self.bundle_id:
             raise DictionaryMismatch("the stream was written with another bundle")
         with Image.open(io.BytesIO(stream.payload)) as picture:
-            return np.array(picture.convert("RGB"))
+            return with_beside(np.array(picture.convert("RGB")), stream.sections)
 
     def info(self, data: bytes) -> StreamInfo:
         return stream_info(data)
