@@ -40,6 +40,7 @@ from clc.training.pairs import overlapping_pairs
 from clc.training.run_folder import read_weights
 from clc.training.train import train
 from storage.atomic import write_bytes
+from storage.names import shown_name
 
 QUALITIES = "0,25,50,75,100"
 ENTRIES = 128
@@ -141,8 +142,8 @@ def patches(pictures: PictureSet) -> PictureSet:
 
 
 def read_set(paths: Sequence[Path]) -> PictureSet:
-    """Pictures under their names."""
-    return PictureSet([read_image(path) for path in paths], [path.name for path in paths])
+    """Pictures of one folder under their names there."""
+    return PictureSet([read_image(path) for path in paths], [shown_name(path.name) for path in paths])
 
 
 def code(

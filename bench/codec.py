@@ -53,6 +53,7 @@ from clc.pictures.patches import ENTRY_PX, entry_patch
 from clc.pictures.picture import Picture
 from clc.retrieval.torchvision_compat import declare_missing_operators
 from storage.atomic import write_bytes
+from storage.names import shown_name
 
 WIDTH, HEIGHT = 768, 512
 MEMORY_SIZE = (2000, 3000)
@@ -233,7 +234,7 @@ def measure_beside_keys(options: argparse.Namespace) -> dict[str, Any]:
     peers = {f"{name} q{quality}": measure_peer(name, quality, image, options.runs) for name, quality in mbt}
     with tempfile.TemporaryDirectory() as folder:
         base, out = Bundle.load(options.bundle), Path(folder) / "bundle"
-        add_pictures(base.directory, out, keys, [{"name": path.name} for path in paths])
+        add_pictures(base.directory, out, keys, [{"name": shown_name(path.name)} for path in paths])
         bundle = Bundle.load(out)
         ours = measure_search(bundle, image, options.runs)
     return {

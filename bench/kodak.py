@@ -34,6 +34,7 @@ from clc.evaluation.side_by_side import SideBySide, side_by_side
 from clc.evaluation.summary import describe_bd_rate, summarise, versions
 from clc.pictures.images import read_image
 from storage.atomic import write_bytes
+from storage.names import shown_name
 from storage.tables import read_table, write_table
 
 QUALITIES = "0,15,30,45,60,75,90,100"
@@ -115,7 +116,8 @@ def _measure(coders: Sequence[Coder], paths: Sequence[Path], console: Console) -
 
 
 def _picture(path: Path) -> PictureUnderTest:
-    return PictureUnderTest(path.name, path.name, lambda: read_image(path))
+    name = shown_name(path.name)
+    return PictureUnderTest(name, name, lambda: read_image(path))
 
 
 def _measure_in_processes(processes: int) -> list[Row]:
@@ -202,7 +204,7 @@ def _write(
     light = draw_rd([comparison], TEST, LIGHT)
     write_bytes(out / PLOT, light, replace=replace)
     report = Report(
-        title=f"{TEST} on {paths[0].parent.name}",
+        title=f"{TEST} on {shown_name(paths[0].parent.name)}",
         test=TEST,
         without_references="",
         rows=rows,
@@ -219,7 +221,7 @@ def _write(
 
 
 def _side_by_sides(rows: Sequence[Row], coders: Sequence[Coder], paths: Sequence[Path]) -> list[SideBySide]:
-    by_name = {path.name: path for path in paths}
+    by_name = {shown_name(path.name): path for path in paths}
     test, *others = coders
     anchor = others[0].name if others else ""
     shown = []

@@ -29,6 +29,7 @@ from clc.codec.files import refuse_existing
 from clc.errors import ClcError, InputError
 from clc.pictures.picture import PICTURE_SUFFIXES
 from storage.atomic import write_bytes
+from storage.names import shown_name
 
 QUALITIES = "0,10,20,35,50,65,80,95"
 LOSSLESS = "webp-lossless"
@@ -105,7 +106,7 @@ def measure_set(plan: Plan, bundle: Path | None, measure: Measure) -> Summary:
     if plan.dear.x265:
         Hevc.find()
     base = Bundle.load(bundle)
-    names = [path.name for path in plan.coded]
+    names = [shown_name(path.name) for path in plan.coded]
     with tempfile.TemporaryDirectory() as folder:
         used = base.directory
         if plan.keys:
@@ -122,7 +123,7 @@ def measure_set(plan: Plan, bundle: Path | None, measure: Measure) -> Summary:
             x265=tuple(names[: plan.dear.x265]),
         )
         files = measure(job)
-    return summarise(files, base.bundle_id, [path.name for path in plan.keys], len(base.entries))
+    return summarise(files, base.bundle_id, [shown_name(path.name) for path in plan.keys], len(base.entries))
 
 
 def picture_paths(folder: Path) -> list[Path]:
