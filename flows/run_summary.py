@@ -100,12 +100,16 @@ def left_out_lines(ingested: Mapping[str, Any]) -> list[str]:
     """Say what of the source is not among the pictures, and what the pictures lost, from the summary of an ingest."""
     lines = []
     if ingested.get("failed"):
-        lines.append(f"{ingested['failed']} pictures cannot be used; items.parquet of the ingest says why")
+        lines.append(f"{_pictures(ingested['failed'])} cannot be used; items.parquet of the ingest says why")
     lines += [f"{name} cannot be searched: {reason}" for name, reason in (ingested.get("unreadable") or {}).items()]
     if ingested.get("passed_over"):
         lines.append(f"passed over: {passed_over_text(ingested['passed_over'])}")
-    lines += [f"{count} pictures: {loss}" for loss, count in (ingested.get("losses") or {}).items()]
+    lines += [f"{_pictures(count)}: {loss}" for loss, count in (ingested.get("losses") or {}).items()]
     return lines
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture{'' if count == 1 else 's'}"
 
 
 def _results(rows: list[Row], kind: str) -> Table:

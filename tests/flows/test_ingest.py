@@ -111,7 +111,7 @@ def test_losses_stand_in_the_rows_and_are_counted_and_so_is_what_is_left_out(
     assert left_out_lines(summary) == [
         "gone cannot be searched: is a link to nothing",
         "passed over: 1 .txt",
-        f"1 pictures: {loss}",
+        f"1 picture: {loss}",
     ]
 
 
