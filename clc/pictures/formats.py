@@ -1,0 +1,70 @@
+"""The formats that are read, and who reads them: Pillow, or a library that an extra of this project brings.
+
+`open_picture` is the only place that opens an untrusted picture. HEIF needs the extra `heif` (pi-heif, which decodes
+only and has no part under the GPL), JPEG XL the extra `jxl` (pylibjxl). Both are imported when a picture of theirs is
+opened, and neither is registered with Pillow: what the program around reads stays as it was.
+"""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image
+
+from clc.errors import InputError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM")
+"""Formats that are always read, by Pillow's names."""
+
+EXTRAS = {"HEIF": "heif", "JPEG XL": "jxl"}
+"""Formats that need an extra of this project, and its name."""
+
+_HEIF_BRANDS = frozenset(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"heif", b"mif1", b"msf1")
+)
+_AVIF_BRANDS = frozenset((b"avif", b"avis"))
+_JXL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+_MOST_BRANDS_BYTES = 512
+
+
+def open_picture(data: bytes, name: str) -> Image.Image:
+    """Open a picture without decoding a pixel of it. `InputError`, by `name`, where its extra is not installed."""
+    extra_format = _extra_format(data)
+    if extra_format is None:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    try:
+        return _open_heif(data) if extra_format == "HEIF" else _open_jxl(data)
+    except ImportError as error:
+        extra = EXTRAS[extra_format]
+        raise InputError(
+            f"{name}: {extra_format} pictures need the extra {extra}: pip install 'clc-codec[{extra}]'"
+        ) from error
+
+
+def format_names() -> str:
+    """Return the formats as messages list them."""
+    return ", ".join((*FORMATS, *EXTRAS))
+
+
+def _extra_format(data: bytes) -> str | None:
+    if data.startswith(_JXL_STARTS):
+        return "JPEG XL"
+    if data[4:8] != b"ftyp":
+        return None
+    size = min(int.from_bytes(data[:4], "big"), _MOST_BRANDS_BYTES)
+    brands = {data[8:12], *(data[at : at + 4] for at in range(16, size, 4))}
+    return "HEIF" if brands & _HEIF_BRANDS and not brands & _AVIF_BRANDS else None
+
+
+def _open_heif(data: bytes) -> Image.Image:
+    from pi_heif.as_plugin import HeifImageFile
+
+    image: Image.Image = HeifImageFile(io.BytesIO(data))
+    return image
+
+
+def _open_jxl(data: bytes) -> Image.Image:
+    from pylibjxl.pillow_plugin import JxlImageFile
+
+    image: Image.Image = JxlImageFile(io.BytesIO(data))
+    return image
