@@ -54,6 +54,8 @@ def _decode(data: bytes, name: str) -> Decoded:
             raster = rasters.raster_of_png(image, data, lambda file: open_picture(file, name))
         else:
             raster = rasters.raster_of(image)
+        if image.format == "GIF" and raster.image is image:
+            raster = raster._replace(image=image.copy())  # a GIF goes on to its second frame to know whether it has one
         found, orientation = metadata_reading.find(image), 1
         if image.format == "AVIF":
             found, orientation = _as_avif_says(image, found)
@@ -72,7 +74,7 @@ def _decode_tiff(structure: Structure, name: str) -> Decoded:
     orientation = tiff.orientation_of(structure, directory) or found.orientation
     if layout.is_subsampled:
         raster = rasters.Raster(tiff.read_subsampled(structure, layout), None, ())
-    elif layout.is_read_by_pillow:
+    elif layout.is_read_by_pillow and not (structure.is_big and structure.order == ">" and layout.is_read_here):
         raster, orientation = _by_pillow(structure, directory, name), 1  # Pillow turns the pixels of a TIFF itself
     else:
         samples = tiff.read_samples(structure, directory, layout)

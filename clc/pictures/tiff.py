@@ -79,9 +79,14 @@ class Layout:
         return self.photometric == _YCBCR and self.compression == 1 and self.bits == 8 and self.samples == 3
 
     @property
+    def is_read_here(self) -> bool:
+        """Whether `read_samples` can read it."""
+        return self.compression in _BYTEWISE and self.photometric in _COLOURS
+
+    @property
     def is_read_by_pillow(self) -> bool:
-        """Whether Pillow knows this layout and reads it right."""
-        if self.compression not in _BYTEWISE or self.photometric not in _COLOURS:
+        """Whether it is Pillow's to read: it knows the layout and reads it right, or nobody does."""
+        if not self.is_read_here:
             return True
         if self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) and self.samples == 1:
             return self.bits in (1, 2, 4, 8)
