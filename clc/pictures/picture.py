@@ -17,7 +17,25 @@ Plane = npt.NDArray[np.uint8]
 """One value a pixel, uint8 (height, width): an alpha plane, 0 clear to 255 opaque."""
 
 PICTURE_SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
+    (
+        *(
+            ".png",
+            ".apng",
+            ".jpg",
+            ".jpeg",
+            ".jpe",
+            ".jfif",
+            ".mpo",
+            ".webp",
+            ".avif",
+            ".avifs",
+            ".gif",
+            ".bmp",
+            ".dib",
+        ),
+        *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+        *(".heic", ".heif", ".hif", ".jxl"),  # by the extras of `clc.pictures.formats`; without them each says so
+    )
 )
 """Endings, in lower case, by which a folder is searched for pictures; a file that is named itself may have any."""
 

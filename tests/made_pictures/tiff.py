@@ -40,11 +40,12 @@ class Tiff(NamedTuple):
     tags: tuple[tuple[int, int, tuple[int, ...]], ...] = ()
 
 
-def tiff(samples_HWC: Samples, bits: int, how: Tiff = Tiff()) -> bytes:  # noqa: B008 - it never changes
-    """A TIFF file of one page."""
+def tiff(samples_HWC: Samples, bits: int, how: Tiff = Tiff(), data: bytes | None = None) -> bytes:  # noqa: B008
+    """A TIFF file of one page; `data` replaces what the samples come to."""
     channels = samples_HWC.shape[2]
     planes = [samples_HWC[..., at : at + 1] for at in range(channels)] if how.has_planes else [samples_HWC]
     pieces = [_compressed(piece, bits, how) for plane in planes for piece in _pieces(plane, how)]
+    pieces = pieces if data is None else [data]
     size, kind = ("Q", 16) if how.is_big else ("I", 4)
     start = 16 if how.is_big else 8
     offsets = tuple(start + at for at in itertools.accumulate((len(piece) for piece in pieces), initial=0))[:-1]
@@ -204,8 +205,24 @@ def _other_tiffs() -> Iterator[Made]:
     ycc = samples_of(3, 8)
     colours = np.asarray(Image.fromarray(ycc.astype(np.uint8), "YCbCr").convert("RGB"))
     yield Made("TIFF YCbCr, 4:4:4", tiff(ycc, 8, Tiff(6, tags=((530, 3, (1, 1)),))), colours)
+    for across, down in ((2, 2), (2, 1)):
+        yield _subsampled(across, down)
     for bits, orientation in itertools.product((8, 16), range(1, 9)):
         samples = samples_of(1, bits)
         upright = turned(rgb(levels_of(samples, bits)), orientation)
         data = tiff(samples, bits, Tiff(1, tags=((274, 3, (orientation,)),)))
         yield Made(f"TIFF orientation {orientation}, {bits} bits", data, upright)
+
+
+def _subsampled(across: int, down: int) -> Made:
+    """YCbCr without compression, whose colours are one value for several pixels: so many of Y, then Cb, then Cr."""
+    ycc = samples_of(3, 8).astype(np.uint8)
+    tall, wide = (-(-side // step) for side, step in ((HEIGHT, down), (WIDTH, across)))
+    colours = ycc[:tall, :wide, 1:]
+    luma = np.pad(ycc[..., 0], ((0, -HEIGHT % down), (0, -WIDTH % across)), mode="edge")
+    units = luma.reshape(tall, down, wide, across).transpose(0, 2, 1, 3).reshape(tall, wide, down * across)
+    data = np.concatenate([units, colours], axis=2).tobytes()
+    spread = colours.repeat(down, axis=0).repeat(across, axis=1)[:HEIGHT, :WIDTH]
+    upright = Image.fromarray(np.concatenate([ycc[..., :1], spread], axis=2), "YCbCr").convert("RGB")
+    how = Tiff(6, rows_per_strip=HEIGHT, tags=((530, 3, (across, down)),))
+    return Made(f"TIFF YCbCr, {across}x{down}", tiff(samples_of(3, 8), 8, how, data), np.asarray(upright))

@@ -13,7 +13,9 @@ EVERY_PICTURE = every_picture()
 
 
 def test_there_are_hundreds_of_them_and_no_two_are_alike() -> None:
-    assert len({made.name for made in EVERY_PICTURE}) == len({made.data for made in EVERY_PICTURE}) == len(EVERY_PICTURE)
+    assert (
+        len({made.name for made in EVERY_PICTURE}) == len({made.data for made in EVERY_PICTURE}) == len(EVERY_PICTURE)
+    )
     assert len(EVERY_PICTURE) >= 300
 
 
