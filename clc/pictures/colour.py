@@ -44,12 +44,13 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Converted:
     return Converted(converted.image, (*lost, *converted.losses))
 
 
-def eight_bits(samples: npt.NDArray[Any], maximum: int) -> npt.NDArray[np.uint8]:
+def eight_bits(samples: npt.NDArray[np.unsignedinteger[Any]], maximum: int) -> npt.NDArray[np.uint8]:
     """Return unsigned samples of 0..`maximum` as levels of 0..255, rounded; any shape."""
     if maximum == 255:
         return samples.astype(np.uint8)
-    wide = samples.astype(np.uint32 if maximum < 2**24 else np.uint64)
-    return ((wide * 255 + maximum // 2) // maximum).astype(np.uint8)
+    wide: npt.NDArray[Any] = samples.astype(np.uint32 if maximum < 2**24 else np.uint64)
+    levels: npt.NDArray[np.uint8] = ((wide * 255 + maximum // 2) // maximum).astype(np.uint8)
+    return levels
 
 
 def _by_profile(image: Image.Image, icc: bytes) -> Converted | None:

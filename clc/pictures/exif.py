@@ -48,13 +48,13 @@ class Entry(NamedTuple):
     """A tag's value: its type, how many numbers of it, and where in the data it begins, in bytes."""
 
     kind: int
-    count: int
+    length: int
     position: int
 
     @property
     def n_bytes(self) -> int:
         """Bytes of the value; 0 for a type that does not exist."""
-        return _SIZES.get(self.kind, 0) * self.count
+        return _SIZES.get(self.kind, 0) * self.length
 
 
 class Directory(NamedTuple):
@@ -111,9 +111,9 @@ class Structure:
         """Return a value of unsigned integers; `ValueError` for another type."""
         if entry.kind not in _INTEGERS:
             raise ValueError("a tag that counts something holds no integers")
-        if entry.count > _MOST_INTEGERS:
+        if entry.length > _MOST_INTEGERS:
             raise ValueError("a tag counts far more than a picture can have")
-        return struct.unpack(f"{self.order}{entry.count}{_INTEGERS[entry.kind]}", self.value(entry))
+        return struct.unpack(f"{self.order}{entry.length}{_INTEGERS[entry.kind]}", self.value(entry))
 
     def _numbers(self, numbers: str, position: int) -> tuple[int, ...]:
         if position + struct.calcsize("=" + numbers) > len(self.data):
@@ -135,7 +135,7 @@ def orientation(exif: bytes) -> int:
         if structure is None:
             return 0
         entry = structure.directory(structure.first).entries.get(ORIENTATION)
-        found = structure.integers(entry)[0] if entry is not None and entry.count == 1 else 0
+        found = structure.integers(entry)[0] if entry is not None and entry.length == 1 else 0
     except ValueError:
         return 0
     return found if 1 <= found <= 8 else 0
@@ -150,7 +150,7 @@ def upright(exif: bytes) -> bytes:
     if structure is None or structure.is_big:
         raise ValueError("no TIFF header")
     entry = structure.directory(structure.first).entries.get(ORIENTATION)
-    if entry is None or entry.count < 1 or entry.kind not in _INTEGERS:
+    if entry is None or entry.length < 1 or entry.kind not in _INTEGERS:
         return exif
     structure.value(entry)
     patched = bytearray(exif)
@@ -178,7 +178,7 @@ def _copied(structure: Structure, entries: Mapping[int, Entry], at: int, inner_t
     values_at = at + 2 + 12 * len(kept) + 4
     table, values = [], bytearray()
     for tag, entry in kept.items():
-        kind, count, value = entry.kind, entry.count, structure.value(entry)
+        kind, count, value = entry.kind, entry.length, structure.value(entry)
         position = values_at + len(values)
         if tag in inner_tags:
             inner = structure.directory(structure.integers(entry)[0]).entries
@@ -199,4 +199,4 @@ def _copied(structure: Structure, entries: Mapping[int, Entry], at: int, inner_t
 
 def _is_kept(tag: int, entry: Entry, inner_tags: tuple[int, ...]) -> bool:
     is_foreign = tag in _STORAGE_TAGS or (tag in _DIRECTORIES and tag not in inner_tags)
-    return not is_foreign and entry.kind in _CLASSIC_TYPES and entry.count > 0
+    return not is_foreign and entry.kind in _CLASSIC_TYPES and entry.length > 0

@@ -8,6 +8,7 @@ opened, and neither is registered with Pillow: what the program around reads sta
 from __future__ import annotations
 
 import io
+from importlib import import_module
 
 from PIL import Image
 
@@ -18,6 +19,12 @@ FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM")
 
 EXTRAS = {"HEIF": "heif", "JPEG XL": "jxl"}
 """Formats that need an extra of this project, and its name."""
+
+_OPENERS = {
+    "HEIF": ("pi_heif.as_plugin", "HeifImageFile"),
+    "JPEG XL": ("pylibjxl.pillow_plugin", "JxlImageFile"),
+}
+"""Formats of extras, and which class of which module reads one as Pillow's do."""
 
 _HEIF_BRANDS = frozenset(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"heif", b"mif1", b"msf1")
@@ -32,13 +39,15 @@ def open_picture(data: bytes, name: str) -> Image.Image:
     extra_format = _extra_format(data)
     if extra_format is None:
         return Image.open(io.BytesIO(data), formats=FORMATS)
+    module, opener = _OPENERS[extra_format]
     try:
-        return _open_heif(data) if extra_format == "HEIF" else _open_jxl(data)
+        image: Image.Image = getattr(import_module(module), opener)(io.BytesIO(data))
     except ImportError as error:
         extra = EXTRAS[extra_format]
         raise InputError(
             f"{name}: {extra_format} pictures need the extra {extra}: pip install 'clc-codec[{extra}]'"
         ) from error
+    return image
 
 
 def format_names() -> str:
@@ -54,17 +63,3 @@ def _extra_format(data: bytes) -> str | None:
     size = min(int.from_bytes(data[:4], "big"), _MOST_BRANDS_BYTES)
     brands = {data[8:12], *(data[at : at + 4] for at in range(16, size, 4))}
     return "HEIF" if brands & _HEIF_BRANDS and not brands & _AVIF_BRANDS else None
-
-
-def _open_heif(data: bytes) -> Image.Image:
-    from pi_heif.as_plugin import HeifImageFile
-
-    image: Image.Image = HeifImageFile(io.BytesIO(data))
-    return image
-
-
-def _open_jxl(data: bytes) -> Image.Image:
-    from pylibjxl.pillow_plugin import JxlImageFile
-
-    image: Image.Image = JxlImageFile(io.BytesIO(data))
-    return image

@@ -117,7 +117,10 @@ def _colour_samples(image: Image.Image, data: bytes, reopen: Callable[[bytes], I
             raise ValueError("it has no pixels")
         low.tile = [tile._replace(args=f"{low.mode};16L") for tile in low.tile]
         low.load()
-        return np.asarray(image).astype(np.uint16) * np.uint16(256) + np.asarray(low)
+        samples_HWC: npt.NDArray[np.uint16] = np.asarray(image).astype(np.uint16)
+        samples_HWC *= 256
+        samples_HWC += np.asarray(low)
+        return samples_HWC
 
 
 def _grey_alpha_samples(data: bytes, reopen: Callable[[bytes], Image.Image]) -> npt.NDArray[np.uint16]:

@@ -202,12 +202,3 @@ def test_png_bytes_refuses_an_alpha_plane_of_another_kind(alpha: Any) -> None:
 def test_a_picture_of_pillow_that_cannot_be_decoded_is_one_error() -> None:
     with Image.open(io.BytesIO(saved(PICTURE, "PNG")[:300])) as image, pytest.raises(InputError, match="mode RGB"):
         picture_of(image)
-
-
-@pytest.mark.parametrize(
-    ("module", "start"), [("pi_heif", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"), ("pylibjxl", b"\xff\x0a")]
-)
-def test_a_broken_picture_of_an_extra_is_one_error(module: str, start: bytes) -> None:
-    pytest.importorskip(module)
-    with pytest.raises(InputError, match="photo"):
-        read_picture(start + bytes(50), "photo")
