@@ -47,13 +47,11 @@ def decode(data: bytes, name: str) -> Decoded:
 
 
 def _decode(data: bytes, name: str) -> Decoded:
-    with open_picture(data, name) as image:
+    with open_picture(data) as image:
         _check_size(image, name)
         image.load()
-        if image.format == "PNG":
-            raster = rasters.raster_of_png(image, data, lambda file: open_picture(file, name))
-        else:
-            raster = rasters.raster_of(image)
+        is_png = image.format == "PNG"
+        raster = rasters.raster_of_png(image, data, open_picture) if is_png else rasters.raster_of(image)
         if image.format == "GIF" and raster.image is image:
             raster = raster._replace(image=image.copy())  # a GIF goes on to its second frame to know whether it has one
         found, orientation = metadata_reading.find(image), 1
@@ -92,7 +90,7 @@ def _layout(structure: Structure, directory: Directory, name: str) -> tiff.Layou
 
 
 def _by_pillow(structure: Structure, directory: Directory, name: str) -> rasters.Raster:
-    with open_picture(structure.data, name) as image:
+    with open_picture(structure.data) as image:
         _check_size(image, name)
         image.load()
         if image.mode == "P" and (palette := tiff.palette_of_bytes(structure, directory)):

@@ -2,13 +2,14 @@
 
 `open_picture` is the only place that opens an untrusted picture. HEIF needs the extra `heif` (pi-heif, which decodes
 only and has no part under the GPL), JPEG XL the extra `jxl` (pylibjxl). Both are imported when a picture of theirs is
-opened, and neither is registered with Pillow: what the program around reads stays as it was.
+opened, in a process of its own (`clc.pictures.isolation`), and neither is registered with Pillow.
 """
 
 from __future__ import annotations
 
 import io
 from importlib import import_module
+from importlib.util import find_spec
 
 from PIL import Image
 
@@ -34,20 +35,21 @@ _JXL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 _MOST_BRANDS_BYTES = 512
 
 
-def open_picture(data: bytes, name: str) -> Image.Image:
-    """Open a picture without decoding a pixel of it. `InputError`, by `name`, where its extra is not installed."""
-    extra_format = _extra_format(data)
-    if extra_format is None:
+def open_picture(data: bytes) -> Image.Image:
+    """Open a picture without decoding a pixel of it. Raises what the opener does; see `check_installed`."""
+    needed = extra_format(data)
+    if needed is None:
         return Image.open(io.BytesIO(data), formats=FORMATS)
-    module, opener = _OPENERS[extra_format]
-    try:
-        image: Image.Image = getattr(import_module(module), opener)(io.BytesIO(data))
-    except ImportError as error:
-        extra = EXTRAS[extra_format]
-        raise InputError(
-            f"{name}: {extra_format} pictures need the extra {extra}: pip install 'clc-codec[{extra}]'"
-        ) from error
+    module, opener = _OPENERS[needed]
+    image: Image.Image = getattr(import_module(module), opener)(io.BytesIO(data))
     return image
+
+
+def check_installed(needed: str, name: str) -> None:
+    """Raise `InputError`, by the picture's `name`, where the extra for a format is not installed."""
+    if find_spec(_OPENERS[needed][0].partition(".")[0]) is None:
+        extra = EXTRAS[needed]
+        raise InputError(f"{name}: {needed} pictures need the extra {extra}: pip install 'clc-codec[{extra}]'")
 
 
 def format_names() -> str:
@@ -55,7 +57,8 @@ def format_names() -> str:
     return ", ".join((*FORMATS, *EXTRAS))
 
 
-def _extra_format(data: bytes) -> str | None:
+def extra_format(data: bytes) -> str | None:
+    """Return which format of `EXTRAS` a file is of, by its first bytes; None for all others."""
     if data.startswith(_JXL_STARTS):
         return "JPEG XL"
     if data[4:8] != b"ftyp":

@@ -48,8 +48,9 @@ from clc.errors import ClcError, InputError, LimitError
 from clc.limits import MAX_PICTURE_FILE_BYTES, MAX_PIXELS, check_size
 from clc.pictures import losses, metadata_reading
 from clc.pictures.colour import to_srgb
-from clc.pictures.decoding import Decoded, decode
+from clc.pictures.decoding import Decoded
 from clc.pictures.formats import format_names
+from clc.pictures.isolation import decode
 from clc.pictures.metadata import NO_METADATA, Metadata
 from clc.pictures.picture import Picture, Plane, check_picture
 from clc.pictures.rasters import raster_of
