@@ -33,8 +33,7 @@ T = TypeVar("T")
 
 MODULES = (
     "clc.limits",
-    "clc.pictures.images",
-    "clc.pictures.picture",
+    "clc.pictures",
     "flows.ingest",
     "flows.items",
     "flows.sources",
