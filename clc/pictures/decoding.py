@@ -73,11 +73,14 @@ def _decode_tiff(structure: Structure, name: str) -> Decoded:
     if layout.is_subsampled:
         raster = rasters.Raster(tiff.read_subsampled(structure, layout), None, ())
     elif layout.is_read_by_pillow and not (structure.is_big and structure.order == ">" and layout.is_read_here):
-        raster, orientation = _by_pillow(structure, directory, name), 1  # Pillow turns the pixels of a TIFF itself
+        raster, orientation = (
+            _by_pillow(structure, directory, layout, name),
+            1,
+        )  # Pillow turns the pixels of a TIFF itself
     else:
         samples = tiff.read_samples(structure, directory, layout)
         alpha_HW = None if samples.alpha_HW is None else rasters.opaque_is_none(samples.alpha_HW)
-        raster = rasters.Raster(samples.image, alpha_HW, (losses.DEPTH,) if layout.bits > 8 else ())
+        raster = rasters.Raster(samples.image, alpha_HW, (losses.DEPTH,) if layout.is_deep else ())
     pages = (losses.FRAMES,) if directory.following else ()
     return Decoded(raster, _tiff_profile(structure, directory), found, orientation, pages)
 
@@ -89,12 +92,13 @@ def _layout(structure: Structure, directory: Directory, name: str) -> tiff.Layou
         raise type(error)(f"{name}: {error}") from error
 
 
-def _by_pillow(structure: Structure, directory: Directory, name: str) -> rasters.Raster:
+def _by_pillow(structure: Structure, directory: Directory, layout: tiff.Layout, name: str) -> rasters.Raster:
     with open_picture(structure.data) as image:
         _check_size(image, name)
         image.load()
-        if image.mode == "P" and (palette := tiff.palette_of_bytes(structure, directory)):
-            image.putpalette(palette)
+        palette = tiff.palette_of(structure, directory, layout.bits) if image.mode == "P" else None
+        if palette is not None:
+            image.putpalette(palette.tobytes())
         return rasters.raster_of(image)
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from clc.limits import check_size
+from clc.errors import LimitError
+from clc.limits import MAX_PIXELS, check_size
 from clc.pictures.colour import eight_bits
 from clc.pictures.exif import ORIENTATION, Directory, Structure
 
@@ -26,8 +27,8 @@ _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR, _PREDICTOR = 
 _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_COUNTS, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 322, 323, 324, 325, 338, 339
 _COLOUR_MAP = 320
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK, _YCBCR, _LAB = 0, 1, 2, 5, 6, 8
-_COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _CMYK: 4, _LAB: 3}
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8
+_COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _LAB: 3}
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _BYTEWISE = frozenset((1, 5, 8, 32773, 32946, 34925, 50000))
 """Compressions that keep bytes: none, LZW, Deflate of two numbers, PackBits, LZMA, Zstandard."""
@@ -35,16 +36,16 @@ _BYTEWISE = frozenset((1, 5, 8, 32773, 32946, 34925, 50000))
 _PREMULTIPLIED, _STRAIGHT = 1, 2
 _NUMBERS = {2: "signed integers", 3: "floating-point samples", 5: "complex samples", 6: "complex samples"}
 _MOST_SAMPLES = 16
+_MOST_BYTES = 8 * MAX_PIXELS  # RGB and alpha of 16 bits
 _BAND_BYTES = 2**22
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What a layout comes to: colours of 8 bits (mode L, RGB, CMYK or LAB), the alpha plane, and bits a sample."""
+    """What a layout comes to: colours of 8 bits (mode L, RGB, CMYK or LAB), and the alpha plane."""
 
     image: Image.Image
     alpha_HW: npt.NDArray[np.uint8] | None
-    bits: int
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,22 @@ class Layout:
         return (colours, _STRAIGHT) if is_untold else None
 
     @property
+    def is_deep(self) -> bool:
+        """Whether levels are rounded to 8 bits; the indices of a palette are no levels."""
+        return self.bits > 8 and (self.photometric != _PALETTE or self.alpha is not None)
+
+    @property
+    def piece_bytes(self) -> int:
+        """Bytes of a row of a strip or a tile, of one plane."""
+        width = self.width if self.tile is None else self.tile[0]
+        return (width * (1 if self.has_planes else self.samples) * self.bits + 7) // 8
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row of the picture, of one plane; tiles are whole."""
+        return self.piece_bytes * (1 if self.tile is None else -(-self.width // self.tile[0]))
+
+    @property
     def is_subsampled(self) -> bool:
         """Whether this is a picture for `read_subsampled`."""
         return self.photometric == _YCBCR and self.compression == 1 and self.bits == 8 and self.samples == 3
@@ -88,7 +105,7 @@ class Layout:
         """Whether it is Pillow's to read: it knows the layout and reads it right, or nobody does."""
         if not self.is_read_here:
             return True
-        if self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) and self.samples == 1:
+        if self.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE) and self.samples == 1:
             return self.bits in (1, 2, 4, 8)
         is_plain = self.samples == _COLOURS[self.photometric] and self.photometric in (_RGB, _CMYK)
         return is_plain and self.bits == 8 and self.fill_order == 1
@@ -120,7 +137,7 @@ def layout_of(structure: Structure, directory: Directory) -> Layout:
         raise ValueError(
             f"{samples} samples a pixel, of {sorted(bits)} bits, are not read: export it with 8 or 16 bits"
         )
-    return Layout(
+    layout = Layout(
         width,
         height,
         bits.pop(),
@@ -133,6 +150,9 @@ def layout_of(structure: Structure, directory: Directory) -> Layout:
         first(_FILL_ORDER, 1),
         tile,
     )
+    if layout.row_bytes * height * (samples if layout.has_planes else 1) > _MOST_BYTES:
+        raise LimitError(f"its samples fill more than {_MOST_BYTES // 2**20} MiB: scale or cut it first")
+    return layout
 
 
 def orientation_of(structure: Structure, directory: Directory) -> int:
@@ -141,12 +161,12 @@ def orientation_of(structure: Structure, directory: Directory) -> int:
     return found[0] if found and 1 <= found[0] <= 8 else 0
 
 
-def palette_of_bytes(structure: Structure, directory: Directory) -> bytes | None:
-    """Return a palette whose levels some writers left at 0..255, as RGB by colours; None for one of 0..65535."""
-    levels = _numbers(structure, directory, _COLOUR_MAP)
-    if not levels or max(levels) > 255 or len(levels) % 3:
+def palette_of(structure: Structure, directory: Directory, bits: int) -> npt.NDArray[np.uint8] | None:
+    """Return a palette, uint8 (2**bits, 3), None without a whole one. Some writers leave its levels at 0..255."""
+    levels = np.array(_numbers(structure, directory, _COLOUR_MAP), np.uint32)
+    if len(levels) != 3 << bits:
         return None
-    return bytes(np.array(levels, np.uint8).reshape(3, -1).T.tobytes())
+    return np.ascontiguousarray(eight_bits(levels, 255 if levels.max() < 256 else 65_535).reshape(3, -1).T)
 
 
 def read_samples(structure: Structure, directory: Directory, layout: Layout) -> Samples:
@@ -154,19 +174,24 @@ def read_samples(structure: Structure, directory: Directory, layout: Layout) -> 
     colours = _COLOURS[layout.photometric]
     if layout.samples < colours:
         raise ValueError(f"{layout.samples} samples a pixel make no colour")
+    palette = palette_of(structure, directory, layout.bits) if layout.photometric == _PALETTE else None
+    if layout.photometric == _PALETTE and palette is None:
+        raise ValueError("it has a palette's indices, but no palette for them")
+    n_colours = colours if palette is None else 3
     planes = range(layout.samples) if layout.has_planes else range(1)
     rows = [_rows_of_bytes(structure, directory, layout, plane) for plane in planes]
-    n_kept = max(colours, layout.alpha[0] + 1) if layout.alpha else colours
-    levels_HWC = np.empty((layout.height, layout.width, n_kept), np.uint8)
-    row_bytes = sum(plane_rows.shape[1] for plane_rows in rows)
-    band = max(1, _BAND_BYTES // row_bytes)
+    colours_HWC = np.empty((layout.height, layout.width, n_colours), np.uint8)
+    alpha_HW = np.empty((layout.height, layout.width), np.uint8) if layout.alpha else None
+    band = max(1, _BAND_BYTES // (layout.row_bytes * len(rows)))
     for top in range(0, layout.height, band):
         parts = [_unpacked(plane_rows[top : top + band], structure.order, layout) for plane_rows in rows]
         samples_HWC = np.concatenate(parts, axis=2) if len(parts) > 1 else parts[0]
-        levels_HWC[top : top + band] = _levels(samples_HWC, layout)[..., :n_kept]
-    image = _picture(levels_HWC[..., :colours], layout)
-    alpha_HW = np.ascontiguousarray(levels_HWC[..., layout.alpha[0]]) if layout.alpha else None
-    return Samples(image, alpha_HW, layout.bits)
+        levels_HWC = _levels(samples_HWC, layout)
+        coloured_HWC = levels_HWC[..., :colours] if palette is None else palette[samples_HWC[..., 0]]
+        colours_HWC[top : top + band] = coloured_HWC
+        if alpha_HW is not None and layout.alpha:
+            alpha_HW[top : top + band] = levels_HWC[..., layout.alpha[0]]
+    return Samples(_picture(colours_HWC, layout), alpha_HW)
 
 
 def _numbers(structure: Structure, directory: Directory, tag: int) -> tuple[int, ...]:
@@ -177,7 +202,6 @@ def _numbers(structure: Structure, directory: Directory, tag: int) -> tuple[int,
 
 def _rows_of_bytes(structure: Structure, directory: Directory, layout: Layout, plane: int) -> npt.NDArray[np.uint8]:
     """Return the unpacked bytes of one plane, or of all samples side by side, uint8 (H, bytes a row)."""
-    samples = 1 if layout.has_planes else layout.samples
     n_planes = layout.samples if layout.has_planes else 1
 
     def part(tag: int) -> tuple[int, ...]:
@@ -188,17 +212,14 @@ def _rows_of_bytes(structure: Structure, directory: Directory, layout: Layout, p
     tags: dict[int, tuple[int, ...]] = {_LENGTH: (layout.height,), _BITS: (8,), _SAMPLES: (1,)}
     tags |= {_COMPRESSION: (layout.compression,), _PHOTOMETRIC: (_BLACK_IS_ZERO,), _FILL_ORDER: (layout.fill_order,)}
     if layout.tile is None:
-        row_bytes = _bytes_of(layout.width * samples, layout.bits)
         tags |= {_ROWS_PER_STRIP: (min(_numbers(structure, directory, _ROWS_PER_STRIP) or (layout.height,)),)}
         places = {_STRIP_OFFSETS: part(_STRIP_OFFSETS), _STRIP_COUNTS: part(_STRIP_COUNTS)}
     else:
-        tile_bytes = _bytes_of(layout.tile[0] * samples, layout.bits)
-        row_bytes = -(-layout.width // layout.tile[0]) * tile_bytes
-        tags |= {_TILE_WIDTH: (tile_bytes,), _TILE_LENGTH: (layout.tile[1],)}
+        tags |= {_TILE_WIDTH: (layout.piece_bytes,), _TILE_LENGTH: (layout.tile[1],)}
         places = {_TILE_OFFSETS: part(_TILE_OFFSETS), _TILE_COUNTS: part(_TILE_COUNTS)}
-    tags |= {_WIDTH: (row_bytes,), **{tag: values for tag, values in places.items() if values}}
+    tags |= {_WIDTH: (layout.row_bytes,), **{tag: values for tag, values in places.items() if values}}
     file, directory_at = _file_of_bytes(structure, tags)
-    unpacked = Image.frombytes("L", (row_bytes, layout.height), file, "libtiff", "L", 0, directory_at)
+    unpacked = Image.frombytes("L", (layout.row_bytes, layout.height), file, "libtiff", "L", 0, directory_at)
     return np.asarray(unpacked)
 
 
@@ -224,10 +245,6 @@ def _file_of_bytes(structure: Structure, tags: dict[int, tuple[int, ...]]) -> tu
     directory_at = len(data) + len(values)
     count = struct.pack(order + ("Q" if structure.is_big else "H"), len(table))
     return b"".join((data, values, count, *table, bytes(inline))), directory_at
-
-
-def _bytes_of(samples: int, bits: int) -> int:
-    return (samples * bits + 7) // 8
 
 
 def _unpacked(rows_HB: npt.NDArray[np.uint8], order: str, layout: Layout) -> npt.NDArray[np.uint32]:

@@ -192,6 +192,14 @@ def _palette_tiffs() -> Iterator[Made]:
         name = f"TIFF palette of {16 if scale > 1 else 8} bits, {bits} bits, {order}"
         data = tiff(samples, bits, Tiff(3, order, tags=tags))
         yield Made(name, data, palette[samples[..., 0]].astype(np.uint8))
+    for bits, channels in ((6, 1), (12, 1), (16, 1), (8, 2)):
+        samples = samples_of(channels, bits)
+        palette = np.random.default_rng(bits).integers(0, 256, (2**bits, 3))
+        tags = ((320, 3, tuple((palette * 257).T.ravel().tolist())), (338, 3, (2,)))
+        data = tiff(samples, bits, Tiff(3, ">", 8, 2 if bits == 16 else 1, tags=tags[:channels]))
+        alpha = samples[..., 1].astype(np.uint8) if channels == 2 else None
+        name = f"TIFF palette, {bits} bits, deflated{', alpha' if channels == 2 else ''}"
+        yield Made(name, data, palette[samples[..., 0]].astype(np.uint8), alpha)
 
 
 def _other_tiffs() -> Iterator[Made]:

@@ -168,6 +168,14 @@ def test_random_damage_to_pictures_of_every_kind_gives_a_picture_or_one_kind_of_
         assert read.alpha_HW is None or read.alpha_HW.shape == read.image_HW3.shape[:2]
 
 
+def test_a_tiff_whose_tiles_fill_the_memory_is_refused_by_its_header() -> None:
+    data = tiff(samples_of(1, 12), 12, Tiff(tile=16))
+    for tag, length, value in ((256, 21, 1), (257, 18, 65_535), (322, 16, 65_520)):
+        data = data.replace(struct.pack("<HHIHH", tag, 3, 1, length, 0), struct.pack("<HHII", tag, 4, 1, value))
+    with pytest.raises(LimitError, match=r"odd.*512 MiB"):
+        read_picture(data, "odd")
+
+
 def test_a_tiff_that_claims_to_be_vast_is_refused_by_its_header() -> None:
     vast = bytearray(tiff(samples_of(1, 12), 12))
     at = vast.index(struct.pack("<HHII", 256, 3, 1, 21))
