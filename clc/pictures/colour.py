@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 from clc.pictures import losses
 
@@ -20,6 +20,7 @@ MAX_PROFILE_BYTES = 8 * 2**20
 
 _SAME_COLOUR = 2  # levels of 0..255
 _CLIPPED = 6  # levels by which a colour inside sRGB does not change there and back
+_BAND_SAMPLES = 2**20
 _PROFILE_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # from ICC's colour space to Pillow's mode
 
 
@@ -46,10 +47,11 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Converted:
 
 def eight_bits(samples: npt.NDArray[np.unsignedinteger[Any]], maximum: int) -> npt.NDArray[np.uint8]:
     """Return unsigned samples of 0..`maximum` as levels of 0..255, rounded; any shape."""
-    if maximum == 255:
-        return samples.astype(np.uint8)
-    wide: npt.NDArray[Any] = samples.astype(np.uint32 if maximum < 2**24 else np.uint64)
-    levels: npt.NDArray[np.uint8] = ((wide * 255 + maximum // 2) // maximum).astype(np.uint8)
+    levels = np.empty(samples.shape, np.uint8)
+    band = max(1, _BAND_SAMPLES // max(1, samples[:1].size))  # a picture in wide integers would fill the memory
+    for top in range(0, len(samples), band):
+        wide: npt.NDArray[Any] = samples[top : top + band].astype(np.uint32 if maximum < 2**24 else np.uint64)
+        levels[top : top + band] = (wide * 255 + maximum // 2) // maximum
     return levels
 
 
@@ -98,5 +100,4 @@ def _is_clipped(samples: Image.Image, rgb: Image.Image, profile: ImageCms.ImageC
         back = _transform(ImageCms.createProfile("sRGB"), profile, "RGB", "RGB").apply(rgb)
     except ImageCms.PyCMSError:
         return False
-    moved = np.asarray(back, np.int16) - np.asarray(samples, np.int16)
-    return bool(np.abs(moved).max() > _CLIPPED)
+    return int(np.asarray(ImageChops.difference(back, samples)).max()) > _CLIPPED
