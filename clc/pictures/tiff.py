@@ -219,14 +219,21 @@ def _rows_of_bytes(structure: Structure, directory: Directory, layout: Layout, p
         places = {_TILE_OFFSETS: part(_TILE_OFFSETS), _TILE_COUNTS: part(_TILE_COUNTS)}
     tags |= {_WIDTH: (layout.row_bytes,), **{tag: values for tag, values in places.items() if values}}
     file, directory_at = _file_of_bytes(structure, tags)
-    unpacked = Image.frombytes("L", (layout.row_bytes, layout.height), file, "libtiff", "L", 0, directory_at)
-    return np.asarray(unpacked)
+    return np.asarray(_by_libtiff("L", "L", (layout.row_bytes, layout.height), file, directory_at))
 
 
 def read_subsampled(structure: Structure, layout: Layout) -> Image.Image:
     """Return an uncompressed YCbCr picture as RGB; Pillow takes it for one whose colours are not subsampled."""
     size = (layout.width, layout.height)
-    return Image.frombytes("RGB", size, structure.data, "libtiff", "RGBX", 0, structure.first)
+    return _by_libtiff("RGB", "RGBX", size, structure.data, structure.first)
+
+
+def _by_libtiff(mode: str, raw_mode: str, size: tuple[int, int], file: bytes, directory_at: int) -> Image.Image:
+    """Decode the directory at a place of a TIFF file by Pillow's libtiff, whatever its size: the caps are ours."""
+    try:
+        return Image.frombytes(mode, size, file, "libtiff", raw_mode, 0, directory_at)
+    except TypeError:  # Pillow before 13 wants the name of a compression, and does not use it
+        return Image.frombytes(mode, size, file, "libtiff", raw_mode, "raw", 0, directory_at)
 
 
 def _file_of_bytes(structure: Structure, tags: dict[int, tuple[int, ...]]) -> tuple[bytes, int]:

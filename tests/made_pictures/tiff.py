@@ -211,7 +211,7 @@ def _other_tiffs() -> Iterator[Made]:
         lab = Image.frombytes("LAB", (WIDTH, HEIGHT), rounded.tobytes(), "raw", "LAB")
         yield Made(f"TIFF CIE Lab, {bits} bits", tiff(samples, bits, Tiff(8)), np.asarray(lab.convert("RGB")))
     ycc = samples_of(3, 8)
-    colours = np.asarray(Image.fromarray(ycc.astype(np.uint8), "YCbCr").convert("RGB"))
+    colours = np.asarray(Image.frombytes("YCbCr", (WIDTH, HEIGHT), ycc.astype(np.uint8).tobytes()).convert("RGB"))
     yield Made("TIFF YCbCr, 4:4:4", tiff(ycc, 8, Tiff(6, tags=((530, 3, (1, 1)),))), colours)
     for across, down in ((2, 2), (2, 1)):
         yield _subsampled(across, down)
@@ -231,6 +231,7 @@ def _subsampled(across: int, down: int) -> Made:
     units = luma.reshape(tall, down, wide, across).transpose(0, 2, 1, 3).reshape(tall, wide, down * across)
     data = np.concatenate([units, colours], axis=2).tobytes()
     spread = colours.repeat(down, axis=0).repeat(across, axis=1)[:HEIGHT, :WIDTH]
-    upright = Image.fromarray(np.concatenate([ycc[..., :1], spread], axis=2), "YCbCr").convert("RGB")
+    whole = np.concatenate([ycc[..., :1], spread], axis=2)
+    upright = Image.frombytes("YCbCr", (WIDTH, HEIGHT), whole.tobytes()).convert("RGB")
     how = Tiff(6, rows_per_strip=HEIGHT, tags=((530, 3, (across, down)),))
     return Made(f"TIFF YCbCr, {across}x{down}", tiff(samples_of(3, 8), 8, how, data), np.asarray(upright))

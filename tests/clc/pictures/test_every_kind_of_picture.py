@@ -1,6 +1,7 @@
 """Pictures of every kind of file are read right: samples as they were written, or as Pillow's decoders give them."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -28,7 +29,9 @@ def test_a_picture_is_read_within_a_level(made: Made) -> None:
             colours_HW3 = np.asarray(image.convert("RGB"))
             alpha_HW = np.asarray(image.getchannel("A")) if image.mode == "RGBA" else None
     assert read.image_HW3.shape == colours_HW3.shape
-    assert np.abs(read.image_HW3.astype(int) - colours_HW3).max() <= 1
+    # Levels that were only rounded are right to the bit, 16 bits of RGB like those of grey; a sum may fall either way.
+    tolerance = 1 if re.search("CMYK|YCbCr|premultiplied|BMP, 16", made.name) else 0
+    assert np.abs(read.image_HW3.astype(int) - colours_HW3).max() <= tolerance
     if alpha_HW is None:
         assert read.alpha_HW is None
     else:

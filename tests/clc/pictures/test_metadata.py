@@ -30,7 +30,8 @@ def tags_of(exif: bytes) -> dict[str, Any]:
     """What Pillow reads in EXIF data: every directory's tags."""
     read = Image.Exif()
     read.load(exif)
-    inner = {hex(tag): dict(read.get_ifd(tag)) for tag in (0x8769, 0x8825, 0xA005)}
+    directories = (0x8769, 0x8825, 0xA005) if 0xA005 in read.get_ifd(0x8769) else (0x8769, 0x8825)
+    inner = {hex(tag): dict(read.get_ifd(tag)) for tag in directories}
     return {"main": {tag: value for tag, value in read.items() if tag not in (0x8769, 0x8825)}, **inner}
 
 
@@ -59,6 +60,7 @@ def test_a_photo_of_a_phone_keeps_every_tag(order: Literal["<", ">"]) -> None:
     assert (before["main"].pop(0x0112), after["main"].pop(0x0112)) == (6, 1)
     assert after == before
     assert before["0x8769"][0x927C] == MAKER_NOTE
+    assert before["0xa005"] == {1: "R98"}
     assert before["0x8825"][2] == (47, 22, 12.34)
 
     again = read_picture(png_bytes(read.image_HW3, read.alpha_HW, read.metadata))

@@ -1,13 +1,21 @@
 """HEIF and JPEG XL, where their extras are installed: pixels, transparency, metadata, orientation and losses."""
 
 import base64
+import struct
 
 import numpy as np
 import pytest
+from PIL import Image, PngImagePlugin
 
-from clc.errors import InputError
+from clc.errors import InputError, LimitError
+from clc.pictures import isolation, losses
 from clc.pictures.images import read_picture
+from tests.clc.pictures.test_colour_profiles import P3_XYZ, profile
 from tests.made_pictures.metadata import XMP, exif_of_a_phone
+from tests.made_pictures.others import saved
+from tests.made_pictures.png import png
+from tests.made_pictures.samples import samples_of
+from tests.made_pictures.tiff import tiff
 
 RAMP = np.stack(np.broadcast_arrays(np.arange(32) * 8, np.arange(24)[:, None] * 10, 90), axis=2).astype(np.uint8)
 
@@ -27,6 +35,55 @@ HEIC = base64.b64decode(
     """
 )
 """`RAMP` in HEVC, turned by 90 degrees (orientation 6, in the container and in EXIF), the maker "Maker", and XMP."""
+
+
+def texts(**given: str) -> PngImagePlugin.PngInfo:
+    made = PngImagePlugin.PngInfo()
+    for key, text in given.items():
+        made.add_text(key, text)
+    return made
+
+
+@pytest.fixture
+def _apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every picture is decoded by a process of its own, as those of the extras are."""
+    monkeypatch.setattr(isolation, "extra_format", lambda data: "HEIF")
+    monkeypatch.setattr(isolation, "check_installed", lambda needed, name: None)
+
+
+@pytest.mark.usefixtures("_apart")
+def test_a_picture_that_is_decoded_apart_comes_back_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    clear = np.dstack((RAMP, RAMP[..., 0]))
+    exif, icc = exif_of_a_phone(8), profile(P3_XYZ)
+    data = saved(Image.fromarray(clear), "PNG", exif=exif, icc_profile=icc, pnginfo=texts(Title="A hill"))
+    apart = read_picture(data, "photo")
+    monkeypatch.undo()
+    here = read_picture(data, "photo")
+    assert apart.losses == here.losses == (losses.GAMUT, losses.TEXT)
+    assert apart.metadata == here.metadata
+    assert apart.metadata.exif
+    assert np.array_equal(apart.image_HW3, here.image_HW3)
+    assert apart.alpha_HW is not None
+    assert here.alpha_HW is not None
+    assert np.array_equal(apart.alpha_HW, here.alpha_HW)
+
+
+@pytest.mark.usefixtures("_apart")
+def test_what_fails_apart_is_the_same_error_as_here() -> None:
+    with pytest.raises(InputError, match=r"photo: the picture is broken \(.*palette"):
+        read_picture(png(samples_of(1, 8), 8, 3), "photo")
+    vast = tiff(samples_of(1, 8), 8).replace(
+        struct.pack("<HHIHH", 257, 3, 1, 18, 0), struct.pack("<HHII", 257, 4, 1, 2**30)
+    )
+    with pytest.raises(LimitError, match="photo: the picture is 21x"):
+        read_picture(vast, "photo")
+
+
+@pytest.mark.usefixtures("_apart")
+def test_a_process_that_dies_costs_its_picture_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_PROGRAM", "import os; os.abort()")
+    with pytest.raises(InputError, match="photo: the picture is broken .*ended with status -6"):
+        read_picture(png(samples_of(1, 8), 8, 0), "photo")
 
 
 def test_a_heic_picture_is_read_upright_with_its_metadata() -> None:
