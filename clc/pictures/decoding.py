@@ -19,6 +19,7 @@ from clc.pictures.exif import ICC_PROFILE, ORIENTATION, Directory, Structure, ba
 from clc.pictures.formats import open_picture
 
 _UPRIGHT_FORMATS = ("HEIF", "JXL")  # their decoders turn the pixels themselves
+_HEIF_PICTURES = ("depth_images", "aux")  # depth, gain maps of high dynamic range
 _NO_PROFILE = b"\0"  # what no colour management takes for one
 _AVIF_EXIF = 4  # place of EXIF in what Pillow's decoder of AVIF says
 _START_OF_JPEG, _END_OF_IMAGE = b"\xff\xd8\xff", 0xD9
@@ -137,9 +138,11 @@ def _more_pictures(image: Image.Image, data: bytes) -> tuple[str, ...]:
     """Tells of pictures, and of other data, that a file holds beside the one that is read."""
     told = []
     try:
-        has_more = bool(getattr(image, "is_animated", False) or image.info.get("depth_images"))
+        has_more = getattr(image, "is_animated", False) or any(image.info.get(kind) for kind in _HEIF_PICTURES)
     except Exception:  # a further frame is broken, so there is one
         has_more = True
+    if image.format == "PPM":
+        has_more = rasters.has_more_netpbm(data, image.size)
     if image.format in ("JPEG", "MPO"):
         rest = data[_end_of_jpeg(data) :]
         has_more = has_more or ("mp" in image.info and _START_OF_JPEG in rest)

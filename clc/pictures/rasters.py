@@ -83,6 +83,15 @@ def is_deep_netpbm(data: bytes) -> bool:
     return found is not None and int(found[1]) > 255
 
 
+def has_more_netpbm(data: bytes, size: tuple[int, int]) -> bool:
+    """Whether another picture follows the first one, of `size` (width, height), in a file of Netpbm's raw formats."""
+    found = _NETPBM_MAXIMUM.match(data)
+    if found is None or data[:2] not in (b"P5", b"P6"):
+        return False
+    n_bytes = size[0] * size[1] * (3 if data[:2] == b"P6" else 1) * (2 if int(found[1]) > 255 else 1)
+    return data[found.end() + 1 + n_bytes :].lstrip()[:1] == b"P"
+
+
 def opaque_is_none(alpha_HW: Plane) -> Plane | None:
     """Return a plane, or None where it hides nothing."""
     return None if alpha_HW.min() == 255 else alpha_HW

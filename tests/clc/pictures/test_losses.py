@@ -66,6 +66,14 @@ def test_a_page_that_follows_is_told_for_every_layout_of_tiff() -> None:
         assert losses.FRAMES in read_picture(tiff(samples_of(1, bits), bits, Tiff(following=8))).losses
 
 
+def test_a_picture_that_follows_in_a_file_of_netpbm_is_told() -> None:
+    for kind, channels, maximum in ((b"P5", 1, 255), (b"P6", 3, 255), (b"P6", 3, 1023)):
+        one = kind + f" 2 2 {maximum}\n".encode() + bytes(4 * channels * (1 if maximum < 256 else 2))
+        assert losses.FRAMES not in read_picture(one).losses
+        assert losses.FRAMES not in read_picture(one + b"\n").losses
+        assert losses.FRAMES in read_picture(one + one).losses
+
+
 @pytest.mark.parametrize(
     ("number", "what"), [(2, "signed integers"), (3, "floating-point"), (5, "complex"), (6, "complex")]
 )

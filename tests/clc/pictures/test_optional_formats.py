@@ -82,7 +82,7 @@ def test_what_fails_apart_is_the_same_error_as_here() -> None:
 @pytest.mark.usefixtures("_apart")
 def test_a_process_that_dies_costs_its_picture_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "_PROGRAM", "import os; os.abort()")
-    with pytest.raises(InputError, match="photo: the picture is broken .*ended with status -6"):
+    with pytest.raises(InputError, match=r"photo: the picture is broken .*ended with status -6"):
         read_picture(png(samples_of(1, 8), 8, 0), "photo")
 
 
