@@ -21,7 +21,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +101,7 @@ class Bundle:
     entries: BundleEntries
     postfilter: PostFilter | None
 
-    @cached_property
+    @property
     def id_bytes(self) -> bytes:
         """The bundle's id as the 8 bytes in a stream."""
         return bytes.fromhex(self.bundle_id)

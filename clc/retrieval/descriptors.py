@@ -10,7 +10,6 @@ cropped), scaled down, never up, until the shorter side is at most 256 px and th
 with a fixed input size gets exactly that size.
 """
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,11 +82,15 @@ class CodecDescriptor:
         """`codec` is a `clc.codec.codec.Codec`, or the picture that one encodes (`clc.codec.encoding.Encoding`)."""
         self._codec = codec
         self._bundle_id = str(codec.bundle.bundle_id)
+        self._dimension = 0
 
-    @functools.cached_property
+    @property
     def dimension(self) -> int:
-        """Length D of a vector."""
-        return CELLS * self._codec.feature_map(_grey_probe(_PROBE_SIDE_PX, _PROBE_SIDE_PX)).shape[0]
+        """Length D of a vector; found once. No lock guards it, so that a process may be forked meanwhile."""
+        if not self._dimension:
+            probe = _grey_probe(_PROBE_SIDE_PX, _PROBE_SIDE_PX)
+            self._dimension = CELLS * int(self._codec.feature_map(probe).shape[0])
+        return self._dimension
 
     def describe(self) -> dict[str, Any]:
         """Return the description; the weights are those of the bundle, so its id is their digest."""
