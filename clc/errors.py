@@ -15,6 +15,7 @@ __all__ = [
     "DictionaryMismatch",
     "InputError",
     "LimitError",
+    "LossWarning",
     "StorageError",
     "TruncatedStream",
     "UnknownVersion",
@@ -51,3 +52,7 @@ class DictionaryMismatch(BitstreamError):
 
 class DecodeMismatch(BitstreamError):
     """The CRC-32 of the decoded latents is not that which the encoder wrote, so no picture is made of them."""
+
+
+class LossWarning(UserWarning):
+    """What of a picture its stream, or what of a stream its picture does not keep; one sentence a loss."""

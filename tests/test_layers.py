@@ -19,7 +19,7 @@ FORBIDDEN = {
 UNSAFE = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 FLOORS = (
-    {"errors", "limits", "quality", "machine"},
+    {"errors", "limits", "quality", "machine", "version"},
     {"pictures", "bitstream", "exact"},
     {"references", "retrieval"},
     {"model"},

@@ -42,6 +42,8 @@ PICTURE_SUFFIXES = frozenset(
 
 def check_picture(image_HW3: Picture, what: str = "a picture") -> Picture:
     """Return `image_HW3` itself; `InputError`, which calls it `what`, unless it is uint8 (H, W, 3) and not empty."""
+    if not isinstance(image_HW3, np.ndarray):
+        raise InputError(f"{what} is a uint8 array (H, W, 3), not a {type(image_HW3).__name__}")
     if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.size == 0:
         raise InputError(f"{what} is uint8 (H, W, 3), not {image_HW3.dtype} {image_HW3.shape}")
     return image_HW3
