@@ -50,7 +50,7 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "error: $$python cannot make a virtual environment (Debian: apt install $$python-venv)" >&2; exit 1; }; \
 	fi; \
 	echo "installing into $(VENV); this happens once and takes some minutes"; \
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt; \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[all,dev]' -c constraints.txt; \
 	touch $(STAMP)
 
 clean:

@@ -1,6 +1,6 @@
-"""The root of the project's error tree, and the one error that storage raises.
+"""The root of the project's error tree, and the errors that storage raises.
 
-They stand here because storage is the lowest layer; `clc.errors` re-exports both beside the rest of the tree.
+They stand here because storage is the lowest layer; `clc.errors` re-exports them beside the rest of the tree.
 """
 
 
@@ -10,3 +10,7 @@ class ClcError(Exception):
 
 class StorageError(ClcError):
     """Bytes on disk are missing, altered, or cannot be written."""
+
+
+class MissingExtra(ClcError, ImportError):
+    """A package is not installed; the message names the extra of the distribution that brings it."""

@@ -1,18 +1,21 @@
 """Parquet tables whose pages carry checksums, written whole and checked on every read.
 
 Without the checksums Parquet returns almost every flipped bit as data. They do not cover the footer; the manifest of a
-stage does, with the SHA-256 of the whole file (`storage.manifest`).
+stage does, with the SHA-256 of the whole file (`storage.manifest`). Needs the extra `pipeline`.
 """
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from storage.atomic import write_bytes
 from storage.errors import StorageError
+from storage.extras import need
+
+need("pipeline", "pyarrow")
+
+import pyarrow as pa  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
 
 
 def write_table(path: Path, table: pa.Table) -> None:

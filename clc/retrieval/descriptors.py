@@ -23,6 +23,7 @@ from clc.errors import InputError
 from clc.pictures.picture import Picture, check_picture
 from clc.retrieval.pyramid import CELLS, LEVELS, spp
 from storage.digest import sha256_bytes, sha256_file
+from storage.extras import need
 
 # ImageNet's mean and standard deviation of R, G, B, on levels of 0..1.
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -111,6 +112,7 @@ class OnnxDescriptor:
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         """Load the file at `path` and run it once; `threads` work on one picture. Raises InputError."""
+        need("pipeline", "onnxruntime")
         import onnxruntime as ort
 
         self._path = path
@@ -180,6 +182,7 @@ class ResNet50Descriptor:
 
     def __init__(self) -> None:
         """Load the network; InputError names the file and the address where neither gives the weights."""
+        need("pipeline", "torchvision")
         from clc.retrieval.torchvision_compat import declare_missing_operators
 
         declare_missing_operators()
