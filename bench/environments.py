@@ -26,9 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from bench.wheel import build, fresh_environment, outside, run
+from wheels import build, fresh_environment, outside, run
 
 KINDS = {"base": "", "full": "all"}
 """Names of the environments, and the extra of each."""
@@ -133,7 +131,8 @@ def _cuda(rows: Sequence[dict[str, Any]]) -> str:
 def table(rows: Sequence[dict[str, Any]]) -> None:
     """Print distributions with their sizes."""
     for row in rows:
-        print(f"{mib(row['bytes']):8.1f} MiB  {row['name']} {row['version']}{'' if row['loaded'] else ' (never loaded)'}")
+        remark = "" if row["loaded"] else " (never loaded)"
+        print(f"{mib(row['bytes']):8.1f} MiB  {row['name']} {row['version']}{remark}")
 
 
 def mib(size_bytes: int) -> float:

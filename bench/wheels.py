@@ -1,7 +1,7 @@
 """Does the package work where the repository is not? Builds wheel and sdist, installs the wheel, and codes a picture.
 
-    python bench/wheel.py           # an environment that borrows the packages of this one: offline, under a minute
-    python bench/wheel.py --full    # a fresh environment, into which pip installs what the wheel asks for
+    python bench/wheels.py           # an environment that borrows the packages of this one: offline, under a minute
+    python bench/wheels.py --full    # a fresh environment, into which pip installs what the wheel asks for
 
 Everything happens below a temporary folder: the sources are copied there, so that no build leaves traces here, and the
 commands run in an empty folder with Python's variables unset, so that nothing but the installation can be imported.

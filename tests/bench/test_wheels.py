@@ -1,4 +1,4 @@
-"""The package works where the repository is not: `bench/wheel.py`, offline. `--full` and encoding are left to it."""
+"""The package works where the repository is not: `bench/wheels.py`, offline. `--full` and encoding are left to it."""
 
 import zipfile
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import wheel as bench
+from bench import wheels as bench
 from tests.import_graph import FILES, ROOT
 
 LARGEST_WHEEL_BYTES = 40 * 2**20
