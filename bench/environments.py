@@ -90,6 +90,8 @@ def measure(name: str, folder: Path, work: Path) -> None:
     table(sorted(rows, key=lambda row: -row["bytes"])[:LARGEST])
     idle = [row for row in rows if not row["loaded"] and row["name"] not in ("pip", "clc-codec")]
     print(f"never loaded by coding: {len(idle)} distributions, {mib(sum(row['bytes'] for row in idle)):,.0f} MiB")
+    alone = [row for row in rows if row["name"] in brought_by("compressai", rows)]
+    print(f"there for compressai alone: {len(alone)} distributions, {mib(sum(row['bytes'] for row in alone)):,.0f} MiB")
     if name == "base":
         _print_idle(idle, rows)
         _print_parts(folder)
@@ -110,6 +112,24 @@ def _print_parts(folder: Path) -> None:
     for part in ("include", "test", "testing", "bin", "share", "_inductor", "distributed", "onnx"):
         if (package / part).is_dir():
             print(f"{disk_mib(package / part):8.1f} MiB  torch/{part}, a part of torch's wheel")
+
+
+def brought_by(name: str, rows: Sequence[dict[str, Any]], root: str = "clc-codec") -> set[str]:
+    """Return the distributions that would be gone if the one called `name` asked for nothing."""
+    asks = {_plain(row["name"]): {_required(text) for text in row["requires"]} for row in rows}
+
+    def reached(without: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [root]
+        while waiting:
+            one = waiting.pop()
+            if one in asks and one not in found:
+                found.add(one)
+                waiting += asks[one] if one != without else ()
+        return found
+
+    gone = reached("") - reached(name)
+    return {row["name"] for row in rows if _plain(row["name"]) in gone}
 
 
 def _required(requirement: str) -> str:

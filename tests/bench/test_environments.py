@@ -41,3 +41,17 @@ def test_the_build_of_torch_is_told_by_its_companions(bench: ModuleType) -> None
     torch = {"name": "torch", "bytes": 2**20}
     assert bench._cuda([torch]) == "a build for CPUs"
     assert "1 packages of CUDA take 3 MiB" in bench._cuda([torch, {"name": "nvidia-cublas", "bytes": 3 * 2**20}])
+
+
+def test_what_one_distribution_alone_brings_is_told_apart_from_what_others_ask_for_too(bench: ModuleType) -> None:
+    asked = {
+        "clc-codec": ["Coder>=1", "numpy", 'plots; extra == "all"'],
+        "Coder": ["numpy", "table_s", "plots"],
+        "numpy": [],
+        "table_s": ["dates"],
+        "plots": [],
+        "dates": ["coder"],
+    }
+    rows = [{"name": name, "requires": wanted} for name, wanted in asked.items()]
+    assert bench.brought_by("coder", rows) == {"table_s", "plots", "dates"}
+    assert bench.brought_by("numpy", rows) == set()
