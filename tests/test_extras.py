@@ -216,7 +216,7 @@ HIDDEN = """
 
 PACKAGES = {name: package for package, name in DISTRIBUTIONS.items()}
 HIDDEN_PACKAGES = sorted(
-    PACKAGES.get(name, name.replace("-", "_")) for extra in ("pipeline", "heif") for name in EXTRAS[extra]
+    PACKAGES.get(name, name.replace("-", "_")) for extra in ("pipeline", "heif", "jxl") for name in EXTRAS[extra]
 )
 
 
