@@ -36,7 +36,8 @@ serve: $(STAMP)
 	@mkdir -p "$(PREFECT_HOME)"
 	@$(PYTHON) -m flows.serve $(ARGS)
 
-# The stamp is written last, so an installation that was cut short is done again.
+# The stamp is written last, so an installation that was cut short is done again. Until 0.16.0 the distribution was called
+# clc; it would stay beside the new one.
 $(STAMP): pyproject.toml constraints.txt
 	@set -e; \
 	for python in $(PYTHON3) none; do \
@@ -50,7 +51,8 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "error: $$python cannot make a virtual environment (Debian: apt install $$python-venv)" >&2; exit 1; }; \
 	fi; \
 	echo "installing into $(VENV); this happens once and takes some minutes"; \
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt; \
+	$(PYTHON) -m pip uninstall -qq --yes clc; \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[all,dev]' -c constraints.txt; \
 	touch $(STAMP)
 
 clean:

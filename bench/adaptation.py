@@ -27,6 +27,7 @@ from rich.table import Table
 
 from clc.bundle.bundle import Bundle
 from clc.bundle.export import export_bundle
+from clc.codec.files import refuse_existing
 from clc.errors import ClcError, InputError
 from clc.machine import has_bfloat16, keep_freed_memory
 from clc.pictures.images import read_image
@@ -39,6 +40,7 @@ from clc.training.pairs import overlapping_pairs
 from clc.training.run_folder import read_weights
 from clc.training.train import train
 from storage.atomic import write_bytes
+from storage.names import shown_name
 
 QUALITIES = "0,25,50,75,100"
 ENTRIES = 128
@@ -84,10 +86,15 @@ def command(
     processes: Annotated[int, typer.Option(help="Copies of this program to share the coding.", min=1)] = 1,
     run: Annotated[Path | None, typer.Option(help="Folder of a training on the first half; trains none then.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the run and the adapted bundle here.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
 ) -> None:
     """Adapt the shipped codec to half of a folder and measure it on the other half."""
     console = Console()
     try:
+        refuse_existing([json_file], overwrite=overwrite)
+        for made in () if out is None else (out / "bundle", *([out / "run"] if run is None else [])):
+            if made.exists():
+                raise InputError(f"{made} exists already; name another folder for --out")
         ladder = numbers(qualities)
         odd, even = split_odd_even(picture_paths(pictures))
         if not even:
@@ -102,7 +109,8 @@ def command(
                 ADAPTED: code(even, odd, folder / "bundle", (ladder, processes)),
             }
         found = Found(files, training)
-        write_bytes(json_file, json.dumps({"set": pictures.name, **found.to_json()}, indent=1).encode())
+        figures = json.dumps({"set": pictures.name, **found.to_json()}, indent=1)
+        write_bytes(json_file, figures.encode(), replace=overwrite)
         show(console, pictures.name, found)
     except ClcError as error:
         Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
@@ -134,8 +142,8 @@ def patches(pictures: PictureSet) -> PictureSet:
 
 
 def read_set(paths: Sequence[Path]) -> PictureSet:
-    """Pictures under their names."""
-    return PictureSet([read_image(path) for path in paths], [path.name for path in paths])
+    """Pictures of one folder under their names there."""
+    return PictureSet([read_image(path) for path in paths], [shown_name(path.name) for path in paths])
 
 
 def code(

@@ -41,6 +41,7 @@ from clc.bundle.bundle import Bundle
 from clc.bundle.export import export_bundle
 from clc.bundle.extend import add_pictures
 from clc.codec import Codec
+from clc.codec.files import refuse_existing
 from clc.errors import ClcError, InputError
 from clc.machine import keep_freed_memory
 from clc.model.config import tcm_config
@@ -52,6 +53,7 @@ from clc.pictures.patches import ENTRY_PX, entry_patch
 from clc.pictures.picture import Picture
 from clc.retrieval.torchvision_compat import declare_missing_operators
 from storage.atomic import write_bytes
+from storage.names import shown_name
 
 WIDTH, HEIGHT = 768, 512
 MEMORY_SIZE = (2000, 3000)
@@ -232,7 +234,7 @@ def measure_beside_keys(options: argparse.Namespace) -> dict[str, Any]:
     peers = {f"{name} q{quality}": measure_peer(name, quality, image, options.runs) for name, quality in mbt}
     with tempfile.TemporaryDirectory() as folder:
         base, out = Bundle.load(options.bundle), Path(folder) / "bundle"
-        add_pictures(base.directory, out, keys, [{"name": path.name} for path in paths])
+        add_pictures(base.directory, out, keys, [{"name": shown_name(path.name)} for path in paths])
         bundle = Bundle.load(out)
         ours = measure_search(bundle, image, options.runs)
     return {
@@ -335,17 +337,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--large", type=int, nargs="*", metavar="MP", help="megapixels: 1, 4, 16 and 64, or these")
     parser.add_argument("--json", type=Path, help="a file for all figures")
+    parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
     options = parser.parse_args(arguments)
     keep_freed_memory()  # as the commands do; for the peers as well
     options.large = [] if options.large is None else options.large or list(MEGAPIXELS)
     try:
+        refuse_existing([options.json] if options.json else [], overwrite=options.overwrite)
         found = measure_beside_keys(options) if options.keys else measure(options)
     except (ClcError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     show(found, Console(width=160))
     if options.json:
-        write_bytes(options.json, json.dumps(found, indent=1).encode())
+        write_bytes(options.json, json.dumps(found, indent=1).encode(), replace=options.overwrite)
     return 0
 
 

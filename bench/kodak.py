@@ -21,6 +21,7 @@ from rich.table import Table
 
 from clc.codec import Codec
 from clc.codec.effort import DEFAULT_EFFORT
+from clc.codec.files import refuse_existing
 from clc.errors import ClcError, InputError
 from clc.evaluation.bd_rate import BdRate, RateCurve, bd_rate
 from clc.evaluation.coders import TEST, CodecUnderTest, Coder, find_baselines
@@ -33,12 +34,16 @@ from clc.evaluation.side_by_side import SideBySide, side_by_side
 from clc.evaluation.summary import describe_bd_rate, summarise, versions
 from clc.pictures.images import read_image
 from storage.atomic import write_bytes
+from storage.names import shown_name
 from storage.tables import read_table, write_table
 
 QUALITIES = "0,15,30,45,60,75,90,100"
 SHOWN_BPP = 0.3
 PUBLISHED = ("vtm-9.1", "bpg_444_x265_ycbcr", "av1", "mbt2018-mean", "bmshj2018-hyperprior", "webp", "jpeg")
 """Published codecs that the tables compare with, where the anchors' file has them."""
+
+RESULTS = ROWS, SUMMARY, PLOT, REPORT = "rows.parquet", "results.json", "rd.png", "report.html"
+"""Files of results, in `--out`."""
 
 Reports = list[BdRate]
 
@@ -53,6 +58,7 @@ def command(
     dataset: Annotated[str, typer.Option(help="Data set of that file that the pictures are.")] = "kodak",
     processes: Annotated[int, typer.Option(help="Copies of this program to share the pictures.", min=1)] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for results, plot and report.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
     shard: Annotated[str, typer.Option(hidden=True)] = "0/1",
     rows_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -65,13 +71,15 @@ def command(
             index, count = (int(number) for number in shard.split("/"))
             write_table(rows_file, rows_to_table(_measure(coders, paths[index::count], console)))
             return
+        if out is not None:
+            refuse_existing((out / name for name in RESULTS), overwrite=overwrite)
         published = _published(anchors, dataset)
         rows = _measure(coders, paths, console) if processes == 1 else _measure_in_processes(processes)
         comparison = compare(rows)
         against = _against_published(comparison, published)
         _print_tables(console, comparison, against, rows)
         if out is not None:
-            _write(out, rows, comparison, against, coders, paths)
+            _write(out, rows, comparison, against, coders, paths, replace=overwrite)
             console.print(f"written to {out.absolute()}", highlight=False, soft_wrap=True)
     except ClcError as error:
         Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
@@ -108,7 +116,8 @@ def _measure(coders: Sequence[Coder], paths: Sequence[Path], console: Console) -
 
 
 def _picture(path: Path) -> PictureUnderTest:
-    return PictureUnderTest(path.name, path.name, lambda: read_image(path))
+    name = shown_name(path.name)
+    return PictureUnderTest(name, name, lambda: read_image(path))
 
 
 def _measure_in_processes(processes: int) -> list[Row]:
@@ -184,17 +193,18 @@ def _write(
     against: Mapping[str, Reports],
     coders: Sequence[Coder],
     paths: Sequence[Path],
+    *,
+    replace: bool,
 ) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     settings = {coder.name: coder.settings for coder in coders}
     published = [describe_bd_rate(rate) for found in against.values() for rate in found]
     summary = summarise(rows, [comparison]) | {"settings": settings, "published_bd_rates": published}
-    write_bytes(out / "results.json", json.dumps(summary, indent=1).encode())
-    write_table(out / "rows.parquet", rows_to_table(rows))
+    write_bytes(out / SUMMARY, json.dumps(summary, indent=1).encode(), replace=replace)
+    write_table(out / ROWS, rows_to_table(rows), replace=replace)
     light = draw_rd([comparison], TEST, LIGHT)
-    write_bytes(out / "rd.png", light)
+    write_bytes(out / PLOT, light, replace=replace)
     report = Report(
-        title=f"{TEST} on {paths[0].parent.name}",
+        title=f"{TEST} on {shown_name(paths[0].parent.name)}",
         test=TEST,
         without_references="",
         rows=rows,
@@ -207,11 +217,11 @@ def _write(
         side_by_sides=_side_by_sides(rows, coders, paths),
         published=against.get(TEST, []),
     )
-    write_bytes(out / "report.html", render(report).encode())
+    write_bytes(out / REPORT, render(report).encode(), replace=replace)
 
 
 def _side_by_sides(rows: Sequence[Row], coders: Sequence[Coder], paths: Sequence[Path]) -> list[SideBySide]:
-    by_name = {path.name: path for path in paths}
+    by_name = {shown_name(path.name): path for path in paths}
     test, *others = coders
     anchor = others[0].name if others else ""
     shown = []

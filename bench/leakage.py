@@ -12,15 +12,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from clc.pictures.folders import find_pictures
 from clc.pictures.images import read_image
 from clc.pictures.near_duplicates import Fingerprint, find_duplicates, fingerprint
-from clc.pictures.picture import PICTURE_SUFFIXES
+from storage.names import shown_name
 
 
 def fingerprints(folder: Path) -> Iterator[Fingerprint]:
     """One fingerprint for each picture below `folder`, named by its path there."""
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES):
-        yield fingerprint(path.relative_to(folder).as_posix(), read_image(path))
+    found = find_pictures(folder)
+    for path, reason in found.unreadable:
+        print(f"warning: {shown_name(str(path))} is left out: {reason}", file=sys.stderr)
+    for path in found.files:
+        yield fingerprint(shown_name(path.relative_to(folder).as_posix()), read_image(path))
 
 
 def main() -> int:

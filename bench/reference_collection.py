@@ -26,6 +26,7 @@ from clc.errors import InputError
 from clc.evaluation.bd_rate import RateCurve
 from clc.evaluation.metrics import PEAK
 from clc.pictures.images import read_image
+from storage.names import shown_name
 
 HIGHEST_DB = 60.0
 
@@ -155,7 +156,7 @@ def _compare(alone: Try, tried: Sequence[Try]) -> Collection:
 
 def add_keys(bundle: Path, out: Path, paths: Sequence[Path], picture_format: str) -> None:
     """Write a bundle whose dictionary has the pictures at `paths` as further entries."""
-    provenance = [{"name": path.name} for path in paths]
+    provenance = [{"name": shown_name(path.name)} for path in paths]
     extend.add_pictures(bundle, out, [read_image(path) for path in paths], provenance, picture_format=picture_format)
 
 

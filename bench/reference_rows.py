@@ -34,6 +34,7 @@ from clc.evaluation.metrics import psnr_db
 from clc.pictures.images import read_image
 from clc.pictures.picture import Picture
 from clc.references.warp import compose, warp
+from storage.names import shown_name
 
 NONE, TOKENS, RANDOM, ALIGNED, ORACLE = MODES = ("none", "tokens", "random", "aligned", "oracle")
 ORACLE_ENTRIES = (1, 3)
@@ -122,19 +123,20 @@ def measure_job(codec: ReferenceCodec, job: Job, index: int = 0, count: int = 1)
     files = []
     for path in (Path(path) for path in job.pictures[index::count]):
         files += measure_picture(codec, job, path)
-        print(f"measured {path.name}", flush=True)
+        print(f"measured {shown_name(path.name)}", flush=True)
     return files
 
 
 def measure_picture(codec: ReferenceCodec, job: Job, path: Path) -> list[CodedFile]:
     """All files of one picture: the modes of the job, the oracle and x265 where the job names the picture."""
-    one = _OnePicture(codec, job, path.name, read_image(path))
+    name = shown_name(path.name)
+    one = _OnePicture(codec, job, name, read_image(path))
     files = [one.code(mode, quality) for mode in job.modes if mode != ORACLE for quality in job.qualities]
-    if path.name in job.oracle:
+    if name in job.oracle:
         files += one.oracle(files)
-    if path.name in job.x265:
+    if name in job.x265:
         files += [
-            CodedFile(path.name, mode, float(coded.qp), one.pixels, coded.size_bytes, coded.psnr_db, coded.header_bytes)
+            CodedFile(name, mode, float(coded.qp), one.pixels, coded.size_bytes, coded.psnr_db, coded.header_bytes)
             for mode, coded in measure_x265(one.image_HW3, [read_image(Path(key)) for key in job.keys])
         ]
     return files

@@ -25,9 +25,11 @@ from reference_summary import Summary, print_collection, print_summary, summaris
 from rich.console import Console
 
 from clc.bundle.bundle import Bundle
+from clc.codec.files import refuse_existing
 from clc.errors import ClcError, InputError
 from clc.pictures.picture import PICTURE_SUFFIXES
 from storage.atomic import write_bytes
+from storage.names import shown_name
 
 QUALITIES = "0,10,20,35,50,65,80,95"
 LOSSLESS = "webp-lossless"
@@ -69,16 +71,18 @@ def command(
     collection: Annotated[bool, typer.Option(help="Measure the whole collection instead.")] = False,
     keys: Annotated[str, typer.Option(help="Numbers of key pictures to try for it, by commas.")] = "1,2,4,8",
     key_formats: Annotated[str, typer.Option(help="Formats to try for it, by commas.")] = "webp-60,webp-80,webp-95",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
 ) -> None:
     """Measure what references save on a folder of pictures."""
     console = Console()
     try:
+        refuse_existing([json_file], overwrite=overwrite)
         paths = picture_paths(pictures)
         ladder = numbers(qualities)
         if collection:
             tries = [(int(count), name) for count in numbers(keys) for name in key_formats.split(",")]
             whole = measure_collection(paths[:limit], bundle, ladder, tries, lambda job: run_job(job, processes))
-            _write(json_file, {"set": pictures.name, "collection": whole.to_json()})
+            _write(json_file, {"set": pictures.name, "collection": whole.to_json()}, replace=overwrite)
             print_collection(console, whole)
             return
         keys_of, coded = split_odd_even(paths) if _has_keys(key_pictures, pictures) else ([], list(paths))
@@ -87,7 +91,7 @@ def command(
         dear = Dear(oracle_limit if keys_of else 0, x265_limit if x265 and keys_of else 0)
         plan = Plan(keys_of, coded[:limit], _modes(modes), ladder, picture_format, dear)
         summary = measure_set(plan, bundle, lambda job: run_job(job, processes))
-        _write(json_file, {"set": pictures.name, **summary.to_json()})
+        _write(json_file, {"set": pictures.name, **summary.to_json()}, replace=overwrite)
         print_summary(console, pictures.name, summary)
     except ClcError as error:
         Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
@@ -102,7 +106,7 @@ def measure_set(plan: Plan, bundle: Path | None, measure: Measure) -> Summary:
     if plan.dear.x265:
         Hevc.find()
     base = Bundle.load(bundle)
-    names = [path.name for path in plan.coded]
+    names = [shown_name(path.name) for path in plan.coded]
     with tempfile.TemporaryDirectory() as folder:
         used = base.directory
         if plan.keys:
@@ -119,7 +123,7 @@ def measure_set(plan: Plan, bundle: Path | None, measure: Measure) -> Summary:
             x265=tuple(names[: plan.dear.x265]),
         )
         files = measure(job)
-    return summarise(files, base.bundle_id, [path.name for path in plan.keys], len(base.entries))
+    return summarise(files, base.bundle_id, [shown_name(path.name) for path in plan.keys], len(base.entries))
 
 
 def picture_paths(folder: Path) -> list[Path]:
@@ -158,9 +162,8 @@ def numbers(text: str) -> tuple[float, ...]:
         raise InputError(f"numbers with commas between them are needed, not {text!r}") from error
 
 
-def _write(path: Path, values: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, json.dumps(values, indent=1, allow_nan=False).encode())
+def _write(path: Path, values: Mapping[str, Any], *, replace: bool) -> None:
+    write_bytes(path, json.dumps(values, indent=1, allow_nan=False).encode(), replace=replace)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """The one tree of errors that this project raises on purpose.
 
 Every error that a caller may want to catch descends from `ClcError`; a command line turns it into one line and a
-non-zero exit. A message says what happened, where, and what to do about it. `ClcError` and `StorageError` live in
-`storage.errors`, because storage imports nothing from here.
+non-zero exit. A message says what happened, where, and what to do about it. `ClcError`, `MissingExtra` and
+`StorageError` live in `storage.errors`, because storage imports nothing from here.
 """
 
-from storage.errors import ClcError, StorageError
+from storage.errors import ClcError, MissingExtra, StorageError
 
 __all__ = [
     "BitstreamError",
@@ -15,6 +15,8 @@ __all__ = [
     "DictionaryMismatch",
     "InputError",
     "LimitError",
+    "LossWarning",
+    "MissingExtra",
     "StorageError",
     "TruncatedStream",
     "UnknownVersion",
@@ -51,3 +53,7 @@ class DictionaryMismatch(BitstreamError):
 
 class DecodeMismatch(BitstreamError):
     """The CRC-32 of the decoded latents is not that which the encoder wrote, so no picture is made of them."""
+
+
+class LossWarning(UserWarning):
+    """What of a picture its stream, or what of a stream its picture does not keep; one sentence a loss."""

@@ -1,12 +1,16 @@
 """Settings of a process that make it faster; results stay the same, but for the last bits of a float.
 
 Memory and denormals are settings of the whole process: the command lines make them (`clc.codec.cli.main`,
-`clc.training`), the library never does. `has_bfloat16` only looks up what the machine has.
+`clc.training`), the library never does. `has_bfloat16` only looks up what the machine has. `make_forks_safe` is the one
+thing that the library asks for by itself: without it, a forked process that uses the codec would hang.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
+import sys
+from functools import cache
 
 import numpy as np
 import torch
@@ -25,6 +29,12 @@ STEP_BYTES = 1 << 26
 
 BFLOAT16 = ("avx512_bf16", "amx_bf16")
 """Capabilities of a CPU, by torch's names, that multiply bfloat16."""
+
+THREAD_SETTERS = (("torch", "set_num_threads", 1), ("cv2", "setNumThreads", 0), ("faiss", "omp_set_num_threads", 1))
+"""Libraries with threads of their own, what sets how many they use, and the number that means "the caller's alone".
+
+OpenCV given 1 would wait for the threads of its pool to end, and in a forked process they never do.
+"""
 
 
 def keep_freed_memory() -> bool:
@@ -56,3 +66,23 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether `device` is a CPU with instructions that multiply bfloat16; False where torch cannot tell."""
     found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.13
     return device.type == "cpu" and any(found.get(name) for name in BFLOAT16)
+
+
+@cache
+def make_forks_safe() -> None:
+    """Let processes that are forked from this one compute: with one thread each. Further calls do nothing.
+
+    A fork copies the memory of a pool of threads and not the threads, so the first parallel loop in the child waits for
+    them for ever (OpenMP in torch and faiss, OpenCV's own pool). With one thread there is no such loop. Threads that
+    the child starts itself are not concerned, and results do not depend on the number of threads.
+    """
+    if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+        os.register_at_fork(after_in_child=_use_one_thread)
+
+
+def _use_one_thread() -> None:
+    for library, setter, alone in THREAD_SETTERS:
+        # A library that is not loaded has no threads yet; one that another thread was just loading lacks the setter.
+        set_threads = getattr(sys.modules.get(library), setter, None)
+        if set_threads is not None:
+            set_threads(alone)

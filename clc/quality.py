@@ -6,7 +6,11 @@ here, so that one number means the same rate-distortion trade-off everywhere. It
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import TYPE_CHECKING, TypeVar
+
+from clc.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +33,16 @@ def rate_distortion_lambda(quality: Quality) -> Quality:
     """
     found: Quality = LAMBDA_LOW * (LAMBDA_HIGH / LAMBDA_LOW) ** (quality / float(MAX_QUALITY))
     return found
+
+
+def checked_quality(quality: object) -> float:
+    """Return a quality that a caller named, any real number within 0 and 100; raises `InputError` for all else."""
+    if isinstance(quality, bool) or not isinstance(quality, Real):
+        raise InputError(f"the quality must be a number within 0 and {MAX_QUALITY}, not {quality!r}")
+    number = float(quality)
+    if math.isnan(number) or not 0.0 <= number <= MAX_QUALITY:
+        raise InputError(f"the quality must lie within 0 and {MAX_QUALITY}, not {quality}")
+    return number
 
 
 def to_q6(quality: float) -> int:

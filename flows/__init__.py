@@ -1,0 +1,5 @@
+"""The pipeline: one file a stage, run by Prefect, tracked by MLflow. The extra `pipeline` brings what it needs."""
+
+from storage.extras import need
+
+need("pipeline", "prefect", "distributed", "mlflow", "pyarrow", "skimage", "sklearn", "sqlalchemy", "typer")

@@ -9,6 +9,7 @@ CODEC_MODULES = (
     "clc.bitstream",
     "clc.bundle",
     "clc.codec.beside",
+    "clc.codec.buffers",
     "clc.codec.codec",
     "clc.codec.contest",
     "clc.codec.decoder",

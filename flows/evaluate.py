@@ -52,6 +52,7 @@ MODULES = (
     "flows.items",
     "flows.leakage",
     "storage.blobs",
+    "storage.names",
     "storage.tables",
 )
 """The source text that decides what this stage makes."""
@@ -60,8 +61,8 @@ BASELINE_MODULES = (
     "clc.evaluation.measure",
     "clc.evaluation.metrics",
     "clc.limits",
-    "clc.pictures.images",
-    "clc.pictures.picture",
+    "clc.pictures",
+    "storage.names",
 )
 """The same for measure-baselines, without this file: what it changes in reports does not measure JPEG again."""
 

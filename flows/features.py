@@ -44,8 +44,7 @@ _OWN_MODULES = (
 MODULES = (
     *_OWN_MODULES,
     "clc.limits",
-    "clc.pictures.images",
-    "clc.pictures.picture",
+    "clc.pictures",
     "clc.retrieval.descriptors",
     "clc.retrieval.pyramid",
     "clc.retrieval.torchvision_compat",

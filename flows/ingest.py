@@ -1,12 +1,13 @@
 """The flow `ingest-images`: pictures of any source become lossless PNG in the blob store and rows of `items.parquet`.
 
-A picture that cannot be used is a row with a reason and does not end the run; equal pictures are kept once. A picture's
-part (dictionary, training or evaluation) follows from its content, so that no two parts share a picture. Each of the
-built-in photos has a fixed part.
+A picture that cannot be used is a row with a reason and does not end the run, whatever its decoder raises; so is a
+folder that cannot be searched. Equal pictures are kept once. What a picture loses by becoming 8-bit sRGB without
+transparency stands in its row and is counted in the summary. A picture's part (dictionary, training or evaluation)
+follows from its content, so that no two parts share a picture. Each of the built-in photos has a fixed part.
 """
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +17,9 @@ import numpy as np
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from clc.errors import InputError
-from clc.pictures.images import png_bytes, read_image
+from clc.errors import ClcError, InputError
+from clc.pictures.folders import passed_over_text
+from clc.pictures.images import ReadPicture, png_bytes, read_image, read_picture
 from flows.items import Item, RefusedPicture, write_items
 from flows.runtime.progress import track
 from flows.runtime.stage import run_stage
@@ -26,6 +28,7 @@ from flows.sources import PARTS, Source, SourcePicture, read_source, split_parts
 from storage.blobs import BlobStore
 from storage.digest import digest_json, sha256_bytes, sha256_file
 from storage.errors import StorageError
+from storage.names import shown_name
 
 logger = logging.getLogger(__name__)
 
@@ -33,29 +36,40 @@ T = TypeVar("T")
 
 MODULES = (
     "clc.limits",
-    "clc.pictures.images",
-    "clc.pictures.picture",
+    "clc.pictures",
     "flows.ingest",
     "flows.items",
+    "flows.listing",
     "flows.sources",
     "storage.blobs",
     "storage.digest",
+    "storage.names",
     "storage.tables",
 )
 """The source text that decides what this stage makes."""
 
 SHARD_PICTURES = 16
 READERS = 4
+METADATA_LOST = "EXIF and XMP data were left out, for the pipeline works on pixels"
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture after reading: the digest of its pixels and its PNG's blob, or the reason why there is none."""
+    """A picture after reading: the digest of its pixels, its PNG's blob and what it lost, or why there is none."""
 
     picture: SourcePicture
     content: str = ""
     blob: str = ""
     reason: str = ""
+    losses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a shard of decoded pictures was cut into, and the pictures that could not be cut, with their reasons."""
+
+    items: list[Item]
+    refused: list[Decoded]
 
 
 @flow(name="ingest-images", task_runner=ThreadPoolTaskRunner(max_workers=READERS))
@@ -83,6 +97,7 @@ def ingest_images(
         raise InputError(f"patch_px is {patch_px}; patches of at least 16 pixels are wanted")
     workspace = Workspace.from_environment()
     pictures = read_source(source)
+    _tell_what_is_missing(pictures)
     config = {"source": pictures.label, "patch_px": patch_px, "shares": shares}
     result = run_stage(
         workspace,
@@ -103,12 +118,16 @@ def decode_shard(shard: int, pictures: Sequence[SourcePicture], blob_root: Path)
 
 
 @task(task_run_name="cut-{shard}")
-def cut_shard(
-    shard: int, pictures: Sequence[Decoded], sides_px: Mapping[str, int | None], blob_root: Path
-) -> list[Item]:
+def cut_shard(shard: int, pictures: Sequence[Decoded], sides_px: Mapping[str, int | None], blob_root: Path) -> Cut:
     """Turn one shard of decoded pictures, whose parts are known, into items, cut where `sides_px` names a side."""
     blobs = BlobStore(blob_root)
-    return [item for decoded in pictures for item in _items(decoded, sides_px[decoded.picture.part or ""], blobs)]
+    cut = Cut([], [])
+    for decoded in pictures:
+        try:
+            cut.items.extend(_items(decoded, sides_px[decoded.picture.part or ""], blobs))
+        except MemoryError as error:
+            cut.refused.append(replace(decoded, reason=_reason(error)))
+    return cut
 
 
 def _ingest(
@@ -123,22 +142,68 @@ def _ingest(
         raise InputError(f"none of the {len(refused)} pictures of {source.label} can be used: {refused[0].reason}")
     kept = _with_parts(kept, shares)
     sides_px = _sides_px(source, patch_px)
-    cuts = [cut_shard.submit(index, shard, sides_px, blobs.root) for index, shard in enumerate(_in_shards(kept))]
-    items = _capped([item for shard in track(cuts, "cutting patches") for item in shard], source.evaluation_items)
-    write_items(folder, items, [_refused(index, one) for index, one in enumerate(refused)])
-    counts = {part: sum(item.part == part for item in items) for part in PARTS}
-    logger.info("ingested source=%s pictures=%d refused=%d items=%s", source.label, len(kept), len(refused), counts)
-    return {"source": source.label, "pictures": len(kept), "failed": len(refused), "items": counts}
+    futures = [cut_shard.submit(index, shard, sides_px, blobs.root) for index, shard in enumerate(_in_shards(kept))]
+    cuts = list(track(futures, "cutting patches"))
+    items = _capped([item for cut in cuts for item in cut.items], source.evaluation_items)
+    refused += [one for cut in cuts for one in cut.refused]
+    rows = [_refused(index, one) for index, one in enumerate([*refused, *_unreadable(source)])]
+    write_items(folder, items, rows)
+    summary = {
+        "source": source.label,
+        "pictures": len(kept) - sum(len(cut.refused) for cut in cuts),
+        "failed": len(refused),
+        "items": {part: sum(item.part == part for item in items) for part in PARTS},
+        "losses": dict(Counter(loss for one in kept for loss in one.losses)),
+        "unreadable": dict(source.unreadable),
+        "passed_over": dict(source.passed_over),
+    }
+    logger.info("ingested %s", " ".join(f"{name}={value}" for name, value in summary.items()))
+    return summary
+
+
+def _tell_what_is_missing(source: Source) -> None:
+    """Log what of a folder is not among the pictures, also where a finished stage is used again."""
+    for name, reason in source.unreadable.items():
+        logger.warning("folder_unreadable name=%s reason=%s", name, reason)
+    if source.passed_over:
+        logger.info("passed_over source=%s files=%r", source.label, passed_over_text(source.passed_over))
 
 
 def _decode(picture: SourcePicture, blobs: BlobStore) -> Decoded:
     try:
-        image_HW3 = read_image(picture.path)
-    except InputError as error:
-        logger.warning("picture_refused name=%s reason=%s", picture.name, error)
-        return Decoded(picture, reason=str(error))
-    content = sha256_bytes(repr(image_HW3.shape).encode() + image_HW3.tobytes())
-    return Decoded(picture, content=content, blob=blobs.put(png_bytes(image_HW3)))
+        read = _read(picture.path)
+        png = png_bytes(read.image_HW3)
+    except Exception as error:  # a decoder may raise anything over a file from outside
+        reason = _reason(error)
+        logger.warning("picture_refused name=%s reason=%s", picture.name, reason)
+        return Decoded(picture, reason=reason)
+    losses = (*read.losses, METADATA_LOST) if read.metadata else read.losses
+    for loss in losses:
+        logger.info("picture_lost name=%s loss=%s", picture.name, loss)
+    content = sha256_bytes(repr(read.image_HW3.shape).encode() + read.image_HW3.tobytes())
+    return Decoded(picture, content=content, blob=blobs.put(png), losses=losses)
+
+
+def _read(path: Path) -> ReadPicture:
+    """Return a picture as the pipeline works with it: pixels alone, what is transparent over white."""
+    return read_picture(path, background="white")
+
+
+def _reason(error: Exception) -> str:
+    """Return an error as one line of text that a table can hold."""
+    if isinstance(error, MemoryError):
+        return "the memory does not suffice; give a smaller picture"
+    text = " ".join(str(error).split())
+    return shown_name(text if isinstance(error, ClcError) else f"{type(error).__name__}: {text}")
+
+
+def _unreadable(source: Source) -> list[Decoded]:
+    """Return what could not be searched as if it were a picture that was refused."""
+    origin = source.pictures[0].source
+    return [
+        Decoded(SourcePicture(name, Path(name), origin, "not stated"), reason=f"cannot be searched: {reason}")
+        for name, reason in source.unreadable.items()
+    ]
 
 
 def _without_duplicates(decoded: Sequence[Decoded]) -> tuple[list[Decoded], list[Decoded]]:
@@ -209,6 +274,7 @@ def _item(decoded: Decoded, image_HW3: np.ndarray[Any, Any], blob: str, place: s
         height=image_HW3.shape[0],
         source=picture.source,
         licence=picture.licence,
+        losses=decoded.losses,
     )
 
 

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from storage.errors import StorageError
 from storage.tables import read_table, write_table
 
 FILE = "items.parquet"
 OK = "ok"
 FAILED = "failed"
+_LOSSES = "losses"
+_DIGEST_DIGITS = 16
 
 ITEMS = pa.schema(
     [
@@ -30,9 +33,10 @@ ITEMS = pa.schema(
         pa.field("reason", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("licence", pa.string(), nullable=False),
+        pa.field("losses", pa.list_(pa.string())),
     ]
 )
-"""The columns of `items.parquet`; part, blob, width and height are null where status is "failed"."""
+"""The columns of `items.parquet`; part, blob, width, height and losses are null where status is "failed"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,7 @@ class Item:
 
     `photo` is the name of the picture that the item is, or was cut from. `part` is "dictionary", "training" or
     "evaluation". `row` is "natural", or "pair" for the two pictures that show what references do. `blob` is the SHA-256
-    of the item's PNG; `width` and `height` are in pixels.
+    of the item's PNG; `width` and `height` are in pixels. `losses` says what the file held that the item does not.
     """
 
     item_id: str
@@ -54,11 +58,25 @@ class Item:
     height: int
     source: str
     licence: str
+    losses: tuple[str, ...] = ()
+
+    @property
+    def photo_digest(self) -> str:
+        """The digest of the photo's pixels, 16 hex digits: the same wherever and whenever the photo is ingested."""
+        return self.item_id[:_DIGEST_DIGITS]
+
+    @property
+    def identity(self) -> str:
+        """The photo's name and the digest of its pixels: the same for all patches of a photo, and for no other photo.
+
+        Names alone are those of files within one source: another source has other photos of the same names.
+        """
+        return photo_identity(self.photo, self.item_id)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefusedPicture:
-    """A row of status "failed": a picture of the source that cannot be used, and the reason."""
+    """A row of status "failed": a picture or folder of the source that cannot be used, and the reason."""
 
     item_id: str
     name: str
@@ -71,7 +89,7 @@ class RefusedPicture:
 
 def write_items(folder: Path, items: Sequence[Item], refused: Sequence[RefusedPicture] = ()) -> None:
     """Write `items.parquet` into a folder, the refused pictures last; `StorageError` when it cannot."""
-    rows = [asdict(item) | {"status": OK, "reason": ""} for item in items]
+    rows = [asdict(item) | {"status": OK, "reason": "", _LOSSES: list(item.losses)} for item in items]
     rows += [asdict(picture) | {"status": FAILED} for picture in refused]
     write_table(folder / FILE, pa.Table.from_pylist(rows, schema=ITEMS))
 
@@ -79,9 +97,25 @@ def write_items(folder: Path, items: Sequence[Item], refused: Sequence[RefusedPi
 def read_items(folder: Path, part: str | None = None) -> list[Item]:
     """Return the items of a finished ingest, in the table's order: those of one part, or of all.
 
-    Refused pictures are passed over. Raises `StorageError` when the table is missing or damaged.
+    Refused pictures are passed over. Raises `StorageError` when the table is missing or damaged. A table of an earlier
+    release has no `losses`.
     """
-    names = [field.name for field in fields(Item)]
-    rows = read_table(folder / FILE, [*names, "status"]).to_pylist()
-    items = [Item(**{name: row[name] for name in names}) for row in rows if row["status"] == OK]
+    names = [field.name for field in fields(Item) if field.name != _LOSSES]
+    table = read_table(folder / FILE)
+    missing = {*names, "status"} - set(table.column_names)
+    if missing:
+        raise StorageError(f"{folder / FILE} lacks {', '.join(sorted(missing))}; run ingest-images again")
+    items = [
+        Item(**{name: row[name] for name in names}, losses=tuple(row.get(_LOSSES) or ()))
+        for row in table.to_pylist()
+        if row["status"] == OK
+    ]
     return [item for item in items if part is None or item.part == part]
+
+
+def photo_identity(photo: str, item_id: str) -> str:
+    """Return what tells the photo of an item from all others: its name, and the digest that the item's id begins with.
+
+    See `Item.identity`.
+    """
+    return f"{photo} {item_id[:_DIGEST_DIGITS]}"

@@ -25,18 +25,22 @@ _NAMED = 5
 
 
 def refuse_leaks(blobs: BlobStore, evaluated: Sequence[Item], known: Sequence[Item]) -> None:
-    """Raise `InputError` that names pictures of `evaluated` which have a near-duplicate in `known`.
+    """Raise `InputError` that names pictures of `evaluated` which show a photo of `known`, or nearly do.
 
     An item of the row "pair" may resemble the items of that row in the dictionary.
     """
-    by_id = {item.item_id: item for item in (*known, *evaluated)}
-    wanted = [_fingerprint(blobs, item) for item in evaluated]
-    leaks: list[Duplicate] = []
+    # Two tables, for the copy of a known picture has its id.
+    known_by_id, evaluated_by_id = ({item.item_id: item for item in items} for items in (known, evaluated))
+    leaks = _same_photos(evaluated, known)
+    leaked = {one.evaluated for one in leaks}
+    wanted = [_fingerprint(blobs, item) for item in evaluated if item.item_id not in leaked]
     for chunk in _in_chunks(known):
         found = find_duplicates(wanted, [_fingerprint(blobs, item) for item in chunk])
-        leaks += [one for one in found if not _is_declared(by_id[one.evaluated], by_id[one.known])]
+        leaks += [one for one in found if not _is_declared(evaluated_by_id[one.evaluated], known_by_id[one.known])]
     if leaks:
-        named = "; ".join(_describe(by_id, one) for one in leaks[:_NAMED])
+        named = "; ".join(
+            _describe(evaluated_by_id[one.evaluated], known_by_id[one.known], one) for one in leaks[:_NAMED]
+        )
         more = f" and {len(leaks) - _NAMED} more" if len(leaks) > _NAMED else ""
         raise InputError(
             f"{len({one.evaluated for one in leaks})} evaluation pictures were seen before: {named}{more};"
@@ -45,13 +49,22 @@ def refuse_leaks(blobs: BlobStore, evaluated: Sequence[Item], known: Sequence[It
     logger.info("no_leaks evaluated=%d known=%d", len(evaluated), len(known))
 
 
+def _same_photos(evaluated: Sequence[Item], known: Sequence[Item]) -> list[Duplicate]:
+    """Return the evaluated items that were cut from a known photo, wherever they lie in it, with one known item each.
+
+    Fingerprints do not find another crop of a photo, and another ingest may have put the photo into another part.
+    """
+    of_photo = {item.photo_digest: item for item in known}
+    pairs = ((item, of_photo.get(item.photo_digest)) for item in evaluated)
+    return [Duplicate(one.item_id, other.item_id, 1.0) for one, other in pairs if other is not None]
+
+
 def _is_declared(evaluated: Item, known: Item) -> bool:
     return evaluated.row == known.row == PAIR and known.part == "dictionary"
 
 
-def _describe(by_id: dict[str, Item], leak: Duplicate) -> str:
-    known = by_id[leak.known]
-    return f"{by_id[leak.evaluated].name} resembles {known.name} of the {known.part} part ({leak.correlation:.2f})"
+def _describe(evaluated: Item, known: Item, leak: Duplicate) -> str:
+    return f"{evaluated.name} resembles {known.name} of the {known.part} part ({leak.correlation:.2f})"
 
 
 def _fingerprint(blobs: BlobStore, item: Item) -> Fingerprint:

@@ -17,14 +17,24 @@ import typer
 from prefect import flow
 from rich.console import Console
 
+from clc.console import INTERRUPTED, Terminated, status_of
 from flows.promotion import bundle_in_service, judge, promote
 from flows.run_summary import Outcome, read_outcome, show_outcome, write_outcome
-from flows.runtime.command import INTERRUPTED, log_to_terminal, run_command
-from flows.runtime.prefect_server import end, prefect_environment, prefect_server, run_environment, wait_until_healthy
+from flows.runtime.command import log_to_terminal, run_command
+from flows.runtime.prefect_server import (
+    API_VARIABLE,
+    api_from_environment,
+    end,
+    prefect_environment,
+    prefect_server,
+    run_environment,
+    wait_until_healthy,
+)
 from flows.runtime.stage import STAGES, resolve
 from flows.runtime.workspace import Workspace
 from flows.sources import read_source
 from storage.locks import Lease
+from storage.names import shown_name
 
 logger = logging.getLogger(__name__)
 
@@ -133,20 +143,29 @@ def command(
     """Build a codec from pictures in five stages, and put it in service if it is better than the one there."""
     parameters = dict(locals())  # must stay first: here the parameters, and nothing else, are local
     workspace = Workspace.from_environment()
-    if not _is_settled(workspace):
+    address = api_from_environment()
+    if address is None or not _is_settled(workspace):
         read_source(source)  # what is wrong with it is said before a server starts
-        return _run_settled(workspace)
+        return _run_settled(workspace.writable())
     log_to_terminal()
-    wait_until_healthy(os.environ["PREFECT_API_URL"], _HEALTH_S)
-    retrain(**parameters)
+    wait_until_healthy(address, _HEALTH_S)
+    retrain(**{**parameters, "source": _as_parameter(source)})
     show_outcome(Console(), workspace, read_outcome(workspace))
     return 0
 
 
 def _is_settled(workspace: Workspace) -> bool:
-    """Tell whether this process was started with the settings and the server that Prefect reads when it is imported."""
-    wanted = prefect_environment(workspace)
-    return "PREFECT_API_URL" in os.environ and all(os.environ.get(name) == value for name, value in wanted.items())
+    """Tell whether this process was started with the settings that Prefect reads when it is imported."""
+    return all(os.environ.get(name) == value for name, value in prefect_environment(workspace).items())
+
+
+def _as_parameter(source: str) -> str:
+    """Return a source as a flow's parameter, which goes to the server as JSON: a path that is no UTF-8 is escaped."""
+    try:
+        source.encode()
+    except UnicodeEncodeError:
+        return shown_name(source)
+    return source
 
 
 def _run_settled(workspace: Workspace) -> int:
@@ -157,7 +176,7 @@ def _run_settled(workspace: Workspace) -> int:
         # Only crashes of Prefect itself reach the terminal; its log lines, and tracebacks, go to its own pages.
         environment = {
             **run_environment(workspace),
-            "PREFECT_API_URL": address,
+            API_VARIABLE: address,
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         }
         again = [sys.executable, "-m", "flows.retrain", *sys.argv[1:]]
@@ -168,12 +187,12 @@ def _wait(process: "subprocess.Popen[bytes]") -> int:
     """Return the exit code of the command; an interrupt reaches it too, so it gets time to stop what it started."""
     try:
         return process.wait()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_INTERRUPT_S)
-        if end(process) != INTERRUPTED:
+        if end(process) not in (INTERRUPTED, status_of(Terminated())):
             raise
-        return INTERRUPTED
+        return status_of(interrupt)  # the command has said that it was interrupted
 
 
 if __name__ == "__main__":

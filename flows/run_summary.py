@@ -6,12 +6,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from clc.evaluation.curves import CodecCurve, Comparison, compare
 from clc.evaluation.measure import NATURAL, PAIR, Row, rows_from_table
+from clc.pictures.folders import passed_over_text
 from flows.promotion import Verdict, bundle_in_service
 from flows.runtime.stage import StageResult
 from flows.runtime.workspace import Workspace
@@ -35,7 +37,7 @@ class StageOutcome:
     key: str
     directory: str
     is_reused: bool
-    summary: dict[str, object]
+    summary: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Outcome:
     def directory(self, stage: str) -> Path:
         """Return the folder of one of the run's stages."""
         return next(Path(one.directory) for one in self.stages if one.stage == stage)
+
+    def summary(self, stage: str) -> Mapping[str, Any]:
+        """Return the summary of one of the run's stages."""
+        return next(one.summary for one in self.stages if one.stage == stage)
 
 
 def write_outcome(workspace: Workspace, outcome: Outcome) -> None:
@@ -84,8 +90,26 @@ def show_outcome(console: Console, workspace: Workspace, outcome: Outcome) -> No
         if any(row.row == kind for row in rows):
             console.print(_results(rows, kind))
     console.print(_stages(outcome))
+    for line in left_out_lines(outcome.summary("ingest-images")):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print(_verdict(outcome.verdict), highlight=False)
     _print_next(console, workspace, outcome)
+
+
+def left_out_lines(ingested: Mapping[str, Any]) -> list[str]:
+    """Say what of the source is not among the pictures, and what the pictures lost, from the summary of an ingest."""
+    lines = []
+    if ingested.get("failed"):
+        lines.append(f"{_pictures(ingested['failed'])} cannot be used; items.parquet of the ingest says why")
+    lines += [f"{name} cannot be searched: {reason}" for name, reason in (ingested.get("unreadable") or {}).items()]
+    if ingested.get("passed_over"):
+        lines.append(f"passed over: {passed_over_text(ingested['passed_over'])}")
+    lines += [f"{_pictures(count)}: {loss}" for loss, count in (ingested.get("losses") or {}).items()]
+    return lines
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture{'' if count == 1 else 's'}"
 
 
 def _results(rows: list[Row], kind: str) -> Table:

@@ -19,7 +19,15 @@ from rich.console import Console
 
 from clc.errors import InputError
 from flows.runtime.command import run_command
-from flows.runtime.prefect_server import LOOPBACK, answers, run_environment, running, start_server, wait_until_healthy
+from flows.runtime.prefect_server import (
+    API_VARIABLE,
+    LOOPBACK,
+    answers,
+    run_environment,
+    running,
+    start_server,
+    wait_until_healthy,
+)
 from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
 from storage.errors import StorageError
@@ -33,12 +41,12 @@ def serve(
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's pages.", min=1, max=65535)] = 5000,
 ) -> None:
     """Bring up Prefect, a worker and MLflow on this machine, register the deployments, and wait for Ctrl-C."""
-    workspace = Workspace.from_environment()
+    workspace = Workspace.from_environment().writable()
     prefect, mlflow = f"http://{LOOPBACK}:{prefect_port}", f"http://{LOOPBACK}:{mlflow_port}"
     for url in (prefect, mlflow):
         if answers(url):
             raise InputError(f"something answers at {url} already; stop it, or name other ports (see --help)")
-    environment = {**run_environment(workspace), "PREFECT_API_URL": f"{prefect}/api"}
+    environment = {**run_environment(workspace), API_VARIABLE: f"{prefect}/api"}
     console = Console()
     with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
         with console.status("starting Prefect and MLflow"):

@@ -2,17 +2,24 @@
 
 `ingest-images` asks `read_source` for the pictures and `split_parts` for their parts. Nothing here decodes a picture or
 downloads one: the built-in photos are read as files of scikit-image and scikit-learn, whose own functions would fetch
-some of them from the network.
+some of them from the network. What a folder holds beside pictures is counted, and what cannot be searched is named.
+
+The contract: a picture's name can be written into any table and is that of no other picture of the source
+(`storage.names`), while its path opens the file whatever bytes it is made of.
 """
 
 import importlib.metadata
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clc.errors import InputError
+from clc.pictures.folders import find_pictures, passed_over_text
 from clc.pictures.picture import PICTURE_SUFFIXES
+from flows.listing import expanded, read_listing
+from storage.names import real_name, shown_name
 
 BUILTIN = "builtin"
 PARTS = ("dictionary", "training", "evaluation")
@@ -20,7 +27,7 @@ PARTS = ("dictionary", "training", "evaluation")
 
 @dataclass(frozen=True)
 class SourcePicture:
-    """One picture of a source: its name within the source, its file, and where it comes from.
+    """One picture of a source: its name within the source, as `shown_name` writes it, its file, and its origin.
 
     `part` is None where the split decides. `row` is "natural", or "pair" for the two pictures that show what references
     do: views of the same scene, one in the dictionary part and one in the evaluation part.
@@ -41,6 +48,8 @@ class Source:
     `patch_px` is the side of the patches where the user names none. Pictures of every part are cut into such patches if
     `are_all_parts_cut` (the built-in photos), else those of the dictionary part alone. `evaluation_items` is the most
     items of a row ("natural" or "pair") that the evaluation part keeps; a row that is not named keeps all.
+    `passed_over` counts the files of a folder that are no pictures, by extension. `unreadable` has the reasons why
+    subfolders could not be searched and links not be followed, by name.
     """
 
     label: str
@@ -48,6 +57,8 @@ class Source:
     patch_px: int
     are_all_parts_cut: bool
     evaluation_items: Mapping[str, int]
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,22 +102,21 @@ _DISTRIBUTIONS = {_SKIMAGE_DATA: "scikit-image", _SKLEARN_DATA: "scikit-learn"}
 def read_source(source: str) -> Source:
     """Return the pictures of "builtin", of a folder, or of a text file that lists one picture a line.
 
-    Raises `InputError` when there is no such folder or file, or when it holds no picture.
+    A folder is searched with all below it (`clc.pictures.folders`). `flows.listing` says what a list may hold. A path
+    may be given as `shown_name` writes it. Raises `InputError` when there is no such folder or file, when it cannot be
+    read, or when it holds no picture.
     """
     if source == BUILTIN:
         return _builtin_source()
-    path = Path(source).expanduser().absolute()
-    if path.is_dir():
-        pictures = _folder_pictures(path)
-        kind = f"no picture ({', '.join(sorted(PICTURE_SUFFIXES))}) in the folder {path}"
-    elif path.is_file():
-        pictures = _listed_pictures(path)
-        kind = f"the list {path} names no picture"
-    else:
-        raise InputError(f'no folder or list of pictures at {path}; name one, or use "{BUILTIN}"')
-    if not pictures:
-        raise InputError(f"{kind}; add pictures to it or name another source")
-    return Source(str(path), pictures, patch_px=256, are_all_parts_cut=False, evaluation_items={})
+    if not source.strip():
+        raise InputError(f'no folder or list of pictures is named; name one, or use "{BUILTIN}"')
+    path = _existing(source)
+    # The functions of `os.path` say no where those of `Path` raise: over a path that is too long or out of reach.
+    if os.path.isdir(path):  # noqa: PTH112
+        return _folder_source(path)
+    if os.path.isfile(path):  # noqa: PTH113
+        return _list_source(path)
+    raise InputError(f'no folder or list of pictures at {shown_name(str(path))}; name one, or use "{BUILTIN}"')
 
 
 def split_parts(contents: Sequence[str], shares: Mapping[str, float]) -> dict[str, str]:
@@ -173,24 +183,55 @@ def _package_file(folder: str, name: str) -> Path:
     return path
 
 
-def _folder_pictures(folder: Path) -> list[SourcePicture]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
-    return [_own_picture(path.relative_to(folder).as_posix(), path, folder) for path in files]
+def _existing(source: str) -> Path:
+    """Return the absolute path that `source` names, as it stands or as `shown_name` wrote it."""
+    written, meant = (expanded(name).absolute() for name in (source, real_name(source)))
+    return meant if not os.path.lexists(written) and os.path.lexists(meant) else written
 
 
-def _listed_pictures(listing: Path) -> list[SourcePicture]:
-    try:
-        lines = [line.strip() for line in listing.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{listing} is no readable list of pictures: one path a line, UTF-8, is wanted") from error
-    stated = [line.partition("\t") for line in lines if line and not line.startswith("#")]
-    licences = {name.strip(): licence.strip() for name, _, licence in stated}
-    return [
-        _own_picture(name, listing.parent / Path(name).expanduser(), listing, licence)
-        for name, licence in licences.items()
-    ]
+def _folder_source(folder: Path) -> Source:
+    found = find_pictures(folder)
+    unreadable = {_name(one.path, folder): one.reason for one in found.unreadable}
+    pictures = [_own_picture(_name(path, folder), path, folder) for path in found.files]
+    if not pictures:
+        shown = shown_name(str(folder))
+        reasons = "; ".join(f"{name} cannot be read: {reason}" for name, reason in unreadable.items())
+        others = f"; it holds {passed_over_text(found.passed_over)}" if found.passed_over else ""
+        raise InputError(
+            f"no picture ({', '.join(sorted(PICTURE_SUFFIXES))}) in the folder {shown}{others}"
+            f"{'; ' + reasons if reasons else ''}; add pictures to it or name another source"
+        )
+    return _own_source(folder, pictures, found.passed_over, unreadable)
+
+
+def _list_source(listing: Path) -> Source:
+    pictures = [_own_picture(one.name, one.path, listing, one.licence) for one in read_listing(listing)]
+    if not pictures:
+        raise InputError(
+            f"the list {shown_name(str(listing))} names no picture; add pictures to it or name another source"
+        )
+    return _own_source(listing, pictures, {}, {})
+
+
+def _own_source(
+    origin: Path, pictures: Sequence[SourcePicture], passed_over: Mapping[str, int], unreadable: Mapping[str, str]
+) -> Source:
+    return Source(
+        shown_name(str(origin)),
+        pictures,
+        patch_px=256,
+        are_all_parts_cut=False,
+        evaluation_items={},
+        passed_over=passed_over,
+        unreadable=unreadable,
+    )
 
 
 def _own_picture(name: str, path: Path, origin: Path, licence: str = "") -> SourcePicture:
     # The origin's own name and not its path: it travels in every bundle that is made of the picture.
-    return SourcePicture(name=name, path=path, source=origin.name, licence=licence or "not stated")
+    return SourcePicture(name=name, path=path, source=shown_name(origin.name), licence=licence or "not stated")
+
+
+def _name(path: Path, folder: Path) -> str:
+    """Return what a file or folder at or below `folder` is called within it."""
+    return shown_name(path.relative_to(folder).as_posix())

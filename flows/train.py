@@ -33,7 +33,7 @@ from clc.training.pairs import overlapping_pairs
 from clc.training.run_folder import weights_file
 from clc.training.train import read_start, train
 from flows.codec_modules import CODEC_MODULES
-from flows.items import Item, read_items
+from flows.items import Item, photo_identity, read_items
 from flows.runtime.live_tracking import followed
 from flows.runtime.progress import training_progress
 from flows.runtime.stage import resolve, run_stage, stage_key
@@ -54,6 +54,7 @@ MODULES = (
     "flows.items",
     "flows.train",
     "storage.blobs",
+    "storage.names",
     "storage.tables",
 )
 """The source text that decides what this stage makes; the codec is in it for the self-test that the bundle carries."""
@@ -153,9 +154,10 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
         raise InputError("no picture in the training part; ingest more pictures, or raise training_share")
     keep_freed_memory()
     config = replace(config, bf16=has_bfloat16(torch.device(config.device)))
-    data = _pictures(sources.blobs, [item.blob for item in training], [item.photo for item in training])
+    data = _pictures(sources.blobs, [item.blob for item in training], [item.identity for item in training])
     chosen = Dictionary.read(sources.dictionary / "dictionary.parquet")
-    whole = _pictures(sources.blobs, chosen.blobs, chosen.photos)
+    photos = [photo_identity(*one) for one in zip(chosen.photos, chosen.item_ids, strict=True)]
+    whole = _pictures(sources.blobs, chosen.blobs, photos)
     entries = PictureSet([entry_patch(picture) for picture in whole.pictures], whole.photos)
     state = None
     if sources.origin:

@@ -34,9 +34,9 @@ def canonical_json(value: Any) -> bytes:
     """
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return text.encode()
     except (TypeError, ValueError) as error:
         raise StorageError(f"not a JSON value: {error}") from error
-    return text.encode()
 
 
 def digest_json(value: Any) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from storage.atomic import temporary_beside
 from storage.errors import StorageError
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class Lease:
 
     def _write(self) -> None:
         record = {"token": self._token, "beat": self._beat, "pid": os.getpid(), "machine": _machine()}
-        temporary = self.path.with_name(f".{self.path.name}.{self._token}")
+        temporary = temporary_beside(self.path)
         try:
             temporary.write_text(json.dumps(record))
             temporary.replace(self.path)

@@ -1,25 +1,28 @@
 """Parquet tables whose pages carry checksums, written whole and checked on every read.
 
 Without the checksums Parquet returns almost every flipped bit as data. They do not cover the footer; the manifest of a
-stage does, with the SHA-256 of the whole file (`storage.manifest`).
+stage does, with the SHA-256 of the whole file (`storage.manifest`). Needs the extra `pipeline`.
 """
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from storage.atomic import write_bytes
 from storage.errors import StorageError
+from storage.extras import need
+
+need("pipeline", "pyarrow")
+
+import pyarrow as pa  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
 
 
-def write_table(path: Path, table: pa.Table) -> None:
+def write_table(path: Path, table: pa.Table, *, replace: bool = True) -> None:
     """Write `table` as Parquet (zstd, page checksums) in one step; `StorageError` when it cannot."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    write_bytes(path, sink.getvalue())
+    write_bytes(path, sink.getvalue(), replace=replace)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

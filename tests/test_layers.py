@@ -19,7 +19,7 @@ FORBIDDEN = {
 UNSAFE = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 FLOORS = (
-    {"errors", "limits", "quality", "machine"},
+    {"errors", "limits", "quality", "machine", "version", "console"},
     {"pictures", "bitstream", "exact"},
     {"references", "retrieval"},
     {"model"},
@@ -46,7 +46,7 @@ UNSAFE_CODER, ITS_DOOR = "compressai.ans", {"clc/bitstream/range_coder.py"}
 CALLS = {
     # The coders of an evaluation open only what they encoded themselves a moment before.
     # The plane of a stream is opened once its size is known, in two formats alone.
-    "PIL.Image.open": {"clc/pictures/images.py", "clc/pictures/alpha.py", "clc/evaluation/coders.py"},
+    "PIL.Image.open": {"clc/pictures/formats.py", "clc/pictures/alpha.py", "clc/evaluation/coders.py"},
     "torch.load": set(),
     "torch.save": set(),
 }

@@ -143,6 +143,16 @@ class ParsedStream(NamedTuple):
     fields: bytes
 
 
+class Head(NamedTuple):
+    """What stands before the payload, of use to whoever opens a stream and does not decode it yet; see `Stream`."""
+
+    width: int
+    height: int
+    quality_q6: int
+    bundle_id: bytes
+    sections: tuple[Section, ...]
+
+
 def pack(stream: Stream) -> bytes:
     """Return the bytes of `stream`; the inverse of `parse`. Raises `LimitError` for more than a reader accepts."""
     head = _with_version(pack_fields(stream), stream.version)
@@ -225,6 +235,16 @@ def parse_with_fields(data: bytes) -> ParsedStream:
     )
     fields = _with_version(data[: header.fields_end], _version_of_fields(header.n_alignments))
     return ParsedStream(stream, fields)
+
+
+def parse_head(data: bytes) -> Head:
+    """Return what the first bytes of a stream say; the checksum, which covers the rest too, is not checked.
+
+    Raises `TruncatedStream` where more bytes are needed, and otherwise what `parse` raises.
+    """
+    _check_magic_and_version(data)
+    header = _read_header(data)
+    return Head(header.width, header.height, header.quality_q6, header.bundle_id, header.sections)
 
 
 class _Header(NamedTuple):

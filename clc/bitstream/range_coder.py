@@ -28,8 +28,7 @@ Payload:
 import importlib.util
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
@@ -73,6 +72,10 @@ class CdfTable:
     cdf: Int32Array
     lengths: Int32Array
     offsets: Int32Array
+    least_bits: npt.NDArray[np.float64] = field(init=False, repr=False)
+    """Cost of the likeliest value of each table in bits, float64 (n_tables,)."""
+    _lists: tuple[list[list[int]], list[int], list[int]] = field(init=False, repr=False)
+    """Rows, lengths and offsets as the C++ coder takes them; made once, because each call needs them."""
 
     def __post_init__(self) -> None:
         for name, dimensions in (("cdf", 2), ("lengths", 1), ("offsets", 1)):
@@ -86,6 +89,11 @@ class CdfTable:
             object.__setattr__(self, name, array)
         self._check_shapes()
         self._check_masses()
+        # Not on first use: Python 3.11 locks there, and a process that is forked meanwhile would wait for ever.
+        masses = np.diff(self.cdf.astype(np.int64), axis=1).max(axis=1)
+        object.__setattr__(self, "least_bits", PRECISION_BITS - np.log2(masses))
+        rows = [self.cdf[t, : self.lengths[t]].tolist() for t in range(self.n_tables)]
+        object.__setattr__(self, "_lists", (rows, self.lengths.tolist(), self.offsets.tolist()))
 
     def _check_shapes(self) -> None:
         n_tables, max_length = self.cdf.shape
@@ -117,23 +125,10 @@ class CdfTable:
         """Number of tables (rows)."""
         return int(self.cdf.shape[0])
 
-    @cached_property
+    @property
     def highest(self) -> Int32Array:
         """The largest value of each table, int32 (n_tables,); the smallest is `offsets`."""
         return (self.offsets + (self.lengths - 3)).astype(np.int32)
-
-    @cached_property
-    def least_bits(self) -> npt.NDArray[np.float64]:
-        """Cost of the likeliest value of each table in bits, float64 (n_tables,)."""
-        masses = np.diff(self.cdf.astype(np.int64), axis=1).max(axis=1)
-        least: npt.NDArray[np.float64] = PRECISION_BITS - np.log2(masses)
-        return least
-
-    @cached_property
-    def _lists(self) -> tuple[list[list[int]], list[int], list[int]]:
-        """Rows, lengths and offsets as the C++ coder takes them; made once, because each call needs them."""
-        rows = [self.cdf[t, : self.lengths[t]].tolist() for t in range(self.n_tables)]
-        return rows, self.lengths.tolist(), self.offsets.tolist()
 
     def for_coder(self, indexes: npt.NDArray[np.int64]) -> Iterator[tuple[slice, tuple[Any, ...]]]:
         """Yield chunks of `indexes` (n,): where each lies in them, and the C++ coder's arguments for it.

@@ -8,7 +8,8 @@
                               post-filter, float16
     dictionary.safetensors    int8 tokens of the K entries, their keys, and the reduction that made the keys
     entries.json              the provenance of each entry
-    pictures/NNNN.webp        the key picture of entry NNNN, where it has one (`clc.references.key_pictures`)
+    pictures/NNNN.webp        the key picture of entry NNNN, where it has one (`clc.references.key_pictures`); NNNN.png
+                              where it is too wide or high for WebP
 
 Written by `clc.bundle.export` and `clc.bundle.extend`; read by `clc.codec` and, to start from its weights, by
 `clc.training.train`. The first 8 bytes of the manifest's sha256 are the bundle's id, which every stream names. The
@@ -21,7 +22,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from clc.bundle.identity import (
     FORMAT,
     MANIFEST,
     VERSION,
+    VERSION_WITH_PNG,
     id_of,
     parse_manifest,
     read_manifest_bytes,
@@ -50,7 +51,7 @@ from clc.model.post_filter import LARGEST_WEIGHT, TAPS, WEIGHTS_SHAPE, PostFilte
 from clc.model.prior.matching import TOKEN_BITS
 from clc.model.prior.prior import Prior
 from clc.model.prior.slices import SCALE_LEVELS
-from clc.references.key_pictures import KeyPicture, key_pictures_from_json, key_pictures_to_json
+from clc.references.key_pictures import WEBP, KeyPicture, key_pictures_from_json, key_pictures_to_json
 from clc.retrieval.pca import Reduction
 from storage.arrays import read_arrays, write_arrays
 from storage.atomic import write_bytes
@@ -102,7 +103,7 @@ class Bundle:
     entries: BundleEntries
     postfilter: PostFilter | None
 
-    @cached_property
+    @property
     def id_bytes(self) -> bytes:
         """The bundle's id as the 8 bytes in a stream."""
         return bytes.fromhex(self.bundle_id)
@@ -170,7 +171,8 @@ def write_bundle(
     files = {n: {"sha256": sha256_file(directory / n), "bytes": (directory / n).stat().st_size} for n in names}
     described = {"model": config.to_json(), "files": files, "pictures": key_pictures_to_json(pictures)}
     made_of = origin.to_json() if origin else {}
-    manifest = canonical_json({"format": FORMAT, "version": VERSION, **described, **made_of})
+    version = VERSION if all(picture.kind == WEBP for picture in pictures.values()) else VERSION_WITH_PNG
+    manifest = canonical_json({"format": FORMAT, "version": version, **described, **made_of})
     write_bytes(directory / MANIFEST, manifest)
     return id_of(manifest)
 

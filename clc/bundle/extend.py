@@ -6,6 +6,7 @@ entries that there were do not change.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,8 +47,7 @@ def add_pictures(
     count = len(entries) + len(pictures)
     if not pictures or len(pictures) != len(provenance) or count > MAX_DICTIONARY_ENTRIES:
         raise InputError(f"{count} entries: a bundle takes up to {MAX_DICTIONARY_ENTRIES}, each with its provenance")
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty; name a new folder for the bundle")
+    refuse_filled(out)
     stored = dict(entries.pictures)
     tokens, keys = [entries.tokens], [entries.keys]
     for entry, image_HW3 in enumerate(pictures, start=len(entries)):
@@ -63,6 +63,18 @@ def add_pictures(
     parts["dictionary"] = {**parts["dictionary"], **grown}
     origin = Origin(base.bundle_id, bundle_info(bundle).training)
     return write_bundle(out, base.config, parts, [*entries.provenance, *provenance], stored, origin)
+
+
+def refuse_filled(out: Path) -> None:
+    """Raises `InputError` unless a new bundle can become the folder `out`: there is none, or an empty one."""
+    if not os.path.lexists(out):
+        return
+    try:
+        is_filled = any(out.iterdir())
+    except OSError as error:
+        raise InputError(f"{out}: {error.strerror}; name a new folder for the bundle") from error
+    if is_filled:
+        raise InputError(f"{out} is not empty; name a new folder for the bundle")
 
 
 def stored_tokens(model: Model, patch_HW3: Picture) -> npt.NDArray[np.int8]:

@@ -75,8 +75,8 @@ class Shelf:
             folders = _with_id(bundle_id, [*self._given, *_standing_places()])
             if not folders:
                 raise DictionaryMismatch(
-                    f"the stream needs bundle {bundle_id}, which is in none of: {self._places()}. Name its folder with "
-                    f"--bundle or in {VARIABLE}; `python -m clc.codec info FOLDER` shows a bundle's id"
+                    f"the stream needs bundle {bundle_id}, which was not found. Looked in: {self._places()}. Name its "
+                    f"folder with --bundle or in {VARIABLE}; `python -m clc.codec info FOLDER` shows a bundle's id"
                 )
             self._found[bundle_id] = folders[0]
         return self._found[bundle_id]

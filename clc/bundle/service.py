@@ -19,8 +19,11 @@ SHIPPED_NAME = "shipped"
 
 
 def workspace_root() -> Path:
-    """Return the folder that `CLC_WORKSPACE` names, by default `workspace` below the current folder; absolute."""
-    return Path(os.environ.get("CLC_WORKSPACE") or "workspace").absolute()
+    """Return the folder that `CLC_WORKSPACE` names, by default `workspace` below the current folder; absolute.
+
+    A variable that is empty or blank names none.
+    """
+    return Path(os.environ.get("CLC_WORKSPACE", "").strip() or "workspace").absolute()
 
 
 def service_bundle(workspace: Path) -> Path | None:

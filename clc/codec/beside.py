@@ -30,8 +30,13 @@ class DecodedPicture:
 def sections_of(alpha_HW: Plane | None, metadata: Metadata, size_HW: tuple[int, int]) -> tuple[Section, ...]:
     """Return the sections of a picture of some size in px; a plane that is opaque everywhere needs none.
 
-    Raises `InputError` for a plane of another shape or dtype, `LimitError` for metadata over `clc.limits`.
+    Raises `InputError` for a plane of another shape or dtype and for what is no `Metadata` of bytes, `LimitError` for
+    metadata over `clc.limits`.
     """
+    if not isinstance(metadata, Metadata) or not all(isinstance(part, bytes) for part in (metadata.exif, metadata.xmp)):
+        raise InputError(f"metadata are a clc.Metadata(exif=bytes, xmp=bytes), not {type(metadata).__name__}")
+    if alpha_HW is not None and not isinstance(alpha_HW, np.ndarray):
+        raise InputError(f"the alpha plane is a uint8 array {size_HW}, not a {type(alpha_HW).__name__}")
     sections = []
     if metadata.exif:
         sections.append(Section.of(EXIF, metadata.exif))
@@ -48,7 +53,8 @@ def sections_of(alpha_HW: Plane | None, metadata: Metadata, size_HW: tuple[int, 
 def with_beside(image_HW3: Picture, sections: Sequence[Section]) -> DecodedPicture:
     """Return a decoded picture with what its stream's sections hold. Raises `CorruptStream` for a damaged section."""
     contents = {section.kind: section.content() for section in sections}
-    alpha_HW = read_alpha(contents[ALPHA], image_HW3.shape[:2]) if ALPHA in contents else None
+    size_HW = image_HW3.shape[0], image_HW3.shape[1]
+    alpha_HW = read_alpha(contents[ALPHA], size_HW) if ALPHA in contents else None
     left_out = tuple(
         f"a section of kind {kind}, which this release does not know, was left out" for kind in unknown_kinds(sections)
     )

@@ -8,9 +8,11 @@ stream whose latents are not those of the encoder raises `DecodeMismatch` and ne
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +21,19 @@ import torch
 from clc.bitstream.container import ParsedStream, parse_with_fields, with_sections
 from clc.bundle.bundle import Bundle
 from clc.codec.beside import DecodedPicture, sections_of, with_beside
+from clc.codec.buffers import stream_bytes
 from clc.codec.decoder import Decoder
 from clc.codec.effort import DEFAULT_EFFORT, effort_of
 from clc.codec.encoding import Encoding
 from clc.codec.info import StreamInfo, stream_info
-from clc.codec.selection import References, Search, Selector
-from clc.errors import InputError
+from clc.codec.selection import References, Search, Selector, checked_entries, checked_references
 from clc.model.prior.walk import Trace
 from clc.pictures.metadata import NO_METADATA, Metadata
 from clc.pictures.picture import Picture, Plane
-from clc.quality import MAX_QUALITY, to_q6
+from clc.quality import checked_quality, to_q6
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 class Codec:
@@ -44,9 +49,9 @@ class Codec:
         self.selector = Selector(bundle.entries, bundle.config, self.decoder.key_pictures)
 
     @classmethod
-    def load(cls, bundle: Path | None = None, device: str = "cpu") -> Codec:
+    def load(cls, bundle: str | os.PathLike[str] | None = None, device: str = "cpu") -> Codec:
         """Loads a bundle folder, the shipped one by default. Raises `InputError` or `StorageError`."""
-        return cls(Bundle.load(bundle), device)
+        return cls(Bundle.load(None if bundle is None else Path(bundle)), device)
 
     @staticmethod
     @cache
@@ -98,25 +103,24 @@ class Codec:
             LimitError: For a picture or metadata over `clc.limits`.
         """
         encoding = self.encoding(image_HW3)
-        if not 0.0 <= quality <= MAX_QUALITY:
-            raise InputError(f"the quality must lie within 0 and {MAX_QUALITY}, not {quality}")
-        restricted = None if entries is None else tuple(entries)
-        sections = sections_of(alpha_HW, metadata, image_HW3.shape[:2])
-        data = encoding.encode(to_q6(quality), Search(references, restricted, effort_of(effort)))
+        quality_q6 = to_q6(checked_quality(quality))
+        search = Search(checked_references(references), checked_entries(entries), effort_of(effort))
+        sections = sections_of(alpha_HW, metadata, (image_HW3.shape[0], image_HW3.shape[1]))
+        data = encoding.encode(quality_q6, search)
         return with_sections(data, sections)
 
-    def decode(self, data: bytes) -> Picture:
+    def decode(self, data: Buffer) -> Picture:
         """Decodes the colours of a stream to a uint8 (H, W, 3) RGB picture; see `decode_picture`."""
-        return self._decode(parse_with_fields(data))
+        return self._decode(parse_with_fields(stream_bytes(data)))
 
-    def decode_picture(self, data: bytes) -> DecodedPicture:
-        """Decodes a stream with all that it holds: colours, transparency, EXIF and XMP.
+    def decode_picture(self, data: Buffer) -> DecodedPicture:
+        """Decodes a stream, any buffer of bytes, with all that it holds: colours, transparency, EXIF and XMP.
 
         Raises a `BitstreamError`: `DictionaryMismatch` for a stream of another bundle, `DecodeMismatch` when the
         latents are not those of the encoder, the others for damaged bytes; `LimitError` over the caps; `StorageError`
-        where a key picture of the bundle is damaged.
+        where a key picture of the bundle is damaged; `InputError` for what is no buffer of bytes.
         """
-        parsed = parse_with_fields(data)
+        parsed = parse_with_fields(stream_bytes(data))
         return with_beside(self._decode(parsed), parsed.stream.sections)
 
     @torch.no_grad()
@@ -131,11 +135,11 @@ class Codec:
         return self.encoding(image_HW3).feature_map(image_HW3)
 
     @torch.no_grad()
-    def trace(self, data: bytes, trace: Trace) -> None:
+    def trace(self, data: Buffer, trace: Trace) -> None:
         """Decodes the latents of a stream and shows every intermediate result of the exact path to `trace`."""
-        parsed = parse_with_fields(data)
+        parsed = parse_with_fields(stream_bytes(data))
         self.decoder.latents(parsed.stream, self.decoder.conditions(parsed), trace)
 
-    def info(self, data: bytes) -> StreamInfo:
+    def info(self, data: Buffer) -> StreamInfo:
         """See `clc.codec.info.stream_info`."""
         return stream_info(data)

@@ -15,7 +15,7 @@ from clc.bitstream.container import ParsedStream, Stream, empty_stream
 from clc.bundle.bundle import Bundle
 from clc.codec.latent_coding import check_payload, decode_latents
 from clc.errors import DecodeMismatch, DictionaryMismatch
-from clc.machine import has_bfloat16
+from clc.machine import has_bfloat16, make_forks_safe
 from clc.model.model import STRIDE_Z, channels_last, padded
 from clc.model.prior.walk import Conditions, Decoded, Trace
 from clc.model.transforms.tiled import synthesise
@@ -32,6 +32,7 @@ class Decoder:
     """
 
     def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+        make_forks_safe()
         self.bundle, self.device = bundle, torch.device(device)
         self.model = channels_last(bundle.model.to(self.device))
         if has_bfloat16(self.device):  # for g_a and refinement; g_s of a decoder stays float32

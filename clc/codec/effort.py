@@ -13,6 +13,7 @@ The steps are those of `clc.codec.refinement`. What each level bought with earli
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import NamedTuple
 
 from clc.errors import InputError
@@ -47,9 +48,10 @@ UNREFINED = DEFAULT._replace(down=0)
 
 def effort_of(level: int) -> Effort:
     """The effort of a level 0..9; raises `InputError` for another one."""
-    if not isinstance(level, int) or not 0 <= level < len(_LEVELS):
+    is_whole = isinstance(level, Integral) and not isinstance(level, bool)
+    if not is_whole or not 0 <= level < len(_LEVELS):
         raise InputError(f"the effort must be a whole number from 0 to {len(_LEVELS) - 1}, not {level!r}")
-    return _LEVELS[level]
+    return _LEVELS[int(level)]
 
 
 def refinements(level: Effort) -> tuple[Effort, ...]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clc.bitstream.container import parse
 from clc.bitstream.sections import name_of
+from clc.codec.buffers import stream_bytes
 from clc.quality import from_q6
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,12 @@ class StreamInfo:
         return {**asdict(self), "references": list(self.references), "aligned": list(self.aligned)}
 
 
-def stream_info(data: bytes) -> StreamInfo:
-    """Reads the header of a stream after all its checks; needs no bundle. Raises a `BitstreamError`."""
+def stream_info(data: Buffer) -> StreamInfo:
+    """Reads the header of a stream, any buffer of bytes, after all its checks; needs no bundle.
+
+    Raises a `BitstreamError`, or `InputError` for what is no buffer of bytes.
+    """
+    data = stream_bytes(data)
     stream = parse(data)
     return StreamInfo(
         version=data[4],

@@ -1,12 +1,23 @@
 """`.clc` streams as an image format of Pillow: `import clc` registers it, with PIL alone and no torch.
 
-    PIL's open("a.clc") gives an RGB picture; its size is read at once, its pixels are decoded when they are needed
-    im.save("a.clc", quality=50, references="auto", bundle=None)
+    PIL's open("a.clc") gives an RGB or RGBA picture; its header is read at once, its pixels are decoded when needed
+    im.save("a.clc", quality=50, references="auto", effort=5, bundle=None, exif=None, xmp=None)
 
-Saving takes the options of `clc.codec.Codec.encode`, and a bundle folder. What becomes of modes, colour profiles and
-transparency stands in `clc.pictures.images`; like other formats of Pillow it saves the pixels as they lie, so
-`PIL.ImageOps.exif_transpose` comes first where an EXIF orientation counts. A stream of another bundle than the shipped
-one needs `im.bundle = FOLDER` after opening and before the pixels are used.
+An opened picture has in `info`, where the stream has them, "exif" (as JPEG has it, for `getexif` and other formats) and
+"xmp", and always "quality" and "bundle_id". The bundle that a stream names is looked for where `clc.bundle.locate`
+says, and before that in `im.bundle`, a folder or a list of folders, which is set before the pixels are used.
+
+Saving takes the options of `clc.encode`. What becomes of modes, colour profiles and transparency stands in
+`clc.pictures.images`; what of a picture is lost is told by a `clc.LossWarning`. EXIF and XMP are the picture's own
+unless `exif` (bytes or PIL's `Exif`) or `xmp` (bytes or text) are given; `exif=b"", xmp=b""` leaves them out.
+
+The pixels of a stream are upright: a picture that was opened from a file is turned as its EXIF orientation says, one
+that is saved with `exif=...` as that says, and the tag is reset. A picture that Pillow made of another (a copy,
+`convert`, `rotate`) is saved as it lies, because Pillow leaves it the EXIF data of the first, turned or not.
+
+Pillow empties a file that exists before it asks any format to save into it, so that where saving fails its former
+content is gone, as with every format. Where that matters, save into `io.BytesIO` first, or write what `clc.encode`
+returns.
 
 Errors are those that users of Pillow catch, with our message and our error as their cause: `UnidentifiedImageError` for
 a stream that this release cannot read at all, `OSError` for a damaged stream, another bundle, a picture or an option
@@ -16,74 +27,122 @@ that cannot be coded. Both are `OSError`.
 from __future__ import annotations
 
 import io
-from functools import lru_cache
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from clc.errors import BitstreamError, ClcError, InputError, LimitError, UnknownVersion
-from clc.limits import MAX_STREAM_BYTES, check_size
+from clc.errors import ClcError, InputError, TruncatedStream
+from clc.limits import MAX_STREAM_BYTES
 
 if TYPE_CHECKING:
+    from clc.bitstream.container import Head
     from clc.codec.codec import Codec
+    from clc.codec.interface import Bundles
+    from clc.codec.sources import Source
 
 FORMAT = "CLC"
 _MAGIC = b"\x89CLC"  # as in clc.bitstream.container, which would cost every `import clc` an import of numpy
-_SIZE_AT = len(_MAGIC) + 2
-_HEAD_BYTES = 64
-_BUNDLES_IN_MEMORY = 2
+_HEAD_BYTES = 4096
+_HEAD_GROWTH = 8
+_EXIF_PREFIX = b"Exif\0\0"
 
 
 class ClcImageFile(ImageFile.ImageFile):
-    """A `.clc` stream as Pillow opens it. `bundle` is the folder to decode with, None for the shipped one."""
+    """A `.clc` stream as Pillow opens it. `bundle` is what to decode with, as in `clc.decode`; None for the shipped."""
 
     format = FORMAT
     format_description = "Conditional latent coding"
-    bundle: Path | str | None = None
+    bundle: Bundles = None
+    n_frames = 1
+    is_animated = False
 
     def _open(self) -> None:
+        from clc.bitstream.sections import ALPHA, EXIF, XMP
+        from clc.quality import from_q6
+
         try:
-            self._size = _size_in(self._read(_HEAD_BYTES))
+            head = self._head()
+            contents = {section.kind: section.content() for section in head.sections if section.kind in (EXIF, XMP)}
         except ClcError as error:
             raise UnidentifiedImageError(self._told(error)) from error
-        self._mode = "RGB"
-        self._is_decoded = False
+        self._size = head.width, head.height
+        self._mode = "RGBA" if any(section.kind == ALPHA for section in head.sections) else "RGB"
+        self.info["quality"], self.info["bundle_id"] = from_q6(head.quality_q6), head.bundle_id.hex()
+        if EXIF in contents:
+            self.info["exif"] = _EXIF_PREFIX + contents[EXIF]
+        if XMP in contents:
+            self.info["xmp"] = contents[XMP]
         # Pillow takes a picture without tiles for one that is loaded.
-        self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, "RGB")]
+        self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
 
     def load(self) -> Any:
         """Decodes the pixels once. Raises `OSError` for a damaged stream or another bundle."""
-        if not self._is_decoded:
-            try:
-                image_HW3 = _codec(self.bundle).decode(self._read(MAX_STREAM_BYTES + 1))
-            except ClcError as error:
-                raise OSError(self._told(error)) from error
+        if self.tile:
+            pixels = self._decoded()
             if self._exclusive_fp and self.fp is not None:
                 self.fp.close()
-            self.fp = io.BytesIO(image_HW3.tobytes())
-            self._is_decoded = True
+            self.fp = io.BytesIO(pixels)
         return super().load()
 
+    def load_seek(self, pos: int) -> None:
+        """Does nothing: pixels begin where `load` put them. Pillow's parser takes a format that has this as a whole."""
+
     def verify(self) -> None:
-        """Checks the header and the checksum of the whole stream without decoding it; `OSError` where one is wrong."""
+        """Checks the stream, its checksums and its metadata, without decoding it; `OSError` where one is wrong."""
         from clc.bitstream.container import parse
 
         try:
-            parse(self._read(MAX_STREAM_BYTES + 1))
+            for section in parse(self._read(MAX_STREAM_BYTES + 1)).sections:
+                section.content()
         except ClcError as error:
             raise OSError(self._told(error)) from error
         super().verify()
 
+    def _head(self) -> Head:
+        """What stands before the payload; as much of the file is read as that takes."""
+        from clc.bitstream.container import parse_head
+
+        n_bytes = _HEAD_BYTES
+        while True:
+            data = self._read(n_bytes)
+            try:
+                return parse_head(data)
+            except TruncatedStream:
+                if len(data) < n_bytes or n_bytes > MAX_STREAM_BYTES:
+                    raise
+            n_bytes *= _HEAD_GROWTH
+
+    def _decoded(self) -> bytes:
+        """The pixels as they lie in a picture of this mode."""
+        import numpy as np
+
+        from clc.codec.sources import tell
+
+        try:
+            data = self._read(MAX_STREAM_BYTES + 1)
+            picture = _codec(self.bundle, data).decode_picture(data)
+        except ClcError as error:
+            raise OSError(self._told(error)) from error
+        tell(picture.left_out, self._name or "the stream", 3)
+        planes = picture.image_HW3 if picture.alpha_HW is None else np.dstack((picture.image_HW3, picture.alpha_HW))
+        return planes.tobytes()
+
     def _read(self, n_bytes: int) -> bytes:
-        if self.fp is None:
+        from clc.codec.buffers import read_file
+
+        file = getattr(self, "fp", None)
+        if file is None or getattr(file, "closed", False):
             raise InputError("the file was closed before its pixels were used; open it again")
-        self.fp.seek(0)
-        return self.fp.read(n_bytes)
+        file.seek(0)
+        return read_file(file, self._name or "the stream", n_bytes)
+
+    @property
+    def _name(self) -> str:
+        name = self.filename
+        return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
 
     def _told(self, error: ClcError) -> str:
-        name = self.filename.decode(errors="replace") if isinstance(self.filename, bytes) else str(self.filename)
-        return f"{name}: {error}" if name else str(error)
+        return f"{self._name}: {error}" if self._name else str(error)
 
 
 def register() -> None:
@@ -98,38 +157,44 @@ def _accept(prefix: bytes) -> bool:
     return prefix.startswith(_MAGIC)
 
 
-def _size_in(head: bytes) -> tuple[int, int]:
-    """Width and height in the first bytes of a stream. Raises a `BitstreamError` or `LimitError`."""
-    from clc.bitstream.container import parse
-    from clc.bitstream.varints import read_varint
-
-    try:
-        parse(head)
-    except (UnknownVersion, LimitError):
-        raise
-    except BitstreamError:
-        pass  # a head alone is always cut short; damage shows when the pixels are decoded
-    width, position = read_varint(head, _SIZE_AT, 3, "width")
-    height, _ = read_varint(head, position, 3, "height")
-    check_size(width, height)
-    return width, height
-
-
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    from clc.pictures.images import rgb_of
+    """Codes a picture and writes the whole stream at once, so that no half of one is ever in the file."""
+    from clc.codec.effort import DEFAULT_EFFORT
+    from clc.codec.sources import tell
 
     options = image.encoderinfo
-    quality, references = float(options.get("quality", 50.0)), options.get("references", "auto")
     try:
-        data = _codec(options.get("bundle")).encode(rgb_of(image), quality, references)
+        source = _source(image, options)
+        data = _codec(options.get("bundle"), None).encode(
+            source.image_HW3,
+            options.get("quality", 50.0),
+            options.get("references", "auto"),
+            effort=options.get("effort", DEFAULT_EFFORT),
+            alpha_HW=source.alpha_HW,
+            metadata=source.metadata,
+        )
     except ClcError as error:
         raise OSError(str(error)) from error
+    tell(source.losses, source.name, 3)
     file.write(data)
 
 
-@lru_cache(_BUNDLES_IN_MEMORY)
-def _codec(bundle: Path | str | None) -> Codec:
-    """The codec of a bundle, loaded on first use; the shipped one is that of `clc.encode` and `clc.decode`."""
-    from clc.codec.codec import Codec
+def _source(image: Image.Image, options: dict[str, Any]) -> Source:
+    """The picture with the metadata that are to be saved. Raises `InputError` for metadata of another type."""
+    from clc.codec.buffers import kind_of
+    from clc.codec.sources import pillow_source
 
-    return Codec.shipped() if bundle is None else Codec.load(Path(bundle))
+    exif, xmp = options.get("exif"), options.get("xmp")
+    exif = exif.tobytes() if isinstance(exif, Image.Exif) else exif
+    xmp = xmp.encode() if isinstance(xmp, str) else xmp
+    for name, value in (("exif", exif), ("xmp", xmp)):
+        if value is not None and not isinstance(value, bytes):
+            raise InputError(f"{name} must be bytes, not {kind_of(value)}; leave it out to keep the picture's own")
+    return pillow_source(image, exif, xmp)
+
+
+def _codec(bundle: Bundles, data: bytes | None) -> Codec:
+    """The codec of a bundle, loaded on first use; the shipped one is that of `clc.encode` and `clc.decode`."""
+    from clc.codec.interface import codec_of
+
+    return codec_of(bundle, data)

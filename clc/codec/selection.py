@@ -6,11 +6,10 @@ keeps one. The entries and alignments of that one travel in the stream, so nothi
 
 from __future__ import annotations
 
-import threading
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +49,29 @@ class Search(NamedTuple):
     effort: Effort = DEFAULT
 
 
+def checked_references(references: object) -> References:
+    """Return which references a caller allows; raises `InputError` for what is no mode and no number of references."""
+    if isinstance(references, str) and references in MODES:
+        return cast(References, str(references))
+    is_whole = isinstance(references, Integral) and not isinstance(references, bool)
+    if is_whole and 0 <= int(cast(int, references)) <= MAX_REFERENCES:
+        return int(cast(int, references))
+    raise InputError(f"references must be {', '.join(MODES)} or 0..{MAX_REFERENCES}, not {references!r}")
+
+
+def checked_entries(entries: object) -> tuple[int, ...] | None:
+    """Return dictionary entries that a caller names, None for all; raises `InputError` for what are no whole numbers.
+
+    Whether the dictionary has them is for `Selector.propose` to say.
+    """
+    if entries is None:
+        return None
+    listed = tuple(entries) if isinstance(entries, Iterable) and not isinstance(entries, str | bytes) else None
+    if listed is None or not all(isinstance(one, Integral) and not isinstance(one, bool) for one in listed):
+        raise InputError(f"entries must be whole numbers, the indexes of dictionary entries, not {entries!r}")
+    return tuple(int(one) for one in listed)
+
+
 class Sought(FeatureMapper, Protocol):
     """The picture for which references are sought: `clc.codec.encoding.Encoding`."""
 
@@ -75,42 +97,46 @@ class Selector:
         """`pictures` are the key pictures of `entries`; `descriptor_of` a picture makes its vectors for the search."""
         self._entries, self._config, self._pictures = entries, config, pictures
         self._descriptor_of, self._policy = descriptor_of, policy
+        # No locks: a process that is forked while another thread holds one would wait for it for ever. Two threads may
+        # make the same thing once each, and the last one is kept.
         self._found: dict[tuple[object, ...], list[Choice]] = {}
-        self._lock = threading.Lock()
+        self._opened_index: Index | None = None
+        self._made_registrar: Registrar | None = None
 
-    @cached_property
+    @property
     def _index(self) -> Index:
-        return open_index(self._entries.keys)
+        if self._opened_index is None:
+            self._opened_index = open_index(self._entries.keys)
+        return self._opened_index
 
-    @cached_property
+    @property
     def _registrar(self) -> Registrar:
-        # Loaded on first use: OpenCV is for encoding beside key pictures only.
-        from clc.references.registration import Registrar
+        if self._made_registrar is None:
+            # Loaded on first use: OpenCV is for encoding beside key pictures only.
+            from clc.references.registration import Registrar
 
-        return Registrar(self._pictures, torch.get_num_threads())
+            self._made_registrar = Registrar(self._pictures, torch.get_num_threads())
+        return self._made_registrar
 
     def propose(self, sought: Sought, search: Search) -> list[Choice]:
         """The choices worth coding, "no reference" first unless tokens are asked for.
 
         Raises `InputError` for a mode or an entry that does not exist.
         """
+        search = search._replace(references=checked_references(search.references))
         references, entries, effort = search
-        if references not in MODES and not _is_count(references):
-            raise InputError(f"references must be {', '.join(MODES)} or 0..{MAX_REFERENCES}, not {references!r}")
         if entries is not None and not all(0 <= entry < len(self._entries) for entry in entries):
             raise InputError(f"the dictionary has entries 0..{len(self._entries) - 1}, not {list(entries)}")
         if references == "none" or references == 0 or not effort.registered:
             return [Choice()]
         key = (zlib.crc32(sought.image_HW3.tobytes()), sought.image_HW3.shape, search)
-        with self._lock:
-            known = self._found.get(key)
+        known = self._found.get(key)
         if known is not None:
             return known
         found = self._search(sought, search)
-        with self._lock:
-            self._found[key] = found
-            while len(self._found) > REMEMBERED:
-                del self._found[next(iter(self._found))]
+        self._found[key] = found
+        for oldest in list(self._found)[:-REMEMBERED]:
+            self._found.pop(oldest, None)
         return found
 
     def _search(self, sought: Sought, search: Search) -> list[Choice]:
@@ -210,7 +236,3 @@ def _added(found: Located, chosen: Sequence[tuple[int, Located]]) -> float:
 def _worth(coverage: float, psnr_db: float) -> float:
     """A guess at the bits saved: the covered share times the dB by which it beats a flat prediction, at least 1."""
     return coverage * max(1.0, psnr_db - POLICY.flat_db)
-
-
-def _is_count(references: object) -> bool:
-    return isinstance(references, int) and 0 <= references <= MAX_REFERENCES

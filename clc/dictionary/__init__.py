@@ -1,1 +1,5 @@
-"""Which pictures stand for a collection."""
+"""Which pictures stand for a collection. Needs the extra `pipeline`."""
+
+from storage.extras import need
+
+need("pipeline", "pyarrow", "sklearn")

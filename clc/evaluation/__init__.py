@@ -1,1 +1,5 @@
-"""What a codec is worth: measurements by real files, BD-rates, plots and reports."""
+"""What a codec is worth: measurements by real files, BD-rates, plots and reports. Needs the extra `pipeline`."""
+
+from storage.extras import need
+
+need("pipeline", "bjontegaard", "jinja2", "matplotlib", "pyarrow", "pytorch_msssim")

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from clc.codec.effort import DEFAULT_EFFORT
-from clc.errors import InputError
+from clc.errors import InputError, LimitError
 
 References = Literal["auto", "none"]
+
+JPEG_SIDE_PX, WEBP_SIDE_PX, AVIF_SIDE_PX = 65_500, 16_383, 32_768
+"""The longest sides: libjpeg's, WebP's, and what libavif reads unless it is told otherwise, as Pillow does not."""
 
 TEST = "clc"
 WITHOUT_REFERENCES = "clc, no references"
@@ -55,19 +58,29 @@ class Coder(Protocol):
 
 @dataclass(frozen=True)
 class Baseline:
-    """A format that Pillow writes, with fixed options; see `Coder` for the interface."""
+    """A format that Pillow writes, with fixed options; see `Coder` for the interface.
+
+    `side_px` is the longest side of a picture that goes into a file of the format and comes back out of it.
+    """
 
     name: str
     settings: str
     qualities: tuple[float, ...]
     pillow_format: str
+    side_px: int
     options: Mapping[str, Any] = field(default_factory=dict)
     references: str = "-"
 
     def encode(self, image_HW3: NDArray[np.uint8], quality: float) -> bytes:
-        """Code a uint8 (H, W, 3) picture at an integer quality 0..100; `InputError` if it lies outside."""
+        """Code a uint8 (H, W, 3) picture at an integer quality 0..100.
+
+        Raises `InputError` for another quality, `LimitError` for a picture with a longer side than the format has.
+        """
         if not 0 <= quality <= 100:
             raise InputError(f"{self.name} quality must lie in 0..100, not {quality}")
+        height, width = image_HW3.shape[:2]
+        if max(height, width) > self.side_px:
+            raise LimitError(f"{self.name} ends at {self.side_px} px a side, and the picture is {width}x{height} px")
         buffer = io.BytesIO()
         picture = Image.fromarray(np.ascontiguousarray(image_HW3))
         picture.save(buffer, format=self.pillow_format, quality=round(quality), **self.options)
@@ -148,17 +161,19 @@ def _library_version(feature: str) -> str:
 
 def _jpeg(version: str) -> Baseline:
     options = {"optimize": True, "subsampling": "4:2:0"}
-    return Baseline("jpeg", f"{version}, optimize, 4:2:0", (8, 15, 25, 40, 60, 75, 88), "JPEG", options)
+    ladder = (8, 15, 25, 40, 60, 75, 88)
+    return Baseline("jpeg", f"{version}, optimize, 4:2:0", ladder, "JPEG", JPEG_SIDE_PX, options)
 
 
 def _webp(version: str) -> Baseline:
-    return Baseline("webp", f"{version}, method 6", (2, 15, 35, 55, 72, 82, 90), "WEBP", {"method": 6})
+    ladder = (2, 15, 35, 55, 72, 82, 90)
+    return Baseline("webp", f"{version}, method 6", ladder, "WEBP", WEBP_SIDE_PX, {"method": 6})
 
 
 def _avif(version: str) -> Baseline:
     # One thread means one tile, so that the bytes do not depend on the number of cores.
     options = {"speed": 4, "subsampling": "4:4:4", "max_threads": 1}
-    return Baseline("avif", f"{version}, speed 4, 4:4:4", (20, 34, 46, 57, 67, 76), "AVIF", options)
+    return Baseline("avif", f"{version}, speed 4, 4:4:4", (20, 34, 46, 57, 67, 76), "AVIF", AVIF_SIDE_PX, options)
 
 
 _BUILDERS = {"jpeg": _jpeg, "webp": _webp, "avif": _avif}

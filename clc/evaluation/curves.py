@@ -2,13 +2,14 @@
 
 The convention is that of the published points: at each quality, bpp and PSNR are averaged over the pictures. All codecs
 of a comparison are averaged over the same pictures: one that failed with any codec, or that any codec returned without
-an error (its PSNR is infinite and has no mean), is left out for all, and named in `Comparison.left_out`.
+an error (its PSNR is infinite and has no mean), is left out for all, and named in `Comparison.left_out`. A codec that
+coded no picture at all, as WebP does of panoramas, is left out itself, and named in `Comparison.without`.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from clc.evaluation.bd_rate import BdRate, RateCurve, bd_rate
@@ -43,12 +44,16 @@ class CodecCurve:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Codecs compared over the same pictures: their curves, the pictures, and why others were left out."""
+    """Codecs compared over the same pictures: their curves, the pictures, and why others were left out.
+
+    `left_out` has a reason for each other picture, by item id, `without` for each other codec, by name.
+    """
 
     row: str
     curves: tuple[CodecCurve, ...]
     pictures: tuple[str, ...]
     left_out: Mapping[str, str]
+    without: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, codec: str) -> CodecCurve | None:
         """Return the curve of the codec of this name, or None."""
@@ -70,15 +75,17 @@ class Comparison:
 
 def compare(rows: Iterable[Row], row: str = NATURAL) -> Comparison:
     """Average the rows of one kind ("natural" or "pair") to a curve for each codec, over the pictures they share."""
-    chosen = [one for one in rows if one.row == row]
+    found = [one for one in rows if one.row == row]
+    without = _without(found)
+    chosen = [one for one in found if one.codec not in without]
     left_out = _left_out(chosen)
     kept = [one for one in chosen if one.item_id not in left_out]
     by_codec: dict[str, list[Row]] = defaultdict(list)
     for one in kept:
         by_codec[one.codec].append(one)
-    curves = tuple(CodecCurve(codec, found[0].references, _means(found)) for codec, found in by_codec.items())
+    curves = tuple(CodecCurve(codec, own[0].references, _means(own)) for codec, own in by_codec.items())
     pictures = tuple(dict.fromkeys(one.item_id for one in kept))
-    return Comparison(row, curves, pictures, left_out)
+    return Comparison(row, curves, pictures, left_out, without)
 
 
 def picture_bd_rates(rows: Sequence[Row], test: str, anchors: Sequence[str]) -> dict[str, dict[str, BdRate]]:
@@ -92,6 +99,16 @@ def picture_bd_rates(rows: Sequence[Row], test: str, anchors: Sequence[str]) -> 
         rates = {anchor: comparison.bd_rate(test, anchor) for anchor in anchors}
         found[item_id] = {anchor: rate for anchor, rate in rates.items() if rate is not None}
     return found
+
+
+def _without(rows: Sequence[Row]) -> dict[str, str]:
+    """Return the codecs that failed on every picture, with the reason of the first; none where all codecs did."""
+    able = {one.codec for one in rows if one.status == OK}
+    reasons: dict[str, str] = {}
+    for one in rows:
+        if able and one.codec not in able:
+            reasons.setdefault(one.codec, f"it coded no picture; {one.name}: {one.reason}")
+    return reasons
 
 
 def _left_out(rows: Sequence[Row]) -> dict[str, str]:

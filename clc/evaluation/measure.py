@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from clc.errors import ClcError, InputError
 from clc.evaluation.coders import Coder
 from clc.evaluation.metrics import bits_per_pixel, ms_ssim, psnr_db
+from storage.names import shown_name
 
 NATURAL = "natural"
 PAIR = "pair"
 OK = "ok"
 FAILED = "failed"
 
-_PICTURE_ERRORS = (ClcError, OSError, ValueError, ArithmeticError, RuntimeError, MemoryError)
+PICTURE_ERRORS = (ClcError, OSError, ValueError, ArithmeticError, RuntimeError, MemoryError)
 """What a picture or a codec may raise over one picture; a mistake in the program (TypeError, KeyError) is none."""
 
 
@@ -32,7 +33,9 @@ _PICTURE_ERRORS = (ClcError, OSError, ValueError, ArithmeticError, RuntimeError,
 class PictureUnderTest:
     """A picture to evaluate; `load` returns it as uint8 (H, W, 3) and may raise, which fails the picture's rows only.
 
-    `row` is "natural", or "pair" for a picture whose twin is known to lie in the dictionary.
+    `item_id` tells it from all others, `name` is for readers. Tables take both, so that the name of a file goes through
+    `storage.names.shown_name`. `row` is "natural", or "pair" for a picture whose twin is known to lie in the
+    dictionary.
     """
 
     item_id: str
@@ -115,8 +118,8 @@ def rows_from_table(table: pa.Table) -> list[Row]:
 def _evaluate_picture(coders: Sequence[Coder], picture: PictureUnderTest) -> list[Row]:
     try:
         image_HW3 = picture.load()
-    except _PICTURE_ERRORS as error:
-        reason = f"cannot be read: {error}"
+    except PICTURE_ERRORS as error:
+        reason = f"cannot be read: {_text(error)}"
         return [_failed(coder, quality, picture, reason) for coder in coders for quality in coder.qualities]
     return [_evaluate_one(coder, quality, picture, image_HW3) for coder in coders for quality in coder.qualities]
 
@@ -144,8 +147,17 @@ def _evaluate_one(coder: Coder, quality: float, picture: PictureUnderTest, image
             encode_s=encoded_s - started_s,
             decode_s=decoded_s - encoded_s,
         )
-    except _PICTURE_ERRORS as error:
-        return _failed(coder, quality, picture, f"{type(error).__name__}: {error}")
+    except PICTURE_ERRORS as error:
+        return _failed(coder, quality, picture, reason_of(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an error as one line that a table can hold: its class and what it says."""
+    return f"{type(error).__name__}: {_text(error)}"
+
+
+def _text(error: BaseException) -> str:
+    return shown_name(" ".join(str(error).split()))
 
 
 def _failed(coder: Coder, quality: float, picture: PictureUnderTest, reason: str) -> Row:

@@ -83,9 +83,15 @@ def render(report: Report) -> str:
         pair_points=_pair_points(report, pair),
         anchors=_anchors(report),
         pictures=_picture_lines(report),
-        failures=dict.fromkeys((row.name, row.reason) for row in report.rows if row.status == FAILED),
+        failures=_failures(report.rows),
         own_rows=[row for row in report.rows if row.codec == report.test and row.status != FAILED],
     )
+
+
+def _failures(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return name and reason of what failed, each once for a picture: two pictures may have one name."""
+    failed = dict.fromkeys((row.item_id, row.name, row.reason) for row in rows if row.status == FAILED)
+    return [(name, reason) for _, name, reason in failed]
 
 
 def telling_pictures(rows: Sequence[Row], test: str, anchor: str) -> list[str]:

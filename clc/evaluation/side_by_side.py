@@ -1,16 +1,18 @@
 """Pictures side by side: what each codec makes of the same picture with about the same number of bytes.
 
 The report shows these beside the figures. The quality of each baseline is searched for until its file is as large as
-the file of the codec under test, so that the eye compares equal bytes and nothing else.
+the file of the codec under test, so that the eye compares equal bytes and nothing else. A baseline that cannot code the
+picture is not shown, and the reason stands in its place.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clc.evaluation.coders import Coder
+from clc.evaluation.measure import PICTURE_ERRORS, reason_of
 from clc.evaluation.metrics import bits_per_pixel, psnr_db
 
 CROP_PX = 208
@@ -31,25 +33,33 @@ class Crop:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """One picture as the original crop and as every codec returned it."""
+    """One picture as the original crop and as every codec returned it; `left_out` says which did not, and why."""
 
     name: str
     original_HW3: NDArray[np.uint8]
     crops: tuple[Crop, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def side_by_side(
     name: str, image_HW3: NDArray[np.uint8], test: Coder, quality: float, baselines: Sequence[Coder]
 ) -> SideBySide:
-    """Code a picture with `test` at `quality`, and with every baseline at the quality that comes nearest in bytes."""
+    """Code a picture with `test` at `quality`, and with every baseline at the quality that comes nearest in bytes.
+
+    A baseline that raises over the picture is left out; what `test` raises goes through.
+    """
     top, left = _busiest_corner(image_HW3)
     window = (slice(top, top + CROP_PX), slice(left, left + CROP_PX))
     data = test.encode(image_HW3, quality)
     crops = [_crop(test, quality, data, image_HW3, window)]
+    left_out: dict[str, str] = {}
     for baseline in baselines:
-        nearest, coded = match_bytes(baseline, image_HW3, len(data))
-        crops.append(_crop(baseline, nearest, coded, image_HW3, window))
-    return SideBySide(name, image_HW3[window], tuple(crops))
+        try:
+            nearest, coded = match_bytes(baseline, image_HW3, len(data))
+            crops.append(_crop(baseline, nearest, coded, image_HW3, window))
+        except PICTURE_ERRORS as error:
+            left_out[baseline.name] = reason_of(error)
+    return SideBySide(name, image_HW3[window], tuple(crops), left_out)
 
 
 def match_bytes(coder: Coder, image_HW3: NDArray[np.uint8], target_bytes: int) -> tuple[float, bytes]:

@@ -33,6 +33,7 @@ def summarise(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> dict[st
     return {
         "pictures": {one.row: len(one.pictures) for one in comparisons},
         "left_out": [reason for one in comparisons for reason in one.left_out.values()],
+        "codecs_left_out": {name: reason for one in comparisons for name, reason in one.without.items()},
         "failed_rows": sum(row.status == FAILED for row in rows),
         "bd_rate_vs_jpeg_percent": against_jpeg.percent if against_jpeg else None,
         "bd_rates": [describe_bd_rate(rate) for rate in natural.bd_rates(TEST)] if natural else [],

@@ -1,1 +1,1 @@
-"""Pictures: read from untrusted bytes, written as PNG, cut into patches, compared for near-duplicates."""
+"""Pictures: read from untrusted bytes with alpha and metadata, written as PNG, cut, compared for near-duplicates."""

@@ -17,13 +17,33 @@ Plane = npt.NDArray[np.uint8]
 """One value a pixel, uint8 (height, width): an alpha plane, 0 clear to 255 opaque."""
 
 PICTURE_SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
+    (
+        *(
+            ".png",
+            ".apng",
+            ".jpg",
+            ".jpeg",
+            ".jpe",
+            ".jfif",
+            ".mpo",
+            ".webp",
+            ".avif",
+            ".avifs",
+            ".gif",
+            ".bmp",
+            ".dib",
+        ),
+        *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+        *(".heic", ".heif", ".hif", ".jxl"),  # by the extras of `clc.pictures.formats`; without them each says so
+    )
 )
 """Endings, in lower case, by which a folder is searched for pictures; a file that is named itself may have any."""
 
 
 def check_picture(image_HW3: Picture, what: str = "a picture") -> Picture:
     """Return `image_HW3` itself; `InputError`, which calls it `what`, unless it is uint8 (H, W, 3) and not empty."""
+    if not isinstance(image_HW3, np.ndarray):
+        raise InputError(f"{what} is a uint8 array (H, W, 3), not a {type(image_HW3).__name__}")
     if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.size == 0:
         raise InputError(f"{what} is uint8 (H, W, 3), not {image_HW3.dtype} {image_HW3.shape}")
     return image_HW3

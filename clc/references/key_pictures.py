@@ -1,9 +1,9 @@
 """Key pictures: whole reference pictures in a bundle, the same pixels on every machine.
 
 `clc.bundle` stores them, and the encoder and the decoder read and warp them. An aligned reference enters the exact path
-by its pixels, so every decoder must have the very same ones. The file is WebP, lossless or lossy; the contract is the
-SHA-256 of the pixels that it decodes to, which is checked whenever one is read. Files are read on demand: opening a
-bundle of a thousand key pictures reads none.
+by its pixels, so every decoder must have the very same ones. The file is WebP, lossless or lossy, or PNG where a side
+is longer than WebP can say; the contract is the SHA-256 of the pixels that it decodes to, which is checked whenever one
+is read. Files are read on demand: opening a bundle of a thousand key pictures reads none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from PIL import Image
 from clc.bitstream.alignment import Alignment, without_brightness
 from clc.errors import DictionaryMismatch, InputError, StorageError
 from clc.limits import MAX_DICTIONARY_ENTRIES, check_size
-from clc.pictures.images import read_image
+from clc.pictures.images import png_bytes, read_image
 from clc.pictures.picture import Picture
 from clc.references.warp import Warped, warp, with_brightness
 from storage.atomic import write_bytes
@@ -34,6 +34,10 @@ CACHED_PICTURES = 8
 """Decoded key pictures that a `KeyPictureCache` keeps."""
 
 LOSSLESS = "webp-lossless"
+WEBP, PNG = "webp", "png"
+"""Kinds of files, which are their endings too."""
+WEBP_SIDE_PX = 16_383
+"""The longest side that WebP has a number for."""
 _LOSSY = "webp-"
 _METHOD = 6  # WebP's slowest and smallest
 
@@ -48,6 +52,11 @@ class KeyPicture:
     file_bytes: int
     pixels_sha256: str
 
+    @property
+    def kind(self) -> str:
+        """`WEBP` or `PNG`."""
+        return self.path.suffix.removeprefix(".")
+
     def read(self) -> Picture:
         """The pixels, uint8 (H, W, 3). Raises `StorageError` if the file is missing or decodes to other pixels."""
         try:
@@ -57,7 +66,7 @@ class KeyPicture:
         if image_HW3.shape != (self.height, self.width, 3) or sha256_bytes(image_HW3.tobytes()) != self.pixels_sha256:
             raise StorageError(
                 f"key picture {self.path.name} does not decode to the pixels that the bundle names: the file is "
-                "damaged or this machine decodes WebP differently; get the bundle again or update Pillow"
+                f"damaged or this machine decodes {self.kind} differently; get the bundle again or update Pillow"
             )
         return image_HW3
 
@@ -125,29 +134,41 @@ class WarpedKeyPictures:
 def write_key_picture(bundle: Path, entry: int, image_HW3: Picture, picture_format: str = LOSSLESS) -> KeyPicture:
     """Store the key picture of an entry, uint8 (H, W, 3), in a bundle folder.
 
-    `picture_format` is "webp-lossless" or "webp-QUALITY" with a quality of 0 to 100. Raises `InputError` for another
-    format, `LimitError` over the caps of `clc.limits`.
+    `picture_format` is "webp-lossless" or "webp-QUALITY" with a quality of 0 to 100. A picture with a side above
+    `WEBP_SIDE_PX` becomes a PNG, lossless whatever the format. Raises `InputError` for another format, `LimitError`
+    over the caps of `clc.limits`.
     """
     check_size(image_HW3.shape[1], image_HW3.shape[0])
-    buffer = io.BytesIO()
-    picture = Image.fromarray(np.ascontiguousarray(image_HW3))
-    quality = picture_format.removeprefix(_LOSSY)
-    if picture_format == LOSSLESS:
-        picture.save(buffer, "WEBP", lossless=True, exact=True, quality=80, method=_METHOD)
-    elif picture_format.startswith(_LOSSY) and quality.isdigit() and int(quality) <= 100:
-        picture.save(buffer, "WEBP", quality=int(quality), method=_METHOD)
-    else:
-        raise InputError(f"no format {picture_format!r} for key pictures: say {LOSSLESS} or webp-QUALITY (0 to 100)")
-    data = buffer.getvalue()
-    path = _path(bundle, entry)
+    options = _webp_options(picture_format)
+    is_webp = max(image_HW3.shape[:2]) <= WEBP_SIDE_PX
+    data = _webp_bytes(image_HW3, options) if is_webp else png_bytes(image_HW3)
+    path = _path(bundle, entry, WEBP if is_webp else PNG)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, data)
     decoded = read_image(data)
     return KeyPicture(path, decoded.shape[1], decoded.shape[0], len(data), sha256_bytes(decoded.tobytes()))
 
 
+def _webp_options(picture_format: str) -> dict[str, Any]:
+    quality = picture_format.removeprefix(_LOSSY)
+    if picture_format == LOSSLESS:
+        return {"lossless": True, "exact": True, "quality": 80}
+    if picture_format.startswith(_LOSSY) and quality.isascii() and quality.isdigit() and int(quality) <= 100:
+        return {"quality": int(quality)}
+    raise InputError(f"no format {picture_format!r} for key pictures: say {LOSSLESS} or webp-QUALITY (0 to 100)")
+
+
+def _webp_bytes(image_HW3: Picture, options: Mapping[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image_HW3)).save(buffer, "WEBP", method=_METHOD, **options)
+    return buffer.getvalue()
+
+
 def key_pictures_to_json(pictures: Mapping[int, KeyPicture]) -> list[dict[str, Any]]:
-    """The JSON of a bundle's manifest: one object a picture, by ascending entry, which also names the file."""
+    """The JSON of a bundle's manifest: one object a picture, by ascending entry, which also names the file.
+
+    The kind of a file is said where it is not WebP, the only one before version 8 of the bundle.
+    """
     return [
         {
             "entry": entry,
@@ -155,6 +176,7 @@ def key_pictures_to_json(pictures: Mapping[int, KeyPicture]) -> list[dict[str, A
             "height": picture.height,
             "bytes": picture.file_bytes,
             "pixels_sha256": picture.pixels_sha256,
+            **({} if picture.kind == WEBP else {"kind": picture.kind}),
         }
         for entry, picture in sorted(pictures.items())
     ]
@@ -163,18 +185,22 @@ def key_pictures_to_json(pictures: Mapping[int, KeyPicture]) -> list[dict[str, A
 def key_pictures_from_json(bundle: Path, fields: list[dict[str, Any]]) -> dict[int, KeyPicture]:
     """The inverse of `key_pictures_to_json`.
 
-    Raises `StorageError` for an entry that is out of range or twice there, `InputError` for a size that cannot be.
+    Raises `StorageError` for an entry that is out of range or twice there and for a kind of file that no bundle has,
+    `InputError` for a size that cannot be.
     """
     pictures: dict[int, KeyPicture] = {}
     for item in fields:
         entry, width, height = int(item["entry"]), int(item["width"]), int(item["height"])
         if not 0 <= entry < MAX_DICTIONARY_ENTRIES or entry in pictures:
             raise StorageError(f"the bundle in {bundle} names a key picture for entry {entry} that cannot be")
+        kind = item.get("kind", WEBP)
+        if kind not in (WEBP, PNG):
+            raise StorageError(f"the bundle in {bundle} names a key picture of a kind that no bundle has: {kind!r}")
         check_size(width, height)
-        path = _path(bundle, entry)
+        path = _path(bundle, entry, kind)
         pictures[entry] = KeyPicture(path, width, height, int(item["bytes"]), str(item["pixels_sha256"]))
     return pictures
 
 
-def _path(bundle: Path, entry: int) -> Path:
-    return bundle / FOLDER / f"{entry:04d}.webp"
+def _path(bundle: Path, entry: int, kind: str) -> Path:
+    return bundle / FOLDER / f"{entry:04d}.{kind}"

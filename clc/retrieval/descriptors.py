@@ -10,7 +10,6 @@ cropped), scaled down, never up, until the shorter side is at most 256 px and th
 with a fixed input size gets exactly that size.
 """
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +22,7 @@ from clc.errors import InputError
 from clc.pictures.picture import Picture, check_picture
 from clc.retrieval.pyramid import CELLS, LEVELS, spp
 from storage.digest import sha256_bytes, sha256_file
+from storage.extras import need
 
 # ImageNet's mean and standard deviation of R, G, B, on levels of 0..1.
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -83,11 +83,15 @@ class CodecDescriptor:
         """`codec` is a `clc.codec.codec.Codec`, or the picture that one encodes (`clc.codec.encoding.Encoding`)."""
         self._codec = codec
         self._bundle_id = str(codec.bundle.bundle_id)
+        self._dimension = 0
 
-    @functools.cached_property
+    @property
     def dimension(self) -> int:
-        """Length D of a vector."""
-        return CELLS * self._codec.feature_map(_grey_probe(_PROBE_SIDE_PX, _PROBE_SIDE_PX)).shape[0]
+        """Length D of a vector; found once. No lock guards it, so that a process may be forked meanwhile."""
+        if not self._dimension:
+            probe = _grey_probe(_PROBE_SIDE_PX, _PROBE_SIDE_PX)
+            self._dimension = CELLS * int(self._codec.feature_map(probe).shape[0])
+        return self._dimension
 
     def describe(self) -> dict[str, Any]:
         """Return the description; the weights are those of the bundle, so its id is their digest."""
@@ -111,6 +115,7 @@ class OnnxDescriptor:
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         """Load the file at `path` and run it once; `threads` work on one picture. Raises InputError."""
+        need("pipeline", "onnxruntime")
         import onnxruntime as ort
 
         self._path = path
@@ -180,6 +185,7 @@ class ResNet50Descriptor:
 
     def __init__(self) -> None:
         """Load the network; InputError names the file and the address where neither gives the weights."""
+        need("pipeline", "torchvision")
         from clc.retrieval.torchvision_compat import declare_missing_operators
 
         declare_missing_operators()

@@ -1,10 +1,11 @@
 """Which dictionary entries are most like a picture: nearest neighbours by Euclidean distance.
 
 `clc.codec.selection` searches at the encoder, and the indexes found go into the stream, so nothing here needs to be the
-same elsewhere. The contract: both kinds of index give the same answer. Each proposes candidates, and `_ranked` measures
-and orders them for both.
+same elsewhere. The contract: every kind of index gives the same answer. Each proposes candidates, and `_ranked`
+measures and orders them for all.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -13,9 +14,10 @@ import numpy.typing as npt
 from clc.errors import InputError
 from clc.retrieval.descriptors import Descriptor
 from clc.retrieval.pca import Reduction
+from storage.extras import need
 
 Floats = npt.NDArray[np.float32]
-IndexKind = Literal["ball_tree", "faiss"]
+IndexKind = Literal["exhaustive", "ball_tree", "faiss"]
 
 # Candidates beyond the count asked for, so that the float32 rounding of an index cannot change the answer.
 _SPARE = 8
@@ -40,11 +42,33 @@ class Index(Protocol):
         ...
 
 
-class BallTreeIndex:
-    """scikit-learn's ball tree, the index of the CLC paper."""
+class ExhaustiveIndex:
+    """All distances, by numpy: enough for the entries of a bundle, and no import for an encoder to wait for."""
 
     def __init__(self, keys_KD: Floats) -> None:
-        """Build the tree over keys, float32 (K, D)."""
+        """Keep keys, float32 (K, D)."""
+        self._keys_KD = _checked(keys_KD)
+        # About their middle, or the difference of two large squares would be all rounding.
+        self._middle_D = keys_KD.mean(axis=0, dtype=np.float64)
+        self._centred_KD = keys_KD - self._middle_D
+        self._squares_K = np.einsum("kd,kd->k", self._centred_KD, self._centred_KD)
+
+    def search(self, queries_QD: Floats, count: int) -> Neighbours:
+        """Search; see `Index.search`."""
+        centred_QD = _checked(queries_QD, self._keys_KD.shape[1]) - self._middle_D
+        kept = _candidates(count, self._keys_KD)
+        # |k - q|^2 without |q|^2, which orders the keys of a query as well.
+        scores_QK = self._squares_K - 2 * (centred_QD @ self._centred_KD.T)
+        candidates_QC = np.argsort(scores_QK, axis=1, kind="stable")[:, :kept]
+        return _ranked(self._keys_KD, queries_QD, candidates_QC, count)
+
+
+class BallTreeIndex:
+    """scikit-learn's ball tree, the index of the CLC paper. Needs the extra `pipeline`."""
+
+    def __init__(self, keys_KD: Floats) -> None:
+        """Build the tree over keys, float32 (K, D). Raises MissingExtra."""
+        need("pipeline", "sklearn")
         from sklearn.neighbors import BallTree
 
         self._keys_KD = _checked(keys_KD)
@@ -59,10 +83,11 @@ class BallTreeIndex:
 
 
 class FaissIndex:
-    """faiss' exhaustive search, for many keys or many queries at once."""
+    """faiss' exhaustive search, for many keys or many queries at once. Needs the extra `pipeline`."""
 
     def __init__(self, keys_KD: Floats) -> None:
-        """Add keys, float32 (K, D), to an IndexFlatL2."""
+        """Add keys, float32 (K, D), to an IndexFlatL2. Raises MissingExtra."""
+        need("pipeline", "faiss")
         import faiss
 
         self._keys_KD = _checked(keys_KD)
@@ -76,9 +101,16 @@ class FaissIndex:
         return _ranked(self._keys_KD, queries_QD, candidates_QC, count)
 
 
-def open_index(keys_KD: Floats, kind: IndexKind = "ball_tree") -> Index:
-    """Index keys, float32 (K, D), with K and D at least 1, by "ball_tree" or "faiss". Raises InputError."""
-    kinds: dict[str, type[BallTreeIndex] | type[FaissIndex]] = {"ball_tree": BallTreeIndex, "faiss": FaissIndex}
+def open_index(keys_KD: Floats, kind: IndexKind = "exhaustive") -> Index:
+    """Index keys, float32 (K, D), with K and D at least 1. Raises InputError.
+
+    `kind` is "exhaustive", or "ball_tree" or "faiss", which need the extra `pipeline` (MissingExtra).
+    """
+    kinds: dict[str, Callable[[Floats], Index]] = {
+        "exhaustive": ExhaustiveIndex,
+        "ball_tree": BallTreeIndex,
+        "faiss": FaissIndex,
+    }
     if kind not in kinds:
         raise InputError(f"no index {kind!r}: say {' or '.join(kinds)}")
     return kinds[kind](keys_KD)

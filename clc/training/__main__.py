@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clc.console import DONE, FAILED, complain, one_line, reason_of, say, shown, status_of, steady
 from clc.errors import ClcError
 from clc.exact.checkerboard import PHASES
 from clc.machine import flush_denormals, keep_freed_memory
@@ -37,7 +38,7 @@ from clc.training.growth import grown
 from clc.training.klt_start import start_new_latents
 from clc.training.loop import SILENT, Observer
 from clc.training.pairs import Pair
-from clc.training.run_folder import read_model, write_model
+from clc.training.run_folder import read_model, refuse_former_run, write_model
 from clc.training.train import read_start, train
 from clc.training.weight_shards import check_limit, write_shards
 from storage.atomic import write_bytes
@@ -51,21 +52,37 @@ NAMED = ("minutes", "steps", "learning_rate", "objective", "seed", "device", "wo
 
 def main(arguments: list[str] | None = None) -> int:
     """Trains as the command line asks; returns the exit status, 1 after an error, which is printed in one line."""
-    options = _parser().parse_args(arguments)
+    with steady():
+        options = _parser().parse_args(arguments)
+        try:
+            return _train(options)
+        except KeyboardInterrupt as error:
+            complain(f"interrupted; what {shown(options.out)} holds is whole, --resume goes on with it")
+            return status_of(error)
+        except ClcError as error:
+            complain(f"error: {one_line(str(error))}")
+        except OSError as error:
+            complain(f"error: {shown(error.filename or 'a file')}: {reason_of(error)}")
+        # The boundary of the program: whatever is raised is a line.
+        except Exception as error:
+            complain(f"error: {reason_of(error)}")
+    return FAILED
+
+
+def _train(options: argparse.Namespace) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     flush_denormals()
     keep_freed_memory()
     try:
+        if not (options.resume or options.overwrite):
+            refuse_former_run(options.out)  # before the processes meet: after that one of them writes
         config = _config(options)
         with joined(os.environ, config.device) as (ranks, device):
             _run(replace(config, device=device), options, ranks)
-    except (ClcError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     finally:
         torch.set_flush_denormal(False)
-    return 0
+    return DONE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,7 +113,9 @@ def _parser() -> argparse.ArgumentParser:
         "--context-blocks", type=int, help="blocks of a slice of the prior; beside --start, new ones start as nothing"
     )
     parser.add_argument("--slice", type=int, help="beside --start, latents to add as a further slice")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    former = parser.add_mutually_exclusive_group()
+    former.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    former.add_argument("--overwrite", action="store_true", help="replace the run in --out, if there is one")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--objective", choices=OBJECTIVES)
     parser.add_argument("--overlapping", type=Path, action="append", default=[], help="folder of overlapping pictures")
@@ -139,10 +158,11 @@ def _run(config: TrainingConfig, options: argparse.Namespace, ranks: Ranks) -> N
     pairs = _pairs(options.overlapping)
     observer = SILENT
     if ranks.is_first:
-        print(f"{len(data)} pictures, {len(pairs)} pairs, {len(entries)} dictionary patches", flush=True)
-        print(json.dumps(asdict(config)), flush=True)
+        tell = _teller()
+        tell(f"{len(data)} pictures, {len(pairs)} pairs, {len(entries)} dictionary patches")
+        tell(json.dumps(asdict(config)))
         write_bytes(options.out / CONFIG, json.dumps(asdict(config), indent=1).encode())
-        observer = Observer(lambda line: print(json.dumps(line), flush=True))
+        observer = Observer(lambda line: tell(json.dumps(line)))
     result = train(
         config,
         data,
@@ -157,7 +177,18 @@ def _run(config: TrainingConfig, options: argparse.Namespace, ranks: Ranks) -> N
     if options.shards is not None and ranks.is_first:
         paths = write_shards(options.out / SHARDS, result.weights, options.shards)
         write_model(options.out / SHARDS, config.model)
-        print(f"{len(paths)} shards in {options.out / SHARDS}", flush=True)
+        say(f"{len(paths)} shards in {shown(options.out / SHARDS)}")
+
+
+def _teller() -> Callable[[str], None]:
+    """A function that says a line on stdout for as long as somebody listens; training goes on without."""
+    is_heard = True
+
+    def tell(line: str) -> None:
+        nonlocal is_heard
+        is_heard = is_heard and say(line)
+
+    return tell
 
 
 def _begun(model: ModelConfig, options: argparse.Namespace) -> tuple[ModelConfig, dict[str, Tensor] | None]:

@@ -119,7 +119,7 @@ def read_config(path: Path) -> TrainingConfig:
     """
     known = [one.name for one in fields(TrainingConfig)]
     try:
-        given = json.loads(path.read_text())
+        given = json.loads(path.read_text(encoding="utf-8-sig"))
         unknown = sorted(set(given) - set(known))
         if unknown:
             raise InputError(f"{path}: no field {', '.join(unknown)} in a training; there are {', '.join(known)}")

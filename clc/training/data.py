@@ -7,8 +7,10 @@ crops are a function of the pictures and the generator.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,8 +23,10 @@ from PIL import Image
 from torch import Tensor
 
 from clc.errors import ClcError, InputError
+from clc.pictures.folders import find_pictures, passed_over_text
 from clc.pictures.images import read_image
-from clc.pictures.picture import PICTURE_SUFFIXES, Picture
+from clc.pictures.picture import Picture
+from storage.names import shown_name
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +38,10 @@ LARGEST_CUT = 2.0
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Pictures, uint8 (H, W, 3), and in the same order the name of the photo that each one shows.
+    """Pictures, uint8 (H, W, 3), and in the same order what tells the photo that each one shows from all others.
 
-    Several pictures may show one photo, such as its crops and scaled copies.
+    That is the path of its file, or what a caller has that is as good; a file's own name is not, for
+    `scene1/image.png` and `scene2/image.png` are two photos. Several pictures may show one photo, such as its crops.
     """
 
     pictures: Sequence[Picture]
@@ -48,10 +53,12 @@ class PictureSet:
     def split(self, held_out: int, generator: np.random.Generator) -> tuple[PictureSet, PictureSet]:
         """Splits into (training, held out) by photo: random photos until `held_out` pictures or more are held out.
 
-        At most half of the pictures are held out. If all show a single photo, both parts have all of them.
+        At most half of the pictures are held out. If all show a single photo, both parts have all of them, and a
+        warning says so.
         """
         photos = list(dict.fromkeys(self.photos))
         if len(photos) == 1:
+            logger.warning("held_out=none: all pictures show one photo, so validation is on what is trained on")
             return self, self
         apart: list[int] = []
         for place in generator.permutation(len(photos)).tolist():
@@ -70,28 +77,69 @@ class PictureSet:
 def read_folders(folders: Iterable[Path], longest_side_px: int = 1200) -> PictureSet:
     """Every readable picture below the folders, in the order of their paths, read by as many threads as torch has.
 
-    Pictures with a side above `longest_side_px` are scaled down to it. A picture that cannot be read is logged and left
-    out. Raises `InputError` when none is left.
+    Pictures with a side above `longest_side_px` are scaled down to it. A file is read once, however many folders and
+    links lead to it. Its photo is its path, links resolved; files of the same pixels show one photo, that of the first
+    of them. Folders are searched by `clc.pictures.folders`. What cannot be read, or is passed over, is logged and left
+    out. Raises `InputError` for what is no folder, and when no picture is left.
     """
-    found = [
-        (path, f"{folder.name}/{path.name}")
-        for folder in folders
-        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
-    ]
+    paths = _paths(folders)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        read = list(pool.map(lambda one: _read(one[0], longest_side_px), found))
-    kept = [(picture, photo) for picture, (_, photo) in zip(read, found, strict=True) if picture is not None]
+        read = list(pool.map(lambda path: _read(path, longest_side_px), paths))
+    kept = [(picture, path) for picture, path in zip(read, paths, strict=True) if picture is not None]
     if not kept:
         raise InputError("no readable picture in the training folders; name folders that hold PNG, JPEG or WebP files")
-    return PictureSet([picture for picture, _ in kept], [photo for _, photo in kept])
+    if len(kept) < len(paths):
+        logger.warning("pictures left out: %d of %d cannot be read", len(paths) - len(kept), len(paths))
+    pictures = [picture for picture, _ in kept]
+    return PictureSet(pictures, _photos(pictures, [path for _, path in kept]))
+
+
+def _paths(folders: Iterable[Path]) -> list[Path]:
+    """The files of pictures below the folders, each once, with links resolved."""
+    paths: dict[Path, None] = {}
+    passed_over: Counter[str] = Counter()
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: is no folder of pictures; name one that there is")
+        found = find_pictures(folder)
+        paths.update(dict.fromkeys(path.resolve() for path in found.files))
+        passed_over.update(found.passed_over)
+        for path, reason in found.unreadable:
+            logger.warning("folder left out path=%s reason=%s", shown_name(str(path)), reason)
+    if passed_over:
+        logger.warning("passed over in the training folders: %s", passed_over_text(passed_over))
+    return list(paths)
+
+
+def _photos(pictures: Sequence[Picture], paths: Sequence[Path]) -> list[str]:
+    """The photo that each picture shows: a copy shows that of the first picture with the same pixels."""
+    first: dict[bytes, str] = {}
+    photos = []
+    for picture, path in zip(pictures, paths, strict=True):
+        name = shown_name(str(path))
+        photos.append(first.setdefault(_digest(picture), name))
+        if photos[-1] != name:
+            logger.warning("copy name=%s has the pixels of %s, and counts as the same photo", name, photos[-1])
+    return photos
+
+
+def _digest(picture: Picture) -> bytes:
+    digest = hashlib.sha256(repr(picture.shape).encode())
+    digest.update(np.ascontiguousarray(picture).data)
+    return digest.digest()
 
 
 def _read(path: Path, longest_side_px: int) -> Picture | None:
     try:
         return _limit_side(read_image(path), longest_side_px)
     except ClcError as error:
-        logger.warning("picture left out name=%s reason=%s", path.name, error)
-        return None
+        reason = str(error)
+    except MemoryError:
+        reason = "the memory does not suffice"
+    except Exception as error:  # a decoder may raise anything over a file from outside
+        reason = f"{type(error).__name__}: {error}"
+    logger.warning("picture left out name=%s reason=%s", shown_name(str(path)), shown_name(reason))
+    return None
 
 
 def _limit_side(picture: Picture, longest_side_px: int) -> Picture:

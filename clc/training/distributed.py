@@ -71,20 +71,31 @@ def joined(environment: Mapping[str, str], device: str) -> Iterator[tuple[Ranks,
     """Joins the processes of `torchrun` for the time of a run: (rank of this process, its device).
 
     `environment` has the variables of `torchrun`; without them the process is alone, on `device`. On GPUs each process
-    has one of its own. Raises `InputError` for a device other than cpu or cuda, and for cuda where there is none.
+    has one of its own. Raises `InputError` for a device other than cpu or cuda, for cuda where there is none, and for
+    variables that are no numbers.
     """
-    kind = torch.device(device).type
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:  # torch lists all the kinds that it was ever built for
+        kind = ""
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
         raise InputError(f"no device {device!r} to train on here: say cpu, or cuda where torch finds one")
-    count = int(environment.get("WORLD_SIZE", "1"))
+    count, local = (_whole(environment, name, default) for name, default in (("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
     if count == 1:
         yield Ranks(), device
         return
     if kind == "cuda":
-        device = f"cuda:{environment.get('LOCAL_RANK', '0')}"
+        device = f"cuda:{local}"
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), count), device
     finally:
         dist.destroy_process_group()
+
+
+def _whole(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if not (text.isascii() and text.isdigit()):
+        raise InputError(f"{name} is {text!r}, no whole number: start with torchrun, which sets it, or unset it")
+    return int(text)

@@ -13,6 +13,7 @@ Called by `clc.training.batches` for training, by `clc.training.validation` for 
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -32,6 +33,8 @@ from clc.training.data import CropSampler, PictureSet
 
 if TYPE_CHECKING:
     from clc.references.overlaps import Overlap  # OpenCV is for finding overlaps only, not for training on them
+
+logger = logging.getLogger(__name__)
 
 MARGIN_PX = 16
 """How much of a picture around a crop `disturb` is given, on each side: a displaced crop shows some of it."""
@@ -95,11 +98,13 @@ def split_pairs(pairs: Sequence[Pair], apart: Collection[str]) -> tuple[list[Pai
     """Splits pairs by photo into (training, held out): the pairs of the photos in `apart` are held out.
 
     If there are none of these, every eighth photo's pairs are held out. If no photo would be left to train on, all
-    pairs are in both parts.
+    pairs are in both parts, and a warning says so.
     """
     photos = sorted({pair.photo for pair in pairs})
     held_out = set(apart).intersection(photos) or set(photos[::8])
     if len(photos) <= len(held_out):
+        if pairs:
+            logger.warning("held_out_pairs=none: too few photos overlap, so validation is on pairs that are trained on")
         return list(pairs), list(pairs)
     return [p for p in pairs if p.photo not in held_out], [p for p in pairs if p.photo in held_out]
 

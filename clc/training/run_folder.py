@@ -12,6 +12,7 @@ change between releases.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -68,6 +69,16 @@ def read_best(folder: Path) -> Best:
 def forget_best(folder: Path) -> None:
     """Removes the best weights of an earlier run in the same folder."""
     (folder / BEST).unlink(missing_ok=True)
+
+
+def refuse_former_run(folder: Path) -> None:
+    """Raises `InputError` where the folder holds files of a run, which another run would replace."""
+    former = next((name for name in (BEST, WEIGHTS, STATE, LOG, INDEX) if os.path.lexists(folder / name)), None)
+    if former is not None:
+        raise InputError(
+            f"{folder} holds a training run already ({former}); go on with it by --resume, name another folder, or "
+            "replace it by --overwrite"
+        )
 
 
 def weights_file(folder: Path) -> Path | None:

@@ -44,9 +44,9 @@ def main() -> None:
     clc("encode", photos, "--out", out / "coded", "--quality", "60")
     clc("decode", out / "coded", "--out", out / "back")
     for stream in sorted(out.glob("coded/**/*.clc")):
-        # a.png becomes a.clc; where a.jpg lies beside it, both keep their endings: a.png.clc and a.jpg.clc.
+        # a.png becomes a.clc, and a.png again; any other picture keeps its whole name: a.jpg, a.jpg.clc, a.jpg.png.
         name = stream.relative_to(out / "coded").with_suffix("")
-        original = next(path for path in (photos / name, *photos.glob(f"{name}.*")) if path.is_file())
+        original = next(path for path in (photos / name, *photos.glob(f"{name}.[pP][nN][gG]")) if path.is_file())
         psnr_db = 10 * np.log10(255**2 / np.square(pixels(original) - pixels(out / "back" / f"{name}.png")).mean())
         print(f"{name}: {original.stat().st_size} -> {stream.stat().st_size} bytes, {psnr_db:.1f} dB")
     print(f"everything is in {out}")

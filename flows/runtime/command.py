@@ -1,32 +1,26 @@
 """The commands of `flows`: typer reads the arguments, and an error is one line on stderr, never a traceback.
 
-Exit codes: 0 done, 1 a `ClcError`, 2 a wrong argument, 130 interrupted. A termination signal ends a command as Ctrl-C
-does, so that it stops what it started.
+Exit codes: 0 done, 1 an error, 2 a wrong argument, 130 interrupted by Ctrl-C, 143 by a termination signal, which ends a
+command as Ctrl-C does, so that it stops what it started. `CLC_DEBUG=1` shows where an unexpected error comes from.
 """
 
 import functools
 import logging
-import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
 
 import typer
 
+from clc.console import WRONG_ARGUMENTS, complain, one_line, reason_of, shown, status_of, steady
 from clc.errors import ClcError
-
-INTERRUPTED = 130
 
 
 def run_command(function: Callable[..., object]) -> None:
     """Run a typed function as the command line of this process and exit."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(_saying_when_interrupted(function))
-    former = signal.signal(signal.SIGTERM, _as_interrupt)
-    try:
+    with steady():
         status = _status(app)
-    finally:
-        signal.signal(signal.SIGTERM, former)
     sys.exit(status)
 
 
@@ -44,11 +38,16 @@ def _status(app: typer.Typer) -> int:
     try:
         return int(app(standalone_mode=False) or 0)
     except typer.TyperException as error:
-        print(f"error: {_one_line(error)} (see --help)", file=sys.stderr)
-        return 2
+        complain(f"error: {one_line(error.format_message())} (see --help)")
+        return WRONG_ARGUMENTS
     except ClcError as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        return 1
+        complain(f"error: {one_line(str(error))}")
+    except OSError as error:
+        complain(f"error: {shown(error.filename or 'a file')}: {reason_of(error)}")
+    # The boundary of the program: whatever is raised is a line.
+    except Exception as error:
+        complain(f"error: {reason_of(error)}")
+    return 1
 
 
 def _saying_when_interrupted(function: Callable[..., object]) -> Callable[..., object]:
@@ -58,17 +57,8 @@ def _saying_when_interrupted(function: Callable[..., object]) -> Callable[..., o
     def wrapped(*args: object, **kwargs: object) -> object:
         try:
             return function(*args, **kwargs)
-        except KeyboardInterrupt:
-            print("interrupted; finished stages are kept, run the same command to go on", file=sys.stderr)
-            return INTERRUPTED
+        except KeyboardInterrupt as error:
+            complain("interrupted; finished stages are kept, run the same command to go on")
+            return status_of(error)
 
     return wrapped
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _one_line(error: Exception) -> str:
-    formatted = error.format_message() if hasattr(error, "format_message") else str(error)
-    return " ".join(str(formatted).split())

@@ -16,10 +16,14 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from clc.errors import InputError
 from flows.runtime.workspace import Workspace
 from storage.errors import StorageError
+from storage.names import shown_name
 
 LOOPBACK = "127.0.0.1"
+API_VARIABLE = "PREFECT_API_URL"
+"""The variable of the environment that names the Prefect API to talk to."""
 _START_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.1
@@ -53,9 +57,10 @@ def run_environment(workspace: Workspace) -> dict[str, str]:
 def prefect_server(workspace: Workspace) -> Iterator[str]:
     """Yield the address of a Prefect API: `PREFECT_API_URL`, else that of `make serve`, else of a server of our own.
 
-    Our own answers when it is yielded, and ends with the block. `StorageError` when it cannot be started.
+    Our own answers when it is yielded, and ends with the block. `StorageError` when it cannot be started, `InputError`
+    for a `PREFECT_API_URL` that is no address.
     """
-    address = os.environ.get("PREFECT_API_URL") or served_api(workspace)
+    address = api_from_environment() or served_api(workspace)
     if address is not None:
         yield address
         return
@@ -64,6 +69,31 @@ def prefect_server(workspace: Workspace) -> Iterator[str]:
         address = f"http://{LOOPBACK}:{port}/api"
         wait_until_healthy(address, process=process)
         yield address
+
+
+def api_from_environment() -> str | None:
+    """Return `PREFECT_API_URL` without spaces and slashes around it, None where it is empty or not set.
+
+    Raises `InputError` for what is no http address.
+    """
+    address = os.environ.get(API_VARIABLE, "").strip().rstrip("/")
+    if not address:
+        return None
+    try:
+        parts = urllib.parse.urlsplit(address)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise _no_address(address, f"{error}") from error
+    if not is_address or not address.isascii() or not address.isprintable() or " " in address:
+        raise _no_address(address, "it lacks http://, or a host")
+    return address
+
+
+def _no_address(address: str, reason: str) -> InputError:
+    return InputError(
+        f"{API_VARIABLE} is {shown_name(address)!r}, which is no address ({reason}): say http://HOST:PORT/api, or "
+        "unset it for a server of this run"
+    )
 
 
 @contextlib.contextmanager
@@ -111,27 +141,40 @@ def end(process: "subprocess.Popen[bytes]") -> int:
 def wait_until_healthy(
     address: str, timeout_s: float = _START_TIMEOUT_S, process: "subprocess.Popen[bytes] | None" = None
 ) -> None:
-    """Return when the API at `address` answers; `StorageError` after `timeout_s` or when `process` has ended."""
+    """Return when the API at `address` answers; `StorageError` after `timeout_s` or when `process` has ended.
+
+    `process` is our own server, whose log is then named; without it the server is the user's.
+    """
     started_s = time.monotonic()
     while not answers(f"{address}/health"):
         has_ended = process is not None and process.poll() is not None
         if has_ended or time.monotonic() - started_s > timeout_s:
+            advice = (
+                f"start it, or unset {API_VARIABLE}" if process is None else "see prefect/server.log in the workspace"
+            )
             raise StorageError(
-                f"no Prefect server answers at {address} after {time.monotonic() - started_s:.0f} s; "
-                "see prefect/server.log in the workspace"
+                f"no Prefect server answers at {address} after {time.monotonic() - started_s:.0f} s; {advice}"
             )
         time.sleep(_POLL_S)
 
 
 def answers(url: str) -> bool:
-    """Tell whether an HTTP server answers at `url` with success, asked directly and never through a proxy."""
-    parts = urllib.parse.urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or LOOPBACK, parts.port, timeout=2)
+    """Tell whether an HTTP server answers at `url` with success, asked directly and never through a proxy.
+
+    None does at what is no address.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        if parts.scheme not in kinds or not parts.hostname:
+            return False
+        connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=2)
+    except (ValueError, http.client.HTTPException):
+        return False
     try:
         connection.request("GET", parts.path or "/")
         return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
+    except (OSError, ValueError, http.client.HTTPException):  # ValueError: a host that no name service takes
         return False
     finally:
         connection.close()

@@ -1,13 +1,21 @@
 """Where a run keeps its state: one folder, the workspace, that holds everything and can be removed as a whole.
 
-Every flow asks `Workspace.from_environment()` for its places; tests name a temporary folder there.
+Every flow asks `Workspace.from_environment()` for its places; tests name a temporary folder there. The commands ask
+`writable()` of it before they start anything.
 """
 
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from clc.bundle.service import SERVICE_FOLDER, workspace_root
+from clc.errors import InputError
 from storage.blobs import BlobStore
+from storage.names import shown_name
+
+VARIABLE = "CLC_WORKSPACE"
+"""The variable of the environment that names the workspace."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +26,34 @@ class Workspace:
 
     @classmethod
     def from_environment(cls) -> "Workspace":
-        """Return the workspace that `CLC_WORKSPACE` names, by default `workspace` below the current folder."""
-        return cls(workspace_root())
+        """Return the workspace that `CLC_WORKSPACE` names, by default `workspace` below the current folder.
+
+        An empty variable is none. Raises `InputError` for a path that is a file or no UTF-8, which databases want.
+        """
+        try:
+            root = workspace_root()
+        except OSError as error:
+            raise InputError(f"the current folder is gone ({error.strerror}); go to another one") from error
+        shown = shown_name(str(root))
+        if os.path.lexists(root) and not root.is_dir():
+            raise InputError(f"{VARIABLE}: {shown} is no folder; name one, or a new one")
+        try:
+            str(root).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"{VARIABLE}: the path {shown} is not UTF-8; name another folder") from error
+        return cls(root)
+
+    def writable(self) -> "Workspace":
+        """Return the workspace itself, its folder made; `InputError` where nothing can be written into it."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"{VARIABLE}: cannot write into {self.root} ({error.strerror}); name a folder that can be written"
+            ) from error
+        return self
 
     @property
     def blobs(self) -> BlobStore:

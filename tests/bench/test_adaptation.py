@@ -46,9 +46,22 @@ def test_half_of_a_folder_is_adapted_to_and_the_other_half_coded(adaptation, pho
     assert set(rates) == {"shipped, aligned", "adapted, none", "adapted, aligned"}
     # A few steps change little; key pictures that show all but a margin change much.
     assert abs(rates["adapted, none"]) < 5.0
-    again = call(adaptation, *given, "--run", str(tmp_path / "kept" / "run"), "--limit", "1")
+    again = call(adaptation, *given, "--run", str(tmp_path / "kept" / "run"), "--limit", "1", "--overwrite")
     assert again.exit_code == 0, again.output
     assert json.loads(out.read_text())["by_picture"] == {"1.png": found["by_picture"]["1.png"]}
+
+
+def test_results_and_runs_that_exist_are_left_alone(adaptation, tmp_path: Path) -> None:
+    (tmp_path / "kept/run").mkdir(parents=True)
+    (tmp_path / "a.json").write_text("old")
+    given = ("--set", str(tmp_path), "--json")
+    result = call(adaptation, *given, str(tmp_path / "a.json"))
+    assert result.exit_code == 1
+    assert "a.json exists already" in result.output
+    result = call(adaptation, *given, str(tmp_path / "b.json"), "--out", str(tmp_path / "kept"))
+    assert result.exit_code == 1
+    assert "run exists already; name another folder for --out" in result.output
+    assert (tmp_path / "a.json").read_text() == "old"
 
 
 def test_qualities_that_are_no_numbers_are_refused(adaptation, tmp_path: Path) -> None:

@@ -109,6 +109,10 @@ def test_the_command_prints_every_peer_and_writes_all_figures(program, monkeypat
     assert found["exact_over_float"] == 1.5
     assert statistics.median(found["start_up_seconds"]) == 1.0
     assert found["decode_seconds_a_megapixel"] == {}
+    kept = out.read_bytes()
+    assert program.main(["--runs", "1", "--json", str(out)]) == 1
+    assert out.read_bytes() == kept
+    assert program.main(["--runs", "1", "--json", str(out), "--overwrite"]) == 0
     printed = capsys.readouterr().out
     assert "0.12" in printed  # a decoding of 1 s over tcm's 8 s
     assert "900 MiB" in printed

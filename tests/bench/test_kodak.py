@@ -52,6 +52,15 @@ def test_a_folder_is_measured_and_held_against_published_curves(run, pictures, t
     assert "picture 0.png" in (out / "report.html").read_text()
 
 
+def test_results_that_exist_are_left_alone(run, pictures, tmp_path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/rd.png").write_bytes(b"old")
+    result = run("--pictures", pictures, "--out", tmp_path / "out", *FAST)
+    assert result.exit_code == 1
+    assert "rd.png exists already; remove it, or give another name or --overwrite" in result.output
+    assert [path.read_bytes() for path in (tmp_path / "out").iterdir()] == [b"old"]
+
+
 def test_two_processes_measure_what_one_does(pictures, tmp_path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, str(PROGRAM), "--pictures", str(pictures), "--processes", "2", "--out", str(out)]

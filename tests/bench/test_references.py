@@ -315,6 +315,16 @@ def test_what_cannot_be_measured_is_one_line(bench, pictures, arguments, message
     assert len(result.output.strip().splitlines()) == 1
 
 
+def test_figures_that_exist_are_left_alone(bench, pictures, tmp_path) -> None:
+    (tmp_path / "out.json").write_text("old")
+    app = typer.Typer()
+    app.command()(bench("references").command)
+    result = CliRunner().invoke(app, ["--set", str(pictures), "--json", str(tmp_path / "out.json")])
+    assert result.exit_code == 1
+    assert "out.json exists already; remove it, or give another name or --overwrite" in result.output
+    assert (tmp_path / "out.json").read_text() == "old"
+
+
 def test_kodak_is_never_put_into_a_dictionary(bench, pictures, added, measure, monkeypatch, tmp_path) -> None:
     program = bench("references")
     jobs = []

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clc.bitstream.container import PROFILE, Stream, pack, parse
+from clc.codec.beside import DecodedPicture, sections_of, with_beside
 from clc.codec.info import StreamInfo, stream_info
 from clc.errors import DictionaryMismatch, InputError, TruncatedStream
+from clc.pictures.metadata import NO_METADATA, Metadata
+from clc.quality import checked_quality
 
 
 class WebpCodec:
@@ -47,25 +50,45 @@ class ContainerCodec:
         self.asked_for: list[tuple[float, object]] = []
 
     def encode(
-        self, image_HW3: NDArray[np.uint8], quality: float = 50.0, references: object = "auto", *, effort: int = 5
+        self,
+        image_HW3: NDArray[np.uint8],
+        quality: float = 50.0,
+        references: object = "auto",
+        *,
+        effort: int = 5,
+        alpha_HW: NDArray[np.uint8] | None = None,
+        metadata: Metadata = NO_METADATA,
     ) -> bytes:
         self.asked_for.append((quality, references))
-        if not 0 <= quality <= 100:
-            raise InputError(f"the quality must lie within 0 and 100, not {quality}")
+        quality = checked_quality(quality)
         buffer = io.BytesIO()
         Image.fromarray(image_HW3).save(buffer, "WEBP", quality=round(quality), method=0)
         height, width = image_HW3.shape[:2]
-        return pack(Stream(PROFILE, width, height, round(quality * 64), self.bundle_id, (), 0, buffer.getvalue()))
+        sections = sections_of(alpha_HW, metadata, (height, width))
+        return pack(
+            Stream(PROFILE, width, height, round(quality * 64), self.bundle_id, (), 0, buffer.getvalue(), (), sections)
+        )
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
+        return self.decode_picture(data).image_HW3
+
+    def decode_picture(self, data: bytes) -> DecodedPicture:
         stream = parse(data)
         if stream.bundle_id != self.bundle_id:
             raise DictionaryMismatch("the stream was written with another bundle")
         with Image.open(io.BytesIO(stream.payload)) as picture:
-            return np.array(picture.convert("RGB"))
+            return with_beside(np.array(picture.convert("RGB")), stream.sections)
 
     def info(self, data: bytes) -> StreamInfo:
         return stream_info(data)
+
+
+class OneCodec:
+    """Stands in for `clc.codec.codecs.Codecs`: one codec for everything."""
+
+    def __init__(self, codec: ContainerCodec) -> None:
+        self.for_encoding = lambda: codec
+        self.for_stream = lambda data: codec
 
 
 @pytest.fixture

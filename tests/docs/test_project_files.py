@@ -80,6 +80,43 @@ def test_the_workflow_runs_what_a_change_must_pass_on_every_python_that_the_pack
     assert job["steps"][-1] == {"run": "bash .ci/run", "env": {"PYTHON3": "python"}}
 
 
+def test_the_workflow_installs_the_wheel_where_the_base_has_wheels_and_codes_a_picture() -> None:
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["package"]
+    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.12"]
+    assert job["steps"][-1] == {"run": "python bench/wheels.py --full"}
+
+
+INSTALLS_ANOTHER_PROGRAM = re.compile(r"\b(pip|pipx|uv) [^`\n]*(install|add|run) ([^`\n#]* )?['\"]?clc(?![\w./-])")
+PAGES = ["README.md", "CONTRIBUTING.md", *(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
+SOURCES = [
+    path.relative_to(ROOT).as_posix() for room in ("clc", "flows", "storage") for path in (ROOT / room).rglob("*.py")
+]
+
+
+@pytest.mark.parametrize("path", [*PAGES, *SOURCES])
+def test_nothing_tells_to_install_the_name_that_belongs_to_another_program(path: str) -> None:
+    assert not INSTALLS_ANOTHER_PROGRAM.search((ROOT / path).read_text())
+
+
+@pytest.mark.parametrize(
+    ("text", "is_wrong"),
+    [
+        ("pip install clc", True),
+        ("python -m pip install --upgrade 'clc[all]'", True),
+        ("uv tool install clc", True),
+        ('pip install "clc-codec[heif]"', False),
+        ("pip install .    # its command is clc", False),
+        ("pip install -e ./clc/here", False),
+    ],
+)
+def test_the_name_that_belongs_to_another_program_is_seen(text: str, is_wrong: bool) -> None:
+    assert bool(INSTALLS_ANOTHER_PROGRAM.search(text)) is is_wrong
+
+
+def test_make_installs_everything_and_the_tools_of_developers() -> None:
+    assert "-e '.[all,dev]' -c constraints.txt" in (ROOT / "Makefile").read_text()
+
+
 def test_make_takes_the_python_that_it_is_told_and_no_other(tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)

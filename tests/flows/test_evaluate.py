@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from clc.evaluation.measure import rows_from_table
 from clc.pictures.images import png_bytes
 from flows.evaluate import evaluate_codec
 from flows.items import Item, write_items
+from flows.leakage import refuse_leaks
 from flows.runtime.stage import resolve, run_stage
 from storage.tables import read_table
 
@@ -87,6 +89,22 @@ PARTS = [
     (4, "dictionary", "pair"),
     (4, "evaluation", "pair"),
 ]
+
+
+def test_other_patches_of_a_photo_that_another_ingest_put_elsewhere_are_leaks(workspace) -> None:
+    origin = {"photo": "a.png", "row": "natural", "width": 64, "height": 64, "source": "-", "licence": "-"}
+    blobs = [workspace.blobs.put(png_bytes(make_picture(seed))) for seed in (0, 1, 2)]
+    known = Item(item_id=f"{'a' * 16}-0-0", name="known.png 0-0", part="training", blob=blobs[0], **origin)
+    patch = Item(item_id=f"{'a' * 16}-64-0", name="a.png 64-0", part="evaluation", blob=blobs[1], **origin)
+    other = Item(item_id=f"{'b' * 16}-0-0", name="b.png 0-0", part="evaluation", blob=blobs[2], **origin)
+    with pytest.raises(
+        InputError, match=r"1 evaluation pictures were seen before: a\.png 64-0 resembles known\.png 0-0"
+    ):
+        refuse_leaks(workspace.blobs, [patch, other], [known])
+    copy = replace(known, name="copy.png", part="evaluation")
+    with pytest.raises(InputError, match=r"copy\.png resembles known\.png 0-0 of the training part"):
+        refuse_leaks(workspace.blobs, [copy], [known])
+    refuse_leaks(workspace.blobs, [other], [known])
 
 
 @pytest.mark.usefixtures("codec")

@@ -1,15 +1,20 @@
 """`ingest-images`: good pictures become items, bad ones a row with a reason, and the same work is not done twice."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from clc.errors import InputError
 from clc.pictures.images import png_bytes, read_image
+from flows import ingest
 from flows.ingest import ingest_images
-from flows.items import ITEMS
+from flows.items import ITEMS, read_items
+from flows.run_summary import left_out_lines
 from flows.runtime.stage import resolve
 from flows.runtime.workspace import Workspace
 from storage.tables import read_table
@@ -54,6 +59,69 @@ def test_folder_with_a_broken_picture_and_a_copy_costs_two_rows_and_nothing_else
         stored_HW3 = read_image(workspace.blobs.get(row["blob"]))
         np.testing.assert_array_equal(stored_HW3, picture(int(row["name"].split(".")[0])))
         assert (row["width"], row["height"]) == (WIDTH_PX, HEIGHT_PX)
+
+
+def test_names_that_are_no_utf_8_and_every_error_of_a_decoder_cost_their_own_rows(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photos"
+    fill(folder)
+    good, bad = (folder / os.fsdecode(name) for name in (b"caf\xe9.png", b"bad\xe9\n.png"))
+    good.write_bytes(png_bytes(picture(77)))
+    bad.write_bytes(b"no picture")
+    real = ingest.read_picture
+    errors = {"0.png": MemoryError(), "1.png": RecursionError("too deep"), "2.png": KeyError("tag")}
+
+    def reads(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name in errors:
+            raise errors[path.name]
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(ingest, "read_picture", reads)
+    rows = items(workspace, ingest_images(str(folder))).to_pylist()
+    failed = {row["name"]: row["reason"] for row in rows if row["status"] == "failed"}
+    assert failed.keys() == {r"bad\xe9\n.png", "0.png", "1.png", "2.png"}
+    assert failed["0.png"] == "the memory does not suffice; give a smaller picture"
+    assert failed["1.png"] == "RecursionError: too deep"
+    assert failed["2.png"] == "KeyError: 'tag'"
+    assert r"caf\xe9.png" in {row["name"] for row in rows if row["status"] == "ok"}
+
+
+def test_losses_stand_in_the_rows_and_are_counted_and_so_is_what_is_left_out(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    fill(folder)
+    frames = [Image.fromarray(picture(seed)) for seed in (50, 51)]
+    frames[0].save(folder / "film.png", save_all=True, append_images=frames[1:])
+    (folder / "notes.txt").write_text("-")
+    (folder / "gone").symlink_to("nowhere")
+    finished = resolve(workspace, "ingest-images", ingest_images(str(folder)))
+    rows = {row["name"]: row for row in items(workspace, finished.key).to_pylist()}
+    assert rows["0.png"]["losses"] == []
+    (loss,) = rows["film.png"]["losses"]
+    assert "frame" in loss
+    assert rows["gone"]["status"] == "failed"
+    assert rows["gone"]["reason"] == "cannot be searched: is a link to nothing"
+    summary = finished.manifest.summary
+    assert summary["losses"] == {loss: 1}
+    assert summary["passed_over"] == {".txt": 1}
+    assert summary["unreadable"] == {"gone": "is a link to nothing"}
+    assert (summary["pictures"], summary["failed"]) == (7, 0)
+    assert left_out_lines(summary) == [
+        "gone cannot be searched: is a link to nothing",
+        "passed over: 1 .txt",
+        f"1 picture: {loss}",
+    ]
+
+
+def test_pictures_of_one_name_in_two_folders_are_two_photos(workspace: Workspace, tmp_path: Path) -> None:
+    for seed in range(4):
+        (tmp_path / f"photos/scene{seed}").mkdir(parents=True)
+        (tmp_path / f"photos/scene{seed}/image.png").write_bytes(png_bytes(picture(seed)))
+    found = read_items(resolve(workspace, "ingest-images", ingest_images(str(tmp_path / "photos"))).directory)
+    assert {item.photo for item in found} == {f"scene{seed}/image.png" for seed in range(4)}
+    assert len({item.identity for item in found}) == 4
 
 
 def test_patches_cover_the_picture_and_have_the_size_asked_for(workspace: Workspace, tmp_path: Path) -> None:

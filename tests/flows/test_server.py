@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from clc.errors import InputError
 from flows.runtime.prefect_server import (
     answers,
+    api_from_environment,
     free_port,
     prefect_environment,
     prefect_server,
@@ -61,6 +63,55 @@ def test_server_of_make_serve_is_used_only_while_it_answers(
     for stale in ("half a rec", "[]", json.dumps({"prefect_api": f"http://127.0.0.1:{free_port()}/api"})):
         workspace.services_file.write_text(stale)
         assert served_api(workspace) is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://localhost:port/api",
+        "localhost:4200/api",
+        "http://",
+        "http://:4200/api",
+        "ftp://localhost/api",
+        "http://[::1/api",
+        "http://localhost:99999/api",
+        "http://local host/api",
+        "http://localhost:4200/\napi",
+        "nonsense",
+    ],
+)
+def test_address_that_is_none_is_refused_in_one_line_that_names_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", address)
+    with pytest.raises(InputError, match=r"PREFECT_API_URL is .* no address .* http://HOST:PORT/api") as refused:
+        api_from_environment()
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://localhost:port", "localhost:4200", "http://", "http://:4200", "http://[::1"]
+)
+def test_nothing_answers_at_what_is_no_address(address: str) -> None:
+    assert not answers(f"{address}/api/health")
+
+
+@pytest.mark.parametrize("address", ["", "  "])
+def test_empty_address_is_none(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", address)
+    assert api_from_environment() is None
+
+
+def test_silent_server_of_the_user_is_named_with_what_to_do() -> None:
+    silent = f"http://127.0.0.1:{free_port()}/api"
+    with pytest.raises(StorageError, match=f"answers at {silent} .* start it, or unset PREFECT_API_URL"):
+        wait_until_healthy(silent, timeout_s=0.0)
+
+
+def test_damaged_record_of_services_is_no_server(workspace: Workspace) -> None:
+    workspace.root.mkdir()
+    workspace.services_file.write_text(json.dumps({"prefect_api": "http://localhost:port/api"}))
+    assert served_api(workspace) is None
 
 
 def test_address_that_the_user_sets_comes_first(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Where pictures come from, and how they are split."""
 
 import hashlib
+import os
 import socket
 from pathlib import Path
 from typing import Never
@@ -63,7 +64,7 @@ def test_a_list_may_state_licences_and_no_path_of_this_machine_travels(tmp_path:
 
 def test_sources_without_a_picture_are_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("# nothing\n")
-    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x81")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x81\x00\x00")
     for source, said in (
         (tmp_path, "no picture"),
         (tmp_path / "notes.txt", "names no picture"),
@@ -72,6 +73,58 @@ def test_sources_without_a_picture_are_refused_with_advice(tmp_path: Path) -> No
     ):
         with pytest.raises(InputError, match=said):
             read_source(str(source))
+
+
+def test_paths_that_no_file_system_takes_are_refused_with_advice() -> None:
+    for source in ("x" * 5000, "~nobody-of-this-name/photos", "a\x00b", ""):
+        with pytest.raises(InputError, match=r"no folder or list|no picture"):
+            read_source(source)
+
+
+def test_names_are_writable_anywhere_and_paths_open_the_files(tmp_path: Path) -> None:
+    names = (b"caf\xe9.png", "café.png".encode(), b"two\nlines.png", b"back\\slash.png", b"tab\t/a.png")
+    for name in names:
+        path = tmp_path / os.fsdecode(name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(name)
+    pictures = read_source(str(tmp_path)).pictures
+    assert {picture.name for picture in pictures} == {
+        r"caf\xe9.png",
+        "café.png",
+        r"two\nlines.png",
+        r"back\\slash.png",
+        r"tab\t/a.png",
+    }
+    assert sorted(picture.path.read_bytes() for picture in pictures) == sorted(names)
+
+
+def test_folder_whose_own_name_is_no_utf_8_is_found_as_it_is_and_as_it_is_shown(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"-")
+    source = read_source(str(folder))
+    assert source.label == f"{tmp_path}/caf\\xe9"
+    assert source.pictures[0].source == r"caf\xe9"
+    assert read_source(source.label) == source
+
+
+def test_linked_folders_are_followed_once_and_what_is_left_out_is_counted_or_named(tmp_path: Path) -> None:
+    for name in ("in/a.png", "disk/b.png", "in/notes.txt", "in/more.txt", "in/.hidden.png", "in/film.mov"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"-")
+    (tmp_path / "in/linked").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/back").symlink_to(tmp_path / "in")
+    (tmp_path / "in/gone.png").symlink_to("nowhere")
+    source = read_source(str(tmp_path / "in"))
+    assert [picture.name for picture in source.pictures] == ["a.png", "linked/b.png"]
+    assert source.passed_over == {".txt": 2, ".mov": 1, "hidden": 1, "linked to what was read already": 1}
+    assert source.unreadable == {"gone.png": "is a link to nothing"}
+
+
+def test_folder_without_pictures_says_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "film.mov").write_bytes(b"-")
+    with pytest.raises(InputError, match=r"no picture .* it holds 1 \.mov; add pictures"):
+        read_source(str(tmp_path))
 
 
 @given(st.integers(3, 60), st.text(max_size=3))

@@ -38,6 +38,7 @@ DECIDES_NOTHING = {
     "flows.runtime": "how a stage runs, is shown and is tracked",
     "storage.atomic": "how a file comes to its place",
     "storage.errors": "what an error is called",
+    "storage.extras": "what an installation lacks",
     "storage.locks": "who works on a stage",
     "storage.manifest": "how a finished stage is recorded",
 }

@@ -68,6 +68,15 @@ def test_each_codec_is_a_parent_run_with_one_child_for_each_quality(server, clie
     assert list(server.artifacts.rglob("report.html"))
 
 
+@pytest.mark.parametrize("uri", ["http://localhost:port", "nonsense://here", ""])
+def test_variable_of_mlflow_that_is_no_address_changes_nothing(server, client, evaluation, monkeypatch, uri) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", uri)
+    dataset = f"photos of {uri or 'nothing'}"
+    assert log_evaluation(server, replace(evaluation, dataset=dataset))
+    assert dataset in {run.data.params["dataset"] for run in runs_of(client, "evaluate-codec")}
+
+
 def test_a_training_log_becomes_series_of_metrics(server, client) -> None:
     series = [
         {"step": 10, "minutes": 0.5, "loss": 2.0, "validation_bpp": [0.5, 1.0], "note": "text", "is_average": True},

@@ -1,24 +1,24 @@
 """Many files at once: the jobs of `clc.codec.files.plan`, one after the other, with progress and a summary.
 
 `clc.codec.cli.encode_decode` calls `run` for `encode --out` and `decode --out`. The contract: no input is ever
-overwritten, an output appears whole or not at all, and a file that fails costs its own row only.
+overwritten, an output appears whole or not at all, a file that fails costs its own row only, and all that was lost or
+left out is told.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clc.codec.files import ENCODE, Direction, Job, refuse_problem
-from clc.errors import ClcError
-
-_FILE_ERRORS = (ClcError, OSError, ValueError, ArithmeticError, RuntimeError, MemoryError)
-"""What a file or the codec may raise over one file; a mistake in the program (TypeError, KeyError) is none."""
+from clc.codec.files import ENCODE, Direction, Existing, Job, Outputs
+from clc.console import DONE, FAILED, complain, reason_of, shown, status_of
+from clc.pictures.folders import Unreadable, passed_over_text
+from storage.errors import StorageFull
 
 _LINE_EVERY_S = 10.0
 _NAMES_SHOWN = 3
@@ -36,52 +36,67 @@ class Done:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of the jobs: `done` and `failed` name the sources; `is_complete` unless it was interrupted."""
+    """What came of the jobs: `done`, `failed` and `skipped` name the sources; `ended_by` is what cut them short."""
 
     direction: Direction
     done: list[tuple[Path, Done]]
     failed: list[tuple[Path, str]]
     seconds: float
     n_jobs: int
+    skipped: tuple[Path, ...] = ()
+    ended_by: BaseException | None = None
 
     @property
-    def is_complete(self) -> bool:
-        """Whether every job was tried."""
-        return len(self.done) + len(self.failed) == self.n_jobs
+    def n_left(self) -> int:
+        """Jobs that were not tried."""
+        return self.n_jobs - len(self.done) - len(self.failed) - len(self.skipped)
+
+    def status(self, unreadable: Sequence[Unreadable] = ()) -> int:
+        """The exit status: 0 only if every file is there now."""
+        if isinstance(self.ended_by, KeyboardInterrupt):
+            return status_of(self.ended_by)
+        return FAILED if self.failed or self.n_left or unreadable else DONE
 
 
-def run(jobs: Sequence[Job], direction: Direction, work: Callable[[Job], Done], *, overwrite: bool = False) -> Report:
+def run(
+    jobs: Sequence[Job], direction: Direction, work: Callable[[Job], Done], *, existing: Existing = "refuse"
+) -> Report:
     """Does the jobs one after the other; `work` reads, codes and writes one, and may raise, which fails only its own.
 
-    An output that exists already is left alone, and its job fails, unless `overwrite`. Shows a bar on a terminal and a
-    line now and then elsewhere, both on stderr. Ctrl-C ends it with what is done.
+    `existing` says what becomes of outputs that exist. Shows a bar on a terminal and a line now and then elsewhere,
+    both on stderr. Ctrl-C, SIGTERM and a full disk end it with what is done.
     """
+    outputs = Outputs.of(jobs, existing)
     done: list[tuple[Path, Done]] = []
     failed: list[tuple[Path, str]] = []
+    skipped: list[Path] = []
+    ended_by: BaseException | None = None
     began = time.monotonic()
     with _progress(direction, len(jobs)) as advance:
         try:
             for job in jobs:
+                # Whatever is raised over one file, by a decoder or by a mistake of ours, costs that file alone.
                 try:
-                    refuse_problem(job, overwrite)
-                    done.append((job.source, work(job)))
-                except _FILE_ERRORS as error:
+                    if outputs.is_wanted(job):
+                        done.append((job.source, work(job)))
+                        outputs.remember(job)
+                    else:
+                        skipped.append(job.source)
+                except StorageFull as error:
                     failed.append((job.source, reason_of(error, job.source)))
-                advance(len(done), len(failed))
-        except KeyboardInterrupt:
-            pass
-    return Report(direction, done, failed, time.monotonic() - began, len(jobs))
-
-
-def reason_of(error: BaseException, path: Path | str) -> str:
-    """An error as one line without the name of its file in front."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()).removeprefix(f"{path}: ") or type(error).__name__
+                    ended_by = error
+                    break
+                except Exception as error:
+                    failed.append((job.source, reason_of(error, job.source)))
+                advance(len(done), len(failed), len(skipped))
+        except KeyboardInterrupt as error:
+            ended_by = error
+    return Report(direction, done, failed, time.monotonic() - began, len(jobs), tuple(skipped), ended_by)
 
 
 @contextmanager
-def _progress(direction: Direction, n_jobs: int) -> Iterator[Callable[[int, int], None]]:
-    """Yields the function to call with the numbers of files done and failed."""
+def _progress(direction: Direction, n_jobs: int) -> Iterator[Callable[[int, int, int], None]]:
+    """Yields the function to call with the numbers of files done, failed and skipped."""
     # Imported here because --help and info should not wait for it.
     from rich.console import Console
     from rich.progress import (
@@ -93,28 +108,31 @@ def _progress(direction: Direction, n_jobs: int) -> Iterator[Callable[[int, int]
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    console = Console(file=sys.stderr)
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
     columns += [TimeElapsedColumn(), TimeRemainingColumn()]
     spoken_at = time.monotonic()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(direction.verb, total=n_jobs)
 
-        def advance(n_done: int, n_failed: int) -> None:
+        def advance(n_done: int, n_failed: int, n_skipped: int) -> None:
             nonlocal spoken_at
-            failures = f", {n_failed} failed" if n_failed else ""
-            progress.update(bar, completed=n_done + n_failed, description=direction.verb + failures)
+            counts = (n_failed, "failed"), (n_skipped, "skipped")
+            others = "".join(f", {count} {what}" for count, what in counts if count)
+            progress.update(bar, completed=n_done + n_failed + n_skipped, description=direction.verb + others)
             if not console.is_terminal and time.monotonic() - spoken_at >= _LINE_EVERY_S:
-                print(f"{direction.verb} {n_done} of {n_jobs}{failures}", file=sys.stderr, flush=True)
+                complain(f"{direction.verb} {n_done} of {n_jobs}{others}")
                 spoken_at = time.monotonic()
 
         yield advance
 
 
-def summary_lines(report: Report, out: Path, n_passed_over: int) -> list[str]:
-    """What is said on stdout at the end: files, bytes before and after, their ratio, bpp of the streams, seconds."""
-    files = f"{len(report.done)} of {report.n_jobs} file{'s' * (report.n_jobs != 1)}"
-    lines = [f"{report.direction.verb} {files} into {out} in {report.seconds:.1f} s"]
+def summary_lines(report: Report, out: Path, passed_over: Mapping[str, int]) -> list[str]:
+    """What is said on stdout at the end: files, bytes, ratio and bpp, what was skipped, lost and passed over."""
+    lines = [
+        f"{report.direction.verb} {_counted(len(report.done), report.n_jobs, 'file')} into {shown(out)} "
+        f"in {report.seconds:.1f} s"
+    ]
     if report.done:
         before = sum(done.bytes_before for _, done in report.done)
         after = sum(done.bytes_after for _, done in report.done)
@@ -122,29 +140,50 @@ def summary_lines(report: Report, out: Path, n_passed_over: int) -> list[str]:
         bpp = 8 * streams / sum(done.n_pixels for _, done in report.done)
         pictures = before + after - streams
         lines.append(f"{before} -> {after} bytes, ratio {pictures / max(1, streams):.2f}, {bpp:.4f} bpp")
-    if n_passed_over:
-        lines.append(f"{n_passed_over} other file{'s' * (n_passed_over != 1)} in the folders passed over")
+    if report.skipped:
+        lines.append(f"{len(report.skipped)} skipped, because their outputs exist already")
+    lost = _losses(report)
+    if lost:
+        n_pictures = sum(bool(done.losses) for _, done in report.done)
+        told = "; ".join(f"{len(paths)} of them: {loss}" for loss, paths in lost.items())
+        lines.append(f"{n_pictures} picture{'s' * (n_pictures != 1)} lost something: {told}")
+    if passed_over:
+        lines.append(f"passed over: {passed_over_text(passed_over)}")
     return lines
 
 
-def warning_lines(report: Report) -> list[str]:
-    """One line for each kind of loss, with the first names."""
+def warning_lines(report: Report, *, is_verbose: bool = False) -> list[str]:
+    """One line for each kind of loss, with the first names; one for each file and loss if `is_verbose`."""
+    lost = _losses(report).items()
+    if is_verbose:
+        return [f"warning: {shown(path)}: {loss}" for loss, paths in lost for path in paths]
+    return [f"warning: {_named(paths)}: {loss}" for loss, paths in lost]
+
+
+def error_lines(report: Report, unreadable: Sequence[Unreadable] = ()) -> list[str]:
+    """One line for each file that failed and each folder that could not be read, and one where the work ended early."""
+    lines = [f"error: {shown(path)}: {reason}" for path, reason in (*unreadable, *report.failed)]
+    if report.ended_by is not None:
+        what = "interrupted" if isinstance(report.ended_by, KeyboardInterrupt) else "stopped"
+        lines.append(
+            f"{what}: {_counted(report.n_left, report.n_jobs, 'file')} not tried; what was written is whole, and "
+            "--skip-existing goes on from there"
+        )
+    return lines
+
+
+def _losses(report: Report) -> dict[str, list[Path]]:
     lost: dict[str, list[Path]] = {}
     for path, done in report.done:
         for loss in done.losses:
             lost.setdefault(loss, []).append(path)
-    return [f"warning: {_named(paths)}: {loss}" for loss, paths in lost.items()]
+    return lost
 
 
-def error_lines(report: Report) -> list[str]:
-    """One line for each file that failed, and one where the work was interrupted."""
-    lines = [f"error: {path}: {reason}" for path, reason in report.failed]
-    if not report.is_complete:
-        n_left = report.n_jobs - len(report.done) - len(report.failed)
-        lines.append(f"interrupted: {n_left} of {report.n_jobs} files were not done; what was written is whole")
-    return lines
+def _counted(count: int, total: int, what: str) -> str:
+    return f"{count} of {total} {what}{'s' * (total != 1)}"
 
 
 def _named(paths: list[Path]) -> str:
-    shown = ", ".join(map(str, paths[:_NAMES_SHOWN]))
-    return shown if len(paths) <= _NAMES_SHOWN else f"{shown} and {len(paths) - _NAMES_SHOWN} more"
+    names = ", ".join(map(shown, paths[:_NAMES_SHOWN]))
+    return names if len(paths) <= _NAMES_SHOWN else f"{names} and {len(paths) - _NAMES_SHOWN} more"

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clc.bitstream.container import parse
+from clc.bitstream.container import parse, with_sections
+from clc.bitstream.sections import Section
 from clc.codec.cli.main import main
 from clc.pictures.images import png_bytes, read_image
+from tests.clc.conftest import OneCodec
 from tests.conftest import Picture
 
 
 @pytest.fixture
 def codec(container_codec: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("clc.codec.cli.encode_decode.load_codec", lambda _: container_codec)
+    monkeypatch.setattr("clc.codec.cli.encode_decode.load_codecs", lambda _: OneCodec(container_codec))
     return container_codec
 
 
@@ -67,7 +69,7 @@ def test_a_folder_is_encoded_and_decoded_and_what_fails_is_named(
     before = sum((folder / name).stat().st_size for name in ("a.png", "b.png", "sub/c.png"))
     after = sum(size for _, size in sizes)
     assert lines[1] == f"{before} -> {after} bytes, ratio {before / after:.2f}, {8 * after / 6000:.4f} bpp"
-    assert lines[2] == "1 other file in the folders passed over"
+    assert lines[2] == "passed over: 1 .txt"
     assert {quality for quality, _ in codec.asked_for} == {70.0}
     assert main(["decode", str(coded), "--out", str(back)]) == 0
     assert capsys.readouterr().out.startswith(f"decoded 3 of 3 files into {back} in ")
@@ -82,6 +84,11 @@ def test_a_second_run_leaves_what_is_there_unless_told(
     assert main(arguments) == 1
     assert "a.clc exists already; remove it, or give --overwrite" in capsys.readouterr().err
     assert main([*arguments, "--overwrite"]) == 0
+    capsys.readouterr()
+    assert main([*arguments, "--skip-existing"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert captured.out.splitlines()[1] == "1 skipped, because their outputs exist already"
 
 
 def test_decoding_beside_the_originals_never_replaces_them(
@@ -145,10 +152,10 @@ def test_a_target_is_met_and_the_quality_said(
     assert main(["encode", str(folder / "a.png"), str(out), "--target-bytes", str(goal)]) == 0
     assert out.stat().st_size == pytest.approx(goal, rel=0.02)
     assert f"quality {parse(out.read_bytes()).quality_q6 / 64:.4g}, " in capsys.readouterr().out
-    assert main(["encode", str(folder / "a.png"), str(out), "--target-bpp", str(8 * goal / 2000)]) == 0
+    assert main(["encode", str(folder / "a.png"), str(out), "--target-bpp", str(8 * goal / 2000), "--overwrite"]) == 0
     assert out.stat().st_size == pytest.approx(goal, rel=0.02)
     assert "a.png: 7500 bytes lie above what quality 100 gives" in refused(
-        ["encode", str(folder / "a.png"), str(out), "--target-bpp", "30"], capsys
+        ["encode", str(folder / "a.png"), str(out), "--target-bpp", "30", "--overwrite"], capsys
     )
 
 
@@ -165,20 +172,60 @@ def test_options_may_stand_between_the_paths(codec: Any, folder: Path, tmp_path:
     assert out.exists()
 
 
-def test_transparency_is_warned_of_once(
+def test_what_is_lost_is_warned_of_once_and_counted(
     codec: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    frames = [Image.new("RGB", (20, 20), (level, 9, 9)) for level in (9, 99)]
     for name in ("a.png", "b.png"):
-        Image.new("RGBA", (20, 20), (9, 9, 9, 9)).save(folder / name)
+        frames[0].save(folder / name, save_all=True, append_images=frames[1:])
     assert main(["encode", str(folder / "a.png"), str(tmp_path / "a.clc")]) == 0
-    assert capsys.readouterr().err.splitlines() == [
-        f"warning: {folder}/a.png: transparency was composited over white, because a .clc stream keeps none"
-    ]
+    (line,) = capsys.readouterr().err.splitlines()
+    loss = line.removeprefix(f"warning: {folder}/a.png: ")
+    assert "frame" in loss
     names = [str(folder / name) for name in ("a.png", "b.png", "sub/c.png")]
     assert main(["encode", *names, "--out", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().err.splitlines() == [
-        f"warning: {names[0]}, {names[1]}: transparency was composited over white, because a .clc stream keeps none"
-    ]
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [f"warning: {names[0]}, {names[1]}: {loss}"]
+    assert captured.out.splitlines()[2] == f"2 pictures lost something: 2 of them: {loss}"
+    assert main(["encode", *names, "--out", str(tmp_path / "out"), "--overwrite", "--verbose"]) == 0
+    assert capsys.readouterr().err.splitlines() == [f"warning: {name}: {loss}" for name in names[:2]]
+
+
+def test_transparency_and_metadata_go_through_unless_told_otherwise(
+    codec: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    Image.new("RGBA", (20, 20), (9, 9, 9, 128)).save(folder / "a.png", exif=exif)
+    stream, back = tmp_path / "a.clc", tmp_path / "a.png"
+    assert main(["encode", str(folder / "a.png"), str(stream)]) == 0
+    assert main(["decode", str(stream), str(back)]) == 0
+    with Image.open(back) as picture:
+        assert picture.mode == "RGBA"
+        assert picture.getchannel("A").getextrema() == (128, 128)
+        assert picture.getexif()[0x010F] == "Maker"
+    capsys.readouterr()
+    assert main(["info", str(stream)]) == 0
+    (line,) = [line.split() for line in capsys.readouterr().out.splitlines() if "sections" in line]
+    assert line[1::3] == ["EXIF", "alpha"]
+    assert main(["encode", str(folder / "a.png"), str(stream), "--strip", "--background", "white", "--overwrite"]) == 0
+    assert parse(stream.read_bytes()).sections == ()
+    assert main(["decode", str(stream), str(back), "--overwrite"]) == 0
+    with Image.open(back) as picture:
+        assert picture.mode == "RGB"
+        assert abs(picture.getpixel((5, 5))[0] - 132) <= 3
+
+
+def test_what_a_stream_holds_and_cannot_be_given_back_is_told(
+    codec: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = with_sections(codec.encode(read_image(folder / "a.png")), (Section.of(77, b"depth"),))
+    (folder / "a.clc").write_bytes(stream)
+    told = f"warning: {tmp_path}/in/a.clc: a section of kind 77, which this release does not know, was left out"
+    assert main(["decode", str(tmp_path / "in/a.clc"), str(tmp_path / "a.png")]) == 0
+    assert capsys.readouterr().err.splitlines() == [told]
+    assert main(["decode", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.splitlines() == [told]
 
 
 def test_info_of_many_is_one_object_a_line_and_bad_ones_are_named(
@@ -197,18 +244,24 @@ def test_info_of_many_is_one_object_a_line_and_bad_ones_are_named(
     ]
     assert main(["info", str(tmp_path / "out/a.clc"), str(tmp_path / "out/b.clc")]) == 0
     assert f"{tmp_path}/out/a.clc:" in capsys.readouterr().out.splitlines()
-    assert "no .clc file there" in refused(["info", str(folder)], capsys)
+    assert f"{folder}: no file to read there; looked for .clc; passed over: 4 .png, 1 .txt" in refused(
+        ["info", str(folder)], capsys
+    )
 
 
 def test_wrong_arguments_are_one_line_that_says_what_to_do(
     codec: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a, b, out = str(folder / "a.png"), str(folder / "b.png"), str(tmp_path / "out")
+    a, b, out = str(folder / "a.png"), str(folder / "b.png"), str(tmp_path / "out.clc")
     for arguments, message in (
         (["encode", a], "no output after"),
         (["encode", a, b, out], "3 paths without --out: give INPUT OUTPUT, or any number of inputs and --out FOLDER"),
         (["encode", "-", "--out", out], "- (standard input) does not go with --out"),
-        (["encode", a, out, "--overwrite"], "--overwrite goes with --out"),
+        (["encode", a, out, "--overwrite", "--skip-existing"], "not allowed with argument"),
+        (["encode", a, b], "b.png: a stream is written to *.clc; name the output so, or - for a pipe"),
+        (["encode", a, b, "--overwrite"], "b.png: a stream is written to *.clc; name the output so, or - for a pipe"),
+        (["decode", a, b], "b.png exists already; remove it, or give another name or --overwrite"),
+        (["encode", a, out, "--background", "whitish"], "'whitish' is no colour: give a name (white) or #RRGGBB"),
         (["encode", a, out, "--references", "7"], "'7' is not auto, none, tokens, aligned or a number from 0 to 5"),
         (["encode", a, out, "--references", "some"], "'some' is not auto"),
         (["encode", a, out, "--target-bpp", "0"], "'0' is no number above 0"),
@@ -218,7 +271,7 @@ def test_wrong_arguments_are_one_line_that_says_what_to_do(
         (["decode", a, out, "--quality", "5"], "unrecognized arguments: --quality"),
         (["encode", str(folder), out], "is a folder; give --out FOLDER"),
         (["encode", a, str(folder)], "is a folder; name a file to write, or give --out"),
-        (["encode", a, a], "is the input itself; name another output"),
+        (["decode", a, a], "is the input itself; name another output"),
         (["encode", str(folder / "sub"), "--out", a], "is a file; name a folder after --out"),
         (["decode", str(folder), "--out", out], "no file to read there; looked for .clc"),
         (["encode", a, "--out", out, "--quality", "nan"], "the quality must lie within 0 and 100, not nan"),

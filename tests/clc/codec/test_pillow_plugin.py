@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 import clc  # noqa: F401 - registers the format
 from clc.bitstream.container import MAGIC
 from clc.codec import Codec, pillow_plugin
-from clc.errors import BitstreamError, InputError
+from clc.errors import BitstreamError, InputError, LossWarning
 from tests.conftest import Picture
 
 RED = np.full((6, 9, 3), (200, 30, 40), np.uint8)
@@ -24,7 +24,7 @@ def codec(container_codec: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The stand-in, for whatever bundle is asked for."""
     container_codec.bundles = []
 
-    def load(bundle: Path | str | None) -> Any:
+    def load(bundle: Path | str | None, data: bytes | None) -> Any:
         container_codec.bundles.append(bundle)
         return container_codec
 
@@ -53,7 +53,7 @@ def test_the_magic_is_that_of_the_container() -> None:
 def test_a_real_picture_is_saved_and_opened(
     tmp_path: Path, shipped: Codec, photo: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pillow_plugin, "_codec", lambda _: shipped)
+    monkeypatch.setattr(pillow_plugin, "_codec", lambda bundle, data: shipped)
     image_HW3 = np.ascontiguousarray(photo[:40, :56])
     Image.fromarray(image_HW3).save(tmp_path / "a.clc", quality=60, references="none")
     data = (tmp_path / "a.clc").read_bytes()
@@ -100,13 +100,21 @@ def test_a_stream_is_saved_into_a_buffer_by_its_format(codec: Any) -> None:
     assert buffer.getvalue() == codec.encode(RED, 90)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_every_mode_that_a_file_may_have_can_be_saved(codec: Any, mode: str, tmp_path: Path) -> None:
     Image.new(mode, (8, 5)).save(tmp_path / "a.clc")
     with Image.open(tmp_path / "a.clc") as image:
-        assert image.size == (8, 5)
-        # Black, but white where nothing is opaque, and where no ink is.
-        assert np.asarray(image).mean() == pytest.approx(255 if mode in ("LA", "RGBA", "CMYK") else 0, abs=3)
+        assert (image.size, image.mode) == ((8, 5), "RGBA" if mode in ("LA", "RGBA") else "RGB")
+        assert np.asarray(image).mean() == pytest.approx(0, abs=3)
+
+
+@pytest.mark.parametrize(("mode", "loss", "level"), [("CMYK", "CMYK", 255), ("I;16", "8 bits", 0)])
+def test_what_a_mode_loses_is_told(codec: Any, mode: str, loss: str, level: int, tmp_path: Path) -> None:
+    with pytest.warns(LossWarning, match=rf"{loss}|rounded to 8") as told:
+        Image.new(mode, (8, 5)).save(tmp_path / "a.clc")
+    assert {warning.filename for warning in told} == {__file__}, "the user's line is named"
+    with Image.open(tmp_path / "a.clc") as image:
+        assert np.asarray(image).mean() == pytest.approx(level, abs=3)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,16 @@
 
 import io
 
+import numpy as np
 import pytest
 from PIL import Image, features
 
-from clc.errors import InputError
+from clc.errors import InputError, LimitError
 from clc.evaluation.coders import CodecUnderTest, find_baselines
 from clc.evaluation.metrics import psnr_db
 
 AVAILABLE = find_baselines().available
+SIDE = max(one.side_px for one in AVAILABLE)
 
 
 @pytest.fixture(params=AVAILABLE, ids=lambda one: one.name)
@@ -39,6 +41,14 @@ def test_odd_sizes_come_back_as_they_were(baseline, make_scene_HW3) -> None:
     for height, width in ((1, 1), (7, 5), (33, 2)):
         image_HW3 = make_scene_HW3(1, height, width)
         assert baseline.decode(baseline.encode(image_HW3, 50)).shape == image_HW3.shape
+
+
+def test_the_longest_side_of_a_format_comes_back_and_a_longer_one_is_refused_by_what_it_is(baseline) -> None:
+    longest = np.zeros((1, baseline.side_px, 3), np.uint8)
+    for image_HW3 in (longest, longest.transpose(1, 0, 2)):
+        assert baseline.decode(baseline.encode(image_HW3, 50)).shape == image_HW3.shape
+    with pytest.raises(LimitError, match=rf"{baseline.name} ends at {baseline.side_px} px a side, .* {SIDE + 1}x2 px"):
+        baseline.encode(np.zeros((2, SIDE + 1, 3), np.uint8), 50)
 
 
 def test_the_same_picture_gives_the_same_bytes(baseline, scene_HW3) -> None:

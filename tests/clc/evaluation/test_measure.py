@@ -157,6 +157,31 @@ def test_a_picture_that_one_codec_returns_unchanged_is_left_out_for_all(coder, i
     assert all("PSNR is infinite" in reason for reason in comparison.left_out.values())
 
 
+def test_a_codec_that_coded_no_picture_is_left_out_and_the_pictures_are_not() -> None:
+    rows = [make_row(codec, 1, item, 0.1, 30.0) for codec in ("a", "b") for item in ("x", "y")]
+    rows = [replace(row, status=FAILED, reason="too wide") if row.codec == "b" else row for row in rows]
+    comparison = compare(rows)
+    assert comparison.pictures == ("x", "y")
+    assert [curve.codec for curve in comparison.curves] == ["a"]
+    assert comparison.left_out == {}
+    assert comparison.without == {"b": "it coded no picture; x: too wide"}
+
+
+def test_where_every_codec_failed_the_pictures_say_why() -> None:
+    rows = [replace(make_row("a", 1, "x", 0.1, 30.0), status=FAILED, reason="it broke")]
+    comparison = compare(rows)
+    assert (comparison.curves, comparison.without) == ((), {})
+    assert comparison.left_out == {"x": "x: a at quality 1 failed, it broke"}
+
+
+def test_reasons_can_be_written_into_the_table_whatever_bytes_a_name_has(coder) -> None:
+    def missing():
+        raise InputError("caf\udce9\n.png: does not exist")
+
+    rows = evaluate([coder], [PictureUnderTest("id", r"caf\xe9.png", missing)])
+    assert rows_from_table(rows_to_table(rows))[0].reason == r"cannot be read: caf\xe9 .png: does not exist"
+
+
 def test_natural_rows_and_pair_rows_never_mix() -> None:
     rows = [make_row("a", 1, "x", 0.1, 30.0), make_row("a", 1, "y", 0.3, 40.0, row=PAIR)]
     assert compare(rows).pictures == ("x",)

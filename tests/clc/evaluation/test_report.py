@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from clc.errors import InputError
-from clc.evaluation.coders import CodecUnderTest, find_baselines
+from clc.evaluation.coders import WEBP_SIDE_PX, CodecUnderTest, find_baselines
 from clc.evaluation.curves import compare
 from clc.evaluation.measure import PAIR, PictureUnderTest, evaluate
 from clc.evaluation.plot import DARK, LIGHT, draw_rd
@@ -157,6 +159,40 @@ def test_crops_show_the_same_window_of_every_codec(coders, jpeg, make_scene_HW3)
     assert [crop.codec for crop in shown.crops] == ["clc", "jpeg"]
     assert {crop.crop_HW3.shape for crop in shown.crops} == {(208, 208, 3)}
     assert shown.crops[1].bytes == pytest.approx(shown.crops[0].bytes, rel=0.1)
+
+
+def test_a_panorama_is_shown_without_the_codecs_that_end_before_it(coders, jpeg, report) -> None:
+    wide_HW3 = np.tile(np.linspace(0, 255, WEBP_SIDE_PX + 1).astype(np.uint8)[None, :, None], (24, 1, 3))
+    webp = find_baselines(["webp"]).available[0]
+    shown = side_by_side("panorama", wide_HW3, replace(jpeg, name="clc"), 40, [jpeg, webp])
+    assert [crop.codec for crop in shown.crops] == ["clc", "jpeg"]
+    assert shown.left_out.keys() == {"webp"}
+    page = render(replace(report, side_by_sides=[shown]))
+    assert f"webp is not shown: LimitError: webp ends at {WEBP_SIDE_PX} px a side" in page
+    parse(page)
+
+
+def test_panoramas_alone_are_compared_without_webp_and_the_report_says_so(jpeg, report) -> None:
+    wide_HW3 = np.tile(np.linspace(0, 255, WEBP_SIDE_PX + 1).astype(np.uint8)[None, :, None], (3, 1, 3))
+    webp = replace(find_baselines(["webp"]).available[0], qualities=(50,))
+    rows = evaluate([replace(jpeg, name="clc"), jpeg, webp], [PictureUnderTest("p", "panorama", lambda: wide_HW3)])
+    comparison = compare(rows)
+    assert [curve.codec for curve in comparison.curves] == ["clc", "jpeg"]
+    page = render(replace(report, rows=rows, comparisons=[comparison], side_by_sides=[]))
+    assert "not compared on natural pictures: it coded no picture; panorama: LimitError: webp ends at" in page
+    assert summarise(rows, [comparison])["codecs_left_out"] == dict(comparison.without)
+
+
+def test_two_pictures_of_one_name_that_fail_are_two_lines(report, coders) -> None:
+    rows = evaluate(coders[:1], [PictureUnderTest(item_id, "image.png", broken) for item_id in ("one", "two")])
+    page = render(replace(report, rows=rows, comparisons=[], side_by_sides=[]))
+    assert page.count("<dt>failed</dt>") == 2
+
+
+def test_a_picture_of_one_pixel_is_shown(jpeg) -> None:
+    baselines = find_baselines().available
+    shown = side_by_side("dot", np.zeros((1, 1, 3), np.uint8), replace(jpeg, name="clc"), 40, baselines)
+    assert [crop.codec for crop in shown.crops] == ["clc", *(one.name for one in baselines)]
 
 
 def test_a_picture_smaller_than_the_crop_is_shown_whole(coders, make_scene_HW3) -> None:

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from clc.errors import InputError
-from clc.pictures.images import FRAMES, PROFILE, TRANSPARENCY, read_image, read_picture, rgb_of
+from clc.pictures.images import read_image, read_picture, rgb_of
+from clc.pictures.losses import DEPTH, FRAMES, GAMUT, PROFILE, TRANSPARENCY
 
 # Columns: the primaries in XYZ under D50, as profiles of these spaces carry them.
 SRGB_XYZ = np.array([[0.4361, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]])
@@ -69,6 +70,14 @@ def test_a_wide_gamut_picture_becomes_srgb(image_format: str, options: dict[str,
     assert read.losses == ()
 
 
+def test_colours_outside_srgb_are_clipped_and_told() -> None:
+    vivid = np.zeros((4, 4, 3), np.uint8)
+    vivid[..., 1] = 255
+    read = read_picture(file_of(Image.fromarray(vivid), icc_profile=profile(P3_XYZ)))
+    assert read.losses == (GAMUT,)
+    assert read_picture(file_of(Image.fromarray(vivid), icc_profile=srgb_profile())).losses == ()
+
+
 def test_pixels_that_are_srgb_stay_as_they_are() -> None:
     every_level = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     read = read_picture(file_of(Image.fromarray(every_level), icc_profile=srgb_profile()))
@@ -97,7 +106,7 @@ def test_a_grey_profile_is_applied_with_8_and_with_16_bits() -> None:
         read = read_picture(file_of(Image.fromarray(samples), icc_profile=profile(None)))
         assert np.abs(read.image_HW3[..., 1] - expected).max() < 2
         assert np.abs(read.image_HW3[..., 1] - grey.astype(int)).max() > 3
-        assert read.losses == ()
+        assert read.losses == ((DEPTH,) if samples.dtype == np.uint16 else ())
 
 
 def test_an_rgb_profile_on_a_grey_picture_is_applied() -> None:
@@ -126,7 +135,7 @@ def test_random_damage_to_a_profile_gives_a_picture() -> None:
 
 
 def test_a_huge_profile_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clc.pictures.images._MAX_PROFILE_BYTES", 100)
+    monkeypatch.setattr("clc.pictures.colour.MAX_PROFILE_BYTES", 100)
     read = read_picture(file_of(Image.fromarray(MUTED), icc_profile=profile(P3_XYZ)))
     assert np.array_equal(read.image_HW3, MUTED)
     assert read.losses == (PROFILE,)
@@ -136,10 +145,17 @@ def test_profile_and_transparency_go_together() -> None:
     opaque = read_image(file_of(Image.fromarray(MUTED), icc_profile=profile(P3_XYZ)))
     alpha = np.full((*MUTED.shape[:2], 1), 255, np.uint8)
     alpha[:, 8:] = 0
-    read = read_picture(file_of(Image.fromarray(np.concatenate([MUTED, alpha], 2)), icc_profile=profile(P3_XYZ)))
-    assert np.array_equal(read.image_HW3[:, :8], opaque[:, :8])
-    assert read.image_HW3[:, 8:].min() == 255
-    assert read.losses == (TRANSPARENCY,)
+    data = file_of(Image.fromarray(np.concatenate([MUTED, alpha], 2)), icc_profile=profile(P3_XYZ))
+    kept = read_picture(data)
+    assert kept.alpha_HW is not None
+    assert np.array_equal(kept.alpha_HW, alpha[..., 0])
+    assert np.array_equal(kept.image_HW3, opaque)
+    assert kept.losses == ()
+    over_white = read_picture(data, background="white")
+    assert np.array_equal(over_white.image_HW3[:, :8], opaque[:, :8])
+    assert over_white.image_HW3[:, 8:].min() == 255
+    assert over_white.alpha_HW is None
+    assert over_white.losses == (TRANSPARENCY,)
     grey_alpha = Image.merge("LA", [Image.new("L", (2, 2), 100), Image.new("L", (2, 2), 255)])
     assert read_picture(file_of(grey_alpha, icc_profile=profile(None))).losses == ()
 
@@ -150,9 +166,14 @@ def test_an_alpha_channel_that_hides_nothing_is_no_loss() -> None:
     assert read.losses == ()
 
 
-def test_frames_that_are_dropped_are_named() -> None:
-    frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "blue")]
-    assert read_picture(file_of(frames[0], save_all=True, append_images=frames[1:])).losses == (FRAMES,)
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF", "GIF", "WEBP", "AVIF", "MPO"])
+def test_frames_and_pages_that_are_dropped_are_named(image_format: str) -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    several = file_of(frames[0], image_format, save_all=True, append_images=frames[1:])
+    assert read_picture(several).losses == (FRAMES,)
+    assert np.abs(read_image(several)[3, 3].astype(int) - (255, 0, 0)).max() < 6
+    one = file_of(frames[0], "JPEG" if image_format == "MPO" else image_format)
+    assert read_picture(one).losses == ()
 
 
 def test_a_picture_in_memory_is_read_as_its_file_is_but_not_turned() -> None:

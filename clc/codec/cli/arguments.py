@@ -1,0 +1,208 @@
+"""The arguments of `clc.codec.cli.main`, and what is wrong with them: one line, and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from PIL import ImageColor
+
+from clc.codec.cli.single_file import STANDARD
+from clc.console import DONE, FAILED, WRONG_ARGUMENTS, complain, one_line, say
+from clc.limits import MAX_REFERENCES
+
+Command = Callable[[argparse.Namespace], int]
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports a wrong argument as one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Says the line and exits with 2."""
+        complain(f"error: {one_line(message)} (see {self.prog} --help)")
+        sys.exit(WRONG_ARGUMENTS)
+
+    def print_help(self, file: object = None) -> None:
+        """Prints the help on stdout; exits with 1 where that cannot be written."""
+        if not say(self.format_help().rstrip("\n")):
+            sys.exit(FAILED)
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        # By name, because the front door knows the command line's rooms.
+        sys.exit(DONE if say(f"clc {importlib.import_module('clc').__version__}") else FAILED)
+
+
+def parsed(arguments: Sequence[str] | None, commands: Mapping[str, Command]) -> argparse.Namespace:
+    """The options of a command line, `run` the function that does the command; exits with 2 where they are wrong."""
+    parser = _parser(commands)
+    # argparse gives up on paths that stand behind an option (a.png --quality 5 a.clc); they belong to the others.
+    options, rest = parser.parse_known_args(arguments)
+    unknown = [text for text in rest if text.startswith("-") and text != STANDARD]
+    if unknown or (rest and options.command == "selftest"):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
+    if options.command != "selftest":
+        options.paths += map(Path, rest)
+    if options.command in ("encode", "decode"):
+        _check_paths(options)
+    return options
+
+
+def program_name(started_as: str) -> str:
+    """How usage lines name the program: as it was started, by the console script or as a module."""
+    return "clc" if Path(started_as).stem == "clc" else "python -m clc.codec"
+
+
+def _check_paths(options: argparse.Namespace) -> None:
+    """Exits with 2 unless the paths are an input and an output, or inputs beside --out."""
+    names: Sequence[str] = [str(path) for path in options.paths]
+    if options.out is not None:
+        if STANDARD in names:
+            options.parser.error("- (standard input) does not go with --out: give INPUT OUTPUT")
+    elif len(names) != 2:
+        what = f"no output after {names[0]}" if len(names) == 1 else f"{len(names)} paths without --out"
+        options.parser.error(f"{what}: give INPUT OUTPUT, or any number of inputs and --out FOLDER")
+
+
+def _parser(run: Mapping[str, Command]) -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog=program_name(sys.argv[0]), description="Code pictures with a learned codec and its dictionary."
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="encode|decode|info|collect|selftest")
+    encode = commands.add_parser(
+        "encode", help="code pictures", description="Code a picture into a .clc file, or many into a folder of them."
+    )
+    _add_paths(encode, "a picture (PNG, JPEG, TIFF, WebP and others), then the .clc file to write")
+    _add_rate(encode)
+    encode.add_argument(
+        "--references",
+        type=_references,
+        default="auto",
+        metavar="auto|none|tokens|aligned|N",
+        help="dictionary entries to use: where they save bytes (auto, the default), none, one kind only, or at most N",
+    )
+    encode.add_argument(
+        "--effort", type=int, choices=range(10), default=5, metavar="0..9", help="how long to search; 7 and up: minutes"
+    )
+    encode.add_argument(
+        "--background",
+        type=_colour,
+        metavar="COLOUR",
+        help="composite transparency over a colour (white, #336699) instead of keeping it",
+    )
+    decode = commands.add_parser(
+        "decode", help="decode .clc files", description="Decode a .clc file into a PNG, or many into a folder of them."
+    )
+    _add_paths(decode, "a .clc file, then the .png file to write")
+    info = commands.add_parser(
+        "info", help="show what .clc files and bundles say", description="Show what is in .clc files and bundles."
+    )
+    info.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=".clc files, folders of them, bundles, or -")
+    info.add_argument("--json", action="store_true", help="as one JSON object a line")
+    _add_collect(commands)
+    selftest = commands.add_parser(
+        "selftest", help="check that this machine decodes exactly", description="Replay the bundle's stored stream."
+    )
+    for command in (encode, decode, selftest):
+        command.add_argument(
+            "--bundle",
+            action="append",
+            default=[],
+            metavar="FOLDER|ID|service",
+            help="bundle made by train-codec or collect, or the one in service; may be given several times, and the "
+            "first encodes; default: the shipped one (bundles along CLC_BUNDLES and in the workspace are found by id)",
+        )
+        command.add_argument("--device", type=_device, default="cpu", metavar="cpu|cuda[:N]", help="default cpu")
+    for name, command in commands.choices.items():
+        command.set_defaults(run=run[name], parser=command)
+    return parser
+
+
+def _add_paths(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help=f"{what} (- for a pipe); with --out: files and folders"
+    )
+    command.add_argument("--out", type=Path, metavar="FOLDER", help="write one output for each input below this folder")
+    existing = command.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    existing.add_argument("--skip-existing", action="store_true", help="leave outputs that exist, and do the others")
+    command.add_argument("--strip", action="store_true", help="leave EXIF (also GPS) and XMP out")
+    command.add_argument("--verbose", action="store_true", help="name every file that lost something")
+
+
+def _add_collect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
+    collect = commands.add_parser(
+        "collect",
+        help="make a bundle for overlapping pictures",
+        description="Keep some of a collection's pictures in a bundle, for the overlapping ones to be aligned with.",
+    )
+    collect.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures and folders, in order of names")
+    collect.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the bundle to write, a new folder")
+    collect.add_argument("--keys", type=_count, default=8, metavar="N", help="key pictures to keep; default 8")
+    collect.add_argument(
+        "--format", default="webp-lossless", help="how key pictures are kept: webp-lossless (default) or webp-QUALITY"
+    )
+    collect.add_argument("--source", default="", help="where the pictures come from, for the bundle's provenance")
+    collect.add_argument("--licence", default="", help="their licence, likewise")
+    collect.add_argument(
+        "--bundle", metavar="FOLDER|ID|service", help="the bundle to start from; default: the shipped one"
+    )
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _add_rate(command: argparse.ArgumentParser) -> None:
+    rate = command.add_mutually_exclusive_group()
+    rate.add_argument("--quality", type=float, default=50.0, help="0 (smallest) to 100 (best); default 50")
+    rate.add_argument(
+        "--target-bytes", type=_target, metavar="N", help="the size of each .clc file, met within 2%% by its quality"
+    )
+    rate.add_argument("--target-bpp", type=_target, metavar="X", help="the same in bits a pixel")
+
+
+def _target(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
+
+
+def _references(text: str) -> Any:
+    if text in ("auto", "none", "tokens", "aligned"):
+        return text
+    if text.isascii() and text.isdigit() and int(text) <= MAX_REFERENCES:
+        return int(text) or "none"
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not auto, none, tokens, aligned or a number from 0 to {MAX_REFERENCES}"
+    )
+
+
+def _colour(text: str) -> str:
+    try:
+        ImageColor.getrgb(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no colour: give a name (white) or #RRGGBB") from error
+    return text
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not cpu, cuda or cuda:N")
+    return text

@@ -1,0 +1,124 @@
+"""What `import clc` offers: pictures and streams in whatever form callers have them, and any bundle.
+
+`clc` loads this file on first use. It turns what it is given into what `clc.codec.codec.Codec` takes, and refuses by
+`InputError` what is no picture, no stream and no bundle. `clc.codec.pillow_plugin` finds its codecs here, too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clc.bitstream.container import parse
+from clc.bundle.bundle import Bundle
+from clc.bundle.identity import SHIPPED
+from clc.bundle.locate import Shelf
+from clc.codec.beside import DecodedPicture
+from clc.codec.codec import Codec
+from clc.codec.effort import DEFAULT_EFFORT, effort_of
+from clc.codec.selection import References, checked_references
+from clc.codec.sources import picture_from, stream_from, tell
+from clc.errors import InputError
+from clc.pictures.metadata import Metadata
+from clc.pictures.picture import Picture, Plane
+from clc.quality import checked_quality
+
+if TYPE_CHECKING:
+    from clc.codec.sources import PictureSource, StreamSource
+
+BUNDLES_IN_MEMORY = 2
+"""Bundles that are kept beside the shipped one; each takes about as much memory as its folder has bytes, twice."""
+
+_STREAMS_REMEMBERED = 64
+
+OneBundle = str | os.PathLike[str] | Bundle
+Bundles = OneBundle | Sequence[OneBundle] | None
+"""A folder, an id, "service" (`clc.bundle.locate`) or a loaded bundle, several of them, or None for the shipped one."""
+
+
+def encode(
+    source: PictureSource,
+    quality: float,
+    references: References,
+    *,
+    bundle: Bundles = None,
+    effort: int = DEFAULT_EFFORT,
+    alpha_HW: Plane | None = None,
+    metadata: Metadata | None = None,
+) -> bytes:
+    """See `clc.encode`."""
+    checked_quality(quality)
+    checked_references(references)
+    effort_of(effort)
+    picture = picture_from(source)
+    if alpha_HW is not None and picture.alpha_HW is not None:
+        raise InputError("the picture has transparency of its own; give either that or alpha_HW")
+    data = codec_of(bundle).encode(
+        picture.image_HW3,
+        quality,
+        references,
+        effort=effort,
+        alpha_HW=picture.alpha_HW if alpha_HW is None else alpha_HW,
+        metadata=picture.metadata if metadata is None else metadata,
+    )
+    tell(picture.losses, picture.name, 3)
+    return data
+
+
+def decode(source: StreamSource, bundle: Bundles = None) -> Picture:
+    """See `clc.decode`."""
+    data = stream_from(source)
+    return codec_of(bundle, data).decode(data)
+
+
+def decode_picture(source: StreamSource, bundle: Bundles = None) -> DecodedPicture:
+    """See `clc.decode_picture`."""
+    data = stream_from(source)
+    decoded = codec_of(bundle, data).decode_picture(data)
+    tell(decoded.left_out, "the stream", 3)
+    return decoded
+
+
+def codec_of(bundles: Bundles, data: bytes | None = None) -> Codec:
+    """Return the codec that decodes a stream, or without one that which encodes: the first bundle's that is named.
+
+    A stream names its bundle, which is looked for among those that are named here, and where `clc.bundle.locate` looks.
+
+    Raises `InputError` for what is no bundle, `StorageError` for one that is damaged, and over a stream a
+    `BitstreamError`: `DictionaryMismatch` where its bundle is not within reach.
+    """
+    given = _listed(bundles)
+    if data is None:
+        first = given[0] if given else SHIPPED
+        return _codec(first if isinstance(first, Bundle) else Shelf([first]).first())
+    bundle_id = parse(data).bundle_id.hex()
+    loaded = next((one for one in given if isinstance(one, Bundle) and one.bundle_id == bundle_id), None)
+    return _codec(loaded or _found(bundle_id, tuple(one for one in given if not isinstance(one, Bundle))))
+
+
+def _listed(bundles: Bundles) -> list[str | Bundle]:
+    if bundles is None:
+        return []
+    listed = [bundles] if isinstance(bundles, str | os.PathLike | Bundle) else bundles
+    is_list = isinstance(listed, Sequence) and not isinstance(listed, bytes) and bool(listed)
+    if not is_list or not all(isinstance(one, str | os.PathLike | Bundle) for one in listed):
+        raise InputError(f"a bundle is a folder, an id, a Bundle or a list of them, not {bundles!r}; name a folder")
+    return [one if isinstance(one, Bundle) else os.fsdecode(one) for one in listed]
+
+
+@lru_cache(_STREAMS_REMEMBERED)
+def _found(bundle_id: str, given: tuple[str, ...]) -> Path:
+    """The folder of the bundle with an id; a bundle never changes, so that it is looked for once."""
+    return Shelf(given).find(bundle_id)
+
+
+def _codec(bundle: Path | Bundle) -> Codec:
+    return Codec.shipped() if bundle == SHIPPED else _loaded(bundle)
+
+
+@lru_cache(BUNDLES_IN_MEMORY)
+def _loaded(bundle: Path | Bundle) -> Codec:
+    return Codec(bundle) if isinstance(bundle, Bundle) else Codec.load(bundle)

@@ -1,0 +1,25 @@
+"""What reading a picture may lose, as sentences for the user.
+
+`clc.pictures.images.ReadPicture.losses` names those of one file; callers print them and count them.
+"""
+
+TRANSPARENCY = "transparency was composited over the background"
+FRAMES = "only the first of several frames, pages or pictures was read"
+LAYERS = "layers of a picture editor were left out"
+APPENDIX = "what follows the picture in its file, such as the video of a motion photo, was left out"
+
+DEPTH = "samples of more than 8 bits were rounded to 8"
+PROFILE = "the colour profile cannot be used and was ignored, so its colours may be off"
+GAMMA = "gamma or primaries other than those of sRGB were ignored, so its colours may be off"
+GAMUT = "colours outside sRGB were clipped"
+CMYK = "CMYK colours were converted to sRGB"
+LAB = "CIE Lab colours were converted to sRGB"
+
+EXIF = "the EXIF data are broken and were left out"
+XMP = "the XMP data are no text and were left out"
+EXTENDED_XMP = "the extended part of the XMP data was left out"
+METADATA_SIZE = "the EXIF or XMP data are too large and were left out"
+IPTC = "IPTC data were left out"
+COMMENT = "a comment was left out"
+TEXT = "texts beside EXIF and XMP were left out"
+CREDENTIALS = "content credentials (C2PA) were left out"

@@ -1,0 +1,65 @@
+"""What command lines say: names and errors on one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clc.console import one_line, reason_of, say, shown, steady
+from clc.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.png", "a.png"),
+        ("a  b.png", "a  b.png"),
+        ("Zürich 絵 \N{GRINNING FACE}.png", "Zürich 絵 \N{GRINNING FACE}.png"),
+        ("a\nb\t\x1b[0m", "a\\nb\\t\\x1b[0m"),
+        ("caf\udce9", "caf\\xe9"),
+        ("\ud800", "\\ud800"),
+        ("\u202e\u2028", "\\u202e\\u2028"),
+    ],
+)
+def test_names_are_shown_without_what_a_terminal_obeys(name: str, text: str) -> None:
+    assert shown(name) == text
+    assert shown(Path(name)) == text
+
+
+def test_message_is_one_line_and_its_names_are_whole() -> None:
+    assert one_line("a\nb.png: is\n  broken", "a\nb.png") == "a\\nb.png: is broken"
+
+
+def test_reason_is_one_line_without_the_name_in_front() -> None:
+    assert reason_of(InputError("x.png: is\n  broken"), Path("x.png")) == "is broken"
+    assert reason_of(InputError("x\n.png: is broken"), Path("x\n.png")) == "is broken"
+    assert reason_of(PermissionError(13, "Permission denied", "x.png"), Path("x.png")) == "Permission denied"
+    assert reason_of(InputError()) == "InputError"
+    assert reason_of(TypeError("no")) == "unexpected TypeError: no (CLC_DEBUG=1 shows where)"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_too_little_memory_is_said_so(error: Exception) -> None:
+    assert reason_of(error, Path("x.png")) == "the memory does not suffice; give a smaller picture"
+
+
+@pytest.mark.parametrize("redirect", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_no_file_gets_the_descriptor_of_a_closed_stream(tmp_path: Path, redirect: str) -> None:
+    program = (
+        "import sys; from clc.console import complain, say, steady\n"
+        "with steady(), open(sys.argv[1], 'wb') as file:\n"
+        "    assert file.fileno() > 2; say('out'); complain('err')\n"
+    )
+    command = ["bash", "-c", f'exec "$@" {redirect}', "bash", sys.executable, "-c", program, str(tmp_path / "file")]
+    done = subprocess.run(command, capture_output=True, cwd=Path(__file__).parents[2], check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_inside_steady_what_cannot_be_encoded_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    with steady():
+        assert say("caf\udce9")
+    assert capsys.readouterr().out == "caf\\udce9\n"
