@@ -7,6 +7,7 @@ its summary could be shown; and a closed descriptor is never given to an output 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import re
@@ -17,7 +18,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, NoReturn, TextIO
 
 from clc.errors import ClcError, InputError
 
@@ -202,3 +203,17 @@ def _ending_by_signal() -> Iterator[None]:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated(number)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports a wrong argument as one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Says the line and exits with 2."""
+        complain(f"error: {one_line(message)} (see {self.prog} --help)")
+        sys.exit(WRONG_ARGUMENTS)
+
+    def print_help(self, file: object = None) -> None:
+        """Prints the help on stdout; exits with 1 where that cannot be written."""
+        if not say(self.format_help().rstrip("\n")):
+            sys.exit(FAILED)

@@ -95,7 +95,9 @@ class Shelf:
         if len({_id_in(folder) for folder in folders}) > 1:
             raise InputError(f"{text}: several bundles have ids that begin so; give all 16 digits")
         if not folders:
-            raise InputError(f"no bundle {text} in {self._places()}; name its folder, or add the folder to {VARIABLE}")
+            raise InputError(
+                f"no bundle {text} was found; looked in: {self._places()}. Name its folder, or add that to {VARIABLE}"
+            )
         return [_Place(text, folders[0])]
 
     def _places(self) -> str:

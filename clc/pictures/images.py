@@ -52,7 +52,7 @@ from clc.pictures.decoding import Decoded
 from clc.pictures.formats import format_names
 from clc.pictures.isolation import decode
 from clc.pictures.metadata import NO_METADATA, Metadata
-from clc.pictures.picture import Picture, Plane, check_picture
+from clc.pictures.picture import Picture, Plane, UnknownRange, check_picture
 from clc.pictures.rasters import raster_of
 
 # What turns a picture upright, by its EXIF orientation; 1 is upright.
@@ -66,6 +66,7 @@ _TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 _XMP_KEYWORD = "XML:com.adobe.xmp"
+_STREAM_MAGIC = b"\x89CLC"  # as in clc.bitstream.container, a room beside this one
 
 
 class ReadPicture(NamedTuple):
@@ -106,8 +107,12 @@ def read_picture(source: Path | bytes, name: str = "", *, background: str | None
         except ClcError:
             raise
         except UnidentifiedImageError as error:
+            if data.startswith(_STREAM_MAGIC):
+                raise InputError(f"{name}: is a .clc stream, no picture; decode it, or name a picture") from error
             what = "not a readable picture (of another format, or damaged at its start)"
             raise InputError(f"{name}: {what}; give a sound one of {format_names()}") from error
+        except UnknownRange as error:
+            raise InputError(f"{name}: {error}") from error
         except Image.DecompressionBombError as error:
             allowed = f"{MAX_PIXELS // 2**20} Mi pixels that are allowed"
             raise LimitError(f"{name}: its header claims far more than the {allowed}; scale or cut it first") from error

@@ -40,6 +40,10 @@ PICTURE_SUFFIXES = frozenset(
 """Endings, in lower case, by which a folder is searched for pictures; a file that is named itself may have any."""
 
 
+class UnknownRange(ValueError):
+    """A sound picture whose samples have no known black and white, so that it cannot become 8 bits."""
+
+
 def check_picture(image_HW3: Picture, what: str = "a picture") -> Picture:
     """Return `image_HW3` itself; `InputError`, which calls it `what`, unless it is uint8 (H, W, 3) and not empty."""
     if not isinstance(image_HW3, np.ndarray):

@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 
 from clc.pictures import losses
 from clc.pictures.colour import eight_bits
-from clc.pictures.picture import Plane
+from clc.pictures.picture import Plane, UnknownRange
 
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _MAXIMUM = 65_535
@@ -41,7 +41,7 @@ class Raster(NamedTuple):
 def raster_of(image: Image.Image) -> Raster:
     """Return a picture of Pillow's as it is in memory. Raises `ValueError` for samples without a known range."""
     if image.mode == "F":
-        raise ValueError("floating-point samples have no known black and white: export it with 8 or 16 bits a sample")
+        raise UnknownRange("floating-point samples have no known black and white; export it with 8 or 16 bits a sample")
     if image.mode in SIXTEEN_BIT_MODES:
         samples_HW = np.asarray(image)
         if samples_HW.min() < 0 or samples_HW.max() > _MAXIMUM:

@@ -21,6 +21,7 @@ from clc.errors import LimitError
 from clc.limits import MAX_PIXELS, check_size
 from clc.pictures.colour import eight_bits
 from clc.pictures.exif import ORIENTATION, Directory, Structure
+from clc.pictures.picture import UnknownRange
 
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR, _PREDICTOR = 273, 277, 278, 279, 284, 317
@@ -130,7 +131,7 @@ def layout_of(structure: Structure, directory: Directory) -> Layout:
     for number in numbers(_SAMPLE_FORMAT, 1):
         if number in _NUMBERS and photometric != _LAB:
             what = _NUMBERS[number]
-            raise ValueError(f"{what} have no known black and white: export it with 8 or 16 bits a sample, unsigned")
+            raise UnknownRange(f"{what} have no known black and white; export it with 8 or 16 bits a sample, unsigned")
     samples = first(_SAMPLES, 1)
     bits = set(numbers(_BITS, 1)[:samples])
     if not 1 <= samples <= _MOST_SAMPLES or len(bits) > 1 or not 1 <= min(bits) <= 32:

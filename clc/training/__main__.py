@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clc.console import DONE, FAILED, complain, one_line, reason_of, say, shown, status_of, steady
+from clc.console import DONE, FAILED, OneLineParser, complain, one_line, reason_of, say, shown, status_of, steady
 from clc.errors import ClcError
 from clc.exact.checkerboard import PHASES
 from clc.machine import flush_denormals, keep_freed_memory
@@ -86,7 +86,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m clc.training", description="Train on folders of pictures.")
+    parser = OneLineParser(prog="python -m clc.training", description="Train on folders of pictures.")
     parser.add_argument("--data", type=Path, action="append", required=True, help="folder of pictures (repeatable)")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, state and log")
     parser.add_argument("--config", type=Path, help="JSON of a TrainingConfig, which options go before")

@@ -14,24 +14,10 @@ from typing import Any, NoReturn
 from PIL import ImageColor
 
 from clc.codec.cli.single_file import STANDARD
-from clc.console import DONE, FAILED, WRONG_ARGUMENTS, complain, one_line, say
+from clc.console import DONE, FAILED, OneLineParser, say
 from clc.limits import MAX_REFERENCES
 
 Command = Callable[[argparse.Namespace], int]
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Reports a wrong argument as one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Says the line and exits with 2."""
-        complain(f"error: {one_line(message)} (see {self.prog} --help)")
-        sys.exit(WRONG_ARGUMENTS)
-
-    def print_help(self, file: object = None) -> None:
-        """Prints the help on stdout; exits with 1 where that cannot be written."""
-        if not say(self.format_help().rstrip("\n")):
-            sys.exit(FAILED)
 
 
 class _Version(argparse.Action):

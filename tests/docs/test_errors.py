@@ -1,0 +1,151 @@
+"""docs/errors.md: every row is run in a folder with such files, and says what the page says."""
+
+import os
+import re
+import shlex
+import struct
+import subprocess
+import sys
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clc.bitstream.container import pack, parse
+from clc.codec import Codec
+from clc.codec.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "errors.md"
+ROW = re.compile(r"^\| (?P<given>[^|]+) \| `(?P<command>[^`]+)` \| `+ ?(?P<said>.+?) ?`+ \| (?P<status>\d+) \|$")
+
+
+def rows() -> list[tuple[str, str, int]]:
+    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    found = [ROW.match(line) for line in lines[1:]]  # behind the head of the table
+    assert all(found), [line for line, match in zip(lines[1:], found, strict=True) if not match]
+    return [(match["command"], match["said"].replace("\\|", "|"), int(match["status"])) for match in found if match]
+
+
+def pattern(said: str) -> re.Pattern[str]:
+    """A regular expression of a line, in which `…` stands for anything."""
+    return re.compile(".*".join(re.escape(part) for part in said.split("…")))
+
+
+@pytest.fixture(scope="module")
+def stream() -> bytes:
+    return Codec.shipped().encode(_noise(), 50, "none")
+
+
+def _noise() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def _png(width: int, height: int, colour: int, data: bytes = b"") -> bytes:
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + _chunk(b"IDAT", zlib.compress(data)) + _chunk(b"IEND", b"")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, stream: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files that the page's commands name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["clc"])
+    monkeypatch.delenv("CLC_BUNDLES", raising=False)
+    monkeypatch.setenv("CLC_WORKSPACE", str(tmp_path / "workspace"))
+    picture = Image.fromarray(_noise())
+    for name in ("folder", "nothing", "texts", "twice", "bundle"):
+        (tmp_path / name).mkdir()
+    for name in ("photo.png", "photo.jpg", "folder/a.png", "twice/a.png", "twice/a.PNG"):
+        picture.save(tmp_path / name)
+    whole = (tmp_path / "photo.png").read_bytes()
+    damaged, newer = bytearray(stream), bytearray(stream)
+    damaged[-5] ^= 64
+    newer[4] = 9
+    contents = {
+        "cut.png": whole[: len(whole) // 2],
+        "empty.png": b"",
+        "notes.txt": b"no picture",
+        "vast.png": _png(60_000, 60_000, 2),
+        "long.png": _png(70_000, 10, 2),
+        "palette.png": _png(8, 8, 3, (b"\0" + bytes(8)) * 8),
+        "scan.pdf": b"%PDF-1.4\n",
+        "photo.clc": stream,
+        "cut.clc": stream[:-9],
+        "damaged.clc": bytes(damaged),
+        "longer.clc": stream + b"more",
+        "newer.clc": bytes(newer),
+        "foreign.clc": pack(replace(parse(stream), bundle_id=bytes.fromhex("0123456789abcdef"))),
+        "empty.clc": b"",
+        "folder/b.png": b"broken",
+        "texts/a.txt": b"x",
+        "bundle/manifest.json": b"{",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "height.tif")
+    Image.fromarray(np.full((8, 8), -5, np.int32)).save(tmp_path / "signed.tif")
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    (tmp_path / "circle.clc").symlink_to("circle.clc")
+    return tmp_path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file() and "workspace" not in path.parts)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize(("command", "said", "status"), rows(), ids=[command for command, _, _ in rows()])
+def test_a_row_of_the_page(
+    command: str, said: str, status: int, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if "--device cuda" in command and _has_gpu():
+        pytest.skip("this machine has a GPU")
+    before = files(folder)
+    words = shlex.split(command)
+    if words[0] == "clc":
+        try:
+            found = main(words[1:])
+        except SystemExit as ended:
+            found = int(str(ended.code))
+        errors = capfd.readouterr().err
+    else:
+        errors, found = _in_a_process(words, folder)
+    assert found == status, errors
+    first = errors.splitlines()[0]
+    assert pattern(said).fullmatch(first), f"said {first!r}"
+    assert "Traceback" not in errors
+    after = files(folder)
+    assert {name: after.get(name) for name in before} == before, "a file was changed or lost"
+    new = set(after) - set(before)
+    # Of many files those that can be done are.
+    assert new <= ({"coded/a.clc"} if "--out coded" in command else set())
+
+
+def _in_a_process(words: list[str], folder: Path) -> tuple[str, int]:
+    variables = [word for word in words if re.match(r"[A-Z_]+=", word)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **dict(word.split("=", 1) for word in variables)}
+    command = [sys.executable, *words[len(variables) + 1 :]]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    return done.stderr, done.returncode
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def test_there_are_forty_rows_at_least_and_none_twice() -> None:
+    commands = [command for command, _, _ in rows()]
+    assert len(commands) >= 40
+    assert len(set(commands)) == len(commands)
