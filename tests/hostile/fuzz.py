@@ -1,6 +1,7 @@
 """Decodes mutated streams and watches what happens: `make fuzz`, or on every test run with fewer mutations.
 
     python -m tests.hostile.fuzz --mutations 10000 --seed 1
+    python -m tests.hostile.fuzz --mutations 2000 --only with_sections
 
 A child process decodes one mutant after the other and reports each before it starts and after it ended, so that the
 parent knows which one took the child down; the child is then started again behind it. What a mutant may do is raise a
@@ -43,7 +44,7 @@ from clc.bitstream.sections import KIND_NAMES
 from clc.codec import Codec
 from clc.errors import BitstreamError, DecodeMismatch, LimitError
 from tests.hostile.mutations import Mutant, claiming, mutant, prefixes
-from tests.hostile.seeds import Seeds, make_seeds
+from tests.hostile.seeds import SEEDS, Seeds, make_seeds
 
 MAX_CPU_S = 2.0
 MAX_WALL_S = 120.0
@@ -77,12 +78,16 @@ class Report:
         return sum(row.tried for row in self.rows.values())
 
 
-def fuzz(mutations: int, seed: int, *, with_progress: bool = False) -> Report:
-    """Decode so many mutants, every prefix of the valid streams, and these themselves once more at the end."""
+def fuzz(mutations: int, seed: int, *, only: str | None = None, with_progress: bool = False) -> Report:
+    """Decode so many mutants, every prefix of the valid streams, and these themselves once more at the end.
+
+    `only` is the name of one of `tests.hostile.seeds.SEEDS`, whose streams alone are mutated then.
+    """
+    chosen = ["--only", only] if only else []
     report = Report()
     start: int | None = 0
     while start is not None and len(report.failures) < MAX_FAILURES:
-        events = _child_events(["--seed", seed, "--mutations", mutations, "--start", start])
+        events = _child_events(["--seed", seed, "--mutations", mutations, "--start", start, *chosen])
         start = _collect(report, track(events, "decoding") if with_progress else events)
     return report
 
@@ -179,9 +184,9 @@ class Judge:
         return OTHER, "" if is_sized else f"{picture.shape} for {stream.width}x{stream.height} px"
 
 
-def child(seed: int, mutations: int, start: int, folder: Path) -> None:
+def child(seed: int, mutations: int, start: int, folder: Path, only: str | None = None) -> None:
     """Decode the mutants from `start` on, then every prefix, then what was valid; print an event a line."""
-    seeds = make_seeds(folder)
+    seeds = make_seeds(folder, only)
     judge = Judge(seeds)
     cut = prefixes(seeds.streams)
     for index in range(start, mutations + len(cut)):
@@ -247,14 +252,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Decode mutated streams and watch what happens.")
     parser.add_argument("--mutations", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=[make.__name__ for make in SEEDS], help="mutate streams of one kind alone")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         with tempfile.TemporaryDirectory() as folder:
-            child(options.seed, options.mutations, options.start, Path(folder) / "bundle")
+            child(options.seed, options.mutations, options.start, Path(folder) / "bundle", options.only)
         return 0
-    report = fuzz(options.mutations, options.seed, with_progress=sys.stdout.isatty())
+    report = fuzz(options.mutations, options.seed, only=options.only, with_progress=sys.stdout.isatty())
     print_report(report)
     return 1 if report.failures else 0
 

@@ -35,12 +35,15 @@ def crop(name: str, top: int, left: int, height: int, width: int) -> Picture:
     return np.ascontiguousarray(photo[top : top + height, left : left + width])
 
 
-def make_seeds(folder: Path) -> Seeds:
-    """The streams of all `SEEDS`, under the shipped bundle with two key pictures more, which goes to `folder`."""
+def make_seeds(folder: Path, only: str | None = None) -> Seeds:
+    """The streams of all `SEEDS`, or of one of them by its name, under the shipped bundle with two key pictures more.
+
+    The bundle goes to `folder`.
+    """
     key_pictures = [crop("chelsea.png", 60, 120, 144, 176), crop("coffee.png", 100, 80, 128, 128)]
     add_pictures(SHIPPED, folder, key_pictures, [{"name": "chelsea"}, {"name": "coffee"}])
     codec = Codec.load(folder)
-    return Seeds(codec, [stream for make in SEEDS for stream in make(codec)])
+    return Seeds(codec, [data for make in SEEDS if only in (None, make.__name__) for data in make(codec)])
 
 
 def alone(codec: Codec) -> list[bytes]:
