@@ -71,7 +71,7 @@ def test_a_file_of_an_unknown_kind_is_no_stream() -> None:
         parse(b"Hello, this is a text")
 
 
-@pytest.mark.parametrize("version", [0, 3, 255])
+@pytest.mark.parametrize("version", [0, 4, 255])
 def test_another_version_is_unknown(version: int) -> None:
     with pytest.raises(UnknownVersion, match=f"version {version}"):
         parse(altered(4, b"\x01", bytes((version,))))
