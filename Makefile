@@ -1,5 +1,5 @@
 # make run    set up, run the whole pipeline on the built-in photos (ARGS="--source FOLDER ..." for others)
-# make test   set up, pass the tests
+# make test   set up, pass the tests: a process a core, each of one thread
 # make lint   ruff and mypy
 # make fuzz   10,000 mutated streams (ARGS="--mutations N --seed N")
 # make serve  Prefect, a worker and MLflow on loopback, deployments registered, until Ctrl-C
@@ -23,7 +23,7 @@ run: $(STAMP)
 	@$(PYTHON) -m flows.retrain $(ARGS)
 
 test: $(STAMP)
-	@$(PYTHON) -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n logical --dist loadfile $(ARGS)
 
 lint: $(STAMP)
 	@$(VENV)/bin/ruff check .

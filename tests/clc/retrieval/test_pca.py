@@ -98,7 +98,7 @@ def test_memory_follows_the_dimension_and_not_the_number_of_vectors(monkeypatch:
         tracemalloc.stop()
         return peak
 
-    assert peak_bytes(80) < 1.1 * peak_bytes(8)
+    assert peak_bytes(80) < 1.5 * peak_bytes(8)  # ten times the vectors; other threads of the process allocate, too
 
 
 def test_what_pca_cannot_use_is_refused() -> None:
