@@ -3,8 +3,10 @@
 The libraries of the extras are young, and bytes are known that end their process by a memory fault, which no `except`
 sees. Called by `clc.pictures.images` for every picture; those of Pillow's formats are decoded right here.
 
-The process is this interpreter. It gets the file on its standard input and answers with the length of a JSON text in 8
-bytes, the text, and the bytes that the text counts; never with objects.
+The process runs the same interpreter and imports from the same places: from the current folder, which may hold anything,
+only where this process does. It gets the length of the picture's name in 8 bytes, the name and the file on its standard
+input, and answers with the length of a JSON text in 8 bytes, the text, and the bytes that the text counts; never with
+objects.
 """
 
 from __future__ import annotations
@@ -34,14 +36,14 @@ def decode(data: bytes, name: str) -> decoding.Decoded:
     if needed is None:
         return decoding.decode(data, name)
     check_installed(needed, name)
-    # An option of the interpreter, not a name from outside; what could be imported here can be imported there.
-    paths = os.pathsep.join(path for path in sys.path if path)
+    called = name.encode(errors="surrogatepass")  # a file's name may be any bytes
+    # Nothing here is a name from outside. -P keeps the current folder out, unless this process imports from it, too.
     process = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", _PROGRAM],
-        input=len(name.encode()).to_bytes(_LENGTH_BYTES, "big") + name.encode() + data,
+        [sys.executable, "-P", "-c", _PROGRAM],
+        input=len(called).to_bytes(_LENGTH_BYTES, "big") + called + data,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)},
         check=False,
     )
     if process.returncode != 0:
@@ -54,7 +56,7 @@ def answer() -> None:
     given = sys.stdin.buffer.read()
     at = _LENGTH_BYTES + int.from_bytes(given[:_LENGTH_BYTES], "big")
     try:
-        packed = _packed(decoding.decode(given[at:], given[_LENGTH_BYTES:at].decode()))
+        packed = _packed(decoding.decode(given[at:], given[_LENGTH_BYTES:at].decode(errors="surrogatepass")))
     except InputError as error:
         packed = _text({"refused": str(error), "is_limit": isinstance(error, LimitError)})
     except Exception as error:  # it is raised again on the other side
