@@ -184,6 +184,21 @@ def test_a_tiff_whose_tiles_fill_the_memory_is_refused_by_its_header() -> None:
         read_picture(data, "odd")
 
 
+def test_a_tiff_whose_one_tile_fills_the_memory_is_refused_by_its_header() -> None:
+    data = tiff(samples_of(3, 32), 32, Tiff(2, tile=16))
+    for tag, value in ((322, 65_520), (323, 1024)):
+        data = data.replace(struct.pack("<HHIHH", tag, 3, 1, 16, 0), struct.pack("<HHII", tag, 4, 1, value))
+    with pytest.raises(LimitError, match=r"odd.*512 MiB"):
+        read_picture(data, "odd")
+
+
+def test_a_directory_of_more_entries_than_there_are_tags_is_broken() -> None:
+    count = 2**16 + 1
+    data = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, count) + bytes(20 * count + 8)
+    with pytest.raises(InputError, match="more entries than there are tags"):
+        read_picture(data)
+
+
 def test_a_tiff_that_claims_to_be_vast_is_refused_by_its_header() -> None:
     vast = bytearray(tiff(samples_of(1, 12), 12))
     at = vast.index(struct.pack("<HHII", 256, 3, 1, 21))
