@@ -3,10 +3,10 @@
 The libraries of the extras are young, and bytes are known that end their process by a memory fault, which no `except`
 sees. Called by `clc.pictures.images` for every picture; those of Pillow's formats are decoded right here.
 
-The process runs the same interpreter and imports from the same places: from the current folder, which may hold anything,
-only where this process does. It gets the length of the picture's name in 8 bytes, the name and the file on its standard
-input, and answers with the length of a JSON text in 8 bytes, the text, and the bytes that the text counts; never with
-objects.
+The process runs the same interpreter and imports from the same places: from the current folder, which may hold
+anything, only where this process does. On its standard input it gets the length of the picture's name in 8 bytes, the
+name and the file. It answers with the length of a JSON text in 8 bytes, the text, and the bytes that the text counts;
+never with objects.
 """
 
 from __future__ import annotations
