@@ -216,14 +216,3 @@ def test_streams_of_two_bundles_decode_side_by_side(made: tuple[Path, Path]) -> 
         Codecs().for_stream(streams[0])
     with pytest.raises(BitstreamError):
         codecs.for_stream(b"no stream")
-
-
-def test_no_more_codecs_are_kept_than_memory_is_meant_for(
-    made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("clc.codec.codecs._IN_MEMORY", 1)
-    codecs = Codecs(list(made))
-    streams = [Codec.load(folder).encode(picture(9), 30, "none") for folder in made]
-    first = codecs.for_stream(streams[0])
-    assert codecs.for_stream(streams[1]) is not first
-    assert codecs.for_stream(streams[0]) is not first
