@@ -20,6 +20,7 @@ from clc.errors import InputError
         ("caf\udce9", "caf\\xe9"),
         ("\ud800", "\\ud800"),
         ("\u202e\u2028", "\\u202e\\u2028"),
+        ("\x85\xa0\U000e0001", "\\u0085\\u00a0\\U000e0001"),
     ],
 )
 def test_names_are_shown_without_what_a_terminal_obeys(name: str, text: str) -> None:

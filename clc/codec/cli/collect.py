@@ -25,9 +25,10 @@ from clc.codec.selftest import write_vectors
 from clc.console import complain, reason_of, say, shown
 from clc.errors import InputError
 from clc.pictures.folders import find_pictures, passed_over_text
+from clc.pictures.formats import WEBP_SIDE_PX
 from clc.pictures.images import ReadPicture, read_picture
 from clc.pictures.picture import Picture
-from clc.references.key_pictures import PNG, WEBP_SIDE_PX
+from clc.references.key_pictures import PNG
 from clc.references.overlaps import Overlap, choose_key_pictures, find_overlaps
 from storage.atomic import staging_directory
 from storage.names import shown_name
