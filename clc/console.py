@@ -154,6 +154,12 @@ def reason_of(error: BaseException, *names: Path | str) -> str:
     return f"unexpected {type(error).__name__}{': ' * bool(line)}{line} ({DEBUG}=1 shows where)"
 
 
+def error_line(error: Exception) -> str:
+    """Return what a command says of the error that ends it: what is wrong, and where if only the system knows that."""
+    where = f"{shown(error.filename or 'a file')}: " if isinstance(error, OSError) else ""
+    return f"error: {where}{reason_of(error)}"
+
+
 def _is_closed(stream: TextIO | None) -> bool:
     """Whether a standard stream was closed from the beginning, and `steady` opened another in its place."""
     return stream is None or getattr(stream, "name", "") == os.devnull
