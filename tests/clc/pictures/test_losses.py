@@ -1,6 +1,7 @@
 """What a file loses is told for that file; what cannot be read is named for what it is, by one kind of error."""
 
 import io
+import resource
 import struct
 import sys
 from typing import Any
@@ -13,6 +14,7 @@ from clc.errors import InputError, LimitError
 from clc.pictures import losses
 from clc.pictures.images import picture_of, png_bytes, read_image, read_picture
 from clc.pictures.picture import PICTURE_SUFFIXES
+from clc.pictures.rasters import is_deep_netpbm
 from tests.made_pictures import every_picture
 from tests.made_pictures.others import saved
 from tests.made_pictures.png import png, png_chunk
@@ -85,6 +87,14 @@ def test_samples_without_a_known_black_and_white_are_refused_by_what_they_are(
     how = Tiff(1 if channels == 1 else 2, tags=((339, 3, (number,) * channels),))
     with pytest.raises(InputError, match=rf"odd\.tif.*{what}.*unsigned"):
         read_picture(tiff(samples_of(channels, bits), bits, how), "odd.tif")
+
+
+def test_blanks_without_end_in_a_netpbm_header_take_no_memory() -> None:
+    data = b"P5" + b" " * 2**20 + b"1 1 65535\n\0\0"
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert not is_deep_netpbm(data)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident < 32 * 2**10  # KiB
+    assert is_deep_netpbm(b"P5 # a comment\n1 1\n65535\n\0\0")
 
 
 def test_a_floating_point_netpbm_is_refused_by_what_it_is() -> None:
