@@ -1,7 +1,8 @@
 """Decoding apart: pictures of optional formats are decoded by a process each, so that a crash costs one picture.
 
 The libraries of the extras are young, and bytes are known that end their process by a memory fault, which no `except`
-sees. Called by `clc.pictures.images` for every picture; those of Pillow's formats are decoded right here.
+sees. A decoder that does not come to an end costs its picture alone, too. Called by `clc.pictures.images` for every
+picture; those of Pillow's formats are decoded right here.
 
 The process runs the same interpreter and imports from the same places: from the current folder, which may hold
 anything, only where this process does. On its standard input it gets the length of the picture's name in 8 bytes, the
@@ -28,6 +29,7 @@ from clc.pictures.rasters import Raster
 
 _PROGRAM = "from clc.pictures.isolation import answer; answer()"
 _LENGTH_BYTES = 8
+_MOST_S = 600.0  # a guess, meant to be far above what any picture takes
 
 
 def decode(data: bytes, name: str) -> decoding.Decoded:
@@ -38,14 +40,18 @@ def decode(data: bytes, name: str) -> decoding.Decoded:
     check_installed(needed, name)
     called = name.encode(errors="surrogatepass")  # a file's name may be any bytes
     # Nothing here is a name from outside. -P keeps the current folder out, unless this process imports from it, too.
-    process = subprocess.run(  # noqa: S603
-        [sys.executable, "-P", "-c", _PROGRAM],
-        input=len(called).to_bytes(_LENGTH_BYTES, "big") + called + data,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)},
-        check=False,
-    )
+    try:
+        process = subprocess.run(  # noqa: S603
+            [sys.executable, "-P", "-c", _PROGRAM],
+            input=len(called).to_bytes(_LENGTH_BYTES, "big") + called + data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)},
+            check=False,
+            timeout=_MOST_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(f"the decoder of {needed} did not end within {_MOST_S:g} s") from error
     if process.returncode != 0:
         raise ValueError(f"the decoder of {needed} ended with status {process.returncode}")
     return _unpacked(process.stdout)

@@ -108,6 +108,14 @@ def test_nothing_is_imported_from_a_folder_that_this_process_does_not_import_fro
     assert np.array_equal(read_picture(saved(Image.fromarray(RAMP), "PNG"), "photo").image_HW3, RAMP)
 
 
+@pytest.mark.usefixtures("_apart")
+def test_a_process_that_does_not_end_costs_its_picture_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_PROGRAM", "import time; time.sleep(60)")
+    monkeypatch.setattr(isolation, "_MOST_S", 0.5)
+    with pytest.raises(InputError, match=r"photo: the picture is broken .*did not end within 0.5 s"):
+        read_picture(png(samples_of(1, 8), 8, 0), "photo")
+
+
 def test_a_heic_picture_is_read_upright_with_its_metadata() -> None:
     pytest.importorskip("pi_heif")
     read = read_picture(HEIC)
