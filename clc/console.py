@@ -21,6 +21,7 @@ from types import FrameType
 from typing import BinaryIO, NoReturn, TextIO
 
 from clc.errors import ClcError, InputError
+from storage.names import escaped
 
 DONE, FAILED, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses; the last is 128 and the number of the signal, as shells have it."""
@@ -120,8 +121,11 @@ def input_bytes(limit: int) -> bytes:
 
 
 def shown(name: Path | str) -> str:
-    """Return a name without what a terminal would obey: a newline becomes \\n, a byte that is no text \\xe9."""
-    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in str(name))
+    """Return a name without what a terminal would obey: a newline becomes \\n, a byte that is no text \\xe9.
+
+    Where names are stored, and have to be told apart, `storage.names` writes them.
+    """
+    return "".join(letter if letter.isprintable() else escaped(letter) for letter in str(name))
 
 
 def one_line(text: str, *names: Path | str) -> str:
@@ -150,6 +154,12 @@ def reason_of(error: BaseException, *names: Path | str) -> str:
     return f"unexpected {type(error).__name__}{': ' * bool(line)}{line} ({DEBUG}=1 shows where)"
 
 
+def error_line(error: Exception) -> str:
+    """Return what a command says of the error that ends it: what is wrong, and where if only the system knows that."""
+    where = f"{shown(error.filename or 'a file')}: " if isinstance(error, OSError) else ""
+    return f"error: {where}{reason_of(error)}"
+
+
 def _is_closed(stream: TextIO | None) -> bool:
     """Whether a standard stream was closed from the beginning, and `steady` opened another in its place."""
     return stream is None or getattr(stream, "name", "") == os.devnull
@@ -175,13 +185,6 @@ def _silence(stream: TextIO) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, descriptor)
         os.close(null)
-
-
-def _escaped(letter: str) -> str:
-    code = ord(letter)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    return letter.encode("unicode_escape", "surrogatepass").decode()
 
 
 @contextlib.contextmanager

@@ -7,8 +7,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
-DISTRIBUTION = "clc-codec"
-"""What the package is called where it is installed; another project has the plain name."""
+from storage.extras import DISTRIBUTION
 
 _FORMER_DISTRIBUTION = "clc"
 _SUMMARY = "Conditional latent coding"

@@ -7,6 +7,7 @@ follows from its content, so that no two parts share a picture. Each of the buil
 """
 
 import logging
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -325,6 +326,7 @@ def _source_digest(source: Source) -> str:
 
 def _file_digest(path: Path) -> str:
     try:
-        return sha256_file(path)
+        # A list may name a pipe or a device, which would never end.
+        return sha256_file(path) if os.path.isfile(path) else "unreadable"  # noqa: PTH113 - no error for any path
     except StorageError:
         return "unreadable"

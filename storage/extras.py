@@ -1,9 +1,10 @@
-"""What an installation lacks is said in one sentence, and by this module alone.
+"""What an installation lacks is said in one sentence.
 
 The base of the distribution is what coding needs; the extras of pyproject.toml add the rest. Whatever imports a package
 of an extra says so first, by `need`: a package of ours in its `__init__`, a module or a function above its import.
 `tests/test_extras.py` compares these words with the imports and with pyproject.toml. It lies in `storage` because that
-imports nothing of ours, and reads tables that need an extra itself.
+imports nothing of ours, and reads tables that need an extra itself. Of a picture whose format needs an extra,
+`clc.pictures.formats` says so, with the picture's name.
 """
 
 import importlib.util

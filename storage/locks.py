@@ -114,6 +114,7 @@ class Lease:
             temporary.write_text(json.dumps(record))
             temporary.replace(self.path)
         except OSError as error:
+            temporary.unlink(missing_ok=True)
             raise StorageError(f"cannot write the lease {self.path}: {error.strerror}") from error
 
     @contextlib.contextmanager

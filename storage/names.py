@@ -3,6 +3,9 @@
 A file's name is bytes. Those that are no UTF-8 (from an old archive or file server) reach Python as lone surrogates,
 which Parquet, JSON and databases refuse; and a name may hold a line break. `shown_name` writes both as escapes. The
 contract: different names stay different, and `real_name` gives the very name back.
+
+Lines for a terminal are another thing (`clc.console.shown`): whole messages, of which nobody takes a name back, so that
+backslashes stay and all is escaped that does not print. Both write the same escapes.
 """
 
 import re
@@ -28,20 +31,26 @@ def shown_name(name: str) -> str:
     return "".join(_shown(character) for character in name)
 
 
+def escaped(character: str) -> str:
+    """Return the escape of a character that text of one line cannot hold: its byte or its code point in hexadecimal."""
+    code = ord(character)
+    if character in _SHORT:
+        return _SHORT[character]
+    if _SURROGATES + 0x80 <= code <= _SURROGATES + 0xFF:
+        return f"\\x{code - _SURROGATES:02x}"
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def real_name(shown: str) -> str:
     """Return the name that `shown_name` made this text of."""
     return _ESCAPE.sub(lambda found: _real(found[0]), shown)
 
 
 def _shown(character: str) -> str:
-    if character in _SHORT:
-        return _SHORT[character]
-    if unicodedata.category(character) not in _ESCAPED_CATEGORIES:
-        return character
-    code = ord(character)
-    if _SURROGATES + 0x80 <= code <= _SURROGATES + 0xFF:
-        return f"\\x{code - _SURROGATES:02x}"
-    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
+    is_plain = character not in _SHORT and unicodedata.category(character) not in _ESCAPED_CATEGORIES
+    return character if is_plain else escaped(character)
 
 
 def _real(escape: str) -> str:

@@ -40,6 +40,7 @@ KIND_NAMES = {EXIF: "EXIF", XMP: "XMP", ALPHA: "alpha"}
 MAX_SECTIONS = 15
 MAX_KIND = 127
 
+_METADATA = (EXIF, XMP)
 _IS_DEFLATED = 0x80
 _MAX_LENGTH_VARINT_BYTES = 4
 _CRC_BYTES = 4
@@ -69,7 +70,7 @@ class Section:
             raise InputError(f"kinds of sections are 1 to {MAX_KIND}, not {kind}")
         if not content:
             raise InputError("a section is not empty")
-        if kind in (EXIF, XMP) and len(content) > MAX_METADATA_BYTES:
+        if kind in _METADATA and len(content) > MAX_METADATA_BYTES:
             raise LimitError(
                 f"the {KIND_NAMES[kind]} data have {len(content)} bytes, at most {MAX_METADATA_BYTES} are allowed"
             )
@@ -167,10 +168,10 @@ def _read_section(data: bytes, position: int) -> tuple[Section, int]:
     n_bytes = n_stored
     if is_deflated:
         n_bytes, position = read_varint(data, position, _MAX_LENGTH_VARINT_BYTES, "length of a section")
-        if n_bytes > MAX_METADATA_BYTES:
-            raise LimitError(f"a section claims {n_bytes} bytes, at most {MAX_METADATA_BYTES} are allowed")
         if n_bytes <= n_stored:
             raise CorruptStream("the stream has a section that deflating made longer: it is damaged")
+    if (is_deflated or kind in _METADATA) and n_bytes > MAX_METADATA_BYTES:
+        raise LimitError(f"a section claims {n_bytes} bytes, at most {MAX_METADATA_BYTES} are allowed")
     crc32, position = _take(data, position, _CRC_BYTES)
     stored, position = _take(data, position, n_stored)
     return Section(kind, stored, is_deflated, n_bytes, int.from_bytes(crc32, "little")), position

@@ -58,8 +58,8 @@ def export_bundle(
     `entries` are K pictures, uint8 (256, 256, 3), each with its `provenance`. Their keys are SPP vectors of the model's
     own g_a, reduced by PCA: encoding then needs no other network, whatever network chose the entries. The CDF tables
     are fitted to the symbols of the entries, the post-filter to their pixels. `origin` is what the model was trained
-    from and on. Raises `InputError` for entries of
-    another size, and when there are none, too many, or not as many as provenances.
+    from and on. Raises `InputError` for entries of another size, and when there are none, too many, or not as many as
+    provenances.
     """
     if not 1 <= len(entries) <= MAX_DICTIONARY_ENTRIES or len(entries) != len(provenance):
         raise InputError(f"a bundle takes 1 to {MAX_DICTIONARY_ENTRIES} entries with provenance, not {len(entries)}")

@@ -7,6 +7,7 @@ the file whenever it is asked for: what a folder is called proves nothing.
 from __future__ import annotations
 
 import json
+import stat
 import string
 from collections import Counter
 from collections.abc import Iterable
@@ -74,6 +75,8 @@ def read_manifest_bytes(directory: Path) -> bytes:
     """Return the manifest of the bundle in a folder. Raises `InputError` where there is none, or one far too large."""
     path = directory / MANIFEST
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise InputError(f"no bundle in {directory}: {MANIFEST} is no regular file")
         with path.open("rb") as file:
             data = file.read(_MAX_MANIFEST_BYTES + 1)
     except (OSError, ValueError) as error:

@@ -18,6 +18,7 @@ manifests is read while searching. A broken bundle is passed over while another 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from pathlib import Path
 from clc.bundle.identity import SHIPPED, id_of, is_bundle, is_id, read_manifest_bytes
 from clc.bundle.service import service_bundle, workspace_root
 from clc.errors import DictionaryMismatch, InputError, StorageError
+from clc.pictures.folders import is_folder
 
 SERVICE = "service"
 VARIABLE = "CLC_BUNDLES"
@@ -52,7 +54,7 @@ class Shelf:
     """
 
     def __init__(self, given: Sequence[str | Path] = ()) -> None:
-        self._given = [place for value in given for place in self._named(value)]
+        self._given = [_named(value) for value in given]
         self._found: dict[str, Path] = {}
 
     def first(self) -> Path:
@@ -72,53 +74,66 @@ class Shelf:
         Raises `DictionaryMismatch`, which says where it was looked for, where no place has it.
         """
         if bundle_id not in self._found:
-            folders = _with_id(bundle_id, [*self._given, *_standing_places()])
+            places = [*self._given, *_standing_places()]
+            folders = _with_id(bundle_id, places)
             if not folders:
                 raise DictionaryMismatch(
-                    f"the stream needs bundle {bundle_id}, which was not found. Looked in: {self._places()}. Name its "
+                    f"the stream needs bundle {bundle_id}, which was not found. Looked in: {_listed(places)}. Name its "
                     f"folder with --bundle or in {VARIABLE}; `python -m clc.codec info FOLDER` shows a bundle's id"
                 )
             self._found[bundle_id] = folders[0]
         return self._found[bundle_id]
 
-    def _named(self, value: str | Path) -> list[_Place]:
-        text, folder = str(value), Path(value)
-        if text == SERVICE:
-            return [_Place("the bundle in service", service_bundle(workspace_root()) or SHIPPED)]
-        if folder.is_dir():
-            if next(_bundles(folder), None) is None:
-                raise InputError(f"{folder}: no bundle there; name a folder that train-codec or collect made")
-            return [_Place(text, folder)]
-        if not is_id(text):
-            raise InputError(f'{text}: no folder, no id of a bundle (16 hex digits) and not "{SERVICE}"')
-        folders = _with_id(text, _standing_places())
-        if len({_id_in(folder) for folder in folders}) > 1:
-            raise InputError(f"{text}: several bundles have ids that begin so; give all 16 digits")
-        if not folders:
-            raise InputError(
-                f"no bundle {text} was found; looked in: {self._places()}. Name its folder, or add that to {VARIABLE}"
-            )
-        return [_Place(text, folders[0])]
 
-    def _places(self) -> str:
-        named = [place.name for place in getattr(self, "_given", ())]
-        return ", ".join(dict.fromkeys([*named, *(place.name for place in _standing_places())]))
+def _named(value: str | Path) -> _Place:
+    """The place that a value of `--bundle` means."""
+    text, folder = str(value), Path(value)
+    if text == SERVICE:
+        return _Place("the bundle in service", service_bundle(workspace_root()) or SHIPPED)
+    if is_folder(folder):
+        if next(_bundles(folder), None) is None:
+            raise InputError(f"{folder}: no bundle there; name a folder that train-codec or collect made")
+        return _Place(text, folder)
+    if not is_id(text):
+        raise InputError(f'{text}: no folder, no id of a bundle (16 hex digits) and not "{SERVICE}"')
+    places = _standing_places()
+    folders = _with_id(text, places)
+    if len({_id_in(folder) for folder in folders}) > 1:
+        raise InputError(f"{text}: several bundles have ids that begin so; give all 16 digits")
+    if not folders:
+        raise InputError(
+            f"no bundle {text} was found; looked in: {_listed(places)}. Name its folder, or add that to {VARIABLE}"
+        )
+    return _Place(text, folders[0])
+
+
+def _listed(places: Sequence[_Place]) -> str:
+    return ", ".join(dict.fromkeys(place.name for place in places))
 
 
 def _standing_places() -> list[_Place]:
     """The places that are searched whatever a user names."""
-    workspace = workspace_root()
-    places = [_Place("the shipped bundle", SHIPPED)]
-    try:
-        serving = service_bundle(workspace)
-    except StorageError:
-        serving = None  # a damaged record hides no other bundle; `--bundle service` tells of it
-    if serving is not None:
-        places.append(_Place("the bundle in service", serving))
-    if (workspace / _TRAINED).is_dir():
-        places.append(_Place(f"the workspace {workspace}", workspace / _TRAINED))
     listed = os.environ.get(VARIABLE, "").split(os.pathsep)
-    places += [_Place(f"{name} ({VARIABLE})", Path(name)) for name in listed if name]
+    return [
+        _Place("the shipped bundle", SHIPPED),
+        *_of_workspace(),
+        *(_Place(f"{name} ({VARIABLE})", Path(name)) for name in listed if name),
+    ]
+
+
+def _of_workspace() -> list[_Place]:
+    """The bundle in service, and all that were trained. What cannot be read there hides no other bundle."""
+    places = []
+    try:
+        workspace = workspace_root()
+    except OSError:  # the current folder is gone
+        return []
+    with contextlib.suppress(StorageError):  # `--bundle service` tells of it
+        serving = service_bundle(workspace)
+        if serving is not None:
+            places.append(_Place("the bundle in service", serving))
+    if is_folder(workspace / _TRAINED):
+        places.append(_Place(f"the workspace {workspace}", workspace / _TRAINED))
     return places
 
 

@@ -29,19 +29,23 @@ def workspace_root() -> Path:
 def service_bundle(workspace: Path) -> Path | None:
     """Return the folder of the bundle in service, None for the shipped one.
 
-    Raises `StorageError` when `current.json` is damaged or names a bundle that is gone or lies outside the workspace.
+    Raises `StorageError` when `current.json` is damaged, cannot be read, or names a bundle that is gone or lies outside
+    the workspace.
     """
     path = workspace / SERVICE_FOLDER / CURRENT
-    if not path.is_file():
-        return None
     advice = f"remove {path} to return to the shipped bundle"
     try:
+        if not path.is_file():
+            return None
         named = str(json.loads(path.read_bytes())["bundle"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        folder = Path(os.path.realpath(workspace / named))
+        is_there = folder.is_relative_to(os.path.realpath(workspace)) and folder.is_dir()
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}; check the workspace's permissions") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(f"{path} is damaged; {advice}") from error
     if named == SHIPPED_NAME:
         return None
-    folder = (workspace / named).resolve()
-    if not folder.is_relative_to(workspace.resolve()) or not folder.is_dir():
+    if not is_there:
         raise StorageError(f"the bundle in service, {folder}, is gone; {advice}")
     return folder

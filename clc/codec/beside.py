@@ -9,8 +9,10 @@ import numpy as np
 
 from clc.bitstream.sections import ALPHA, EXIF, XMP, Section, unknown_kinds
 from clc.errors import InputError
+from clc.pictures import losses
 from clc.pictures.alpha import alpha_bytes, read_alpha
 from clc.pictures.metadata import NO_METADATA, Metadata
+from clc.pictures.metadata_reading import is_xmp
 from clc.pictures.picture import Picture, Plane
 
 
@@ -30,11 +32,13 @@ class DecodedPicture:
 def sections_of(alpha_HW: Plane | None, metadata: Metadata, size_HW: tuple[int, int]) -> tuple[Section, ...]:
     """Return the sections of a picture of some size in px; a plane that is opaque everywhere needs none.
 
-    Raises `InputError` for a plane of another shape or dtype and for what is no `Metadata` of bytes, `LimitError` for
-    metadata over `clc.limits`.
+    Raises `InputError` for a plane of another shape or dtype, for what is no `Metadata` of bytes and for XMP that is
+    not UTF-8, `LimitError` for metadata over `clc.limits`.
     """
     if not isinstance(metadata, Metadata) or not all(isinstance(part, bytes) for part in (metadata.exif, metadata.xmp)):
         raise InputError(f"metadata are a clc.Metadata(exif=bytes, xmp=bytes), not {type(metadata).__name__}")
+    if not is_xmp(metadata.xmp):
+        raise InputError("the XMP data are not UTF-8; give them as UTF-8, or leave them out")
     if alpha_HW is not None and not isinstance(alpha_HW, np.ndarray):
         raise InputError(f"the alpha plane is a uint8 array {size_HW}, not a {type(alpha_HW).__name__}")
     sections = []
@@ -55,7 +59,11 @@ def with_beside(image_HW3: Picture, sections: Sequence[Section]) -> DecodedPictu
     contents = {section.kind: section.content() for section in sections}
     size_HW = image_HW3.shape[0], image_HW3.shape[1]
     alpha_HW = read_alpha(contents[ALPHA], size_HW) if ALPHA in contents else None
-    left_out = tuple(
+    left_out = [
         f"a section of kind {kind}, which this release does not know, was left out" for kind in unknown_kinds(sections)
-    )
-    return DecodedPicture(image_HW3, alpha_HW, Metadata(contents.get(EXIF, b""), contents.get(XMP, b"")), left_out)
+    ]
+    xmp = contents.get(XMP, b"")
+    if not is_xmp(xmp):
+        xmp = b""
+        left_out.append(losses.XMP)
+    return DecodedPicture(image_HW3, alpha_HW, Metadata(contents.get(EXIF, b""), xmp), tuple(left_out))

@@ -82,7 +82,7 @@ def plan(inputs: Sequence[Path], out: Path, direction: Direction) -> Plan:
         found = find(path, direction.reads)
         passed_over.update(found.passed_over)
         unreadable += found.unreadable
-        top = Path(path.resolve().name) if n_folders > 1 else Path()
+        top = Path(path.resolve().name) if n_folders > 1 and is_folder(path) else Path()
         for file in found.files:
             relative = top / file.relative_to(path) if is_folder(path) else Path(file.name)
             files.setdefault(os.path.abspath(file), (file, relative))  # noqa: PTH100 - a link is a file of its own

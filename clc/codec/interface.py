@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clc.bitstream.container import parse
 from clc.bundle.bundle import Bundle
-from clc.bundle.identity import SHIPPED
-from clc.bundle.locate import Shelf
 from clc.codec.beside import DecodedPicture
 from clc.codec.codec import Codec
+from clc.codec.codecs import Codecs
 from clc.codec.effort import DEFAULT_EFFORT, effort_of
 from clc.codec.selection import References, checked_references
 from clc.codec.sources import picture_from, stream_from, tell
@@ -28,11 +24,6 @@ from clc.quality import checked_quality
 
 if TYPE_CHECKING:
     from clc.codec.sources import PictureSource, StreamSource
-
-BUNDLES_IN_MEMORY = 2
-"""Bundles that are kept beside the shipped one; each takes about as much memory as its folder has bytes, twice."""
-
-_STREAMS_REMEMBERED = 64
 
 OneBundle = str | os.PathLike[str] | Bundle
 Bundles = OneBundle | Sequence[OneBundle] | None
@@ -90,13 +81,8 @@ def codec_of(bundles: Bundles, data: bytes | None = None) -> Codec:
     Raises `InputError` for what is no bundle, `StorageError` for one that is damaged, and over a stream a
     `BitstreamError`: `DictionaryMismatch` where its bundle is not within reach.
     """
-    given = _listed(bundles)
-    if data is None:
-        first = given[0] if given else SHIPPED
-        return _codec(first if isinstance(first, Bundle) else Shelf([first]).first())
-    bundle_id = parse(data).bundle_id.hex()
-    loaded = next((one for one in given if isinstance(one, Bundle) and one.bundle_id == bundle_id), None)
-    return _codec(loaded or _found(bundle_id, tuple(one for one in given if not isinstance(one, Bundle))))
+    codecs = Codecs(_listed(bundles))
+    return codecs.for_encoding() if data is None else codecs.for_stream(data)
 
 
 def _listed(bundles: Bundles) -> list[str | Bundle]:
@@ -107,18 +93,3 @@ def _listed(bundles: Bundles) -> list[str | Bundle]:
     if not is_list or not all(isinstance(one, str | os.PathLike | Bundle) for one in listed):
         raise InputError(f"a bundle is a folder, an id, a Bundle or a list of them, not {bundles!r}; name a folder")
     return [one if isinstance(one, Bundle) else os.fsdecode(one) for one in listed]
-
-
-@lru_cache(_STREAMS_REMEMBERED)
-def _found(bundle_id: str, given: tuple[str, ...]) -> Path:
-    """The folder of the bundle with an id; a bundle never changes, so that it is looked for once."""
-    return Shelf(given).find(bundle_id)
-
-
-def _codec(bundle: Path | Bundle) -> Codec:
-    return Codec.shipped() if bundle == SHIPPED else _loaded(bundle)
-
-
-@lru_cache(BUNDLES_IN_MEMORY)
-def _loaded(bundle: Path | Bundle) -> Codec:
-    return Codec(bundle) if isinstance(bundle, Bundle) else Codec.load(bundle)

@@ -15,11 +15,12 @@ from PIL import Image, features
 
 from clc.codec.effort import DEFAULT_EFFORT
 from clc.errors import InputError, LimitError
+from clc.pictures.formats import WEBP_SIDE_PX
 
 References = Literal["auto", "none"]
 
-JPEG_SIDE_PX, WEBP_SIDE_PX, AVIF_SIDE_PX = 65_500, 16_383, 32_768
-"""The longest sides: libjpeg's, WebP's, and what libavif reads unless it is told otherwise, as Pillow does not."""
+JPEG_SIDE_PX, AVIF_SIDE_PX = 65_500, 32_768
+"""The longest sides: libjpeg's, and what libavif reads unless it is told otherwise, as Pillow does not."""
 
 TEST = "clc"
 WITHOUT_REFERENCES = "clc, no references"

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from clc.errors import CorruptStream
+from clc.pictures.formats import WEBP_SIDE_PX
 from clc.pictures.picture import Plane
 
 _FORMATS = ("WEBP", "PNG")
-_MAX_WEBP_SIDE_PX = 16_383
 
 
 def alpha_bytes(alpha_HW: Plane) -> bytes:
@@ -24,7 +24,7 @@ def alpha_bytes(alpha_HW: Plane) -> bytes:
     plane = Image.fromarray(np.ascontiguousarray(alpha_HW))
     png = io.BytesIO()
     plane.save(png, "PNG", optimize=True)
-    if max(alpha_HW.shape) > _MAX_WEBP_SIDE_PX:
+    if max(alpha_HW.shape) > WEBP_SIDE_PX:
         return png.getvalue()
     webp = io.BytesIO()
     plane.convert("RGB").save(webp, "WEBP", lossless=True, quality=100, method=6)

@@ -1,7 +1,7 @@
 """A picture's file to its samples, profile and metadata; each format's own ways.
 
-Called by `clc.pictures.images`, which converts what comes out of it, and which turns what is raised here into one
-error: nothing here catches what a decoder raises over the picture itself.
+Called by `clc.pictures.isolation` for `clc.pictures.images`, which converts what comes out of it, and turns what is
+raised here into one error: nothing here catches what a decoder raises over the picture itself.
 """
 
 from __future__ import annotations
@@ -74,10 +74,8 @@ def _decode_tiff(structure: Structure, name: str) -> Decoded:
     if layout.is_subsampled:
         raster = rasters.Raster(tiff.read_subsampled(structure, layout), None, ())
     elif layout.is_read_by_pillow and not (structure.is_big and structure.order == ">" and layout.is_read_here):
-        raster, orientation = (
-            _by_pillow(structure, directory, layout, name),
-            1,
-        )  # Pillow turns the pixels of a TIFF itself
+        raster = _by_pillow(structure, directory, layout, name)
+        orientation = 1  # Pillow turns the pixels of a TIFF itself
     else:
         samples = tiff.read_samples(structure, directory, layout)
         alpha_HW = None if samples.alpha_HW is None else rasters.opaque_is_none(samples.alpha_HW)

@@ -35,6 +35,7 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _CLASSIC_TYPES = range(1, 14)
 _LONG = 4
+_MOST_ENTRIES = 2**16  # one for each tag; a BigTIFF may claim any number
 _MOST_INTEGERS = 2**20  # strips or tiles of a picture, some four times as many as the caps allow
 _HEADERS: dict[bytes, tuple[Literal["<", ">"], bool]] = {
     b"II*\0": ("<", False),
@@ -87,6 +88,8 @@ class Structure:
         """Return the directory at a position in bytes; `ValueError` where none fits there."""
         count_format, entry_format, entry_bytes, inline = ("Q", "HHQ", 20, 8) if self.is_big else ("H", "HHI", 12, 4)
         n_entries = self._numbers(count_format, position)[0]
+        if n_entries > _MOST_ENTRIES:
+            raise ValueError("a directory has more entries than there are tags")
         at = position + struct.calcsize(count_format)
         if at + n_entries * entry_bytes > len(self.data):
             raise ValueError("a directory of tags is longer than the data")

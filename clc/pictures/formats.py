@@ -1,6 +1,7 @@
 """The formats that are read, and who reads them: Pillow, or a library that an extra of this project brings.
 
-`open_picture` is the only place that opens an untrusted picture. HEIF needs the extra `heif` (pi-heif, which decodes
+`open_picture` is the only place that opens an untrusted picture, but for the alpha plane of a stream, which
+`clc.pictures.alpha` opens. HEIF needs the extra `heif` (pi-heif, which decodes
 only and has no part under the GPL), JPEG XL the extra `jxl` (pylibjxl). Both are imported when a picture of theirs is
 opened, in a process of its own (`clc.pictures.isolation`), and neither is registered with Pillow.
 """
@@ -14,12 +15,16 @@ from importlib.util import find_spec
 from PIL import Image
 
 from clc.errors import InputError
+from storage.extras import DISTRIBUTION
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM")
 """Formats that are always read, by Pillow's names."""
 
 EXTRAS = {"HEIF": "heif", "JPEG XL": "jxl"}
 """Formats that need an extra of this project, and its name."""
+
+WEBP_SIDE_PX = 16_383
+"""The longest side that WebP has a number for."""
 
 _OPENERS = {
     "HEIF": ("pi_heif.as_plugin", "HeifImageFile"),
@@ -49,7 +54,7 @@ def check_installed(needed: str, name: str) -> None:
     """Raise `InputError`, by the picture's `name`, where the extra for a format is not installed."""
     if find_spec(_OPENERS[needed][0].partition(".")[0]) is None:
         extra = EXTRAS[needed]
-        raise InputError(f"{name}: {needed} pictures need the extra {extra}: pip install 'clc-codec[{extra}]'")
+        raise InputError(f"{name}: {needed} pictures need the extra {extra}: pip install '{DISTRIBUTION}[{extra}]'")
 
 
 def format_names() -> str:

@@ -1,10 +1,13 @@
 """Decoding apart: pictures of optional formats are decoded by a process each, so that a crash costs one picture.
 
 The libraries of the extras are young, and bytes are known that end their process by a memory fault, which no `except`
-sees. Called by `clc.pictures.images` for every picture; those of Pillow's formats are decoded right here.
+sees. A decoder that does not come to an end costs its picture alone, too. Called by `clc.pictures.images` for every
+picture; those of Pillow's formats are decoded right here.
 
-The process is this interpreter. It gets the file on its standard input and answers with the length of a JSON text in 8
-bytes, the text, and the bytes that the text counts; never with objects.
+The process runs the same interpreter and imports from the same places: from the current folder, which may hold
+anything, only where this process does. On its standard input it gets the length of the picture's name in 8 bytes, the
+name and the file. It answers with the length of a JSON text in 8 bytes, the text, and the bytes that the text counts;
+never with objects.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from clc.pictures.rasters import Raster
 
 _PROGRAM = "from clc.pictures.isolation import answer; answer()"
 _LENGTH_BYTES = 8
+_MOST_S = 600.0  # a guess, meant to be far above what any picture takes
 
 
 def decode(data: bytes, name: str) -> decoding.Decoded:
@@ -34,16 +38,20 @@ def decode(data: bytes, name: str) -> decoding.Decoded:
     if needed is None:
         return decoding.decode(data, name)
     check_installed(needed, name)
-    # An option of the interpreter, not a name from outside; what could be imported here can be imported there.
-    paths = os.pathsep.join(path for path in sys.path if path)
-    process = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", _PROGRAM],
-        input=len(name.encode()).to_bytes(_LENGTH_BYTES, "big") + name.encode() + data,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": paths},
-        check=False,
-    )
+    called = name.encode(errors="surrogatepass")  # a file's name may be any bytes
+    # Nothing here is a name from outside. -P keeps the current folder out, unless this process imports from it, too.
+    try:
+        process = subprocess.run(  # noqa: S603
+            [sys.executable, "-P", "-c", _PROGRAM],
+            input=len(called).to_bytes(_LENGTH_BYTES, "big") + called + data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)},
+            check=False,
+            timeout=_MOST_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(f"the decoder of {needed} did not end within {_MOST_S:g} s") from error
     if process.returncode != 0:
         raise ValueError(f"the decoder of {needed} ended with status {process.returncode}")
     return _unpacked(process.stdout)
@@ -54,7 +62,7 @@ def answer() -> None:
     given = sys.stdin.buffer.read()
     at = _LENGTH_BYTES + int.from_bytes(given[:_LENGTH_BYTES], "big")
     try:
-        packed = _packed(decoding.decode(given[at:], given[_LENGTH_BYTES:at].decode()))
+        packed = _packed(decoding.decode(given[at:], given[_LENGTH_BYTES:at].decode(errors="surrogatepass")))
     except InputError as error:
         packed = _text({"refused": str(error), "is_limit": isinstance(error, LimitError)})
     except Exception as error:  # it is raised again on the other side

@@ -49,6 +49,11 @@ def kept(exif: bytes, xmp: bytes) -> Kept:
     """Return EXIF and XMP, as any file holds them, for pixels that are upright already."""
     lost = []
     exif = exif_data.bare(exif)
+    try:
+        xmp = _in_utf_8(xmp)
+    except UnicodeError:
+        xmp = b""
+        lost.append(losses.XMP)
     if max(len(exif), len(xmp)) > MAX_METADATA_BYTES:
         lost.append(losses.METADATA_SIZE)
         exif, xmp = (part if len(part) <= MAX_METADATA_BYTES else b"" for part in (exif, xmp))
@@ -57,12 +62,16 @@ def kept(exif: bytes, xmp: bytes) -> Kept:
     except ValueError:
         exif = b""
         lost.append(losses.EXIF)
-    try:
-        xmp = _in_utf_8(xmp)
-    except UnicodeError:
-        xmp = b""
-        lost.append(losses.XMP)
     return Kept(Metadata(exif, _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)), tuple(lost))
+
+
+def is_xmp(xmp: bytes) -> bool:
+    """Whether this is text in UTF-8, as streams and PNG hold XMP."""
+    try:
+        xmp.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def find(image: Image.Image) -> Found:

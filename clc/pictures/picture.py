@@ -18,21 +18,8 @@ Plane = npt.NDArray[np.uint8]
 
 PICTURE_SUFFIXES = frozenset(
     (
-        *(
-            ".png",
-            ".apng",
-            ".jpg",
-            ".jpeg",
-            ".jpe",
-            ".jfif",
-            ".mpo",
-            ".webp",
-            ".avif",
-            ".avifs",
-            ".gif",
-            ".bmp",
-            ".dib",
-        ),
+        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+        *(".webp", ".avif", ".avifs", ".gif", ".bmp", ".dib"),
         *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
         *(".heic", ".heif", ".hif", ".jxl"),  # by the extras of `clc.pictures.formats`; without them each says so
     )

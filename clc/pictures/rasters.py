@@ -25,6 +25,7 @@ _MAXIMUM = 65_535
 _PNG_DEPTH, _PNG_COLOUR = 24, 25  # places in a PNG file, in bytes
 _PNG_HEADER_AT, _PNG_HEADER_CHECK_AT = 12, 29
 _GREY_ALPHA, _RGBA = 4, 6  # colour types of PNG
+_NETPBM_HEADER_BYTES = 2**16  # the pattern takes a hundred bytes of memory for each blank
 _NETPBM_MAXIMUM = re.compile(
     rb"P[2356](?:\s|#[^\n\r]*[\n\r])+\d+(?:\s|#[^\n\r]*[\n\r])+\d+(?:\s|#[^\n\r]*[\n\r])+(\d{1,6})"
 )
@@ -79,13 +80,13 @@ def raster_of_png(image: Image.Image, data: bytes, reopen: Callable[[bytes], Ima
 
 def is_deep_netpbm(data: bytes) -> bool:
     """Whether a file of Netpbm's has more than 8 bits a sample."""
-    found = _NETPBM_MAXIMUM.match(data)
+    found = _NETPBM_MAXIMUM.match(data, 0, _NETPBM_HEADER_BYTES)
     return found is not None and int(found[1]) > 255
 
 
 def has_more_netpbm(data: bytes, size: tuple[int, int]) -> bool:
     """Whether another picture follows the first one, of `size` (width, height), in a file of Netpbm's raw formats."""
-    found = _NETPBM_MAXIMUM.match(data)
+    found = _NETPBM_MAXIMUM.match(data, 0, _NETPBM_HEADER_BYTES)
     if found is None or data[:2] not in (b"P5", b"P6"):
         return False
     n_bytes = size[0] * size[1] * (3 if data[:2] == b"P6" else 1) * (2 if int(found[1]) > 255 else 1)

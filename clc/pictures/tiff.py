@@ -151,7 +151,8 @@ def layout_of(structure: Structure, directory: Directory) -> Layout:
         first(_FILL_ORDER, 1),
         tile,
     )
-    if layout.row_bytes * height * (samples if layout.has_planes else 1) > _MOST_BYTES:
+    rows = height if tile is None else max(height, tile[1])  # libtiff unpacks a tile whole
+    if layout.row_bytes * rows * (samples if layout.has_planes else 1) > _MOST_BYTES:
         raise LimitError(f"its samples fill more than {_MOST_BYTES // 2**20} MiB: scale or cut it first")
     return layout
 

@@ -21,6 +21,7 @@ from PIL import Image
 from clc.bitstream.alignment import Alignment, without_brightness
 from clc.errors import DictionaryMismatch, InputError, StorageError
 from clc.limits import MAX_DICTIONARY_ENTRIES, check_size
+from clc.pictures.formats import WEBP_SIDE_PX
 from clc.pictures.images import png_bytes, read_image
 from clc.pictures.picture import Picture
 from clc.references.warp import Warped, warp, with_brightness
@@ -36,8 +37,6 @@ CACHED_PICTURES = 8
 LOSSLESS = "webp-lossless"
 WEBP, PNG = "webp", "png"
 """Kinds of files, which are their endings too."""
-WEBP_SIDE_PX = 16_383
-"""The longest side that WebP has a number for."""
 _LOSSY = "webp-"
 _METHOD = 6  # WebP's slowest and smallest
 

@@ -23,8 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clc.console import DONE, FAILED, OneLineParser, complain, one_line, reason_of, say, shown, status_of, steady
-from clc.errors import ClcError
+from clc.console import DONE, FAILED, OneLineParser, complain, error_line, say, shown, status_of, steady
 from clc.exact.checkerboard import PHASES
 from clc.machine import flush_denormals, keep_freed_memory
 from clc.model.config import ModelConfig
@@ -59,13 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
         except KeyboardInterrupt as error:
             complain(f"interrupted; what {shown(options.out)} holds is whole, --resume goes on with it")
             return status_of(error)
-        except ClcError as error:
-            complain(f"error: {one_line(str(error))}")
-        except OSError as error:
-            complain(f"error: {shown(error.filename or 'a file')}: {reason_of(error)}")
         # The boundary of the program: whatever is raised is a line.
         except Exception as error:
-            complain(f"error: {reason_of(error)}")
+            complain(error_line(error))
     return FAILED
 
 

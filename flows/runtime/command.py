@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 import typer
 
-from clc.console import WRONG_ARGUMENTS, complain, one_line, reason_of, shown, status_of, steady
-from clc.errors import ClcError
+from clc.console import WRONG_ARGUMENTS, complain, error_line, one_line, status_of, steady
 
 
 def run_command(function: Callable[..., object]) -> None:
@@ -40,13 +39,9 @@ def _status(app: typer.Typer) -> int:
     except typer.TyperException as error:
         complain(f"error: {one_line(error.format_message())} (see --help)")
         return WRONG_ARGUMENTS
-    except ClcError as error:
-        complain(f"error: {one_line(str(error))}")
-    except OSError as error:
-        complain(f"error: {shown(error.filename or 'a file')}: {reason_of(error)}")
     # The boundary of the program: whatever is raised is a line.
     except Exception as error:
-        complain(f"error: {reason_of(error)}")
+        complain(error_line(error))
     return 1
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clc.console import one_line, reason_of, say, shown, steady
+from clc.console import error_line, one_line, reason_of, say, shown, steady
 from clc.errors import InputError
 
 
@@ -20,6 +20,7 @@ from clc.errors import InputError
         ("caf\udce9", "caf\\xe9"),
         ("\ud800", "\\ud800"),
         ("\u202e\u2028", "\\u202e\\u2028"),
+        ("\x85\xa0\U000e0001", "\\u0085\\u00a0\\U000e0001"),
     ],
 )
 def test_names_are_shown_without_what_a_terminal_obeys(name: str, text: str) -> None:
@@ -37,6 +38,12 @@ def test_reason_is_one_line_without_the_name_in_front() -> None:
     assert reason_of(PermissionError(13, "Permission denied", "x.png"), Path("x.png")) == "Permission denied"
     assert reason_of(InputError()) == "InputError"
     assert reason_of(TypeError("no")) == "unexpected TypeError: no (CLC_DEBUG=1 shows where)"
+
+
+def test_the_error_that_ends_a_command_says_where() -> None:
+    assert error_line(InputError("x.png: is\n broken")) == "error: x.png: is broken"
+    assert error_line(PermissionError(13, "Permission denied", "x\n.png")) == "error: x\\n.png: Permission denied"
+    assert error_line(TypeError("no")) == "error: unexpected TypeError: no (CLC_DEBUG=1 shows where)"
 
 
 @pytest.mark.parametrize(

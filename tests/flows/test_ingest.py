@@ -39,6 +39,11 @@ def items(workspace: Workspace, key: str) -> pa.Table:
     return read_table(resolve(workspace, "ingest-images", key).directory / "items.parquet")
 
 
+def test_a_pipe_in_a_list_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    assert ingest._file_digest(tmp_path / "pipe.png") == "unreadable"
+
+
 def test_folder_with_a_broken_picture_and_a_copy_costs_two_rows_and_nothing_else(
     workspace: Workspace, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """One holder at a time; a dead or silent holder is taken over, a live one is waited for."""
 
+import errno
 import json
 import os
 import signal
@@ -46,6 +47,17 @@ def test_waiting_ends_at_the_timeout(tmp_path: Path) -> None:
         Lease(tmp_path / "lease", timeout_s=0.2),
     ):
         pass
+
+
+def test_a_lease_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(StorageError, match="No space left"):
+        Lease(tmp_path / "lease").__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["lease.guard"]
 
 
 KILLED_HOLDER = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import re
 import sys
@@ -24,8 +23,9 @@ class _Version(argparse.Action):
     """Prints the version, which is looked up only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        # By name, because the front door knows the command line's rooms.
-        sys.exit(DONE if say(f"clc {importlib.import_module('clc').__version__}") else FAILED)
+        from clc.version import version
+
+        sys.exit(DONE if say(f"clc {version()}") else FAILED)
 
 
 def parsed(arguments: Sequence[str] | None, commands: Mapping[str, Command]) -> argparse.Namespace:

@@ -10,6 +10,7 @@ same time: 3 bytes a pixel.
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -25,9 +26,10 @@ from clc.codec.selftest import write_vectors
 from clc.console import complain, reason_of, say, shown
 from clc.errors import InputError
 from clc.pictures.folders import find_pictures, passed_over_text
+from clc.pictures.formats import WEBP_SIDE_PX
 from clc.pictures.images import ReadPicture, read_picture
 from clc.pictures.picture import Picture
-from clc.references.key_pictures import PNG, WEBP_SIDE_PX
+from clc.references.key_pictures import PNG
 from clc.references.overlaps import Overlap, choose_key_pictures, find_overlaps
 from storage.atomic import staging_directory
 from storage.names import shown_name
@@ -70,11 +72,11 @@ def collect_command(options: Namespace) -> int:
 def read_collection(given: Iterable[Path]) -> Collection:
     """Reads the pictures that are given or lie in the folders that are given, each once, in order."""
     collection = Collection()
-    seen: set[Path] = set()
+    seen: set[str] = set()
     found: list[tuple[Path, Path]] = []
     for path in given:
         for file in _files(path, collection):
-            real = file.resolve()
+            real = os.path.realpath(file)  # where links go in a circle, `Path.resolve` raises
             if real not in seen:
                 seen.add(real)
                 found.append((file, path))

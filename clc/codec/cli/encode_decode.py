@@ -167,10 +167,12 @@ def load_codecs(options: Namespace) -> Codecs:
 
     Raises `InputError` where this machine does not have the device, or there is no such bundle.
     """
+    from clc.bundle.locate import Shelf
     from clc.codec.codecs import Codecs
     from clc.machine import keep_freed_memory
 
     _check_device(options.device)
+    Shelf(options.bundle)  # what is wrong with a name is said once, before any file is read
     keep_freed_memory()
     return Codecs(options.bundle, options.device)
 

@@ -102,6 +102,8 @@ def test_caps() -> None:
         Section.of(EXIF, bytes(MAX_METADATA_BYTES + 1))
     with pytest.raises(LimitError, match="claims"):
         read_sections(b"\1\x81\1\x81\x80\x80\x08\0\0\0\0x", 0)
+    with pytest.raises(LimitError, match="claims 16777217 bytes"):  # stored as it is, which no encoder does
+        read_sections(b"\1\1\x81\x80\x80\x08\0\0\0\0x", 0)
     with pytest.raises(LimitError, match="16 sections"):
         read_sections(b"\x10", 0)
     large = Section.of(ALPHA, bytes(MAX_METADATA_BYTES + 1))

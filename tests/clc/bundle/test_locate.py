@@ -96,15 +96,44 @@ def test_the_bundle_in_service_is_the_one_that_was_promoted(made: tuple[Path, Pa
     assert Shelf(["service"]).first() == SHIPPED
 
 
-@pytest.mark.parametrize("record", ["no json", "{}", '{"bundle": "../outside"}', '{"bundle": "gone"}', "[" * 5000])
+@pytest.mark.parametrize(
+    "record",
+    [
+        *("no json", "{}", '{"bundle": "../outside"}', '{"bundle": "gone"}', "[" * 5000),
+        *('{"bundle": "a\\u0000b"}', '{"bundle": "service/circle"}'),
+    ],
+)
 def test_a_damaged_record_is_told_by_service_and_hides_no_other_bundle(tmp_path: Path, record: str) -> None:
     workspace = tmp_path / "workspace"
     (workspace / "service").mkdir(parents=True)
     (workspace / "service" / "current.json").write_text(record)
     (tmp_path / "outside").mkdir()
+    (workspace / "service" / "circle").symlink_to("circle")
     with pytest.raises(StorageError, match="return to the shipped bundle"):
         Shelf(["service"])
     assert Shelf().find(id_in(SHIPPED)) == SHIPPED
+
+
+def test_a_workspace_out_of_reach_hides_no_other_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CLC_WORKSPACE", "x" * 300)  # which no file system looks up
+    assert Shelf().find(id_in(SHIPPED)) == SHIPPED
+    with pytest.raises(StorageError, match="cannot be read"):
+        Shelf(["service"])
+    with pytest.raises(InputError, match="no folder, no id"):
+        Shelf(["x" * 300])
+    monkeypatch.delenv("CLC_WORKSPACE")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert Shelf().find(id_in(SHIPPED)) == SHIPPED
+
+
+def test_a_pipe_in_place_of_a_manifest_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "manifest.json")
+    assert not is_bundle(tmp_path)
+    with pytest.raises(InputError, match="no regular file"):
+        bundle_info(tmp_path)
 
 
 def test_a_missing_bundle_is_told_with_every_place(made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,14 +216,3 @@ def test_streams_of_two_bundles_decode_side_by_side(made: tuple[Path, Path]) -> 
         Codecs().for_stream(streams[0])
     with pytest.raises(BitstreamError):
         codecs.for_stream(b"no stream")
-
-
-def test_no_more_codecs_are_kept_than_memory_is_meant_for(
-    made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("clc.codec.codecs._IN_MEMORY", 1)
-    codecs = Codecs(list(made))
-    streams = [Codec.load(folder).encode(picture(9), 30, "none") for folder in made]
-    first = codecs.for_stream(streams[0])
-    assert codecs.for_stream(streams[1]) is not first
-    assert codecs.for_stream(streams[0]) is not first

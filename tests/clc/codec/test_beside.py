@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from clc.bitstream.container import pack, parse, with_sections
-from clc.bitstream.sections import ALPHA, Section
+from clc.bitstream.sections import ALPHA, XMP, Section
 from clc.codec import Codec
 from clc.errors import CorruptStream, InputError, LimitError
 from clc.limits import MAX_METADATA_BYTES
+from clc.pictures import losses
 from clc.pictures.alpha import alpha_bytes
 from clc.pictures.metadata import Metadata
 
@@ -67,6 +68,14 @@ def test_a_section_that_is_not_what_its_checksum_says_gives_no_picture(plain: by
 def test_another_plane_is_refused(alpha_HW: np.ndarray) -> None:
     with pytest.raises(InputError, match="alpha plane"):
         Codec.shipped().encode(PICTURE, 40, "none", alpha_HW=alpha_HW)
+
+
+def test_xmp_that_is_no_text_is_refused_and_left_out_of_a_stream_that_holds_it(plain: bytes) -> None:
+    with pytest.raises(InputError, match="UTF-8"):
+        Codec.shipped().encode(PICTURE, 40, "none", metadata=Metadata(xmp=b"\xff"))
+    decoded = Codec.shipped().decode_picture(with_sections(plain, (Section.of(XMP, b"<x>\xff</x>"),)))
+    assert decoded.metadata == Metadata()
+    assert decoded.left_out == (losses.XMP,)
 
 
 def test_metadata_over_the_cap_are_refused() -> None:

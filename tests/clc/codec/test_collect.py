@@ -12,7 +12,7 @@ from PIL import Image
 from clc.bundle.bundle import Bundle
 from clc.bundle.identity import VERSION_WITH_PNG
 from clc.codec import Codec
-from clc.codec.cli.collect import names_within
+from clc.codec.cli.collect import names_within, read_collection
 from clc.codec.cli.main import main
 from clc.codec.info import stream_info
 from clc.codec.selftest import replay
@@ -53,6 +53,14 @@ def test_a_folder_without_pictures_is_named(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "empty").mkdir()
     assert main(["collect", str(tmp_path / "empty"), "--out", str(tmp_path / "b")]) == 1
     assert "no picture there" in capsys.readouterr().err
+
+
+def test_a_link_in_a_circle_is_named_like_any_file_that_cannot_be_read(tmp_path: Path) -> None:
+    circle = tmp_path / "circle.png"
+    circle.symlink_to(circle)
+    collection = read_collection([circle])
+    assert [path for path, _ in collection.failed] == [circle]
+    assert not collection.pictures
 
 
 @pytest.mark.parametrize("keys", ["0", "-1", "two"])

@@ -17,7 +17,8 @@ import clc
 from clc.bitstream.container import with_sections
 from clc.bitstream.sections import Section
 from clc.bundle.bundle import Bundle
-from clc.codec import Codec, interface
+from clc.bundle.identity import SHIPPED
+from clc.codec import Codec, codecs, interface
 from clc.pictures.images import png_bytes
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
@@ -31,7 +32,7 @@ FAST: dict[str, Any] = {"references": "none", "effort": 0}
 @pytest.fixture(scope="module")
 def codec(shipped: Codec) -> Codec:
     """The shipped codec, for `bundle=` too, so that it is loaded once in all tests."""
-    interface._loaded.cache_clear()
+    codecs._loaded.cache_clear()
     return shipped
 
 
@@ -302,6 +303,14 @@ def test_of_several_bundles_the_one_that_the_stream_names_decodes(
     assert np.array_equal(clc.decode(theirs), expected)
     with Image.open(io.BytesIO(theirs)) as image:
         assert np.array_equal(np.asarray(image), expected)
+
+
+def test_a_folder_that_holds_another_bundle_now_gives_that_one(stream: bytes, other: Bundle) -> None:
+    folder = other.directory
+    theirs = clc.encode(RGB, 50, bundle=folder, **FAST)
+    shutil.copy(SHIPPED / "manifest.json", folder)
+    assert clc.encode(RGB, 50, bundle=folder, **FAST) == stream
+    assert np.array_equal(clc.decode(stream, folder), clc.decode(theirs, other))
 
 
 def test_a_stream_of_none_of_the_bundles_is_refused(stream: bytes, codec: Codec) -> None:

@@ -38,6 +38,13 @@ def test_several_folders_keep_their_names_and_files_lie_on_top(tmp_path: Path) -
     assert outputs(made.jobs, tmp_path / "out") == ["d1/a.clc", "d2/a.clc", "c.clc"]
 
 
+def test_a_link_in_a_circle_is_a_file_like_others_until_it_is_read(tmp_path: Path) -> None:
+    make(tmp_path, "d1/a.png", "d2/a.png")
+    (tmp_path / "c.png").symlink_to("c.png")
+    made = plan([tmp_path / "d1", tmp_path / "d2", tmp_path / "c.png"], tmp_path / "out", ENCODE)
+    assert outputs(made.jobs, tmp_path / "out") == ["d1/a.clc", "d2/a.clc", "c.clc"]
+
+
 @pytest.mark.parametrize(
     ("name", "stream", "back"),
     [

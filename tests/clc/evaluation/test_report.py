@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from clc.errors import InputError
-from clc.evaluation.coders import WEBP_SIDE_PX, CodecUnderTest, find_baselines
+from clc.evaluation.coders import CodecUnderTest, find_baselines
 from clc.evaluation.curves import compare
 from clc.evaluation.measure import PAIR, PictureUnderTest, evaluate
 from clc.evaluation.plot import DARK, LIGHT, draw_rd
 from clc.evaluation.report import Report, quality_near, render, telling_pictures
 from clc.evaluation.side_by_side import match_bytes, side_by_side
 from clc.evaluation.summary import summarise, versions
+from clc.pictures.formats import WEBP_SIDE_PX
 
 EVIL = '<script>alert(1)</script> & "x".png'
 QUALITIES = (10.0, 30.0, 60.0, 90.0)

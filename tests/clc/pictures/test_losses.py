@@ -1,6 +1,7 @@
 """What a file loses is told for that file; what cannot be read is named for what it is, by one kind of error."""
 
 import io
+import resource
 import struct
 import sys
 from typing import Any
@@ -13,6 +14,7 @@ from clc.errors import InputError, LimitError
 from clc.pictures import losses
 from clc.pictures.images import picture_of, png_bytes, read_image, read_picture
 from clc.pictures.picture import PICTURE_SUFFIXES
+from clc.pictures.rasters import is_deep_netpbm
 from tests.made_pictures import every_picture
 from tests.made_pictures.others import saved
 from tests.made_pictures.png import png, png_chunk
@@ -85,6 +87,14 @@ def test_samples_without_a_known_black_and_white_are_refused_by_what_they_are(
     how = Tiff(1 if channels == 1 else 2, tags=((339, 3, (number,) * channels),))
     with pytest.raises(InputError, match=rf"odd\.tif.*{what}.*unsigned"):
         read_picture(tiff(samples_of(channels, bits), bits, how), "odd.tif")
+
+
+def test_blanks_without_end_in_a_netpbm_header_take_no_memory() -> None:
+    data = b"P5" + b" " * 2**20 + b"1 1 65535\n\0\0"
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert not is_deep_netpbm(data)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident < 32 * 2**10  # KiB
+    assert is_deep_netpbm(b"P5 # a comment\n1 1\n65535\n\0\0")
 
 
 def test_a_floating_point_netpbm_is_refused_by_what_it_is() -> None:
@@ -182,6 +192,21 @@ def test_a_tiff_whose_tiles_fill_the_memory_is_refused_by_its_header() -> None:
         data = data.replace(struct.pack("<HHIHH", tag, 3, 1, length, 0), struct.pack("<HHII", tag, 4, 1, value))
     with pytest.raises(LimitError, match=r"odd.*512 MiB"):
         read_picture(data, "odd")
+
+
+def test_a_tiff_whose_one_tile_fills_the_memory_is_refused_by_its_header() -> None:
+    data = tiff(samples_of(3, 32), 32, Tiff(2, tile=16))
+    for tag, value in ((322, 65_520), (323, 1024)):
+        data = data.replace(struct.pack("<HHIHH", tag, 3, 1, 16, 0), struct.pack("<HHII", tag, 4, 1, value))
+    with pytest.raises(LimitError, match=r"odd.*512 MiB"):
+        read_picture(data, "odd")
+
+
+def test_a_directory_of_more_entries_than_there_are_tags_is_broken() -> None:
+    count = 2**16 + 1
+    data = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, count) + bytes(20 * count + 8)
+    with pytest.raises(InputError, match="more entries than there are tags"):
+        read_picture(data)
 
 
 def test_a_tiff_that_claims_to_be_vast_is_refused_by_its_header() -> None:

@@ -173,14 +173,16 @@ def test_random_damage_to_exif_gives_a_picture_and_exif_that_can_be_read_again()
 
 def test_xmp_in_another_encoding_becomes_utf_8_and_what_is_no_text_is_told() -> None:
     assert kept(b"", XMP.decode().encode("utf-16")) == (Metadata(b"", UPRIGHT_XMP), ())
+    grows = ("絵" * (MAX_METADATA_BYTES // 3 + 1)).encode("utf-16")  # two bytes a letter, and three in UTF-8
+    assert kept(b"", grows) == (Metadata(), (losses.METADATA_SIZE,))
     assert kept(b"", XMP + b"\0").metadata.xmp == UPRIGHT_XMP
     assert kept(b"", b"<x:xmpmeta>\xff\xfe\xfd") == (Metadata(), (losses.XMP,))
 
 
 def test_metadata_over_the_cap_are_left_out_and_told() -> None:
-    assert kept(b"", bytes(MAX_METADATA_BYTES + 1)) == (Metadata(), (losses.METADATA_SIZE,))
+    assert kept(b"", b" " * (MAX_METADATA_BYTES + 1)) == (Metadata(), (losses.METADATA_SIZE,))
     exif = exif_of_a_phone(1)
-    assert kept(exif, bytes(MAX_METADATA_BYTES + 1)) == (Metadata(exif), (losses.METADATA_SIZE,))
+    assert kept(exif, b" " * (MAX_METADATA_BYTES + 1)) == (Metadata(exif), (losses.METADATA_SIZE,))
 
 
 IPTC = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + (12).to_bytes(4, "big") + b"\x1c\x02\x78\0\7caption"

@@ -2,6 +2,8 @@
 
 import base64
 import struct
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from tests.made_pictures.png import png
 from tests.made_pictures.samples import samples_of
 from tests.made_pictures.tiff import tiff
 
+ROOT = Path(__file__).parents[3]
 RAMP = np.stack(np.broadcast_arrays(np.arange(32) * 8, np.arange(24)[:, None] * 10, 90), axis=2).astype(np.uint8)
 
 HEIC = base64.b64decode(
@@ -83,6 +86,33 @@ def test_what_fails_apart_is_the_same_error_as_here() -> None:
 def test_a_process_that_dies_costs_its_picture_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "_PROGRAM", "import os; os.abort()")
     with pytest.raises(InputError, match=r"photo: the picture is broken .*ended with status -6"):
+        read_picture(png(samples_of(1, 8), 8, 0), "photo")
+
+
+@pytest.mark.usefixtures("_apart")
+def test_a_picture_that_is_decoded_apart_may_have_a_name_of_any_bytes() -> None:
+    name = "caf\udce9.heic"
+    assert np.array_equal(read_picture(saved(Image.fromarray(RAMP), "PNG"), name).image_HW3, RAMP)
+    with pytest.raises(InputError) as caught:
+        read_picture(png(samples_of(1, 8), 8, 3), name)
+    assert str(caught.value).startswith(f"{name}: the picture is broken")
+
+
+@pytest.mark.usefixtures("_apart")
+def test_nothing_is_imported_from_a_folder_that_this_process_does_not_import_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit(7)")
+    monkeypatch.setattr(sys, "path", [str(ROOT), *(path for path in sys.path if path)])
+    monkeypatch.chdir(tmp_path)
+    assert np.array_equal(read_picture(saved(Image.fromarray(RAMP), "PNG"), "photo").image_HW3, RAMP)
+
+
+@pytest.mark.usefixtures("_apart")
+def test_a_process_that_does_not_end_costs_its_picture_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_PROGRAM", "import time; time.sleep(60)")
+    monkeypatch.setattr(isolation, "_MOST_S", 0.5)
+    with pytest.raises(InputError, match=r"photo: the picture is broken .*did not end within 0.5 s"):
         read_picture(png(samples_of(1, 8), 8, 0), "photo")
 
 

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from clc.errors import InputError, StorageError
+from clc.pictures.formats import WEBP_SIDE_PX
 from clc.references.key_pictures import (
     LOSSLESS,
-    WEBP_SIDE_PX,
     key_pictures_from_json,
     key_pictures_to_json,
     write_key_picture,
