@@ -207,7 +207,7 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
 def _origin(start: Path | None, training: Sequence[Item]) -> Origin:
     """What the bundle says of its making: the bundle that training began from, and where its pictures come from."""
     parent = id_of(read_manifest_bytes(start)) if start is not None and is_bundle(start) else ""
-    photos = {item.photo: (item.source, item.licence) for item in training}
+    photos = {item.identity: (item.source, item.licence) for item in training}
     return Origin(parent, origin_lines(photos.values()))
 
 
