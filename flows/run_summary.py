@@ -19,6 +19,7 @@ from flows.runtime.stage import StageResult
 from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
 from storage.errors import StorageError
+from storage.regular import read_regular
 from storage.tables import read_table
 
 _FILE = "last-run.json"
@@ -75,7 +76,7 @@ def read_outcome(workspace: Workspace) -> Outcome:
     """Return the outcome of the last run; `StorageError` when there is none or it is damaged."""
     path = workspace.service / _FILE
     try:
-        fields = json.loads(path.read_bytes())
+        fields = json.loads(read_regular(path))
         stages = tuple(StageOutcome(**one) for one in fields["stages"])
         return Outcome(fields["started_utc"], stages, StageOutcome(**fields["service"]), Verdict(**fields["verdict"]))
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -18,9 +18,11 @@ from safetensors import SafetensorError
 from storage.atomic import write_bytes
 from storage.digest import canonical_json, sha256_bytes
 from storage.errors import StorageError
+from storage.regular import open_regular, read_regular
 
 _DIGEST = "content_sha256"
 _LENGTH_BYTES = 8
+_MOST_HEADER_BYTES = 100_000_000  # as the library has it
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -43,13 +45,14 @@ def write_arrays(
     write_bytes(path, data)
 
 
-def read_arrays(path: Path, sha256: str | None = None) -> Arrays:
+def read_arrays(path: Path, sha256: str | None = None, most_bytes: int | None = None) -> Arrays:
     """Return the arrays of a file after comparing the digest inside, and the file's `sha256` where one is given.
 
-    Raises `StorageError` when the file is missing, altered, no safetensors file, or carries no checksum at all.
+    Raises `StorageError` when the file is missing, altered, no regular file, no safetensors file, larger than
+    `most_bytes`, or carries no checksum at all.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, most_bytes)
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from error
     if sha256 is not None and sha256_bytes(data) != sha256:
@@ -72,14 +75,35 @@ def read_metadata(path: Path) -> dict[str, str]:
 
     Raises `StorageError` when the file cannot be read or is no safetensors file.
     """
-    try:
-        metadata = _metadata(path.read_bytes())
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, TypeError) as error:
-        raise StorageError(f"{path} is no intact safetensors file: {error}") from error
+    metadata = dict(_header_of(path).get("__metadata__", {}))
     metadata.pop(_DIGEST, None)
     return metadata
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array of a file by its name, unverified; no array is read.
+
+    Raises `StorageError` as `read_metadata` does.
+    """
+    header = _header_of(path)
+    try:
+        return {name: tuple(map(int, of["shape"])) for name, of in header.items() if name != "__metadata__"}
+    except (ValueError, TypeError, KeyError) as error:
+        raise StorageError(f"{path} is no intact safetensors file: {error}") from error
+
+
+def _header_of(path: Path) -> dict[str, Any]:
+    """Return the header of a file, which is all that is read of it."""
+    try:
+        with open_regular(path) as file:
+            length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+            if length > _MOST_HEADER_BYTES:
+                raise StorageError(f"{path} is no intact safetensors file: its header claims {length} bytes")
+            return dict(json.loads(file.read(length)))
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StorageError(f"{path} is no intact safetensors file: {error}") from error
 
 
 def _metadata(data: bytes) -> dict[str, str]:

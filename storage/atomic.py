@@ -83,16 +83,29 @@ def temporary_beside(final: Path) -> Path:
     return final.parent / f"{_prefix(final)}{secrets.token_hex(4)}{_SUFFIX}"
 
 
-def remove_leftovers(final: Path) -> None:
-    """Remove the temporaries that killed writers of `final` left beside it. Nobody may be writing `final` meanwhile."""
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder of this name is what a writer has not finished, or never will."""
+    return name.startswith(".") and name.endswith(_SUFFIX)
+
+
+def leftovers_of(final: Path) -> list[Path]:
+    """Return the temporaries beside `final`, in order: of writers that were killed, or are at work.
+
+    Files and folders of others are never among them: a temporary has the name that only writers of `final` give.
+    """
     # The second is how releases up to 0.16.0 named theirs.
     names = f"{re.escape(_prefix(final))}[0-9a-f]{{8}}|{re.escape(f'.{final.name}.')}[a-z0-9_]{{8}}"
     try:
         with os.scandir(final.parent) as entries:
             found = [entry.name for entry in entries if re.fullmatch(f"(?:{names}){re.escape(_SUFFIX)}", entry.name)]
     except OSError:
-        return
-    for leftover in (final.parent / name for name in found):
+        return []
+    return [final.parent / name for name in sorted(found)]
+
+
+def remove_leftovers(final: Path) -> None:
+    """Remove the temporaries that killed writers of `final` left beside it. Nobody may be writing `final` meanwhile."""
+    for leftover in leftovers_of(final):
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

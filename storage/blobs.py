@@ -9,6 +9,7 @@ from pathlib import Path
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
 from storage.errors import StorageError
+from storage.regular import read_regular
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 
@@ -31,7 +32,7 @@ class BlobStore:
         """Return the blob of this SHA-256. Raises `StorageError` when it is missing or its bytes were altered."""
         path = self._path(sha)
         try:
-            data = path.read_bytes()
+            data = read_regular(path)
         except OSError as error:
             raise StorageError(f"blob {sha} is missing from {self.root}; run ingest-images again") from error
         if sha256_bytes(data) != sha:

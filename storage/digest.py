@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import StorageError
+from storage.regular import open_regular
 
 _CHUNK_BYTES = 1 << 20
 
@@ -16,10 +17,10 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hex digits; `StorageError` when it cannot be read."""
+    """Return the SHA-256 of a file's bytes as 64 hex digits; `StorageError` when it is none, or cannot be read."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while chunk := file.read(_CHUNK_BYTES):
                 digest.update(chunk)
     except OSError as error:

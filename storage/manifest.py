@@ -13,8 +13,10 @@ from typing import Any
 from storage.atomic import write_bytes
 from storage.digest import digest_json, sha256_file
 from storage.errors import StorageError
+from storage.regular import read_regular
 
 MANIFEST_NAME = "manifest.json"
+_MOST_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,15 @@ def read_manifest(directory: Path, verify: bool = True) -> Manifest:
     """
     path = directory / MANIFEST_NAME
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_regular(path, _MOST_BYTES))
         stated = document.pop("sha256")
         is_intact = stated == digest_json(document)
         manifest = _parse(document)
     except FileNotFoundError as error:
         raise StorageError(f"{directory} has no {MANIFEST_NAME}: it was never finished") from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StorageError(f"{path} is no intact manifest; remove {directory} and run its stage again") from error
     if not is_intact:
         raise StorageError(f"{path} was altered; remove {directory} and run its stage again")

@@ -9,6 +9,7 @@ is read. Files are read on demand: opening a bundle of a thousand key pictures r
 from __future__ import annotations
 
 import io
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,13 +21,14 @@ from PIL import Image
 
 from clc.bitstream.alignment import Alignment, without_brightness
 from clc.errors import DictionaryMismatch, InputError, StorageError
-from clc.limits import MAX_DICTIONARY_ENTRIES, check_size
+from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_PICTURE_FILE_BYTES, check_size
 from clc.pictures.formats import WEBP_SIDE_PX
-from clc.pictures.images import png_bytes, read_image
+from clc.pictures.images import png_bytes, read_image, read_picture
 from clc.pictures.picture import Picture
 from clc.references.warp import Warped, warp, with_brightness
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
+from storage.regular import read_regular
 
 FOLDER = "pictures"
 """Folder of a bundle that holds its key pictures, each named by its entry."""
@@ -58,8 +60,9 @@ class KeyPicture:
 
     def read(self) -> Picture:
         """The pixels, uint8 (H, W, 3). Raises `StorageError` if the file is missing or decodes to other pixels."""
+        data = self.file_data()
         try:
-            image_HW3 = read_image(self.path)
+            image_HW3 = read_picture(data, str(self.path), background="white").image_HW3
         except InputError as error:
             raise StorageError(f"key picture {self.path.name}: {error}; get the bundle again") from error
         if image_HW3.shape != (self.height, self.width, 3) or sha256_bytes(image_HW3.tobytes()) != self.pixels_sha256:
@@ -68,6 +71,21 @@ class KeyPicture:
                 f"damaged or this machine decodes {self.kind} differently; get the bundle again or update Pillow"
             )
         return image_HW3
+
+    def is_there(self) -> bool:
+        """Whether the file is there and as large as is stated; it is not read."""
+        try:
+            status = self.path.stat()
+        except (OSError, ValueError):
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == self.file_bytes
+
+    def file_data(self) -> bytes:
+        """The file as it is. Raises `StorageError` where it is missing, no regular file, or larger than is stated."""
+        try:
+            return read_regular(self.path, min(self.file_bytes, MAX_PICTURE_FILE_BYTES))
+        except OSError as error:
+            raise StorageError(f"key picture {self.path}: {error.strerror}; get the bundle again") from error
 
 
 class PictureSource(Protocol):

@@ -23,6 +23,7 @@ from clc.pictures.picture import Picture, check_picture
 from clc.retrieval.pyramid import CELLS, LEVELS, spp
 from storage.digest import sha256_bytes, sha256_file
 from storage.extras import need
+from storage.regular import read_regular
 
 # ImageNet's mean and standard deviation of R, G, B, on levels of 0..1.
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -120,7 +121,7 @@ class OnnxDescriptor:
 
         self._path = path
         try:
-            model = path.read_bytes()
+            model = read_regular(path)
         except OSError as error:
             raise InputError(f"cannot read the ONNX backbone {path}: {error.strerror}; name an .onnx file") from error
         options = ort.SessionOptions()

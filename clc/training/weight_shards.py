@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clc.errors import InputError
 from storage.atomic import write_bytes
+from storage.regular import read_regular
 
 INDEX = "weights.json"
 MIB = 1 << 20
@@ -79,10 +80,10 @@ def read_shards(folder: Path) -> dict[str, Tensor]:
     """The inverse of `write_shards`. Raises `InputError` when the index or a shard is missing or altered."""
     weights: dict[str, Tensor] = {}
     try:
-        index = json.loads((folder / INDEX).read_text())
+        index = json.loads(read_regular(folder / INDEX))
         for shard in index["shards"]:
             path = folder / Path(shard["name"]).name
-            data = path.read_bytes()
+            data = read_regular(path)
             if hashlib.sha256(data).hexdigest() != shard["sha256"]:
                 raise InputError(f"{path} is not the shard that {INDEX} describes; fetch it again")
             weights |= load(data)

@@ -20,6 +20,7 @@ from clc.errors import InputError
 from flows.runtime.workspace import Workspace
 from storage.errors import StorageError
 from storage.names import shown_name
+from storage.regular import read_regular
 
 LOOPBACK = "127.0.0.1"
 API_VARIABLE = "PREFECT_API_URL"
@@ -183,7 +184,7 @@ def answers(url: str) -> bool:
 def served_api(workspace: Workspace) -> str | None:
     """Return the address of the Prefect API that `make serve` has up on this workspace, if it answers."""
     try:
-        address = str(json.loads(workspace.services_file.read_bytes())["prefect_api"])
+        address = str(json.loads(read_regular(workspace.services_file))["prefect_api"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return address if answers(f"{address}/health") else None

@@ -41,6 +41,7 @@ DECIDES_NOTHING = {
     "storage.extras": "what an installation lacks",
     "storage.locks": "who works on a stage",
     "storage.manifest": "how a finished stage is recorded",
+    "storage.regular": "how a file is opened",
 }
 """What no list names, with what it is about."""
 

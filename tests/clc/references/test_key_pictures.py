@@ -1,5 +1,6 @@
 """Key pictures: the same pixels come back, whatever their size, and a bundle says what its files are."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,22 @@ def test_kind_that_no_bundle_has_is_refused(tmp_path: Path, kind: object) -> Non
     fields = key_pictures_to_json({0: write_key_picture(tmp_path, 0, picture(4, 4), LOSSLESS)})
     with pytest.raises(StorageError, match="of a kind that no bundle has"):
         key_pictures_from_json(tmp_path, [{**fields[0], "kind": kind}])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "dead link", "sparse file of 10 GiB"])
+def test_what_stands_in_place_of_a_key_picture_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    stored = write_key_picture(tmp_path, 0, np.zeros((8, 8, 3), np.uint8))
+    assert stored.is_there()
+    stored.path.unlink()
+    if kind == "pipe":
+        os.mkfifo(stored.path)
+    elif kind == "folder":
+        stored.path.mkdir()
+    elif kind == "dead link":
+        stored.path.symlink_to("gone")
+    else:
+        with stored.path.open("wb") as file:
+            file.truncate(10 * 2**30)
+    assert not stored.is_there()
+    with pytest.raises(StorageError, match=r"key picture .*0000\.webp: (is a|has 10737418240 bytes)"):
+        stored.read()
