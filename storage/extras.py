@@ -16,6 +16,11 @@ DISTRIBUTION = "clc-codec"
 """What the project is called where it is installed. The plain name belongs to another project."""
 
 
+def installing(extra: str) -> str:
+    """Return how an extra is installed: from the source, because no index of packages is known to have this project."""
+    return f'`pip install ".[{extra}]"` in the folder of the project\'s source'
+
+
 def need(extra: str, *packages: str) -> None:
     """Raise `MissingExtra` unless all of `packages`, by the names that are imported, are there. Imports none of them.
 
@@ -26,7 +31,7 @@ def need(extra: str, *packages: str) -> None:
     if not missing:
         return
     others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-    sentence = f'this needs {missing[0]}{others}, which `pip install "{DISTRIBUTION}[{extra}]"` brings'
+    sentence = f"this needs {missing[0]}{others}, which the extra {extra} brings: {installing(extra)}"
     if sys.argv[:1] == ["-m"]:  # documented: the first argument is the module's path only once the module is found
         print(f"error: {sentence}", file=sys.stderr)
         raise SystemExit(1)

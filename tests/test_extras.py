@@ -180,6 +180,8 @@ def test_the_table_of_installations_names_what_asks_for_an_extra(module: str) ->
 
 # What is said, and to whom.
 
+INSTALLING = '`pip install ".[{}]"` in the folder of the project\'s source'
+
 
 def test_what_is_there_is_needed_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
     need("pipeline", "json", "numpy")
@@ -189,7 +191,7 @@ def test_what_is_there_is_needed_in_silence(capsys: pytest.CaptureFixture[str]) 
 def test_what_is_missing_is_named_with_the_extra_that_brings_it() -> None:
     with pytest.raises(MissingExtra) as caught:
         need("heif", "json", "no_such_package")
-    assert str(caught.value) == 'this needs no_such_package, which `pip install "clc-codec[heif]"` brings'
+    assert str(caught.value) == f"this needs no_such_package, which the extra heif brings: {INSTALLING.format('heif')}"
     assert caught.value.name == "no_such_package"
     assert isinstance(caught.value, ClcError)
     assert isinstance(caught.value, ImportError)
@@ -237,9 +239,8 @@ def test_a_command_of_an_extra_that_is_missing_is_one_line(base: dict[str, str],
     done = run(base, tmp_path, "-m", command)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert re.fullmatch(
-        r'error: this needs prefect and 7 more, which `pip install "clc-codec\[pipeline\]"` brings\n', done.stderr
-    )
+    installing = INSTALLING.format("pipeline")
+    assert done.stderr == f"error: this needs prefect and 7 more, which the extra pipeline brings: {installing}\n"
 
 
 @pytest.mark.parametrize("module", ["clc.evaluation.curves", "clc.dictionary.vectors", "flows.promotion"])
@@ -249,7 +250,8 @@ def test_an_import_of_an_extra_that_is_missing_is_one_sentence(
     done = run(base, tmp_path, "-c", f"import {module}")
     name, _, sentence = done.stderr.splitlines()[-1].partition(": ")
     assert name == "storage.errors.MissingExtra"
-    assert re.fullmatch(r'this needs \w+( and \d more)?, which `pip install "clc-codec\[pipeline\]"` brings', sentence)
+    installing = re.escape(INSTALLING.format("pipeline"))
+    assert re.fullmatch(rf"this needs \w+( and \d more)?, which the extra pipeline brings: {installing}", sentence)
 
 
 CODING = """

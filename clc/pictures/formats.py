@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from PIL import Image
 
 from clc.errors import InputError
-from storage.extras import DISTRIBUTION
+from storage.extras import installing
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM")
 """Formats that are always read, by Pillow's names."""
@@ -54,7 +54,7 @@ def check_installed(needed: str, name: str) -> None:
     """Raise `InputError`, by the picture's `name`, where the extra for a format is not installed."""
     if find_spec(_OPENERS[needed][0].partition(".")[0]) is None:
         extra = EXTRAS[needed]
-        raise InputError(f"{name}: {needed} pictures need the extra {extra}: pip install '{DISTRIBUTION}[{extra}]'")
+        raise InputError(f"{name}: {needed} pictures need the extra {extra}: {installing(extra)}")
 
 
 def format_names() -> str:

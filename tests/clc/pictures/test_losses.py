@@ -122,7 +122,9 @@ def test_a_format_that_is_not_installed_is_one_sentence_that_names_its_extra(
 ) -> None:
     for module in ("pi_heif", "pylibjxl"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=rf"photo: .* need the extra {extra}: pip install 'clc-codec\[{extra}\]'$"):
+    with pytest.raises(
+        InputError, match=rf'photo: .* need the extra {extra}: `pip install "\.\[{extra}\]"` in the folder'
+    ):
         read_picture(start + bytes(50), "photo")
 
 
