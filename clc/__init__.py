@@ -81,7 +81,8 @@ def encode(
         quality: 0 (smallest) to 100 (best), in steps of 1/64.
         references: "auto", "none", "tokens", "aligned", or the greatest number of references, 0 to 5.
         bundle: What to code with: the folder of a bundle, an id or "service" as in `clc.bundle.locate`, or a loaded
-            `Bundle`; the first of a list is used. None is the bundle that the package ships.
+            `Bundle`; the first of a list is used. A `Path` is a folder, whatever its name. None is the bundle that the
+            package ships.
         effort: 0 to 9, how long the search may take (`clc.codec.effort`).
         alpha_HW: Transparency of a picture that has none of its own, uint8 (H, W), 255 opaque.
         metadata: EXIF and XMP in place of the picture's own; `Metadata()` leaves them out.
@@ -106,8 +107,8 @@ def decode(data: StreamSource, bundle: Bundles = None) -> npt.NDArray[np.uint8]:
 
     Args:
         data: The stream: bytes or any buffer of bytes, the path of a file, or a file open in binary mode.
-        bundle: Where to look for the bundle that the stream names, before the places of `clc.bundle.locate`: a folder
-            or a loaded `Bundle`, or a list of them.
+        bundle: Where to look for the bundle that the stream names, before the places of `clc.bundle.locate`: as in
+            `encode`, and a folder of bundles, or a list of them.
 
     Raises:
         BitstreamError: For a damaged stream, or one whose bundle is not found; see `clc.codec.Codec.decode_picture`.

@@ -18,6 +18,9 @@ MAX_PICTURE_FILE_BYTES = 256 * 2**20
 MAX_STREAM_BYTES = 256 * 2**20
 """Largest `.clc` stream, header included."""
 
+MAX_BUNDLE_FILE_BYTES = 2**30
+"""Largest file of a bundle, key pictures apart; the shipped one's have 14 MB at most."""
+
 MAX_METADATA_BYTES = 16 * 2**20
 """Largest EXIF or XMP of one picture, and what a deflated section of a stream may unfold to."""
 

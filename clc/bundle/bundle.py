@@ -37,10 +37,14 @@ from clc.bundle.identity import (
     MANIFEST,
     VERSION,
     VERSION_WITH_PNG,
+    checked_bytes,
+    file_of,
     id_of,
+    most_bytes_of,
     parse_manifest,
     read_manifest_bytes,
 )
+from clc.bundle.identity import PARTS as PARTS
 from clc.bundle.identity import SHIPPED as SHIPPED
 from clc.errors import DictionaryMismatch, StorageError
 from clc.exact.functions import GridExp2, GridSoftmax
@@ -55,9 +59,7 @@ from clc.references.key_pictures import WEBP, KeyPicture, key_pictures_from_json
 from clc.retrieval.pca import Reduction
 from storage.arrays import read_arrays, write_arrays
 from storage.atomic import write_bytes
-from storage.digest import canonical_json, sha256_bytes, sha256_file
-
-PARTS = ("transforms", "prior", "tables", "dictionary")
+from storage.digest import canonical_json, sha256_file
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -78,6 +80,13 @@ class BundleEntries:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def missing_picture(self) -> Path | None:
+        """The path of a key picture that is not there, or has another size than is stated; None where all are there.
+
+        The files are looked at and not read, so that opening a bundle stays quick.
+        """
+        return next((picture.path for picture in self.pictures.values() if not picture.is_there()), None)
 
     def conditioning(self, references: tuple[int, ...]) -> Tensor:
         """The tokens of the entries that a stream names, one after the other: float64 (1, R N, T), for R entries.
@@ -126,7 +135,7 @@ class Bundle:
             parts = {name: _read_part(directory, name, manifest) for name in PARTS}
             config = ModelConfig.from_json(manifest["model"])
             model, prior = _restore(config, parts)
-            provenance = json.loads(_checked_bytes(directory, ENTRIES, manifest))
+            provenance = json.loads(checked_bytes(directory, ENTRIES, manifest))
             pictures = key_pictures_from_json(directory, manifest["pictures"])
             table, entries = _restore_table(parts["tables"]), _restore_entries(parts, provenance, pictures, config)
             postfilter = _restore_postfilter(parts["tables"])
@@ -165,9 +174,9 @@ def write_bundle(
     """
     directory.mkdir(parents=True, exist_ok=True)
     for name in PARTS:
-        write_arrays(directory / f"{name}.safetensors", dict(parts[name]), None)
+        write_arrays(directory / file_of(name), dict(parts[name]), None)
     write_bytes(directory / ENTRIES, canonical_json(provenance))
-    names = [f"{name}.safetensors" for name in PARTS] + [ENTRIES]
+    names = [*map(file_of, PARTS), ENTRIES]
     files = {n: {"sha256": sha256_file(directory / n), "bytes": (directory / n).stat().st_size} for n in names}
     described = {"model": config.to_json(), "files": files, "pictures": key_pictures_to_json(pictures)}
     made_of = origin.to_json() if origin else {}
@@ -187,19 +196,9 @@ def exact_layers(prior: Prior) -> dict[str, GridConv2d | GridTable]:
     return {name: m for name, m in prior.named_modules() if isinstance(m, GridConv2d | GridTable)}
 
 
-def _checked_bytes(directory: Path, name: str, manifest: dict[str, Any]) -> bytes:
-    try:
-        data = (directory / name).read_bytes()
-    except OSError as error:
-        raise StorageError(f"the bundle in {directory} lacks {name}: {error.strerror}; get it again") from error
-    if sha256_bytes(data) != manifest["files"][name]["sha256"]:
-        raise StorageError(f"{name} in {directory} is not the file that the manifest names; get the bundle again")
-    return data
-
-
 def _read_part(directory: Path, part: str, manifest: dict[str, Any]) -> Arrays:
-    name = f"{part}.safetensors"
-    return read_arrays(directory / name, sha256=manifest["files"][name]["sha256"])
+    name = file_of(part)
+    return read_arrays(directory / name, manifest["files"][name]["sha256"], most_bytes_of(name, manifest))
 
 
 def _restore(config: ModelConfig, parts: Mapping[str, Arrays]) -> tuple[Model, Prior]:

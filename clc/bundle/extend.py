@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from clc.bundle.bundle import PARTS, Arrays, Bundle, Origin, write_bundle
-from clc.bundle.identity import bundle_info
+from clc.bundle.identity import file_of, parse_manifest, read_manifest_bytes, training_of
 from clc.errors import InputError
 from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.model.model import Model
@@ -57,11 +57,11 @@ def add_pictures(
         tokens.append(stored_tokens(base.model, middle_patch(picture))[None])
         keys.append(entries.reduction.apply(spp(base.model.feature_map(base.model.analyse(picture)))))
     for entry in entries.pictures:
-        write_bytes(out / stored[entry].path.relative_to(bundle), stored[entry].path.read_bytes())
-    parts: dict[str, Arrays] = {name: read_arrays(bundle / f"{name}.safetensors") for name in PARTS}
+        write_bytes(out / stored[entry].path.relative_to(bundle), stored[entry].file_data())
+    parts: dict[str, Arrays] = {name: read_arrays(bundle / file_of(name)) for name in PARTS}
     grown: Arrays = {"tokens": np.concatenate(tokens), "keys": np.concatenate(keys).astype(np.float16)}
     parts["dictionary"] = {**parts["dictionary"], **grown}
-    origin = Origin(base.bundle_id, bundle_info(bundle).training)
+    origin = Origin(base.bundle_id, training_of(parse_manifest(read_manifest_bytes(bundle), bundle)))
     return write_bundle(out, base.config, parts, [*entries.provenance, *provenance], stored, origin)
 
 

@@ -1,4 +1,4 @@
-"""What a bundle is called and what it says of itself, read without torch and without its arrays.
+"""What a bundle is called, and its manifest: read without torch and without its arrays.
 
 The first 8 bytes of the SHA-256 of `manifest.json` are the bundle's id, which every stream names. It is computed from
 the file whenever it is asked for: what a folder is called proves nothing.
@@ -7,16 +7,17 @@ the file whenever it is asked for: what a folder is called proves nothing.
 from __future__ import annotations
 
 import json
-import stat
+import os
 import string
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from clc.errors import InputError, StorageError
+from clc.limits import MAX_BUNDLE_FILE_BYTES
 from storage.digest import sha256_bytes
+from storage.regular import read_regular
 
 FORMAT = "clc-bundle"
 VERSION = 7
@@ -30,35 +31,16 @@ clipped differences. A bundle extended by a later release has its own version, a
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "shipped"
 MANIFEST = "manifest.json"
+PARTS = ("transforms", "prior", "tables", "dictionary")
+"""The arrays of a bundle, each part in the file that `file_of` names."""
 ENTRIES = "entries.json"
 ID_BYTES = 8
 ID_DIGITS = 2 * ID_BYTES
+SELFTEST_STREAMS = ("selftest.clc", "selftest-aligned.clc")
+KEY_PICTURES = "pictures"
+MAX_MANIFEST_BYTES = 16 * 2**20
 
-_MAX_MANIFEST_BYTES = 16 * 2**20
-
-
-@dataclass(frozen=True)
-class BundleInfo:
-    """A bundle as `info` shows it; sizes in bytes.
-
-    `parent` is the id of the bundle whose model it continues, empty where none is recorded. `entries` counts the
-    dictionary, `key_pictures` those of it that can be aligned. `sources` counts the entries by where their pictures
-    come from and under which licence, `training` the pictures that the model was trained on in its last run; both are
-    texts such as "12 x survey, CC0-1.0".
-    """
-
-    bundle_id: str
-    version: int
-    parent: str
-    entries: int
-    key_pictures: int
-    total_bytes: int
-    sources: tuple[str, ...]
-    training: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as a JSON object, tuples as lists."""
-        return {**asdict(self), "sources": list(self.sources), "training": list(self.training)}
+_FIELDS = {"model": dict, "files": dict, "pictures": list}
 
 
 def id_of(manifest: bytes) -> str:
@@ -71,67 +53,106 @@ def is_id(text: str) -> bool:
     return ID_DIGITS // 2 <= len(text) <= ID_DIGITS and set(text) <= set(string.hexdigits.lower())
 
 
+def file_of(part: str) -> str:
+    """Return the name of the file that holds a part."""
+    return f"{part}.safetensors"
+
+
 def read_manifest_bytes(directory: Path) -> bytes:
-    """Return the manifest of the bundle in a folder. Raises `InputError` where there is none, or one far too large."""
-    path = directory / MANIFEST
+    """Return the manifest of the bundle in a folder.
+
+    Raises `InputError` where there is none, or something else in its place, or one far too large.
+    """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
-            raise InputError(f"no bundle in {directory}: {MANIFEST} is no regular file")
-        with path.open("rb") as file:
-            data = file.read(_MAX_MANIFEST_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"no bundle in {directory}: {reason}; name one that train-codec or collect made") from error
-    if len(data) > _MAX_MANIFEST_BYTES:
-        raise InputError(f"no bundle in {directory}: {MANIFEST} is larger than {_MAX_MANIFEST_BYTES} bytes")
-    return data
+        return read_regular(directory / MANIFEST, MAX_MANIFEST_BYTES)
+    except OSError as error:
+        raise InputError(
+            f"no bundle in {directory}: {MANIFEST}: {error.strerror}; name one that train-codec or collect made"
+        ) from error
 
 
 def parse_manifest(data: bytes, directory: Path) -> dict[str, Any]:
-    """Return the manifest as an object. Raises `StorageError` for one that is damaged or of another version."""
+    """Return the manifest as an object, which has all fields that every bundle has.
+
+    Raises `StorageError` for one of another version, and for one that is damaged: it names what is wrong.
+    """
     try:
         manifest = json.loads(data)
-        found = manifest["format"], manifest["version"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StorageError(f"the manifest in {directory} is damaged ({error}); get the bundle again") from error
-    if found[0] != FORMAT or found[1] not in READABLE:
+    except (ValueError, RecursionError) as error:
+        raise _damaged(directory, f"it is no JSON: {error}") from error
+    if not isinstance(manifest, dict):
+        raise _damaged(directory, "it holds no JSON object")
+    missing = [name for name in ("format", "version") if name not in manifest]
+    if missing:
+        raise _damaged(directory, f"it lacks {missing[0]!r}")
+    if manifest["format"] != FORMAT or manifest["version"] not in READABLE:
         raise StorageError(
-            f"{directory} is {found[0]} version {found[1]}; this release reads {FORMAT} "
+            f"{directory} is {manifest['format']} version {manifest['version']}; this release reads {FORMAT} "
             f"{', '.join(str(version) for version in READABLE)}"
         )
-    return dict(manifest)
+    for name, kind in _FIELDS.items():
+        if not isinstance(manifest.get(name), kind):
+            what = f"{name!r} is of another kind" if name in manifest else f"it lacks {name!r}"
+            raise _damaged(directory, what)
+    for name in (*map(file_of, PARTS), ENTRIES):
+        if not _is_described(manifest["files"].get(name)):
+            raise _damaged(directory, f"it does not say the size and SHA-256 of {name}")
+    return manifest
+
+
+def checked_bytes(directory: Path, name: str, manifest: dict[str, Any]) -> bytes:
+    """Return the content of a file that a parsed manifest names; `StorageError` unless it is that to the byte."""
+    try:
+        data = read_regular(directory / name, most_bytes_of(name, manifest))
+    except FileNotFoundError as error:
+        raise StorageError(f"the bundle in {directory} lacks {name}: {error.strerror}; get it again") from error
+    except OSError as error:
+        raise StorageError(f"{directory / name} {_reason(error)}; get the bundle again") from error
+    if sha256_bytes(data) != manifest["files"][name]["sha256"]:
+        raise StorageError(f"{name} in {directory} is not the file that the manifest names; get the bundle again")
+    return data
+
+
+def most_bytes_of(name: str, manifest: dict[str, Any]) -> int:
+    """Return how large a file may be that a parsed manifest names: as it says, and within `clc.limits`."""
+    return min(int(manifest["files"][name]["bytes"]), MAX_BUNDLE_FILE_BYTES)
 
 
 def is_bundle(directory: Path) -> bool:
     """Whether a folder holds the manifest of a bundle, of whatever version; a stage's manifest is none."""
     try:
-        return bool(json.loads(read_manifest_bytes(directory))["format"] == FORMAT)
-    except (InputError, ValueError, KeyError, TypeError, RecursionError):
+        return is_of_bundle(read_manifest_bytes(directory))
+    except (InputError, ValueError, RecursionError):
         return False
 
 
-def bundle_info(directory: Path) -> BundleInfo:
-    """Return what the bundle in a folder says of itself; its arrays are neither read nor checked.
+def own_names(directory: Path) -> tuple[str, ...]:
+    """Return what in a folder is part of the bundle that it holds and looks like a user's: its streams and pictures."""
+    return (*SELFTEST_STREAMS, KEY_PICTURES) if is_bundle(directory) else ()
 
-    Raises `InputError` where there is none, `StorageError` for one that is damaged.
+
+def is_of_bundle(manifest: bytes) -> bool:
+    """Whether a manifest is that of a bundle. Raises `ValueError` or `RecursionError` where it is no JSON."""
+    fields = json.loads(manifest)
+    return isinstance(fields, dict) and fields.get("format") == FORMAT
+
+
+def manifest_problem(directory: Path) -> str:
+    """Return what is wrong with that which stands where a folder's manifest does, if it is one of a bundle or broken.
+
+    "" where nothing stands there, and for a sound manifest: that of a bundle, or of something else.
     """
-    data = read_manifest_bytes(directory)
-    manifest = parse_manifest(data, directory)
+    if not os.path.lexists(directory / MANIFEST):
+        return ""
     try:
-        provenance = json.loads((directory / ENTRIES).read_bytes())
-        pictures = manifest["pictures"]
-        return BundleInfo(
-            bundle_id=id_of(data),
-            version=manifest["version"],
-            parent=str(manifest.get("parent", "")),
-            entries=len(provenance),
-            key_pictures=len(pictures),
-            total_bytes=sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()),
-            sources=origin_lines((entry.get("source", ""), entry.get("licence", "")) for entry in provenance),
-            training=tuple(str(line) for line in manifest.get("training", ())),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StorageError(f"the bundle in {directory} is malformed: {error}; get it again") from error
+        data = read_manifest_bytes(directory)
+        if is_of_bundle(data) or not isinstance(json.loads(data), dict):
+            parse_manifest(data, directory)
+    except (InputError, StorageError) as error:
+        return str(error)
+    except (ValueError, RecursionError) as error:
+        return str(_damaged(directory, f"it is no JSON: {error}"))
+    return ""
 
 
 def origin_lines(origins: Iterable[tuple[str, str]]) -> tuple[str, ...]:
@@ -140,3 +161,25 @@ def origin_lines(origins: Iterable[tuple[str, str]]) -> tuple[str, ...]:
         f"{count} x {source or 'source not stated'}, {licence or 'licence not stated'}"
         for (source, licence), count in Counter(origins).most_common()
     )
+
+
+def training_of(manifest: dict[str, Any]) -> tuple[str, ...]:
+    """Return the lines about the training pictures that a parsed manifest records; none where it has none."""
+    lines = manifest.get("training", ())
+    return tuple(map(str, lines)) if isinstance(lines, list) else ()
+
+
+def _damaged(directory: Path, what: str) -> StorageError:
+    return StorageError(f"{directory}: its {MANIFEST} is damaged: {what}; get the bundle again")
+
+
+def _is_described(file: object) -> bool:
+    """Whether the manifest says of a file what it must."""
+    if not isinstance(file, dict):
+        return False
+    size = file.get("bytes")
+    return isinstance(file.get("sha256"), str) and isinstance(size, int) and size >= 0
+
+
+def _reason(error: OSError) -> str:
+    return str(error.strerror or error)

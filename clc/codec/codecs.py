@@ -1,21 +1,24 @@
 """Codecs of bundles, each loaded once: the one to encode with, and the one that a stream names.
 
 The command line and the Python interface find their codecs here. A bundle is known by its id alone: what a folder held
-before, or a bundle that is somewhere else now, never stands in for it.
+before, or a bundle that is somewhere else now, never stands in for it. Where there are several copies of a bundle, the
+first sound one is taken: one that loads, and lacks no key picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from clc.bitstream.container import parse
 from clc.bundle.bundle import Bundle
-from clc.bundle.identity import SHIPPED, id_of, read_manifest_bytes
-from clc.bundle.locate import Shelf
+from clc.bundle.identity import SHIPPED, id_of, is_id, read_manifest_bytes
+from clc.bundle.locate import Shelf, log_once
+from clc.bundle.search import Tell
 from clc.codec.codec import Codec
+from clc.errors import InputError, StorageError
 
 CODECS_IN_MEMORY = 3
 """Codecs that a process keeps: one takes about 150 MiB, and its key pictures up to as much again."""
@@ -25,34 +28,83 @@ CODECS_IN_MEMORY = 3
 class Codecs:
     """The codecs of all bundles within reach (`clc.bundle.locate`), loaded when they are first needed.
 
-    `given` are values of `--bundle` and bundles in memory, `device` is torch's. Threads may share it. It has no lock,
-    so that a process may be forked meanwhile. Raises what `Shelf` raises.
+    `given` are values of `--bundle` and bundles in memory, `device` is torch's, `tell` takes sentences about what is
+    passed over. Threads may share it. It has no lock, so that a process may be forked meanwhile. Raises what `Shelf`
+    raises.
     """
 
     given: Sequence[str | Path | Bundle] = ()
     device: str = "cpu"
+    tell: Tell = field(default=log_once, compare=False)
+
+    def __post_init__(self) -> None:
+        """Keeps what is given as a tuple, by which codecs are remembered."""
+        object.__setattr__(self, "given", tuple(self.given))
+
+    @property
+    def shelf(self) -> Shelf:
+        """Where the bundles lie that are not in memory; each place is searched once."""
+        if "_shelf" not in self.__dict__:
+            named = [one for one in self.given if not isinstance(one, Bundle) and self._in_memory(one) is None]
+            self.__dict__["_shelf"] = Shelf(named, self.tell)
+        shelf: Shelf = self.__dict__["_shelf"]
+        return shelf
 
     def for_encoding(self) -> Codec:
         """Return the codec of the first bundle that was named, else of the shipped one."""
-        first = self.given[0] if self.given else SHIPPED
-        if isinstance(first, Bundle):
-            return _loaded(first.bundle_id, (first,), self.device)
-        folder = Shelf([first]).first()
-        return _loaded(id_of(read_manifest_bytes(folder)), (folder,), self.device)
+        loaded = self._in_memory(self.given[0]) if self.given else None
+        if loaded is not None:
+            return _loaded(self, loaded.bundle_id)
+        return _loaded(self, id_of(read_manifest_bytes(self.shelf.first())))
 
     def for_stream(self, data: bytes) -> Codec:
         """Return the codec that decodes a stream.
 
         Raises a `BitstreamError` for bytes that are no sound stream, `DictionaryMismatch` where its bundle is not
-        within reach, `StorageError` where that is damaged.
+        within reach, `StorageError` where all its copies are damaged.
         """
-        return _loaded(parse(data).bundle_id.hex(), tuple(self.given), self.device)
+        return _loaded(self, parse(data).bundle_id.hex())
+
+    def _in_memory(self, one: str | Path | Bundle) -> Bundle | None:
+        """The loaded bundle that is given, or that an id names; None for all others."""
+        if isinstance(one, Bundle):
+            return one
+        bundles = [bundle for bundle in self.given if isinstance(bundle, Bundle)]
+        if not (isinstance(one, str) and is_id(one)) or Path(one).is_dir():
+            return None
+        return next((bundle for bundle in bundles if bundle.bundle_id.startswith(one)), None)
 
 
 @lru_cache(CODECS_IN_MEMORY)
-def _loaded(bundle_id: str, given: tuple[str | Path | Bundle, ...], device: str) -> Codec:
-    loaded = next((one for one in given if isinstance(one, Bundle) and one.bundle_id == bundle_id), None)
-    if loaded is not None:
-        return Codec(loaded, device)
-    folder = Shelf([one for one in given if not isinstance(one, Bundle)]).find(bundle_id)
+def _loaded(codecs: Codecs, bundle_id: str) -> Codec:
+    for one in codecs.given:
+        if isinstance(one, Bundle) and one.bundle_id == bundle_id:
+            return Codec(one, codecs.device)
+    problems: list[InputError | StorageError] = []
+    incomplete: list[Codec] = []
+    for folder in codecs.shelf.copies(bundle_id):
+        if problems:
+            codecs.tell(f"{problems[-1]}; trying the copy in {folder}")
+        try:
+            codec = _opened(folder, codecs.device)
+            _refuse_another(codec, bundle_id)
+        except (InputError, StorageError) as error:
+            problems.append(error)
+            continue
+        missing = codec.bundle.entries.missing_picture()
+        if missing is None:
+            return codec
+        incomplete.append(codec)
+        problems.append(StorageError(f"key picture {missing} is missing or of another size"))
+    if incomplete:  # what does not need the missing picture can be decoded all the same
+        return incomplete[0]
+    raise problems[0]
+
+
+def _opened(folder: Path, device: str) -> Codec:
     return Codec.shipped() if folder == SHIPPED and device == "cpu" else Codec.load(folder, device)
+
+
+def _refuse_another(codec: Codec, bundle_id: str) -> None:
+    if codec.bundle.bundle_id != bundle_id:
+        raise StorageError(f"{codec.bundle.directory} was replaced by bundle {codec.bundle.bundle_id} meanwhile")

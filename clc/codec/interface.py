@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clc.bundle.bundle import Bundle
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 OneBundle = str | os.PathLike[str] | Bundle
 Bundles = OneBundle | Sequence[OneBundle] | None
-"""A folder, an id, "service" (`clc.bundle.locate`) or a loaded bundle, several of them, or None for the shipped one."""
+"""A folder, an id, "service" (`clc.bundle.locate`) or a loaded bundle, several of them, or None for the shipped one.
+
+A text may be any of the first three, a `Path` is always a folder."""
 
 
 def encode(
@@ -85,11 +88,12 @@ def codec_of(bundles: Bundles, data: bytes | None = None) -> Codec:
     return codecs.for_encoding() if data is None else codecs.for_stream(data)
 
 
-def _listed(bundles: Bundles) -> list[str | Bundle]:
+def _listed(bundles: Bundles) -> list[str | Path | Bundle]:
     if bundles is None:
         return []
     listed = [bundles] if isinstance(bundles, str | os.PathLike | Bundle) else bundles
     is_list = isinstance(listed, Sequence) and not isinstance(listed, bytes) and bool(listed)
     if not is_list or not all(isinstance(one, str | os.PathLike | Bundle) for one in listed):
         raise InputError(f"a bundle is a folder, an id, a Bundle or a list of them, not {bundles!r}; name a folder")
-    return [one if isinstance(one, Bundle) else os.fsdecode(one) for one in listed]
+    # A path is a folder, whatever its name; only a text may be an id or "service".
+    return [one if isinstance(one, Bundle | str) else Path(os.fsdecode(one)) for one in listed]

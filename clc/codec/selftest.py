@@ -19,16 +19,20 @@ import torch
 from torch import Tensor
 
 from clc.bitstream.alignment import Alignment, mesh_shape
+from clc.bundle.identity import MAX_MANIFEST_BYTES, SELFTEST_STREAMS
 from clc.codec.codec import Codec
 from clc.codec.contest import Choice
 from clc.errors import BitstreamError, DecodeMismatch, StorageError
+from clc.limits import MAX_STREAM_BYTES
 from clc.pictures.picture import Picture
 from clc.quality import from_q6
 from clc.references.key_pictures import write_key_picture
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
+from storage.regular import read_regular
 
-STREAM_NAME, ALIGNED_NAME, DIGESTS_NAME = "selftest.clc", "selftest-aligned.clc", "selftest.json"
+STREAM_NAME, ALIGNED_NAME = SELFTEST_STREAMS
+DIGESTS_NAME = "selftest.json"
 FIXED_BITS = 20
 QUALITY_Q6 = 3200
 SIDE_PX = 192
@@ -74,9 +78,10 @@ def replay(codec: Codec) -> Replay:
     """Decodes the bundle's streams and compares every intermediate result; raises `StorageError` without vectors."""
     folder = codec.bundle.directory
     try:
-        streams = {name: (folder / name).read_bytes() for name in (STREAM_NAME, ALIGNED_NAME)}
-        steps = [(s["stream"], s["name"], s["sha256"]) for s in json.loads((folder / DIGESTS_NAME).read_text())]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        streams = {name: read_regular(folder / name, MAX_STREAM_BYTES) for name in (STREAM_NAME, ALIGNED_NAME)}
+        listed = json.loads(read_regular(folder / DIGESTS_NAME, MAX_MANIFEST_BYTES))
+        steps = [(s["stream"], s["name"], s["sha256"]) for s in listed]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(f"the bundle in {folder} has no self-test vectors ({error}); export it again") from error
     with tempfile.TemporaryDirectory(prefix="clc-selftest-") as scratch:
         codecs = {STREAM_NAME: codec, ALIGNED_NAME: _beside_probe(codec, Path(scratch))}

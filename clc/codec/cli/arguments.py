@@ -97,7 +97,7 @@ def _parser(run: Mapping[str, Command]) -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="as one JSON object a line")
     _add_collect(commands)
     selftest = commands.add_parser(
-        "selftest", help="check that this machine decodes exactly", description="Replay the bundle's stored stream."
+        "selftest", help="check that this machine decodes exactly", description="Replay each bundle's stored streams."
     )
     for command in (encode, decode, selftest):
         command.add_argument(

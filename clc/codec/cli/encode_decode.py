@@ -16,7 +16,7 @@ from clc.codec.cli.many_files import Done, error_lines, run, summary_lines, warn
 from clc.codec.cli.single_file import Output, check_source, existing_of, name_of, read_source, read_stream
 from clc.codec.files import DECODE, ENCODE, Direction, Job, plan
 from clc.codec.rate_control import encode_to_size, target_bytes_of
-from clc.console import complain, say, shown
+from clc.console import complain, one_line, say, shown
 from clc.errors import InputError
 from clc.pictures.images import ReadPicture, png_bytes
 from clc.pictures.metadata import NO_METADATA
@@ -167,14 +167,19 @@ def load_codecs(options: Namespace) -> Codecs:
 
     Raises `InputError` where this machine does not have the device, or there is no such bundle.
     """
-    from clc.bundle.locate import Shelf
     from clc.codec.codecs import Codecs
     from clc.machine import keep_freed_memory
 
     _check_device(options.device)
-    Shelf(options.bundle)  # what is wrong with a name is said once, before any file is read
+    codecs = Codecs(options.bundle, options.device, warn)
+    codecs.shelf.named()  # what is wrong with a name is said once, before any file is read
     keep_freed_memory()
-    return Codecs(options.bundle, options.device)
+    return codecs
+
+
+def warn(line: str) -> None:
+    """Says on stderr what was passed over."""
+    complain(f"warning: {one_line(line)}")
 
 
 def _check_device(device: str) -> None:

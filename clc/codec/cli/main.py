@@ -25,7 +25,7 @@ from clc.codec.cli.arguments import parsed
 from clc.codec.cli.encode_decode import decode_command, encode_command, load_codecs
 from clc.codec.cli.show_info import info_command
 from clc.codec.cli.single_file import name_of
-from clc.console import FAILED, complain, one_line, reason_of, say, shown, status_of, steady
+from clc.console import DONE, FAILED, complain, one_line, reason_of, say, shown, status_of, steady
 from clc.errors import BitstreamError, ClcError
 
 
@@ -63,18 +63,30 @@ def _collect(options: Namespace) -> int:
 
 
 def _selftest(options: Namespace) -> int:
+    """Replays the self-test of every bundle that is named, that very copy; one that fails costs no other its turn."""
+    from clc.codec.codec import Codec
     from clc.codec.selftest import replay
 
-    codec = load_codecs(options).for_encoding()
-    result = replay(codec)
-    if result.first_difference is not None:
-        complain(
-            f"error: this machine differs from the exporter first in '{result.first_difference}': streams would not "
-            "decode here; try another version of torch"
+    is_failed = False
+    for folder in load_codecs(options).shelf.named():
+        try:
+            codec = Codec.load(folder, options.device)
+            result = replay(codec)
+        except ClcError as error:
+            complain(f"error: {one_line(str(error))}")
+            is_failed = True
+            continue
+        if result.first_difference is not None:
+            complain(
+                f"error: {shown(folder)}: this machine differs from the exporter first in '{result.first_difference}': "
+                "streams would not decode here; try another version of torch"
+            )
+            is_failed = True
+            continue
+        is_failed |= not say(
+            f"selftest: bundle {codec.bundle.bundle_id}, {result.steps} intermediate results, all equal"
         )
-        return FAILED
-    said = say(f"selftest: bundle {codec.bundle.bundle_id}, {result.steps} intermediate results, all equal")
-    return int(not said)
+    return FAILED if is_failed else DONE
 
 
 _COMMANDS = {

@@ -1,6 +1,7 @@
 """The command `info` of `clc.codec.cli.main`: what streams and bundles say of themselves, without torch.
 
-A folder that is a bundle is shown as one; any other folder is searched for streams.
+A folder that is a bundle is shown as one, or what is broken of its manifest is named; any other folder is searched for
+streams.
 """
 
 from __future__ import annotations
@@ -11,26 +12,31 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from clc.bundle.identity import bundle_info, is_bundle
+from clc.bundle.description import bundle_info
+from clc.bundle.identity import is_bundle, manifest_problem
 from clc.codec.cli.single_file import name_of, read_stream
 from clc.codec.files import STREAM_SUFFIXES, find, nothing_found
 from clc.codec.info import stream_info
-from clc.console import complain, reason_of, say, shown
+from clc.console import complain, one_line, reason_of, say, shown
 from clc.errors import ClcError, InputError
+from clc.pictures.folders import is_folder
 
 
 def info_command(options: Namespace) -> int:
     """Shows the streams and bundles that the arguments name; returns the exit status."""
-    bundles = [path for path in options.paths if path.is_dir() and is_bundle(path)]
+    bundles = [path for path in options.paths if is_folder(path) and is_bundle(path)]
+    broken = [problem for path in options.paths if path not in bundles and (problem := manifest_problem(path))]
     found = [find(path, STREAM_SUFFIXES) for path in options.paths if path not in bundles]
     files = [file for one in found for file in one.files]
     unreadable = [folder for one in found for folder in one.unreadable]
-    if not files and not bundles:
+    if not (files or bundles or broken):
         passed_over = sum((Counter(one.passed_over) for one in found), Counter[str]())
         raise InputError(nothing_found(options.paths, STREAM_SUFFIXES, passed_over, unreadable))
     for path, reason in unreadable:
         complain(f"error: {shown(path)}: {reason}")
-    is_failed = bool(unreadable)
+    for problem in broken:
+        complain(f"error: {one_line(problem, *options.paths)}")
+    is_failed = bool(unreadable or broken)
     is_named = len(files) + len(bundles) > 1
     for file in bundles + files:
         try:
@@ -59,6 +65,7 @@ def _bundle(folder: Path, *, is_json: bool, is_named: bool) -> str:
     if is_json:
         return json.dumps({"bundle": str(folder), **fields})
     fields["parent"] = fields["parent"] or "not recorded"
+    fields["model"] = f"{fields.pop('parameters'):,} parameters, {fields.pop('model_bytes'):,} bytes"
     fields["sources"] = fields["sources"] or ["none"]
     fields["training"] = fields["training"] or ["not recorded"]
     return _lines(str(folder), fields, is_named=is_named)

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import clc
 from clc.bundle.bundle import Bundle
+from clc.bundle.description import bundle_info
 from clc.bundle.extend import add_pictures
-from clc.bundle.identity import SHIPPED, bundle_info, id_of, is_bundle, is_id, origin_lines, read_manifest_bytes
+from clc.bundle.identity import SHIPPED, id_of, is_bundle, is_id, origin_lines, read_manifest_bytes
 from clc.bundle.locate import Shelf
 from clc.bundle.service import service_bundle
 from clc.codec import Codec
@@ -132,7 +134,7 @@ def test_a_workspace_out_of_reach_hides_no_other_bundle(monkeypatch: pytest.Monk
 def test_a_pipe_in_place_of_a_manifest_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "manifest.json")
     assert not is_bundle(tmp_path)
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="is a pipe"):
         bundle_info(tmp_path)
 
 
@@ -169,6 +171,104 @@ def test_broken_bundles_and_links_in_circles_are_passed_over(
     monkeypatch.setenv("CLC_BUNDLES", str(shelf))
     assert Shelf().find(id_in(made[1])).resolve() == made[1]
     assert not is_bundle(shelf / "broken")
+
+
+def test_an_id_is_looked_for_among_the_other_bundles_that_are_named(made: tuple[Path, Path]) -> None:
+    for given in ([id_in(made[1]), str(made[0].parent)], [id_in(made[1])[:9], made[0], made[1]]):
+        assert Shelf(given).first() == made[1]
+    assert Codecs([id_in(made[1]), str(made[0].parent)]).for_encoding().bundle.bundle_id == id_in(made[1])
+
+
+def test_an_id_of_a_loaded_bundle_is_that_bundle(made: tuple[Path, Path]) -> None:
+    loaded = Bundle.load(made[1])
+    assert Codecs([loaded.bundle_id[:8], made[0], loaded]).for_encoding().bundle is loaded
+
+
+def test_a_path_is_a_folder_and_never_an_id_nor_the_service(
+    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("service", id_in(SHIPPED)):
+        with pytest.raises(InputError, match="no folder; name that of a bundle"):
+            clc.encode(picture(1), bundle=Path(name))
+        (tmp_path / name).symlink_to(made[0])
+        assert Shelf([Path(name)]).first() == Path(name)
+    assert Shelf(["service"], tell=lambda line: None).first() == SHIPPED
+
+
+@pytest.mark.parametrize("kind", ["folder", "dead link", "pipe", "device", "huge"])
+def test_what_stands_in_place_of_the_record_never_lets_the_shipped_bundle_serve(tmp_path: Path, kind: str) -> None:
+    record = tmp_path / "workspace" / "service" / "current.json"
+    record.parent.mkdir(parents=True)
+    if kind == "folder":
+        record.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(record)
+    elif kind == "huge":
+        with record.open("wb") as file:
+            file.truncate(10 * 2**30)
+    else:
+        record.symlink_to("/dev/zero" if kind == "device" else "gone")
+    with pytest.raises(StorageError, match=r"current\.json cannot be read: .*return to the shipped bundle"):
+        Shelf(["service"])
+    told: list[str] = []
+    assert Shelf(tell=told.append).find(id_in(SHIPPED)) == SHIPPED
+    with pytest.raises(DictionaryMismatch):
+        Shelf(tell=told.append).find("0123456789abcdef")
+    assert any(line.startswith("the bundle in service is passed over: ") for line in told)
+
+
+@pytest.mark.parametrize("name", ["workspace", "workspace/service"])
+def test_a_workspace_that_is_a_link_to_nothing_never_lets_the_shipped_bundle_serve(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).symlink_to("not mounted")
+    with pytest.raises(StorageError, match=rf"{name} cannot be read: is a link to nothing"):
+        Shelf(["service"])
+
+
+def test_that_nothing_was_promoted_is_told_once_and_a_record_of_the_shipped_bundle_is_not(tmp_path: Path) -> None:
+    told: list[str] = []
+    shelf = Shelf(["service", "service"], told.append)
+    assert shelf.first() == SHIPPED
+    assert told == [f"nothing was promoted in the workspace {tmp_path / 'workspace'}: the shipped bundle serves"]
+    serve(tmp_path / "workspace", "shipped")
+    assert Shelf(["service"], told.append).first() == SHIPPED
+    assert len(told) == 1
+
+
+def test_what_is_missing_along_the_variable_is_told_once_and_hides_nothing(
+    made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setenv("CLC_BUNDLES", os.pathsep.join(["/nowhere", str(made[0].parent)]))
+    shelf = Shelf(tell=told.append)
+    assert [shelf.find(id_in(folder)) for folder in made] == list(made)
+    assert told == ["/nowhere: No such file or directory; it was not searched for bundles"]
+
+
+def test_of_several_copies_the_first_sound_one_is_taken_and_the_others_are_told(
+    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Codec.load(made[0]).encode(picture(9), 30, "none")
+    for name in ("a", "b", "c", "d"):
+        shutil.copytree(made[0], tmp_path / "copies" / name)
+    (tmp_path / "copies" / "a" / "prior.safetensors").write_bytes(b"damaged")
+    next((tmp_path / "copies" / "b" / "pictures").iterdir()).unlink()
+    monkeypatch.setenv("CLC_BUNDLES", str(tmp_path / "copies"))
+    told: list[str] = []
+    codec = Codecs(device="cpu", tell=told.append, given=["service"]).for_stream(data)
+    assert codec.bundle.directory == tmp_path / "copies" / "c"
+    about = [line for line in told if "trying the copy" in line]
+    assert [line.rpartition("/")[2] for line in about] == ["b", "c"]
+    assert "copies/a/prior.safetensors was altered" in about[0]
+    assert "key picture" in about[1]
+    for name in ("c", "d"):
+        shutil.rmtree(tmp_path / "copies" / name)
+    codec = Codecs([str(tmp_path / "copies" / "a")], tell=told.append).for_stream(data)  # b does for this stream
+    assert codec.bundle.directory == tmp_path / "copies" / "b"
+    shutil.rmtree(tmp_path / "copies" / "b")
+    with pytest.raises(StorageError, match="was altered"):
+        Codecs([str(tmp_path / "copies")], tell=told.append).for_stream(data)
 
 
 def test_ids() -> None:
