@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MODULES = (
+    "clc.bundle.identity",
     "clc.limits",
     "clc.pictures",
     "flows.ingest",

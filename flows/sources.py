@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clc.bundle.identity import own_names
 from clc.errors import InputError
 from clc.pictures.folders import find_pictures, passed_over_text
 from clc.pictures.picture import PICTURE_SUFFIXES
@@ -190,7 +191,7 @@ def _existing(source: str) -> Path:
 
 
 def _folder_source(folder: Path) -> Source:
-    found = find_pictures(folder)
+    found = find_pictures(folder, own_names)
     unreadable = {_name(one.path, folder): one.reason for one in found.unreadable}
     pictures = [_own_picture(_name(path, folder), path, folder) for path in found.files]
     if not pictures:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from clc.bundle.identity import own_names
 from clc.errors import InputError
 from clc.pictures.folders import Found, Unreadable, find_files, is_folder, passed_over_text
 from clc.pictures.picture import PICTURE_SUFFIXES
@@ -92,8 +93,11 @@ def plan(inputs: Sequence[Path], out: Path, direction: Direction) -> Plan:
 
 
 def find(path: Path, suffixes: frozenset[str]) -> Found:
-    """The files of a folder that end in a suffix, and what is left out; a file is itself, whatever its name."""
-    return find_files(path, suffixes) if is_folder(path) else Found([path], {}, [])
+    """The files of a folder that end in a suffix, and what is left out; a file is itself, whatever its name.
+
+    The streams and pictures that are parts of a bundle below the folder are left out.
+    """
+    return find_files(path, suffixes, own_names) if is_folder(path) else Found([path], {}, [])
 
 
 def nothing_found(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +20,14 @@ HIDDEN = "hidden"
 NO_EXTENSION = "without extension"
 SPECIAL = "special"
 READ_ALREADY = "linked to what was read already"
+OWN = "of a bundle"
 
 _EXTENSION = re.compile(r"\.\w{1,10}")
 _KINDS_NAMED = 12
+
+
+OwnNames = Callable[[Path], Collection[str]]
+"""Tells which names in a folder are parts of that which the folder is, and no files of a user's."""
 
 
 class Unreadable(NamedTuple):
@@ -36,8 +41,9 @@ class Found(NamedTuple):
     """What a folder holds: `files` in order of their paths, and all the rest.
 
     `passed_over` counts the others by their extension in lower case (".txt"), or as `NO_EXTENSION`, `HIDDEN` (a hidden
-    folder counts once), `SPECIAL` (devices, pipes, sockets) or `READ_ALREADY` (a link to a folder that was read by
-    another name). `unreadable` are folders that refuse to be read and links to nothing.
+    folder counts once), `SPECIAL` (devices, pipes, sockets), `READ_ALREADY` (a link to a folder that was read by
+    another name) or `OWN` (files and folders that are parts of a bundle). `unreadable` are folders that refuse to be
+    read and links to nothing.
     """
 
     files: list[Path]
@@ -45,19 +51,24 @@ class Found(NamedTuple):
     unreadable: list[Unreadable]
 
 
-def find_pictures(folder: Path) -> Found:
+def nothing_own(folder: Path) -> Collection[str]:
+    """Return no name: a folder that is taken for an ordinary one, whatever it holds."""
+    return ()
+
+
+def find_pictures(folder: Path, own_names: OwnNames = nothing_own) -> Found:
     """Find the pictures of a folder, by `PICTURE_SUFFIXES`; see `find_files`."""
-    return find_files(folder, PICTURE_SUFFIXES)
+    return find_files(folder, PICTURE_SUFFIXES, own_names)
 
 
-def find_files(folder: Path, suffixes: frozenset[str]) -> Found:
+def find_files(folder: Path, suffixes: frozenset[str], own_names: OwnNames = nothing_own) -> Found:
     """Find the files of a folder and of its subfolders that end in one of `suffixes`, which are in lower case.
 
     Links to files and folders are followed. A folder is read once, by its own name where it has one below `folder`,
-    else by that of its first link. Hidden files and folders are passed over. A `folder` that cannot be read is
-    `unreadable`.
+    else by that of its first link. Hidden files and folders are passed over, and those that `own_names` names for their
+    folder (`clc.bundle.identity.own_names`). A `folder` that cannot be read is `unreadable`.
     """
-    walk = _Walk(suffixes)
+    walk = _Walk(suffixes, own_names)
     walk.read(folder)
     return Found(sorted(walk.files), dict(walk.passed_over), sorted(walk.unreadable))
 
@@ -81,8 +92,9 @@ def passed_over_text(passed_over: Mapping[str, int]) -> str:
 class _Walk:
     """One search; folders by their own names come first, links to folders when all of those are read."""
 
-    def __init__(self, suffixes: frozenset[str]) -> None:
+    def __init__(self, suffixes: frozenset[str], own_names: OwnNames) -> None:
         self.suffixes = suffixes
+        self._own_names = own_names
         self.files: list[Path] = []
         self.passed_over: Counter[str] = Counter()
         self.unreadable: list[Unreadable] = []
@@ -99,9 +111,13 @@ class _Walk:
                     self.passed_over[READ_ALREADY] += 1
                     continue
                 self._seen.add(identity)
+                own = self._own_names(folder)
                 with os.scandir(folder) as entries:
                     for entry in entries:
-                        self._sort(entry, folder / entry.name, folders, links)
+                        if entry.name in own:
+                            self.passed_over[OWN] += 1
+                        else:
+                            self._sort(entry, folder / entry.name, folders, links)
             except OSError as error:
                 self.unreadable.append(Unreadable(folder, error.strerror or type(error).__name__))
 

@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from clc.bundle.identity import own_names
 from clc.errors import ClcError, InputError
 from clc.pictures.folders import find_pictures, passed_over_text
 from clc.pictures.images import read_image
@@ -101,7 +102,7 @@ def _paths(folders: Iterable[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder}: is no folder of pictures; name one that there is")
-        found = find_pictures(folder)
+        found = find_pictures(folder, own_names)
         paths.update(dict.fromkeys(path.resolve() for path in found.files))
         passed_over.update(found.passed_over)
         for path, reason in found.unreadable:

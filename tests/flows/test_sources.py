@@ -121,6 +121,16 @@ def test_linked_folders_are_followed_once_and_what_is_left_out_is_counted_or_nam
     assert source.unreadable == {"gone.png": "is a link to nothing"}
 
 
+def test_key_pictures_of_a_bundle_in_the_folder_are_no_photos_of_the_source(tmp_path: Path) -> None:
+    for name in ("a.png", "bundle/pictures/0000.webp", "album/pictures/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "bundle" / "manifest.json").write_text('{"format": "clc-bundle"}')
+    source = read_source(str(tmp_path))
+    assert [picture.name for picture in source.pictures] == ["a.png", "album/pictures/b.png"]
+    assert source.passed_over == {"of a bundle": 1, ".json": 1}
+
+
 def test_folder_without_pictures_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "film.mov").write_bytes(b"-")
     with pytest.raises(InputError, match=r"no picture .* it holds 1 \.mov; add pictures"):

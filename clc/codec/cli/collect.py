@@ -21,7 +21,9 @@ import numpy as np
 
 from clc.bundle.bundle import Bundle
 from clc.bundle.extend import add_pictures, refuse_filled
-from clc.bundle.locate import Shelf
+from clc.bundle.identity import own_names
+from clc.codec.cli.encode_decode import warn
+from clc.codec.codecs import Codecs
 from clc.codec.selftest import write_vectors
 from clc.console import complain, reason_of, say, shown
 from clc.errors import InputError
@@ -31,7 +33,7 @@ from clc.pictures.images import ReadPicture, read_picture
 from clc.pictures.picture import Picture
 from clc.references.key_pictures import PNG
 from clc.references.overlaps import Overlap, choose_key_pictures, find_overlaps
-from storage.atomic import staging_directory
+from storage.atomic import leftovers_of, staging_directory
 from storage.names import shown_name
 
 _NAMES_SHOWN = 3
@@ -56,6 +58,10 @@ class Collection:
 def collect_command(options: Namespace) -> int:
     """Makes the bundle and says what is in it; returns the exit status, 1 if anything could not be read or said."""
     refuse_filled(options.out)
+    for leftover in leftovers_of(options.out.resolve()):
+        warn(f"{leftover}: left by a collect that was killed, unless one is still at work; nothing needs it, remove it")
+    # What is wrong with the bundle is said before the pictures are read and compared, which takes a while.
+    base = Codecs([options.bundle] if options.bundle else (), tell=warn).for_encoding().bundle.directory
     collection = read_collection(options.paths)
     for line in _complaints(collection):
         complain(line)
@@ -63,7 +69,7 @@ def collect_command(options: Namespace) -> int:
         raise InputError(f"{', '.join(map(shown, options.paths))}: no picture there that can be read")
     overlaps = find_overlaps(collection.pictures)
     keys = choose_key_pictures(overlaps, len(collection.pictures), options.keys)
-    made = _write(options, collection, keys)
+    made = _write(options, base, collection, keys)
     covered = _covered(overlaps, keys, len(collection.pictures))
     is_said = say("\n".join(_summary(made, options.out, collection, keys, covered)))
     return int(bool(collection.failed) or not is_said)
@@ -117,7 +123,7 @@ def names_within(files: Sequence[tuple[Path, Path]]) -> list[str]:
 def _files(path: Path, collection: Collection) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = find_pictures(path)
+    found = find_pictures(path, own_names)
     collection.passed_over.update(found.passed_over)
     collection.failed += [(one.path, one.reason) for one in found.unreadable]
     return found.files
@@ -128,7 +134,7 @@ def _read(path: Path) -> ReadPicture:
     return read_picture(path, background="white")
 
 
-def _write(options: Namespace, collection: Collection, keys: Sequence[int]) -> Bundle:
+def _write(options: Namespace, base: Path, collection: Collection, keys: Sequence[int]) -> Bundle:
     """Writes the bundle, whole or not at all, and returns it as it is read."""
     provenance = [
         {
@@ -142,7 +148,6 @@ def _write(options: Namespace, collection: Collection, keys: Sequence[int]) -> B
     final = options.out.resolve()
     with staging_directory(final) as folder:
         pictures = [collection.pictures[key] for key in keys]
-        base = Shelf([options.bundle] if options.bundle else ()).first()
         add_pictures(base, folder, pictures, provenance, options.format)
         write_vectors(folder)
         if final.is_dir():

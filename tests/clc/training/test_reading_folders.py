@@ -70,6 +70,12 @@ def test_a_file_is_read_once_however_many_ways_lead_to_it(tmp_path: Path) -> Non
     assert read_folders(folders).photos == [str(tmp_path / "in/a.png"), str(tmp_path / "in/sub/b.png")]
 
 
+def test_key_pictures_of_a_bundle_in_the_folder_are_not_trained_on(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png", "bundle/pictures/0000.png")
+    (tmp_path / "bundle" / "manifest.json").write_text('{"format": "clc-bundle"}')
+    assert read_folders([tmp_path]).photos == [str(tmp_path / "a.png")]
+
+
 def test_linked_folder_is_followed(tmp_path: Path) -> None:
     fill(tmp_path, "disk/a.png", "in/b.png")
     (tmp_path / "in/more").symlink_to(tmp_path / "disk")
