@@ -1,13 +1,14 @@
 """The modules whose source text decides what the codec computes: part of the key of every stage that runs the codec.
 
-A stage names what it imports, room by room, so that a word changed elsewhere does not run it again. Of `clc.codec` the
-files are named one by one: its command line decides nothing. `tests/flows/test_stage_keys.py` compares the lists with
-the imports.
+A stage names what it imports, room by room, so that a word changed elsewhere does not run it again. Of `clc.bundle` and
+`clc.codec` the files are named one by one: how a bundle is found, and the command line, decide nothing.
+`tests/flows/test_stage_keys.py` compares the lists with the imports.
 """
 
 CODEC_MODULES = (
     "clc.bitstream",
-    "clc.bundle",
+    "clc.bundle.bundle",
+    "clc.bundle.identity",
     "clc.codec.beside",
     "clc.codec.buffers",
     "clc.codec.codec",

@@ -48,6 +48,9 @@ logger = logging.getLogger(__name__)
 SCRATCH = "scratch"
 MODULES = (
     *CODEC_MODULES,
+    "clc.bundle.calibration",
+    "clc.bundle.export",
+    "clc.bundle.extend",
     "clc.codec.selftest",
     "clc.dictionary.dictionary",
     "clc.training",
