@@ -1,5 +1,6 @@
 """docs/errors.md: every row is run in a folder with such files, and says what the page says."""
 
+import json
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from clc.bitstream.container import pack, parse
+from clc.bundle.identity import SHIPPED
 from clc.codec import Codec
 from clc.codec.cli.main import main
 
@@ -92,24 +94,56 @@ def folder(tmp_path: Path, stream: bytes, monkeypatch: pytest.MonkeyPatch) -> Pa
         (tmp_path / name).write_bytes(content)
     Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "height.tif")
     Image.fromarray(np.full((8, 8), -5, np.int32)).save(tmp_path / "signed.tif")
+    _broken_bundles(tmp_path)
     (tmp_path / "gone.png").symlink_to("nowhere.png")
     (tmp_path / "circle.clc").symlink_to("circle.clc")
     return tmp_path
 
 
+def _broken_bundles(folder: Path) -> None:
+    """Bundles of another id than the shipped one, so that no sound copy is found, and records of one in service."""
+    manifest = {**json.loads((SHIPPED / "manifest.json").read_bytes()), "parent": "0123456789abcdef"}
+    for name, removed in (("lacking", "entries"), ("filled", "prior"), ("swollen", "prior"), ("untested", "selftest")):
+        (folder / name).mkdir()
+        for path in SHIPPED.iterdir():
+            if path.name != "manifest.json" and not path.name.startswith(removed):
+                (folder / name / path.name).symlink_to(path)
+        (folder / name / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "filled" / "prior.safetensors").mkdir()
+    with (folder / "swollen" / "prior.safetensors").open("wb") as file:
+        file.truncate(10 * 2**30)
+    (folder / "piped").mkdir()
+    os.mkfifo(folder / "piped" / "manifest.json")
+    for name in ("unserved", "ghost"):
+        (folder / name / "service").mkdir(parents=True)
+    (folder / "unserved" / "service" / "current.json").symlink_to("nowhere")
+    (folder / "ghost" / "service" / "current.json").write_text('{"bundle": "gone"}')
+
+
 def files(folder: Path) -> dict[str, bytes]:
-    found = (path for path in folder.rglob("*") if path.is_file() and "workspace" not in path.parts)
+    found = (path for path in folder.rglob("*") if _is_small_file(path) and "workspace" not in path.parts)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def _is_small_file(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size < 2**30  # all but the swollen one
 
 
 @pytest.mark.parametrize(("command", "said", "status"), rows(), ids=[command for command, _, _ in rows()])
 def test_a_row_of_the_page(
-    command: str, said: str, status: int, folder: Path, capfd: pytest.CaptureFixture[str]
+    command: str,
+    said: str,
+    status: int,
+    folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if "--device cuda" in command and _has_gpu():
         pytest.skip("this machine has a GPU")
     before = files(folder)
     words = shlex.split(command)
+    if words[1:2] == ["clc"]:  # a variable stands in front
+        monkeypatch.setenv(*words.pop(0).split("=", 1))
     if words[0] == "clc":
         try:
             found = main(words[1:])
