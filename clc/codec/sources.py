@@ -110,6 +110,8 @@ def pillow_source(image: Image.Image, exif: bytes | None = None, xmp: bytes | No
     try:
         own, view = find(image), image.copy()
         own = own._replace(exif=_exif_of_tags(image)) if is_tiff and not own.exif else own
+    except MemoryError:
+        raise
     except Exception as error:  # whatever a decoder raises over outside bytes
         raise InputError(f"{name}: the picture cannot be decoded ({error}); open a sound one again") from error
     upright = kept(own.exif if exif is None else b"", own.xmp if xmp is None else b"")
@@ -140,6 +142,7 @@ def _of_array(array: npt.NDArray[Any]) -> Source:
     found = f"{array.dtype} {array.shape}"
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(f"a masked array has no colours where it is masked ({found}); fill it first: array.filled()")
+    array = np.asarray(array)  # a subclass may have shapes and rules of its own, as np.matrix does
     if array.dtype != np.uint8:
         raise InputError(f"a picture is an array of uint8, not {found}; {_way_to_uint8(array.dtype)}")
     channels = 1 if array.ndim == 2 else array.shape[2] if array.ndim == 3 else 0
