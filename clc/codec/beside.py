@@ -12,8 +12,8 @@ from clc.errors import InputError
 from clc.pictures import losses
 from clc.pictures.alpha import alpha_bytes, read_alpha
 from clc.pictures.metadata import NO_METADATA, Metadata
-from clc.pictures.metadata_reading import is_xmp
 from clc.pictures.picture import Picture, Plane
+from clc.pictures.xmp import is_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ def sections_of(alpha_HW: Plane | None, metadata: Metadata, size_HW: tuple[int, 
     """
     if not isinstance(metadata, Metadata) or not all(isinstance(part, bytes) for part in (metadata.exif, metadata.xmp)):
         raise InputError(f"metadata are a clc.Metadata(exif=bytes, xmp=bytes), not {type(metadata).__name__}")
-    if not is_xmp(metadata.xmp):
+    if not is_text(metadata.xmp):
         raise InputError("the XMP data are not UTF-8; give them as UTF-8, or leave them out")
     if alpha_HW is not None and not isinstance(alpha_HW, np.ndarray):
         raise InputError(f"the alpha plane is a uint8 array {size_HW}, not a {type(alpha_HW).__name__}")
@@ -63,7 +63,7 @@ def with_beside(image_HW3: Picture, sections: Sequence[Section]) -> DecodedPictu
         f"a section of kind {kind}, which this release does not know, was left out" for kind in unknown_kinds(sections)
     ]
     xmp = contents.get(XMP, b"")
-    if not is_xmp(xmp):
+    if not is_text(xmp):
         xmp = b""
         left_out.append(losses.XMP)
     return DecodedPicture(image_HW3, alpha_HW, Metadata(contents.get(EXIF, b""), xmp), tuple(left_out))

@@ -8,7 +8,9 @@ An opened picture has in `info`, where the stream has them, "exif" (as JPEG has 
 says, and before that in `im.bundle`, a folder or a list of folders, which is set before the pixels are used.
 
 Saving takes the options of `clc.encode`. What becomes of modes, colour profiles and transparency stands in
-`clc.pictures.images`; what of a picture is lost is told by a `clc.LossWarning`. EXIF and XMP are the picture's own
+`clc.pictures.images`; what of a picture is lost is told by a `clc.LossWarning`. What only its file held, and Pillow did
+not read from it (data behind the picture, boxes, a resolution, codes of high dynamic range), cannot be told here: give
+the file to `clc.encode` or to the command line for that. EXIF and XMP are the picture's own
 unless `exif` (bytes or PIL's `Exif`) or `xmp` (bytes or text) are given; `exif=b"", xmp=b""` leaves them out.
 
 The pixels of a stream are upright: a picture that was opened from a file is turned as its EXIF orientation says, one

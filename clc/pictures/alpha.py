@@ -44,6 +44,8 @@ def read_alpha(data: bytes, size_HW: tuple[int, int]) -> Plane:
                 found = f"{plane.size[0]}x{plane.size[1]} px of mode {plane.mode}"
                 if plane.size == (width, height) and plane.mode in ("L", "RGB"):
                     return np.array(plane.getchannel(0))
+    except MemoryError:  # says nothing of the plane
+        raise
     except Exception as error:  # whatever a decoder raises over outside bytes
         raise CorruptStream(f"the alpha plane cannot be decoded ({error}): get the file again") from error
     raise CorruptStream(f"the alpha plane is {found}, the picture {width}x{height} px: the stream is damaged")

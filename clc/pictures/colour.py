@@ -18,6 +18,9 @@ from clc.pictures import losses
 MAX_PROFILE_BYTES = 8 * 2**20
 """Largest ICC profile that is used."""
 
+# Numbers of colour spaces in PNG, AVIF and HEIF (ITU-T H.273); 2 is "unspecified". The transfers are near enough to
+# sRGB's that readers take them for it; 16 and 18 are of high dynamic range.
+_SRGB_CODES, _SRGB_TRANSFERS, _HDR_TRANSFERS = (1, 2), (1, 2, 4, 6, 13, 14, 15), (16, 18)
 _SAME_COLOUR = 2  # levels of 0..255
 _CLIPPED = 6  # levels by which a colour inside sRGB does not change there and back
 _BAND_SAMPLES = 2**20
@@ -45,6 +48,14 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Converted:
     return Converted(converted.image, (*lost, *converted.losses))
 
 
+def coded_losses(primaries: int, transfer: int, *, has_profile: bool) -> tuple[str, ...]:
+    """Tell of colours whose space is coded by numbers of ITU-T H.273, which are not applied; a profile is."""
+    if transfer in _HDR_TRANSFERS:
+        return (losses.HDR,)
+    is_srgb = primaries in _SRGB_CODES and transfer in _SRGB_TRANSFERS
+    return () if is_srgb or has_profile else (losses.GAMMA,)
+
+
 def eight_bits(samples: npt.NDArray[np.unsignedinteger[Any]], maximum: int) -> npt.NDArray[np.uint8]:
     """Return unsigned samples of 0..`maximum` as levels of 0..255, rounded; any shape."""
     levels = np.empty(samples.shape, np.uint8)
@@ -70,6 +81,8 @@ def _by_profile(image: Image.Image, icc: bytes) -> Converted | None:
             return Converted(samples.convert("RGB"), ())
         rgb = transform.apply(samples)
         return Converted(rgb, (losses.GAMUT,) if mode == "RGB" and _is_clipped(samples, rgb, profile) else ())
+    except MemoryError:  # says nothing of the profile
+        raise
     except Exception:  # whatever lcms, Pillow and the installation do with a broken profile
         return None
 

@@ -1,7 +1,7 @@
 """EXIF data as they are in a file: a TIFF structure of directories with tags.
 
-Tags are patched or moved as bytes and never written anew from decoded values, so that MakerNotes, unknown tags and
-rounded numbers stay what they were. `clc.pictures.tiff` finds the samples of TIFF pictures with the same reader.
+Tags are patched, moved or added as bytes and never written anew from decoded values, so that MakerNotes, unknown tags
+and rounded numbers stay what they were. `clc.pictures.tiff` finds the samples of TIFF pictures with the same reader.
 
 Sizes are checked before anything is copied. A structure that contradicts itself raises `ValueError`.
 """
@@ -16,6 +16,8 @@ from typing import Literal, NamedTuple
 from clc.limits import MAX_METADATA_BYTES
 
 ORIENTATION = 0x0112
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
+SUB_PICTURES = 330
 XMP, IPTC, PHOTOSHOP, ICC_PROFILE, LAYERS = 700, 33723, 34377, 34675, 37724
 EXIF_DIRECTORY, GPS_DIRECTORY, INTEROPERABILITY_DIRECTORY = 34665, 34853, 40965
 
@@ -33,6 +35,9 @@ _STORAGE_TAGS = frozenset(
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_SHORT, _RATIONAL = 3, 5
+_DEFAULTS_DPI = (72, 96)
+_MOST_NEW_BYTES = 12 * 2**16  # of a directory that is written anew
 _CLASSIC_TYPES = range(1, 14)
 _LONG = 4
 _MOST_ENTRIES = 2**16  # one for each tag; a BigTIFF may claim any number
@@ -122,6 +127,66 @@ class Structure:
         if position + struct.calcsize("=" + numbers) > len(self.data):
             raise ValueError("a directory of tags lies outside the data")
         return struct.unpack_from(self.order + numbers, self.data, position)
+
+
+class Resolution(NamedTuple):
+    """Pixels a unit of length, each as a fraction; `unit` is 2 for inches, 3 for cm, 1 for a ratio alone."""
+
+    across: tuple[int, int]
+    down: tuple[int, int]
+    unit: int
+
+    @staticmethod
+    def a_metre(across: int, down: int, unit: int) -> Resolution:
+        """Return pixels a metre (`unit` 1, otherwise a ratio alone), in inches where those were meant."""
+        if unit != 1:
+            return Resolution((across, 1), (down, 1), 1)
+        inches = [round(number * 0.0254) for number in (across, down)]
+        if [round(number / 0.0254) for number in inches] == [across, down]:
+            return Resolution((inches[0], 1), (inches[1], 1), 2)
+        return Resolution((across, 100), (down, 100), 3)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it says anything: not where it is 72 or 96 dpi, which programs write that know none."""
+        if not self.across[0] or not self.down[0]:
+            return False
+        if self.across != self.down:
+            return True
+        dpi = self.across[0] / self.across[1] * (2.54 if self.unit == 3 else 1)
+        return self.unit != 1 and all(abs(dpi - default) > 0.1 for default in _DEFAULTS_DPI)
+
+
+def with_resolution(exif: bytes, resolution: Resolution) -> bytes:
+    """Return bare EXIF data that say a resolution, unless they say one or `resolution` says nothing.
+
+    A new first directory stands behind the data, so that every other value stays in its place. Data that are broken
+    stay as they are.
+    """
+    structure = Structure.of(exif or b"II*\0\x08\0\0\0\0\0")
+    if structure is None or structure.is_big or not resolution.is_told:
+        return exif
+    try:
+        directory = structure.directory(structure.first)
+    except ValueError:
+        return exif
+    order, data = structure.order, structure.data + bytes(len(structure.data) % 2)
+    if _X_RESOLUTION in directory.entries or len(data) + _MOST_NEW_BYTES > MAX_METADATA_BYTES:
+        return exif
+    (n_entries,) = struct.unpack_from(order + "H", data, structure.first)
+    table_at = structure.first + 2
+    rows = [data[at : at + 12] for at in range(table_at, table_at + 12 * n_entries, 12)]
+    rows = [row for row in rows if struct.unpack_from(order + "H", row)[0] not in (_Y_RESOLUTION, _RESOLUTION_UNIT)]
+    values_at = len(data) + 2 + 12 * (len(rows) + 3) + 4
+    rows += [
+        struct.pack(order + "HHII", _X_RESOLUTION, _RATIONAL, 1, values_at),
+        struct.pack(order + "HHII", _Y_RESOLUTION, _RATIONAL, 1, values_at + 8),
+        struct.pack(order + "HHIHH", _RESOLUTION_UNIT, _SHORT, 1, resolution.unit, 0),
+    ]
+    rows.sort(key=lambda row: int(struct.unpack_from(order + "H", row)[0]))
+    head = data[:4] + struct.pack(order + "I", len(data)) + data[8:]
+    table = struct.pack(order + "H", len(rows)) + b"".join(rows) + struct.pack(order + "I", directory.following)
+    return head + table + struct.pack(order + "4I", *resolution.across, *resolution.down)
 
 
 def bare(exif: bytes) -> bytes:

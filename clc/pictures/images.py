@@ -20,18 +20,22 @@ A `.clc` stream holds 8-bit sRGB, an alpha plane, EXIF and XMP, so a picture is 
 | loss | when |
 |---|---|
 | TRANSPARENCY | a background was asked for, and the picture is not opaque |
-| FRAMES | animations, pages of a TIFF, further pictures of an MPO (previews and gain maps of phones) or HEIF file |
-| LAYERS, APPENDIX | Photoshop's layers in a TIFF; data behind the end of a JPEG |
+| FRAMES | animations, pages and sub-pictures of a TIFF, further pictures (gain maps) in a JPEG, AVIF or HEIF |
+| LAYERS, APPENDIX | Photoshop's layers in a TIFF; data behind the end of a picture, of every format but TIFF |
 | DEPTH | more than 8 bits a sample, alpha included |
 | PROFILE | a profile that is broken, too large, or made for another kind of picture |
-| GAMMA | a PNG that says another gamma or other primaries than those of sRGB, without a profile |
+| GAMMA | a PNG, AVIF or HEIF that says another gamma or other primaries than those of sRGB, without a profile |
+| HDR | a PNG (cICP), AVIF or HEIF (nclx) that says that its colours are PQ or HLG |
 | GAMUT | a profile wider than sRGB, and colours of the picture that lie outside sRGB; a mere conversion is none |
 | CMYK, LAB | the picture's colours, with a profile or without |
 | EXIF, XMP, METADATA_SIZE | broken or too large ones |
-| EXTENDED_XMP | the part of XMP that JPEG keeps in segments of its own |
+| EXTENDED_XMP | segments of further XMP in a JPEG that do not fit the packet; those that do are joined to it |
 | IPTC, COMMENT, TEXT, CREDENTIALS | metadata of other kinds |
+| OTHER | chunks, segments, boxes and extensions of all other kinds, and those whose checksum is wrong |
 
-What is not told, because no pixel changes by it: resolution outside EXIF, JPEG's Adobe segments, unknown chunks.
+A resolution outside EXIF becomes part of the EXIF data, unless these have one or it is 72 or 96 dpi, which say nothing.
+What is not told: how the pixels were coded (JPEG's Adobe and Ducky segments, PNG's sBIT and hIST), previews of the
+picture in JFIF and HEIF, and what a picture that Pillow opened had in its container alone.
 
 For a broken TIFF, libtiff writes a line of its own to the standard error stream; Pillow offers no way to stop it.
 """
@@ -65,6 +69,7 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_NO_MEMORY = "there is not enough memory to decode the picture; free some, or scale it first"
 _XMP_KEYWORD = "XML:com.adobe.xmp"
 _STREAM_MAGIC = b"\x89CLC"  # as in clc.bitstream.container, a room beside this one
 
@@ -116,9 +121,11 @@ def read_picture(source: Path | bytes, name: str = "", *, background: str | None
         except Image.DecompressionBombError as error:
             allowed = f"{MAX_PIXELS // 2**20} Mi pixels that are allowed"
             raise LimitError(f"{name}: its header claims far more than the {allowed}; scale or cut it first") from error
+        except MemoryError as error:
+            raise LimitError(f"{name}: {_NO_MEMORY}") from error
         except Exception as error:
             # The one boundary: what decoders raise over outside bytes cannot be listed (AttributeError, AssertionError,
-            # RecursionError, MemoryError, errors of their own), and one picture must not end the work on all others.
+            # RecursionError, errors of their own), and one picture must not end the work on all others.
             raise InputError(f"{name}: the picture is broken ({_reason(error)}); export or copy it again") from error
 
 
@@ -131,9 +138,9 @@ def picture_of(image: Image.Image, *, background: str | None = None) -> ReadPict
     colour = None if background is None else _colour_of(background)
     try:
         found = metadata_reading.find(image)
-        return _read_picture(
-            Decoded(raster_of(image), image.info.get("icc_profile"), found, found.orientation), 0, colour
-        )
+        return _read_picture(Decoded(raster_of(image), _profile_of(image), found, found.orientation), 0, colour)
+    except MemoryError:  # says nothing of the picture
+        raise
     except Exception as error:  # as in `read_picture`: a picture that is still open is decoded now
         raise _not_to_be_coded(image, error) from error
 
@@ -145,8 +152,10 @@ def rgb_of(image: Image.Image) -> Picture:
     cannot be converted to RGB.
     """
     try:
-        decoded = Decoded(raster_of(image), image.info.get("icc_profile"), metadata_reading.Found(), 1)
+        decoded = Decoded(raster_of(image), _profile_of(image), metadata_reading.Found(), 1)
         return _read_picture(decoded, 0, (255, 255, 255)).image_HW3
+    except MemoryError:
+        raise
     except Exception as error:  # as in `picture_of`
         raise _not_to_be_coded(image, error) from error
 
@@ -190,6 +199,12 @@ def _read_picture(decoded: Decoded, file_bytes: int, background: tuple[int, int,
     image_HW3 = np.array(_upright(rgb, decoded.orientation))
     alpha_HW = None if alpha is None else np.array(_upright(Image.fromarray(alpha), decoded.orientation))
     return ReadPicture(image_HW3, file_bytes, told, alpha_HW, metadata)
+
+
+def _profile_of(image: Image.Image) -> bytes | None:
+    """The profile of a picture of Pillow's; a text of that name, which a PNG may have, is none."""
+    profile = image.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) else None
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -65,6 +65,8 @@ def answer() -> None:
         packed = _packed(decoding.decode(given[at:], given[_LENGTH_BYTES:at].decode(errors="surrogatepass")))
     except InputError as error:
         packed = _text({"refused": str(error), "is_limit": isinstance(error, LimitError)})
+    except MemoryError:
+        packed = _text({"is_without_memory": True})
     except Exception as error:  # it is raised again on the other side
         packed = _text({"failed": str(error) or type(error).__name__})
     sys.stdout.buffer.write(packed)
@@ -89,6 +91,8 @@ def _unpacked(packed: bytes) -> decoding.Decoded:
     header = json.loads(packed[_LENGTH_BYTES:at])
     if "refused" in header:
         raise (LimitError if header["is_limit"] else InputError)(header["refused"])
+    if "is_without_memory" in header:
+        raise MemoryError
     if "failed" in header:
         raise ValueError(header["failed"])
     parts = []

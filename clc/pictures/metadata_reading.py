@@ -2,11 +2,14 @@
 
 EXIF keeps its bytes, MakerNote and thumbnail included; only the orientation becomes upright, in EXIF and in XMP,
 because the pixels are. Called by `clc.pictures.images` and by whoever is handed EXIF or XMP as bytes (`kept`).
+
+Pillow mixes the texts of a PNG, whose keywords anyone may choose, with what the file says of its pixels: in `info`,
+nothing that is a text is a fact.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from PIL import Image
@@ -15,12 +18,16 @@ from clc.limits import MAX_METADATA_BYTES
 from clc.pictures import exif as exif_data
 from clc.pictures import losses
 from clc.pictures.metadata import Metadata
+from clc.pictures.xmp import in_utf_8, is_packet, joined, orientation, upright
 
-_XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation\s*(?:=\s*["']|>)\s*)([1-8])(?=\s*["'<])""")
 _EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _RAW_PROFILE = "Raw profile type "
 _IPTC_RESOURCE = 0x0404
-_XMP_KEYS = ("XML:com.adobe.xmp", "xmp")
+XMP_KEYS = ("XML:com.adobe.xmp", "xmp", "XMP")
+"""Keywords of PNG texts that may hold XMP; the first one is the standard's."""
+
+PROFILE_KEYS = tuple(_RAW_PROFILE + kind for kind in ("exif", "APP1", "xmp"))
+"""Keywords of PNG texts in which ImageMagick keeps EXIF and XMP."""
 
 
 class Found(NamedTuple):
@@ -33,9 +40,7 @@ class Found(NamedTuple):
     @property
     def orientation(self) -> int:
         """The orientation of the pixels: that of EXIF, else that of XMP, else 1 (upright)."""
-        in_exif = exif_data.orientation(self.exif)
-        in_xmp = _XMP_ORIENTATION.search(self.xmp)
-        return in_exif or (int(in_xmp[2]) if in_xmp else 1)
+        return exif_data.orientation(self.exif) or orientation(self.xmp) or 1
 
 
 class Kept(NamedTuple):
@@ -50,7 +55,7 @@ def kept(exif: bytes, xmp: bytes) -> Kept:
     lost = []
     exif = exif_data.bare(exif)
     try:
-        xmp = _in_utf_8(xmp)
+        xmp = in_utf_8(xmp)
     except UnicodeError:
         xmp = b""
         lost.append(losses.XMP)
@@ -62,26 +67,43 @@ def kept(exif: bytes, xmp: bytes) -> Kept:
     except ValueError:
         exif = b""
         lost.append(losses.EXIF)
-    return Kept(Metadata(exif, _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)), tuple(lost))
-
-
-def is_xmp(xmp: bytes) -> bool:
-    """Whether this is text in UTF-8, as streams and PNG hold XMP."""
-    try:
-        xmp.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return Kept(Metadata(exif, upright(xmp)), tuple(lost))
 
 
 def find(image: Image.Image) -> Found:
     """Return the metadata of an open picture; its pixels are loaded, because some of it stands behind them."""
-    texts = _texts(image)
-    profiles = {key.removeprefix(_RAW_PROFILE): _raw_profile(text) for key, text in texts.items() if _is_profile(key)}
-    app1 = profiles.get("APP1", b"") or b""
-    exif = image.info.get("exif") or profiles.get("exif") or (b"" if b"xap" in app1[:32] else app1)
-    xmp = image.info.get("xmp") or profiles.get("xmp") or (app1.partition(b"\0")[2] if b"xap" in app1[:32] else b"")
-    return Found(exif_data.bare(_as_bytes(exif)), _as_bytes(xmp), (*_broken(profiles), *_left_out(image, texts)))
+    texts = {key: text.encode() for key, text in _texts(image).items()}
+    exif, xmp = image.info.get("exif"), image.info.get("xmp")
+    if not isinstance(exif, bytes) or exif == texts.get("exif"):  # Pillow turns such a text into bytes
+        exif = b""
+    found = of_texts(exif, _as_packet(xmp), texts)
+    parts = [data for name, data in getattr(image, "applist", None) or () if data.startswith(_EXTENSION)]
+    whole = joined(found.xmp, [part[len(_EXTENSION) :] for part in parts]) if parts else found.xmp
+    lost = (*found.losses, *_left_out(image), *((losses.EXTENDED_XMP,) if whole is None else ()))
+    return found._replace(xmp=found.xmp if whole is None else whole, losses=lost)
+
+
+def of_texts(exif: bytes, xmp: bytes, texts: Mapping[str, bytes]) -> Found:
+    """Return EXIF and XMP of a picture whose texts, by keyword, may hold them, too; what else they hold is told.
+
+    What is no text comes first, then `PROFILE_KEYS`, then XMP as a text of its own.
+    """
+    profiles = {key.removeprefix(_RAW_PROFILE): _raw_profile(texts[key]) for key in PROFILE_KEYS if key in texts}
+    packets = {key: texts[key] for key in XMP_KEYS if key in texts and is_packet(texts[key])}
+    app1 = profiles.get("APP1") or b""
+    is_xmp = b"xap" in app1[:32]
+    exif = exif_data.bare(exif or profiles.get("exif") or (b"" if is_xmp else app1))
+    in_profile = profiles.get("xmp") or (app1.partition(b"\0")[2] if is_xmp else b"")
+    xmp = xmp or in_profile or next(iter(packets.values()), b"")
+    others = [text for key, text in texts.items() if key not in PROFILE_KEYS]
+    others_of_exif = (profiles.get("exif"), b"" if is_xmp else app1)
+    told = {
+        losses.EXIF: None in profiles.values(),
+        losses.IPTC: _RAW_PROFILE + "iptc" in texts,
+        losses.TEXT: any(text and text != xmp for text in (*others, in_profile)),
+        losses.OTHER: any(exif_data.bare(other) != exif for other in others_of_exif if other),
+    }
+    return Found(exif, xmp, tuple(loss for loss, is_so in told.items() if is_so))
 
 
 def find_in_tiff(structure: exif_data.Structure, directory: exif_data.Directory) -> Found:
@@ -102,55 +124,34 @@ def find_in_tiff(structure: exif_data.Structure, directory: exif_data.Directory)
         return Found(b"", xmp, (losses.EXIF, *lost))
 
 
-def _in_utf_8(xmp: bytes) -> bytes:
-    """Return an XMP packet in UTF-8; `UnicodeError` where it is in no encoding that XMP allows."""
-    if xmp.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return xmp.decode("utf-16").encode()
-    xmp = xmp.removesuffix(b"\0")
-    xmp.decode("utf-8-sig")
-    return xmp
-
-
 def _texts(image: Image.Image) -> dict[str, str]:
     texts = getattr(image, "text", None)
     return {str(key): str(text) for key, text in texts.items()} if isinstance(texts, dict) else {}
 
 
-def _is_profile(key: str) -> bool:
-    return key.removeprefix(_RAW_PROFILE) in ("exif", "APP1", "xmp") and key.startswith(_RAW_PROFILE)
-
-
-def _raw_profile(text: str) -> bytes | None:
+def _raw_profile(text: bytes) -> bytes | None:
     """Return the bytes of a profile that ImageMagick writes as text: its name, its length, hexadecimal digits."""
     try:
-        return bytes.fromhex("".join(text.split("\n")[3:]))
+        return bytes.fromhex(b"".join(text.split(b"\n", 3)[3:]).decode("ascii"))
     except ValueError:
         return None
 
 
-def _broken(profiles: dict[str, bytes | None]) -> tuple[str, ...]:
-    return (losses.EXIF,) if any(profile is None for profile in profiles.values()) else ()
+def _as_packet(xmp: object) -> bytes:
+    """XMP as `info` has it: bytes of a file, or a text, which may be any."""
+    if isinstance(xmp, str):
+        return xmp.encode() if is_packet(xmp.encode()) else b""
+    return xmp if isinstance(xmp, bytes) else b""
 
 
-def _as_bytes(value: object) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    return value if isinstance(value, bytes) else b""
-
-
-def _left_out(image: Image.Image, texts: dict[str, str]) -> tuple[str, ...]:
+def _left_out(image: Image.Image) -> tuple[str, ...]:
     """Return which metadata of other kinds a picture has."""
     segments = getattr(image, "applist", None) or []
     photoshop = image.info.get("photoshop")
-    has_iptc = isinstance(photoshop, dict) and _IPTC_RESOURCE in photoshop
-    has_texts = any(text and not _is_profile(key) and key not in _XMP_KEYS for key, text in texts.items())
-    has_credentials = any(name == "APP11" and b"c2pa" in data[:512] for name, data in segments)
     found = {
-        losses.EXTENDED_XMP: any(data.startswith(_EXTENSION) for _, data in segments),
-        losses.IPTC: has_iptc or _RAW_PROFILE + "iptc" in texts,
-        losses.COMMENT: bool(image.info.get("comment")),
-        losses.TEXT: has_texts,
-        losses.CREDENTIALS: has_credentials
+        losses.IPTC: isinstance(photoshop, dict) and _IPTC_RESOURCE in photoshop,
+        losses.COMMENT: isinstance(image.info.get("comment"), bytes) and bool(image.info["comment"]),
+        losses.CREDENTIALS: any(name == "APP11" and b"c2pa" in data[:512] for name, data in segments)
         or any(chunk[0] == b"caBX" for chunk in getattr(image, "private_chunks", ())),
     }
     return tuple(loss for loss, is_found in found.items() if is_found)

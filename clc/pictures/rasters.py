@@ -18,17 +18,23 @@ from PIL import Image, ImageFile
 
 from clc.pictures import losses
 from clc.pictures.colour import eight_bits
+from clc.pictures.containers import is_blank
 from clc.pictures.picture import Plane, UnknownRange
 
+_BAND_BYTES = 2**22
+_BLANKS = np.isin(np.arange(256), tuple(b" \t\n\v\f\r\0"))
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _MAXIMUM = 65_535
 _PNG_DEPTH, _PNG_COLOUR = 24, 25  # places in a PNG file, in bytes
 _PNG_HEADER_AT, _PNG_HEADER_CHECK_AT = 12, 29
 _GREY_ALPHA, _RGBA = 4, 6  # colour types of PNG
 _NETPBM_HEADER_BYTES = 2**16  # the pattern takes a hundred bytes of memory for each blank
-_NETPBM_MAXIMUM = re.compile(
-    rb"P[2356](?:\s|#[^\n\r]*[\n\r])+\d+(?:\s|#[^\n\r]*[\n\r])+\d+(?:\s|#[^\n\r]*[\n\r])+(\d{1,6})"
+_NETPBM_GAP = rb"(?:\s|#[^\n\r]*[\n\r])+"
+_NETPBM_HEADER = re.compile(
+    b"P(?:([14])" + _NETPBM_GAP + rb"(\d{1,9})" + _NETPBM_GAP + rb"(\d{1,9})"
+    b"|([2356])" + 2 * (_NETPBM_GAP + rb"(\d{1,9})") + _NETPBM_GAP + rb"(\d{1,6}))"
 )
+_NETPBM_NEXT = re.compile(rb"\s*P(?:[1-6]\s|7\n)")
 
 
 class Raster(NamedTuple):
@@ -48,6 +54,9 @@ def raster_of(image: Image.Image) -> Raster:
         if samples_HW.min() < 0 or samples_HW.max() > _MAXIMUM:
             raise ValueError("its samples do not fit into 16 bits: export it with 8 or 16 bits a sample")
         return _deep(samples_HW[..., None], _key(image))
+    if isinstance(image.info.get("transparency"), str):  # a text of that name in a PNG, which hides nothing
+        image = image.copy()
+        del image.info["transparency"]
     if image.mode == "La":
         image = image.convert("LA")
     if not image.has_transparency_data:
@@ -80,17 +89,38 @@ def raster_of_png(image: Image.Image, data: bytes, reopen: Callable[[bytes], Ima
 
 def is_deep_netpbm(data: bytes) -> bool:
     """Whether a file of Netpbm's has more than 8 bits a sample."""
-    found = _NETPBM_MAXIMUM.match(data, 0, _NETPBM_HEADER_BYTES)
-    return found is not None and int(found[1]) > 255
+    found = _NETPBM_HEADER.match(data, 0, _NETPBM_HEADER_BYTES)
+    return found is not None and int(found[7] or 1) > 255
 
 
-def has_more_netpbm(data: bytes, size: tuple[int, int]) -> bool:
-    """Whether another picture follows the first one, of `size` (width, height), in a file of Netpbm's raw formats."""
-    found = _NETPBM_MAXIMUM.match(data, 0, _NETPBM_HEADER_BYTES)
-    if found is None or data[:2] not in (b"P5", b"P6"):
-        return False
-    n_bytes = size[0] * size[1] * (3 if data[:2] == b"P6" else 1) * (2 if int(found[1]) > 255 else 1)
-    return data[found.end() + 1 + n_bytes :].lstrip()[:1] == b"P"
+def losses_behind_netpbm(data: bytes) -> tuple[str, ...]:
+    """Tell of comments in the head of a file of Netpbm's, and of what follows its first picture."""
+    found = _NETPBM_HEADER.match(data, 0, _NETPBM_HEADER_BYTES)
+    if found is None:
+        return ()
+    told = (losses.COMMENT,) if b"#" in found[0] else ()
+    kind, width, height = (int(number) for number in (found.groups()[:3] if found[1] else found.groups()[3:6]))
+    at, maximum = found.end() + 1, int(found[7] or 1)
+    samples = width * height * (3 if kind in (3, 6) else 1)
+    if kind <= 3:  # as text, in which comments may stand anywhere
+        if data.find(b"#", at) >= 0:
+            return (losses.COMMENT,)
+        return (*told, losses.APPENDIX) if _n_words(data, at, is_bits=kind == 1) > samples else told
+    n_bytes = (width + 7) // 8 * height if kind == 4 else samples * (2 if maximum > 255 else 1)
+    if is_blank(data, at + n_bytes):
+        return told
+    return (*told, losses.FRAMES if _NETPBM_NEXT.match(data, at + n_bytes) else losses.APPENDIX)
+
+
+def _n_words(data: bytes, at: int, *, is_bits: bool) -> int:
+    """Count the numbers of a file of text from `at` on, or the bits, which need no blanks between them."""
+    n_words, was_blank = 0, True
+    for band in range(at, len(data), _BAND_BYTES):
+        is_blank_B = _BLANKS[np.frombuffer(data, np.uint8, min(_BAND_BYTES, len(data) - band), band)]
+        follows_B = np.concatenate(([was_blank], is_blank_B[:-1]))
+        n_words += int(np.count_nonzero(~is_blank_B if is_bits else ~is_blank_B & follows_B))
+        was_blank = bool(is_blank_B[-1])
+    return n_words
 
 
 def opaque_is_none(alpha_HW: Plane) -> Plane | None:
