@@ -135,29 +135,48 @@ def one_line(text: str, *names: Path | str) -> str:
     return shown(_LINE_BREAKS.sub(" ", text.strip()))
 
 
-def reason_of(error: BaseException, *names: Path | str) -> str:
-    """Return an error as one line, without the first of `names` in front, that of the file that it is about.
+def text_of(error: BaseException, *names: Path | str) -> str:
+    """Return an error as one line that UTF-8 can hold, for tables and logs: what it says, or what the system says.
 
-    What no one raised on purpose is named by its class, and shown where it comes from if `DEBUG` is 1.
+    The first of `names`, that of the file that the error is about, is left out where it stands in front; all of them
+    are shown as `shown` shows them. What no one raised on purpose is named by its class: "KeyError: 'tag'".
     """
-    if isinstance(error, MemoryError) or any(mark in str(error) for mark in _NO_MEMORY):
+    if _is_of_memory(error):
         return "the memory does not suffice; give a smaller picture"
-    is_planned = isinstance(error, ClcError | OSError)
-    if not is_planned and os.environ.get(DEBUG) == "1":
-        complain("".join(traceback.format_exception(error)).rstrip())
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     line = one_line(text, *names)
     if names:
         line = line.removeprefix(f"{shown(names[0])}: ")
-    if is_planned:
-        return line or type(error).__name__
-    return f"unexpected {type(error).__name__}{': ' * bool(line)}{line} ({DEBUG}=1 shows where)"
+    kind = type(error).__name__
+    return (line or kind) if _is_planned(error) else f"{kind}{': ' * bool(line)}{line}"
+
+
+def reason_of(error: BaseException, *names: Path | str) -> str:
+    """Return an error as a command says it: `text_of`, with the way to see where it comes from if no one planned it.
+
+    That is shown on stderr if `DEBUG` is 1.
+    """
+    text = text_of(error, *names)
+    if _is_planned(error) or _is_of_memory(error):
+        return text
+    if os.environ.get(DEBUG) == "1":
+        complain("".join(traceback.format_exception(error)).rstrip())
+    return f"unexpected {text} ({DEBUG}=1 shows where)"
 
 
 def error_line(error: Exception) -> str:
     """Return what a command says of the error that ends it: what is wrong, and where if only the system knows that."""
     where = f"{shown(error.filename or 'a file')}: " if isinstance(error, OSError) else ""
     return f"error: {where}{reason_of(error)}"
+
+
+def _is_planned(error: BaseException) -> bool:
+    """Whether an error is raised on purpose, here or by the system."""
+    return isinstance(error, ClcError | OSError)
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or any(mark in str(error) for mark in _NO_MEMORY)
 
 
 def _is_closed(stream: TextIO | None) -> bool:

@@ -52,7 +52,6 @@ MODULES = (
     "flows.items",
     "flows.leakage",
     "storage.blobs",
-    "storage.names",
     "storage.tables",
 )
 """The source text that decides what this stage makes."""
@@ -62,7 +61,6 @@ BASELINE_MODULES = (
     "clc.evaluation.metrics",
     "clc.limits",
     "clc.pictures",
-    "storage.names",
 )
 """The same for measure-baselines, without this file: what it changes in reports does not measure JPEG again."""
 

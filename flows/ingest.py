@@ -18,7 +18,8 @@ import numpy as np
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from clc.errors import ClcError, InputError
+from clc.console import text_of
+from clc.errors import InputError
 from clc.pictures.folders import passed_over_text
 from clc.pictures.images import ReadPicture, png_bytes, read_image, read_picture
 from flows.items import Item, RefusedPicture, write_items
@@ -29,7 +30,6 @@ from flows.sources import PARTS, Source, SourcePicture, read_source, split_parts
 from storage.blobs import BlobStore
 from storage.digest import digest_json, sha256_bytes, sha256_file
 from storage.errors import StorageError
-from storage.names import shown_name
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def cut_shard(shard: int, pictures: Sequence[Decoded], sides_px: Mapping[str, in
         try:
             cut.items.extend(_items(decoded, sides_px[decoded.picture.part or ""], blobs))
         except MemoryError as error:
-            cut.refused.append(replace(decoded, reason=_reason(error)))
+            cut.refused.append(replace(decoded, reason=text_of(error)))
     return cut
 
 
@@ -176,7 +176,7 @@ def _decode(picture: SourcePicture, blobs: BlobStore) -> Decoded:
         read = _read(picture.path)
         png = png_bytes(read.image_HW3)
     except Exception as error:  # a decoder may raise anything over a file from outside
-        reason = _reason(error)
+        reason = text_of(error, picture.path)
         logger.warning("picture_refused name=%s reason=%s", picture.name, reason)
         return Decoded(picture, reason=reason)
     losses = (*read.losses, METADATA_LOST) if read.metadata else read.losses
@@ -189,14 +189,6 @@ def _decode(picture: SourcePicture, blobs: BlobStore) -> Decoded:
 def _read(path: Path) -> ReadPicture:
     """Return a picture as the pipeline works with it: pixels alone, what is transparent over white."""
     return read_picture(path, background="white")
-
-
-def _reason(error: Exception) -> str:
-    """Return an error as one line of text that a table can hold."""
-    if isinstance(error, MemoryError):
-        return "the memory does not suffice; give a smaller picture"
-    text = " ".join(str(error).split())
-    return shown_name(text if isinstance(error, ClcError) else f"{type(error).__name__}: {text}")
 
 
 def _unreadable(source: Source) -> list[Decoded]:

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from clc.console import text_of
 from clc.errors import ClcError, InputError
 from clc.evaluation.coders import Coder
 from clc.evaluation.metrics import bits_per_pixel, ms_ssim, psnr_db
-from storage.names import shown_name
 
 NATURAL = "natural"
 PAIR = "pair"
@@ -119,7 +119,7 @@ def _evaluate_picture(coders: Sequence[Coder], picture: PictureUnderTest) -> lis
     try:
         image_HW3 = picture.load()
     except PICTURE_ERRORS as error:
-        reason = f"cannot be read: {_text(error)}"
+        reason = f"cannot be read: {text_of(error)}"
         return [_failed(coder, quality, picture, reason) for coder in coders for quality in coder.qualities]
     return [_evaluate_one(coder, quality, picture, image_HW3) for coder in coders for quality in coder.qualities]
 
@@ -148,16 +148,7 @@ def _evaluate_one(coder: Coder, quality: float, picture: PictureUnderTest, image
             decode_s=decoded_s - encoded_s,
         )
     except PICTURE_ERRORS as error:
-        return _failed(coder, quality, picture, reason_of(error))
-
-
-def reason_of(error: BaseException) -> str:
-    """Return an error as one line that a table can hold: its class and what it says."""
-    return f"{type(error).__name__}: {_text(error)}"
-
-
-def _text(error: BaseException) -> str:
-    return shown_name(" ".join(str(error).split()))
+        return _failed(coder, quality, picture, text_of(error))
 
 
 def _failed(coder: Coder, quality: float, picture: PictureUnderTest, reason: str) -> Row:

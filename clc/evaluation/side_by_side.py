@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from clc.console import text_of
 from clc.evaluation.coders import Coder
-from clc.evaluation.measure import PICTURE_ERRORS, reason_of
+from clc.evaluation.measure import PICTURE_ERRORS
 from clc.evaluation.metrics import bits_per_pixel, psnr_db
 
 CROP_PX = 208
@@ -58,7 +59,7 @@ def side_by_side(
             nearest, coded = match_bytes(baseline, image_HW3, len(data))
             crops.append(_crop(baseline, nearest, coded, image_HW3, window))
         except PICTURE_ERRORS as error:
-            left_out[baseline.name] = reason_of(error)
+            left_out[baseline.name] = text_of(error)
     return SideBySide(name, image_HW3[window], tuple(crops), left_out)
 
 

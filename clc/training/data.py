@@ -23,7 +23,8 @@ from PIL import Image
 from torch import Tensor
 
 from clc.bundle.identity import own_names
-from clc.errors import ClcError, InputError
+from clc.console import text_of
+from clc.errors import InputError
 from clc.pictures.folders import find_pictures, passed_over_text
 from clc.pictures.images import read_image
 from clc.pictures.picture import Picture
@@ -133,14 +134,9 @@ def _digest(picture: Picture) -> bytes:
 def _read(path: Path, longest_side_px: int) -> Picture | None:
     try:
         return _limit_side(read_image(path), longest_side_px)
-    except ClcError as error:
-        reason = str(error)
-    except MemoryError:
-        reason = "the memory does not suffice"
     except Exception as error:  # a decoder may raise anything over a file from outside
-        reason = f"{type(error).__name__}: {error}"
-    logger.warning("picture left out name=%s reason=%s", shown_name(str(path)), shown_name(reason))
-    return None
+        logger.warning("picture left out name=%s reason=%s", shown_name(str(path)), text_of(error, path))
+        return None
 
 
 def _limit_side(picture: Picture, longest_side_px: int) -> Picture:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clc.console import error_line, one_line, reason_of, say, shown, steady
+from clc.console import error_line, one_line, reason_of, say, shown, steady, text_of
 from clc.errors import InputError
 
 
@@ -38,6 +38,26 @@ def test_reason_is_one_line_without_the_name_in_front() -> None:
     assert reason_of(PermissionError(13, "Permission denied", "x.png"), Path("x.png")) == "Permission denied"
     assert reason_of(InputError()) == "InputError"
     assert reason_of(TypeError("no")) == "unexpected TypeError: no (CLC_DEBUG=1 shows where)"
+
+
+def test_an_error_is_a_line_of_text_that_tables_and_logs_take() -> None:
+    assert text_of(InputError("caf\udce9\n.png: is\n  broken"), Path("caf\udce9\n.png")) == "is broken"
+    assert text_of(InputError("caf\udce9: is broken"), "x.png") == r"caf\xe9: is broken"
+    assert text_of(PermissionError(13, "Permission denied", "x.png")) == "Permission denied"
+    assert text_of(KeyError("tag")) == "KeyError: 'tag'"
+    assert text_of(RecursionError()) == "RecursionError"
+    assert text_of(MemoryError()) == "the memory does not suffice; give a smaller picture"
+
+
+def test_only_what_nobody_planned_is_traced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLC_DEBUG", "1")
+    for error in (InputError("x"), PermissionError(13, "x"), MemoryError(), RuntimeError("CUDA out of memory")):
+        assert "unexpected" not in reason_of(error)
+    assert capsys.readouterr().err == ""
+    reason_of(TypeError("no"))
+    assert "TypeError: no" in capsys.readouterr().err
 
 
 def test_the_error_that_ends_a_command_says_where() -> None:

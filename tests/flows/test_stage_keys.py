@@ -33,6 +33,7 @@ STARTS = {
 """The modules that hold each stage's work."""
 
 DECIDES_NOTHING = {
+    "clc.console": "how an error is said",
     "clc.errors": "what an error is called",
     "flows.codec_modules": "the list itself, of which every name is part of the key",
     "flows.runtime": "how a stage runs, is shown and is tracked",
