@@ -42,11 +42,18 @@ def target_bytes_of(bpp: float, width: int, height: int) -> float:
     return bpp * width * height / 8
 
 
-def encode_to_size(encode: Callable[[float], bytes], target_bytes: float, tolerance: float = TOLERANCE) -> Controlled:
+def encode_to_size(
+    encode: Callable[[float], bytes],
+    target_bytes: float,
+    tolerance: float = TOLERANCE,
+    *,
+    metadata_bytes: int = 0,
+) -> Controlled:
     """Finds the quality, on its grid of 1/64, whose stream is within `tolerance` (a share) of `target_bytes`.
 
     `encode(quality)` returns the stream for a quality of 0 to 100, larger for a higher quality. Where two neighbouring
     qualities skip the tolerance, as for pictures of a few pixels, the nearer one is returned with `is_met` False.
+    `metadata_bytes` is what EXIF and XMP take of every stream, for the message where they stand in the way.
     Raises `InputError` where the target lies outside what qualities 0 and 100 give, or is not above 0.
     """
     if not (target_bytes > 0 and math.isfinite(target_bytes)):
@@ -67,7 +74,7 @@ def encode_to_size(encode: Callable[[float], bytes], target_bytes: float, tolera
             below = point
         else:
             above = point
-    _refuse_unreachable(below, above, target_bytes)
+    _refuse_unreachable(below, above, target_bytes, metadata_bytes)
     nearest = min(tried, key=lambda point: abs(point.excess))
     return Controlled(best, from_q6(nearest.quality_q6), len(tried), is_met=False)
 
@@ -100,13 +107,16 @@ def _secant(tried: list[_Point], below: _Point | None, above: _Point | None) -> 
     return last.quality_q6 - last.excess / max(slope, _USUAL_SLOPE / 8)
 
 
-def _refuse_unreachable(below: _Point | None, above: _Point | None, target_bytes: float) -> None:
+def _refuse_unreachable(below: _Point | None, above: _Point | None, target_bytes: float, metadata_bytes: int) -> None:
     end = above or below
     if end is None or (above and below):
         return
     size = round(math.exp(end.excess) * target_bytes)
     side, advice = ("below", "scale the picture down first") if above else ("above", "use --quality 100")
+    told = f"{size} bytes: ask for about that"
+    if above and metadata_bytes:
+        told = f"{size} bytes, {metadata_bytes} of them EXIF and XMP: leave these out with --strip, ask for about that"
     raise InputError(
         f"{target_bytes:.0f} bytes lie {side} what quality {from_q6(end.quality_q6):g} gives for this picture, "
-        f"{size} bytes: ask for about that, or {advice}"
+        f"{told}, or {advice}"
     )

@@ -12,6 +12,7 @@ import warnings
 from argparse import Namespace
 from typing import TYPE_CHECKING, NamedTuple
 
+from clc.codec.beside import sections_of
 from clc.codec.cli.many_files import Done, error_lines, run, summary_lines, warning_lines
 from clc.codec.cli.single_file import Output, check_source, existing_of, name_of, read_source, read_stream
 from clc.codec.files import DECODE, ENCODE, Direction, Job, plan
@@ -103,7 +104,9 @@ def encoded(codec: Codec, picture: ReadPicture, options: Namespace) -> tuple[byt
 
     if target is None:
         return encode(options.quality), picture.losses
-    found = encode_to_size(encode, target)
+    height, width = picture.image_HW3.shape[:2]
+    beside = sections_of(None, metadata, (height, width))
+    found = encode_to_size(encode, target, metadata_bytes=sum(len(section.stored) for section in beside))
     return found.data, picture.losses if found.is_met else (*picture.losses, _MISSED)
 
 

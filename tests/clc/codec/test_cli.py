@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clc.codec.cli.main import main
 from clc.pictures.images import png_bytes, read_image
@@ -99,3 +100,17 @@ def test_help_and_info_load_no_torch(tmp_path: Path, arguments: list[str]) -> No
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].strip() == "loaded:"
+
+
+def test_a_target_that_metadata_alone_fill_names_strip(
+    tmp_path: Path, photo: Picture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tags = Image.Exif()
+    tags[0x010E] = np.random.default_rng(0).bytes(3000).hex()
+    picture = tmp_path / "tagged.png"
+    Image.fromarray(photo[60:188, 100:260]).save(picture, exif=tags)
+    options = ["--target-bytes", "1024", "--effort", "0"]
+    assert main(["encode", str(picture), str(tmp_path / "a.clc"), *options]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "of them EXIF and XMP: leave these out with --strip" in line
+    assert main(["encode", str(picture), str(tmp_path / "a.clc"), *options, "--strip"]) == 0

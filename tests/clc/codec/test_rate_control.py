@@ -85,6 +85,15 @@ def test_a_target_out_of_reach_says_what_is_in_reach() -> None:
         encode_to_size(encode, 90_000)
 
 
+def test_a_target_that_metadata_fill_names_the_way_to_leave_them_out() -> None:
+    encode = coder(lambda quality: 900 + 100 * math.exp(0.02 * quality))
+    with pytest.raises(InputError, match=r"500 bytes lie below .* 1000 bytes, 880 of them EXIF and XMP: .*--strip"):
+        encode_to_size(encode, 500, metadata_bytes=880)
+    with pytest.raises(InputError, match="above") as above:
+        encode_to_size(encode, 90_000, metadata_bytes=880)
+    assert "--strip" not in str(above.value)
+
+
 def test_a_size_that_never_changes_is_refused_not_searched_for_ever() -> None:
     with pytest.raises(InputError, match="lie above what quality 100 gives"):
         encode_to_size(coder(lambda _: 300), 700)
