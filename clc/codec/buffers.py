@@ -1,7 +1,13 @@
-"""Streams and files in whatever form callers have them, as bytes."""
+"""Streams and files in whatever form callers have them, as bytes.
+
+Called by the command line and by the Python interface, so that both take the same files and refuse the same ones. The
+contract: nothing is read without a bound, and what can be read but once, a pipe, is read once.
+"""
 
 from __future__ import annotations
 
+import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clc.errors import InputError, LimitError
@@ -32,6 +38,42 @@ def stream_bytes(data: Buffer) -> bytes:
     if view.nbytes > MAX_STREAM_BYTES:
         raise LimitError(f"the stream has {view.nbytes} bytes, at most {MAX_STREAM_BYTES} are allowed")
     return view.tobytes()
+
+
+def read_stream(path: Path) -> bytes:
+    """Return the bytes of a .clc file or pipe. Raises `InputError` as `read_path` does."""
+    return read_path(path, MAX_STREAM_BYTES, "give the path of a .clc file")
+
+
+def read_path(path: Path, most_bytes: int, advice: str) -> bytes:
+    """Return what a file holds, or what a pipe (`mkfifo`, `<(...)` of a shell) gives until its writers close it.
+
+    Raises `InputError` where there is nothing to read, or a folder or device instead, and `LimitError` for more than
+    `most_bytes`; `advice` says what to give instead.
+    """
+    try:
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "neither a file nor a pipe"
+            raise InputError(f"{path}: is {what}; {advice}")
+        if status.st_size <= most_bytes:
+            with path.open("rb", buffering=0) as file:
+                data = read_file(file, str(path), most_bytes + 1)
+            if len(data) <= most_bytes:
+                return data
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; {advice}") from error
+    except ValueError as error:  # a NUL in the name
+        raise InputError(f"{path}: {error}; {advice}") from error
+    raise LimitError(f"{path}: has more than the {most_bytes} bytes that are allowed; {advice}")
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether a path leads to a pipe, which can be read once only."""
+    try:
+        return path.is_fifo()
+    except (OSError, ValueError):
+        return False
 
 
 def read_file(file: Any, name: str, most_bytes: int) -> bytes:

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from clc.codec.buffers import kind_of, read_file, stream_bytes
+from clc.codec.buffers import is_pipe, kind_of, read_file, read_path, read_stream, stream_bytes
 from clc.errors import InputError, LossWarning
 from clc.limits import MAX_PICTURE_FILE_BYTES, MAX_STREAM_BYTES, check_size
 from clc.pictures.exif import Structure, bare, of_tiff
@@ -67,7 +67,7 @@ def picture_from(source: PictureSource) -> Source:
         return pillow_source(source)
     if isinstance(source, str | os.PathLike):
         path = Path(os.fsdecode(source))
-        return _of_read(read_picture(path), str(path))
+        return _of_read(read_picture_file(path), str(path))
     if isinstance(source, bytes | bytearray | memoryview):
         return _of_read(read_picture(bytes(source)), "the picture")
     if callable(getattr(source, "read", None)):
@@ -79,16 +79,18 @@ def picture_from(source: PictureSource) -> Source:
     )
 
 
+def read_picture_file(path: Path, background: str | None = None) -> ReadPicture:
+    """Return the picture of a file as `clc.pictures.images.read_picture` does, or that which comes out of a pipe."""
+    if is_pipe(path):
+        data = read_path(path, MAX_PICTURE_FILE_BYTES, "scale or compress the picture first")
+        return read_picture(data, str(path), background=background)
+    return read_picture(path, background=background)
+
+
 def stream_from(source: StreamSource) -> bytes:
     """Return the bytes of a stream that a caller gave. Raises `InputError` for what is none and cannot be read."""
     if isinstance(source, str | os.PathLike):
-        path = Path(os.fsdecode(source))
-        try:
-            with path.open("rb") as file:
-                return file.read(MAX_STREAM_BYTES + 1)
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{path}: cannot be read ({reason}); give the path of a .clc file") from error
+        return read_stream(Path(os.fsdecode(source)))
     if callable(getattr(source, "read", None)) and not _is_buffer(source):
         return read_file(source, _name_of(source, "the stream"), MAX_STREAM_BYTES + 1)
     return stream_bytes(cast("Buffer", source))

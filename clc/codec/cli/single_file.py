@@ -10,7 +10,9 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
+from clc.codec import buffers
 from clc.codec.files import ENCODE, Direction, Existing, is_to_be_written
+from clc.codec.sources import read_picture_file
 from clc.console import check_output, input_bytes, output_bytes, say
 from clc.errors import InputError
 from clc.limits import MAX_PICTURE_FILE_BYTES, MAX_STREAM_BYTES
@@ -29,27 +31,15 @@ def existing_of(options: Namespace) -> Existing:
 
 
 def read_stream(path: Path) -> bytes:
-    """The bytes of a stream's file, or of stdin for `-`; `InputError` where there are none or too many."""
-    if str(path) == STANDARD:
-        return input_bytes(MAX_STREAM_BYTES)
-    try:
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder; give the path of a .clc file")
-        if path.stat().st_size > MAX_STREAM_BYTES:
-            raise InputError(f"{path}: larger than {MAX_STREAM_BYTES} bytes, no .clc stream")
-        with path.open("rb") as file:
-            return file.read(MAX_STREAM_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; give the path of a .clc file") from error
-    except ValueError as error:  # a NUL in the name
-        raise InputError(f"{path}: {error}; give the path of a .clc file") from error
+    """The bytes of a stream's file or pipe, or of stdin for `-`; `InputError` where there are none or too many."""
+    return input_bytes(MAX_STREAM_BYTES) if str(path) == STANDARD else buffers.read_stream(path)
 
 
 def read_source(path: Path, background: str | None) -> ReadPicture:
-    """The picture of a file, or of stdin for `-`, composited over a background where one is named."""
+    """The picture of a file or pipe, or of stdin for `-`, composited over a background where one is named."""
     if str(path) == STANDARD:
         return read_picture(input_bytes(MAX_PICTURE_FILE_BYTES), name_of(path), background=background)
-    return read_picture(path, background=background)
+    return read_picture_file(path, background)
 
 
 def name_of(path: Path) -> str:
