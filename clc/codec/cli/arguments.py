@@ -37,7 +37,10 @@ def parsed(arguments: Sequence[str] | None, commands: Mapping[str, Command]) -> 
     if unknown or (rest and options.command == "selftest"):
         parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
     if options.command != "selftest":
-        options.paths += map(Path, rest)
+        try:
+            options.paths += map(_path, rest)
+        except argparse.ArgumentTypeError as error:
+            options.parser.error(f"argument PATH: {error}")
     if options.command in ("encode", "decode"):
         _check_paths(options)
     return options
@@ -93,7 +96,7 @@ def _parser(run: Mapping[str, Command]) -> argparse.ArgumentParser:
     info = commands.add_parser(
         "info", help="show what .clc files and bundles say", description="Show what is in .clc files and bundles."
     )
-    info.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=".clc files, folders of them, bundles, or -")
+    info.add_argument("paths", nargs="+", type=_path, metavar="PATH", help=".clc files, folders of them, bundles, or -")
     info.add_argument("--json", action="store_true", help="as one JSON object a line")
     _add_collect(commands)
     selftest = commands.add_parser(
@@ -116,9 +119,11 @@ def _parser(run: Mapping[str, Command]) -> argparse.ArgumentParser:
 
 def _add_paths(command: argparse.ArgumentParser, what: str) -> None:
     command.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help=f"{what} (- for a pipe); with --out: files and folders"
+        "paths", nargs="+", type=_path, metavar="PATH", help=f"{what} (- for a pipe); with --out: files and folders"
     )
-    command.add_argument("--out", type=Path, metavar="FOLDER", help="write one output for each input below this folder")
+    command.add_argument(
+        "--out", type=_path, metavar="FOLDER", help="write one output for each input below this folder"
+    )
     existing = command.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     existing.add_argument("--skip-existing", action="store_true", help="leave outputs that exist, and do the others")
@@ -132,8 +137,8 @@ def _add_collect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
         help="make a bundle for overlapping pictures",
         description="Keep some of a collection's pictures in a bundle, for the overlapping ones to be aligned with.",
     )
-    collect.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures and folders, in order of names")
-    collect.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the bundle to write, a new folder")
+    collect.add_argument("paths", nargs="+", type=_path, metavar="PATH", help="pictures and folders, in order of names")
+    collect.add_argument("--out", type=_path, required=True, metavar="FOLDER", help="the bundle to write, a new folder")
     collect.add_argument("--keys", type=_count, default=8, metavar="N", help="key pictures to keep; default 8")
     collect.add_argument(
         "--format", default="webp-lossless", help="how key pictures are kept: webp-lossless (default) or webp-QUALITY"
@@ -143,6 +148,13 @@ def _add_collect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     collect.add_argument(
         "--bundle", metavar="FOLDER|ID|service", help="the bundle to start from; default: the shipped one"
     )
+
+
+def _path(text: str) -> Path:
+    # `Path("")` is the current folder: a variable that a script left empty would mean all that is in it.
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no path; name a file or folder, the current one is .")
+    return Path(text)
 
 
 def _count(text: str) -> int:
