@@ -65,6 +65,7 @@ class _Coder:
         raise NotImplementedError
 
     def adapt(self, context: int, bit: int) -> None:
+        """Move a context's probability of a zero, in 1 / 65,536, towards a bit: fast at first, then slower."""
         count = self.counts[context]
         probability = self.probabilities[context]
         probability += ((0 if bit else _ONE) - probability) * _RATES[count] >> 16

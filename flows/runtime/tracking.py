@@ -115,6 +115,7 @@ class _Session:
         self.is_logged = False
 
     def open(self) -> None:
+        """Finds the experiment, or makes it; raises what MLflow does where the server does not answer."""
         from mlflow import MlflowClient  # here and below, because it takes seconds to import
 
         self._client: MlflowClient = MlflowClient(tracking_uri=self._server.uri)
@@ -126,6 +127,7 @@ class _Session:
         self._experiment_id = self._client.create_experiment(self._experiment, artifact_location=location)
 
     def start(self, name: str, params: Mapping[str, str], parent: str | None = None) -> str:
+        """Begins a run, below another one if `parent` is its id; returns its id. Values are cut at 500 characters."""
         from mlflow.entities import Param
 
         tags = {"mlflow.runName": name} | ({} if parent is None else {"mlflow.parentRunId": parent})
@@ -135,6 +137,7 @@ class _Session:
         return run_id
 
     def metrics(self, run_id: str, points: Sequence[tuple[str, float, int]]) -> None:
+        """Writes points (name, value, step); values that are not finite are left out, for MLflow refuses them."""
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
@@ -143,6 +146,7 @@ class _Session:
             self._client.log_batch(run_id, metrics=found[start : start + _BATCH])
 
     def picture(self, run_id: str, name: str, picture: Picture) -> None:
+        """Stores a picture, uint8 (H, W, 3), under a name that ends in .png."""
         self._client.log_image(run_id, picture, artifact_file=name)
 
     def finish(self, run_id: str, files: Sequence[Path] = (), status: str = "FINISHED") -> None:
