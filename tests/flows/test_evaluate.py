@@ -202,7 +202,7 @@ def test_a_codec_that_fails_on_everything_ends_the_flow(workspace, codec, monkey
     broken = JpegCodec()
     broken.decode = fail
     monkeypatch.setattr("flows.evaluation_subject.Codec.load", lambda folder: broken)
-    with pytest.raises(InputError, match="failed on every picture, first with: CorruptStream: no"):
+    with pytest.raises(InputError, match="failed on every picture, first with: no"):
         evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped")
 
 
