@@ -8,6 +8,9 @@ stream. A decoder keeps nothing of a stream between calls, so threads may share 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
@@ -16,13 +19,49 @@ from clc.bundle.bundle import Bundle
 from clc.codec.latent_coding import check_payload, decode_latents
 from clc.errors import DecodeMismatch, DictionaryMismatch
 from clc.machine import has_bfloat16, make_forks_safe
+from clc.model.gains import Gains
 from clc.model.model import STRIDE_Z, channels_last, padded
+from clc.model.post_filter import PostFilter
 from clc.model.prior.walk import Conditions, Decoded, Trace
+from clc.model.transforms.interface import Synthesis
 from clc.model.transforms.tiled import synthesise
 from clc.pictures.picture import Picture
-from clc.references.aligned import AlignedPixels, AlignedView
+from clc.references.aligned import AlignedLatents, AlignedPixels, AlignedView
 from clc.references.key_pictures import KeyPictureCache, WarpedKeyPictures
 from clc.references.warp import compose
+
+
+class SynthesisParts(NamedTuple):
+    """What makes pixels of latents. It computes in the precision of its parameters, float32 or float64."""
+
+    g_s: Synthesis
+    gains: Gains
+    post_filter: PostFilter | None
+
+
+def synthesised(
+    parts: SynthesisParts,
+    stream: Stream,
+    latents: Decoded,
+    conditions: Conditions,
+    watch: Callable[[torch.Tensor], None] | None = None,
+) -> Picture:
+    """The uint8 picture (H, W, 3) of a stream's latents; `watch` as in `clc.model.transforms.tiled.synthesise`."""
+    like = parts.gains.log_step
+    quality = torch.tensor([stream.quality_q6], device=like.device)
+    view = None
+    if conditions.aligned is not None and latents.reference is not None:
+        pixels = AlignedPixels(*(part.to(like.dtype) for part in conditions.aligned))
+        view = AlignedView(pixels, AlignedLatents(*(part.to(like.dtype) for part in latents.reference)))
+    y_hat = latents.y_hat.to(like.dtype).contiguous(memory_format=torch.channels_last)
+    step, rate_modulation = parts.gains.step(quality), parts.gains.modulation(quality)
+    filtered = parts.post_filter
+    post_filter = None if filtered is None else lambda levels: filtered.apply(levels, stream.quality_q6)
+    known = latents.a.to(like.dtype), view
+    made = synthesise(parts.g_s, y_hat, step, rate_modulation, known, post_filter, watch)
+    cropped = made[0, :, : stream.height, : stream.width]
+    image: Picture = cropped.permute(1, 2, 0).contiguous().cpu().numpy()
+    return image
 
 
 class Decoder:
@@ -91,19 +130,8 @@ class Decoder:
 
     def picture(self, stream: Stream, latents: Decoded, conditions: Conditions) -> Picture:
         """g_s and the post-filter: latents to the uint8 picture (H, W, 3) of the size that the stream says."""
-        quality = torch.tensor([stream.quality_q6], device=self.device)
-        gains = self.model.gains
-        view = None
-        if conditions.aligned is not None and latents.reference is not None:
-            view = AlignedView(conditions.aligned, latents.reference.to_float())
-        y_hat = latents.y_hat.float().contiguous(memory_format=torch.channels_last)
-        step, rate_modulation = gains.step(quality), gains.modulation(quality)
-        postfilter = self.bundle.postfilter
-        post_filter = None if postfilter is None else lambda levels: postfilter.apply(levels, stream.quality_q6)
-        pixels = synthesise(self.model.g_s, y_hat, step, rate_modulation, (latents.a.float(), view), post_filter)
-        cropped = pixels[0, :, : stream.height, : stream.width]
-        image: Picture = cropped.permute(1, 2, 0).contiguous().cpu().numpy()
-        return image
+        parts = SynthesisParts(self.model.g_s, self.model.gains, self.bundle.postfilter)
+        return synthesised(parts, stream, latents, conditions)
 
     def _check_bundle(self, stream: Stream) -> None:
         if stream.bundle_id != self.bundle.id_bytes:

@@ -73,13 +73,13 @@ class PostFilter:
         return torch.lerp(self.weights[knot], self.weights[knot + 1], place - knot)
 
     def apply(self, levels_B3HW: Tensor, quality_q6: int) -> Tensor:
-        """Filters pictures of float levels 0..255; what comes out may be a little outside of them."""
+        """Filters pictures of levels 0..255, in their own precision; what comes out may be a little outside of them."""
         # (2 T, 3, CLASSES)
-        weights = self.at(quality_q6).permute(2, 1, 0).contiguous().to(levels_B3HW.device)
+        weights = self.at(quality_q6).permute(2, 1, 0).contiguous().to(levels_B3HW)
         filtered = torch.empty_like(levels_B3HW)
         for top, strip in _strips(levels_B3HW):
             y, kinds = _turned(strip, _TO_YCOCG).transpose(0, 1), classes(strip)
-            change = torch.zeros(3, *kinds.shape, device=strip.device)
+            change = strip.new_zeros(3, *kinds.shape)
             for of_kind, difference in zip(weights, _differences(y), strict=True):
                 change.addcmul_(of_kind.index_select(1, kinds.flatten()).view_as(change), difference)
             rows = slice(top, top + kinds.shape[1])
@@ -96,7 +96,7 @@ def classes(levels_B3HW: Tensor) -> Tensor:
     # Whole numbers below 2**24: exact, in whatever order they are summed.
     across, mixed, along = (_around(one) for one in (right * right, right * down, down * down))
     total, difference, cross = across + along, across - along, 2.0 * mixed
-    strengths = torch.tensor([_SUMMED * one * one for one in STRENGTHS], device=total.device)
+    strengths = total.new_tensor([_SUMMED * one * one for one in STRENGTHS])
     strength = torch.bucketize(total, strengths)
     directed, whole = difference * difference + cross * cross, torch.square(total + _SUMMED)
     weak, strong = (directed >= one * one * whole for one in COHERENCES)

@@ -24,7 +24,7 @@ from clc.model.transforms.interface import (
     Analysis,
     HyperAnalysis,
     Synthesis,
-    in_float32,
+    in_full_precision,
     near_zero,
     parts_beside,
     seen_beside,
@@ -89,7 +89,7 @@ class DepthConvAnalysis(Analysis):
             seen = [F.pixel_unshuffle(shown(aligned), 8) * 2.0, F.avg_pool2d(aligned.inside, 8)]
             deep = deep + self.eighth_aligned(torch.cat(seen, dim=1)) * aligned.present
         deep = F.pixel_unshuffle(self.eighth[1:](deep), 2)
-        return in_float32(self.linear, F.pixel_unshuffle(centred, PATCH_PX)) + self.leave(self.sixteenth(deep))
+        return in_full_precision(self.linear, F.pixel_unshuffle(centred, PATCH_PX)) + self.leave(self.sixteenth(deep))
 
     def reach(self) -> int:
         """As far as its blocks see."""
@@ -129,7 +129,7 @@ class DepthConvSynthesis(Synthesis, JoinedInputs):
         aligned: AlignedView | None = None,
     ) -> Tensor:
         """Latents to pictures."""
-        smooth = F.pixel_shuffle(in_float32(self.linear, y_hat * step), PATCH_PX)
+        smooth = F.pixel_shuffle(in_full_precision(self.linear, y_hat * step), PATCH_PX)
         known = torch.cat([compand(y_hat, is_exact=False), a], dim=1)
         # All layers behind keep this layout, in which a 1x1 convolution of bfloat16 takes half of the time on a CPU.
         deep = self.enter(known.contiguous(memory_format=torch.channels_last))
@@ -144,7 +144,7 @@ class DepthConvSynthesis(Synthesis, JoinedInputs):
         seen = [F.pixel_unshuffle(shown(pixels), 8), F.pixel_unshuffle(missing, 8)]
         seen.append(F.avg_pool2d(pixels.inside, 8))
         deep = self.eighth(deep + self.eighth_aligned(torch.cat(seen, dim=1)) * pixels.present)
-        coded = F.pixel_shuffle(in_float32(self.linear, aligned.latents.r * step), PATCH_PX)
+        coded = F.pixel_shuffle(in_full_precision(self.linear, aligned.latents.r * step), PATCH_PX)
         fine = (shown(pixels) - coded) * pixels.inside
         taken = self.take_over(deep) * pixels.present
         of_coarse, of_fine = (F.pixel_shuffle(part, 8) for part in taken.chunk(2, dim=1))

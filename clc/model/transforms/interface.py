@@ -101,10 +101,12 @@ def near_zero(conv: nn.Conv2d, factor: float = 0.01) -> nn.Conv2d:
     return conv
 
 
-def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """The layer without autocast: a linear transform of pictures must keep more digits than bfloat16 has."""
+def in_full_precision(layer: nn.Module, x: Tensor) -> Tensor:
+    """The layer in float32, or in float64 where `x` is: without autocast, whose bfloat16 has too few digits for a linear
+    transform of pictures.
+    """
     with torch.autocast(x.device.type, enabled=False):
-        y: Tensor = layer(x.float())
+        y: Tensor = layer(x if x.dtype is torch.float64 else x.float())
     return y
 
 

@@ -28,12 +28,14 @@ def synthesise(
     rate_modulation: tuple[Tensor, Tensor],
     a_and_view: tuple[Tensor, AlignedView | None],
     post_filter: Callable[[Tensor], Tensor] | None = None,
+    watch: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Runs g_s on latents y_hat (B, M, h, w) and returns uint8 pictures (B, 3, H, W).
 
     `a_and_view` are the features of the conditioner (B, A, h, w) and the aligned reference, if there is one.
     `post_filter` maps the float levels 0..255 of a tile (B, 3, .., ..) to filtered ones; a pixel may depend on others
-    up to 16 px away. Where an aligned reference covers the picture, levels stay as g_s made them.
+    up to 16 px away. Where an aligned reference covers the picture, levels stay as g_s made them. `watch` is shown the
+    levels of each tile, before and after the post-filter: all that are rounded on the way to the picture.
     """
     a, view = a_and_view
 
@@ -42,9 +44,13 @@ def synthesise(
         if view is not None:
             seen = AlignedView(tile.aligned_pixels(view.pixels), tile.aligned_latents(view.latents))
         levels = g_s(tile.latents(y_hat), step, rate_modulation, tile.latents(a), seen).clamp_(0.0, 1.0).mul_(255.0)
+        if watch is not None:
+            watch(levels)
         if post_filter is not None:
             filtered = post_filter(levels).clamp_(0.0, 255.0)
             levels = filtered if seen is None else torch.where(seen.pixels.inside > 0, levels, filtered)
+            if watch is not None:
+                watch(levels)
         return (torch.round(levels).to(torch.uint8),)
 
     reach = g_s.reach()
