@@ -51,6 +51,10 @@ class DictionaryMismatch(BitstreamError):
     """The stream needs another bundle than the one that is loaded, or an entry that this one lacks."""
 
 
+class MissingReference(BitstreamError):
+    """The stream refers to another stream, which is not at hand."""
+
+
 class DecodeMismatch(BitstreamError):
     """The CRC-32 of the decoded latents is not that which the encoder wrote, so no picture is made of them."""
 

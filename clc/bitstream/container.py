@@ -1,4 +1,4 @@
-"""The container of a coded picture, versions 1 to 3: `Stream` <-> bytes. `clc.codec` packs and parses streams here.
+"""The container of a coded picture, versions 1 to 4: `Stream` <-> bytes. `clc.codec` packs and parses streams here.
 
 All numbers are little-endian; varints are minimal (`clc.bitstream.varints`).
 
@@ -6,7 +6,8 @@ All numbers are little-endian; varints are minimal (`clc.bitstream.varints`).
     bytes      field           content
     =========  ==============  =================================================================================
     4          magic           89 43 4C 43
-    1          version         1; 2 where references are aligned; 3 where the stream has sections
+    1          version         1; 2 where references are aligned; 3 where the stream has sections; 4 where it refers to
+                               other streams
     1          profile         0
     1 to 3     width           varint, px, 1 to 65,535
     1 to 3     height          varint, px, 1 to 65,535; width x height is 64 Mi pixels at most
@@ -14,9 +15,12 @@ All numbers are little-endian; varints are minimal (`clc.bitstream.varints`).
     8          bundle id       head of the sha256 of the manifest of the bundle that decodes the stream
     0 to 8     references      M dictionary indexes of 12 bits, the first in the lowest bits; unused high bits are 0
     1          alignment       number of aligned references: 0 in version 1, 1 to 3 (and at most M) in version 2, 0 to 3
-                               in version 3
-    ..         alignments      see `clc.bitstream.alignment`; of the first references in order, the others give tokens
-    ..         sections        version 3 alone: metadata and alpha, see `clc.bitstream.sections`
+                               in version 3; in version 4 the number of streams that are referred to, 1 to 3
+    8 each     streams         version 4 alone: their ids (`stream_id`), each once
+    ..         alignments      see `clc.bitstream.alignment`; in version 4 of the streams, and all references give
+                               tokens; before it of the first references in order, the others give tokens
+    ..         sections        versions 3 and 4: metadata and alpha, see `clc.bitstream.sections`; in version 4 their
+                               number may be 0
     1 to 4     payload length  varint, bytes
     4          checksum        CRC-32 of every byte of the stream but these four
     4          latents' CRC    CRC-32 of `empty_stream` of the fields and of the decoded latents; the codec checks it
@@ -24,9 +28,9 @@ All numbers are little-endian; varints are minimal (`clc.bitstream.varints`).
     =========  ==============  =================================================================================
 
 The header takes 37 bytes for a usual picture with three references, at most 40 with up to four, 42 with five, plus the
-alignments and sections. A stream with sections is of version 3; one without them is of version 2 if it has alignments,
-else of version 1. A stream holds nothing else: no unknown bits, no bytes behind the payload. Hence
-`pack(parse(data)) == data` for any data that `parse` accepts.
+alignments, streams and sections. A stream that refers to others is of version 4; one with sections of version 3; one
+without them of version 2 if it has alignments, else of version 1. A stream holds nothing else: no unknown bits, no
+bytes behind the payload. Hence `pack(parse(data)) == data` for any data that `parse` accepts.
 
 The latents' CRC is taken of the fields as they stand in a stream without sections (`pack_fields`), so that sections can
 be added and removed without the pixels being coded again: `with_sections`.
@@ -36,31 +40,30 @@ then the values of the fields, the meshes of the alignments last. It allocates n
 the stream claims, except a mesh in a stream whose checksum is right.
 """
 
+import hashlib
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
-from clc.bitstream.alignment import (
-    MAX_ALIGNMENTS,
-    Alignment,
-    mesh_shape,
-    pack_alignment,
-    read_alignment,
-    skip_alignment,
+from clc.bitstream.alignment import MAX_ALIGNMENTS, Alignment, pack_alignment, read_alignment, skip_alignment
+from clc.bitstream.sections import Section, pack_sections, read_sections
+from clc.bitstream.stream import (
+    ALIGNED_VERSION,
+    BUNDLE_ID_BYTES,
+    PROFILE,
+    REFERRING_VERSION,
+    SECTIONED_VERSION,
+    STREAM_ID_BYTES,
+    VERSION,
 )
-from clc.bitstream.sections import Section, check_sections, pack_sections, read_sections
+from clc.bitstream.stream import Stream as Stream
 from clc.bitstream.varints import read_varint, write_varint
-from clc.errors import CorruptStream, InputError, LimitError, TruncatedStream, UnknownVersion
+from clc.errors import CorruptStream, LimitError, TruncatedStream, UnknownVersion
 from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_REFERENCES, MAX_STREAM_BYTES, check_size
 from clc.quality import MAX_QUALITY_Q6, from_q6
 
 MAGIC = b"\x89CLC"
-VERSION = 1
-ALIGNED_VERSION = 2
-SECTIONED_VERSION = 3
-PROFILE = 0
-BUNDLE_ID_BYTES = 8
 
 _CRC_BYTES = 4
 _QUALITY_BITS = 13
@@ -80,60 +83,6 @@ _FOREIGN_MAGICS = (  # position, bytes, name
     (0, b"PK\x03\x04", "zip archive"),
     (0, b"\x1f\x8b", "gzip file"),
 )
-
-
-@dataclass(frozen=True)
-class Stream:
-    """The fields of one coded picture, as the module's table describes them.
-
-    - `width`, `height` in px; `quality_q6` the quality x 64, 0..6400; `bundle_id` 8 bytes.
-    - `references` the indexes of dictionary entries in order, empty where none is used. The first have one of
-      `alignments` each and give their warped pixels, the others give tokens.
-    - `latents_crc32` the CRC-32 of the header and the decoded latents (`clc.model.prior.walk.latents_crc32`).
-    - `sections` what the picture has beside its colours, in rising order of their kinds.
-
-    Raises `InputError` on construction where a field is out of range, `LimitError` over a cap.
-    """
-
-    profile: int
-    width: int
-    height: int
-    quality_q6: int
-    bundle_id: bytes
-    references: tuple[int, ...]
-    latents_crc32: int
-    payload: bytes
-    alignments: tuple[Alignment, ...] = ()
-    sections: tuple[Section, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_size(self.width, self.height)
-        if self.profile != PROFILE:
-            raise InputError(f"profile {self.profile} does not exist: {PROFILE} is the only one")
-        if not 0 <= self.quality_q6 <= MAX_QUALITY_Q6:
-            raise InputError(f"the quality x 64 must lie within 0..{MAX_QUALITY_Q6}, not {self.quality_q6}")
-        if len(self.bundle_id) != BUNDLE_ID_BYTES:
-            raise InputError(f"a bundle id has {BUNDLE_ID_BYTES} bytes, not {len(self.bundle_id)}")
-        if len(self.references) > MAX_REFERENCES:
-            raise LimitError(f"{len(self.references)} references, at most {MAX_REFERENCES} are allowed")
-        if not all(0 <= index < MAX_DICTIONARY_ENTRIES for index in self.references):
-            raise InputError(f"references must lie within 0..{MAX_DICTIONARY_ENTRIES - 1}: {self.references}")
-        if not 0 <= self.latents_crc32 < 1 << 32:
-            raise InputError(f"a CRC-32 has 32 bits: {self.latents_crc32}")
-        if len(self.alignments) > MAX_ALIGNMENTS:
-            raise LimitError(f"{len(self.alignments)} aligned references, at most {MAX_ALIGNMENTS} are allowed")
-        if len(self.alignments) > len(self.references):
-            raise InputError(f"{len(self.alignments)} alignments for {len(self.references)} references")
-        check_sections(self.sections)
-        for a in self.alignments:
-            shape = mesh_shape(self.height, self.width)
-            if a.mesh is not None and a.mesh.shape[:2] != shape:
-                raise InputError(f"a mesh of {a.mesh.shape[:2]} nodes, but the picture's needs {shape}")
-
-    @property
-    def version(self) -> int:
-        """The version of the container that holds this stream: the least that can."""
-        return SECTIONED_VERSION if self.sections else _version_of_fields(len(self.alignments))
 
 
 class ParsedStream(NamedTuple):
@@ -156,7 +105,7 @@ class Head(NamedTuple):
 def pack(stream: Stream) -> bytes:
     """Return the bytes of `stream`; the inverse of `parse`. Raises `LimitError` for more than a reader accepts."""
     head = _with_version(pack_fields(stream), stream.version)
-    head += pack_sections(stream.sections) + write_varint(len(stream.payload))
+    head += _pack_sections(stream) + write_varint(len(stream.payload))
     tail = stream.latents_crc32.to_bytes(_CRC_BYTES, "little") + stream.payload
     if len(head) + _CRC_BYTES + len(tail) > MAX_STREAM_BYTES:
         size = len(head) + _CRC_BYTES + len(tail)
@@ -170,16 +119,32 @@ def pack_fields(stream: Stream) -> bytes:
     return b"".join(
         (
             MAGIC,
-            bytes((_version_of_fields(len(stream.alignments)), stream.profile)),
+            bytes((stream.version_of_fields, stream.profile)),
             write_varint(stream.width),
             write_varint(stream.height),
             quality_and_count.to_bytes(2, "little"),
             stream.bundle_id,
             _pack_references(stream.references),
             bytes((len(stream.alignments),)),
+            *stream.streams,
             *(pack_alignment(alignment) for alignment in stream.alignments),
         )
     )
+
+
+def _pack_sections(stream: Stream) -> bytes:
+    """The sections; version 4 says that there are none by their number, the versions before it by their own."""
+    none = b"\0" if stream.version == REFERRING_VERSION else b""
+    return pack_sections(stream.sections) or none
+
+
+def stream_id(data: bytes) -> bytes:
+    """The id, 8 bytes, by which other streams refer to this one: the SHA-256's head of the stream without sections.
+
+    Metadata may be added and removed and the id stays; it changes with anything that changes pixels. Raises what
+    `parse` raises.
+    """
+    return hashlib.sha256(with_sections(data, ())).digest()[:STREAM_ID_BYTES]
 
 
 def empty_stream(fields: bytes) -> bytes:
@@ -200,7 +165,7 @@ def with_sections(data: bytes, sections: Sequence[Section]) -> bytes:
 def parse(data: bytes) -> Stream:
     """Return the stream that `data` holds; the inverse of `pack`.
 
-    Raises `UnknownVersion` where this is no stream of version 1 to 3, `TruncatedStream` where bytes are missing,
+    Raises `UnknownVersion` where this is no stream of version 1 to 4, `TruncatedStream` where bytes are missing,
     `LimitError` over a cap, and `CorruptStream` where anything else is wrong.
     """
     return parse_with_fields(data).stream
@@ -232,8 +197,9 @@ def parse_with_fields(data: bytes) -> ParsedStream:
         payload=data[payload_at:],
         alignments=_parse_alignments(data, header),
         sections=header.sections,
+        streams=_parse_streams(header.packed_streams),
     )
-    fields = _with_version(data[: header.fields_end], _version_of_fields(header.n_alignments))
+    fields = _with_version(data[: header.fields_end], stream.version_of_fields)
     return ParsedStream(stream, fields)
 
 
@@ -262,6 +228,7 @@ class _Header(NamedTuple):
     bundle_id: bytes
     packed_references: bytes
     n_alignments: int
+    packed_streams: bytes
     alignments_at: int
     fields_end: int
     sections: tuple[Section, ...]
@@ -286,16 +253,21 @@ def _read_header(data: bytes) -> _Header:
         raise LimitError(f"the stream names {n_references} references, at most {MAX_REFERENCES} are allowed")
     bundle_id, position = _take(data, position, BUNDLE_ID_BYTES, "bundle id")
     packed_references, position = _take(data, position, _references_bytes(n_references), "references")
-    (n_alignments,), alignments_at = _take(data, position, 1, "alignment")
+    (n_alignments,), position = _take(data, position, 1, "alignment")
+    version, packed_streams = data[len(MAGIC)], b""
+    _check_number_of_alignments(version, n_alignments)
+    if version == REFERRING_VERSION:
+        packed_streams, position = _take(data, position, STREAM_ID_BYTES * n_alignments, "ids of streams")
+    alignments_at = position
     fields_end = position = _skip_alignments(data, alignments_at, n_alignments)
     sections: tuple[Section, ...] = ()
-    if data[len(MAGIC)] == SECTIONED_VERSION:
-        sections, position = read_sections(data, position)
+    if version in (SECTIONED_VERSION, REFERRING_VERSION):
+        sections, position = read_sections(data, position, may_be_none=version == REFERRING_VERSION)
     payload_bytes, position = read_varint(data, position, _MAX_LENGTH_VARINT_BYTES, "payload length")
     checksum, _ = _take(data, position, _CRC_BYTES, "checksum")
     latents_crc, _ = _take(data, position + _CRC_BYTES, _CRC_BYTES, "latents' CRC")
     return _Header(
-        version=data[len(MAGIC)],
+        version=version,
         profile=data[len(MAGIC) + 1],
         width=width,
         height=height,
@@ -304,6 +276,7 @@ def _read_header(data: bytes) -> _Header:
         bundle_id=bundle_id,
         packed_references=packed_references,
         n_alignments=n_alignments,
+        packed_streams=packed_streams,
         alignments_at=alignments_at,
         fields_end=fields_end,
         sections=sections,
@@ -324,10 +297,10 @@ def _check_magic_and_version(data: bytes) -> None:
     if len(data) < len(MAGIC) + 2:
         raise TruncatedStream(f"the stream has only {len(data)} bytes: get the whole file again")
     version, profile = data[len(MAGIC)], data[len(MAGIC) + 1]
-    if not VERSION <= version <= SECTIONED_VERSION or profile != PROFILE:
+    if not VERSION <= version <= REFERRING_VERSION or profile != PROFILE:
         raise UnknownVersion(
             f"the stream is of version {version}, profile {profile}; this release reads versions {VERSION} to "
-            f"{SECTIONED_VERSION}, profile {PROFILE}: install the release that wrote it"
+            f"{REFERRING_VERSION}, profile {PROFILE}: install the release that wrote it"
         )
 
 
@@ -335,20 +308,19 @@ def _check_meaning(header: _Header) -> None:
     """Refuse values that a correct checksum protects but that no encoder of this version writes."""
     if header.quality_q6 > MAX_QUALITY_Q6:
         raise CorruptStream(f"the stream claims a quality of {from_q6(header.quality_q6)}: from 0 to 100 exist")
-    if header.version not in (_version_of_fields(header.n_alignments), SECTIONED_VERSION):
+    without_sections = ALIGNED_VERSION if header.n_alignments else VERSION
+    if header.version not in (without_sections, SECTIONED_VERSION, REFERRING_VERSION):
         raise CorruptStream(
             f"the stream asks for alignment {header.n_alignments}, which version {header.version} does not have"
         )
-    if header.n_alignments > header.n_references:
+    ids = _parse_streams(header.packed_streams)
+    if len(set(ids)) != len(ids):
+        raise CorruptStream("the stream refers to the same stream twice: it is damaged")
+    if not ids and header.n_alignments > header.n_references:
         raise CorruptStream(f"the stream has {header.n_alignments} alignments for {header.n_references} references")
     unused_bits = 8 * len(header.packed_references) - _REFERENCE_BITS * header.n_references
     if unused_bits and header.packed_references[-1] >> 8 - unused_bits:
         raise CorruptStream("the unused bits behind the references are not zero")
-
-
-def _version_of_fields(n_alignments: int) -> int:
-    """Return the version of a stream without sections."""
-    return ALIGNED_VERSION if n_alignments else VERSION
 
 
 def _with_version(fields: bytes, version: int) -> bytes:
@@ -369,12 +341,21 @@ def _parse_references(packed: bytes, n_references: int) -> tuple[int, ...]:
     return tuple(bits >> _REFERENCE_BITS * i & MAX_DICTIONARY_ENTRIES - 1 for i in range(n_references))
 
 
+def _parse_streams(packed: bytes) -> tuple[bytes, ...]:
+    return tuple(packed[at : at + STREAM_ID_BYTES] for at in range(0, len(packed), STREAM_ID_BYTES))
+
+
+def _check_number_of_alignments(version: int, n_alignments: int) -> None:
+    if version != VERSION and n_alignments > MAX_ALIGNMENTS:
+        raise LimitError(f"the stream has {n_alignments} aligned references, at most {MAX_ALIGNMENTS} are allowed")
+    if version == REFERRING_VERSION and n_alignments == 0:
+        raise CorruptStream("the stream announces streams that it refers to and has none: it is damaged")
+
+
 def _skip_alignments(data: bytes, position: int, n_alignments: int) -> int:
     """Return the position behind the alignments; version 1 has none, and `_check_meaning` refuses another number."""
     if data[len(MAGIC)] == VERSION:
         return position
-    if n_alignments > MAX_ALIGNMENTS:
-        raise LimitError(f"the stream has {n_alignments} aligned references, at most {MAX_ALIGNMENTS} are allowed")
     for _ in range(n_alignments):
         position = skip_alignment(data, position)
     return position

@@ -1,11 +1,12 @@
 """Sections of a stream: what a picture has beside its colours, each with its kind, length and checksum.
 
-A stream of container version 3 (`clc.bitstream.container`) has 1 to 15 of them, in rising order of their kinds:
+A stream of container version 3 (`clc.bitstream.container`) has 1 to 15 of them, one of version 4 up to 15, in rising
+order of their kinds:
 
     ========  ==============  ======================================================================
     bytes     field           content
     ========  ==============  ======================================================================
-    1         number          of sections, 1 to 15
+    1         number          of sections, 1 to 15, or 0 in version 4
     for each section:
     1         kind            bits 0 to 6: 1 EXIF, 2 XMP, 3 alpha; bit 7: whether it is deflated
     1 to 4    stored length   varint, bytes, at least 1
@@ -130,7 +131,7 @@ def pack_sections(sections: Sequence[Section]) -> bytes:
     return bytes((len(sections),)) + b"".join(_packed(section) for section in sections)
 
 
-def read_sections(data: bytes, position: int) -> tuple[tuple[Section, ...], int]:
+def read_sections(data: bytes, position: int, *, may_be_none: bool = False) -> tuple[tuple[Section, ...], int]:
     """Return the sections that stand at a position, not inflated, and the position behind them.
 
     Raises `TruncatedStream` where bytes are missing, `LimitError` over a cap, and `CorruptStream` for what no encoder
@@ -139,7 +140,7 @@ def read_sections(data: bytes, position: int) -> tuple[tuple[Section, ...], int]
     (number,), position = _take(data, position, 1)
     if number > MAX_SECTIONS:
         raise LimitError(f"the stream has {number} sections, at most {MAX_SECTIONS} are allowed")
-    if number == 0:
+    if number == 0 and not may_be_none:
         raise CorruptStream("the stream announces sections and has none: it is damaged")
     sections: list[Section] = []
     for _ in range(number):

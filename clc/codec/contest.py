@@ -19,17 +19,19 @@ Coded = TypeVar("Coded")
 
 
 class Choice(NamedTuple):
-    """One way to code a picture: the dictionary entries that its stream refers to.
+    """One way to code a picture: the dictionary entries, and the other streams, that its stream refers to.
 
-    The first len(alignments) of `references` are aligned, the others give tokens. `coverage` is about the share of the
-    picture that the aligned ones show together. `is_sure` says that they will save bytes: they cover enough of the
-    picture, and each is far nearer to it than a coarse copy (`sure_coverage`, `sure_db` of the policy).
+    `streams` are aligned; without them the first len(alignments) of `references` are, and the others give tokens.
+    `coverage` is about the share of the picture that the aligned ones show together. `is_sure` says that they will save
+    bytes: they cover enough of the picture, and each is far nearer to it than a coarse copy (`sure_coverage`, `sure_db`
+    of the policy).
     """
 
     references: tuple[int, ...] = ()
     alignments: tuple[Alignment, ...] = ()
     coverage: float = 0.0
     is_sure: bool = False
+    streams: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)

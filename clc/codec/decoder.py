@@ -8,6 +8,7 @@ stream. A decoder keeps nothing of a stream between calls, so threads may share 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from clc.model.transforms.interface import Synthesis
 from clc.model.transforms.tiled import synthesise
 from clc.pictures.picture import Picture
 from clc.references.aligned import AlignedLatents, AlignedPixels, AlignedView
-from clc.references.key_pictures import KeyPictureCache, WarpedKeyPictures
+from clc.references.key_pictures import KeyPictureCache, PictureSource, WarpedKeyPictures
 from clc.references.warp import compose
 
 
@@ -77,7 +78,13 @@ class Decoder:
         if has_bfloat16(self.device):  # for g_a and refinement; g_s of a decoder stays float32
             self.model.low_precision = torch.bfloat16
         self.prior = bundle.prior.to(self.device)
-        self.key_pictures = KeyPictureCache(bundle.entries.pictures)
+        self.key_pictures: PictureSource = KeyPictureCache(bundle.entries.pictures)
+
+    def beside(self, pictures: PictureSource) -> Decoder:
+        """The same decoder, sharing all memory, with another source of the pictures that streams align."""
+        other = copy.copy(self)
+        other.key_pictures = pictures
+        return other
 
     def check(self, stream: Stream) -> None:
         """Refuses a stream before memory is made for it.
@@ -98,7 +105,7 @@ class Decoder:
         picture is damaged.
         """
         stream = parsed.stream
-        tokens = self.bundle.entries.conditioning(stream.references[len(stream.alignments) :]).to(self.device)
+        tokens = self.bundle.entries.conditioning(stream.token_references).to(self.device)
         aligned = self._aligned(stream, warped or WarpedKeyPictures(self.key_pictures))
         return Conditions(stream.quality_q6, tokens, empty_stream(parsed.fields), aligned)
 
@@ -107,8 +114,8 @@ class Decoder:
         if not stream.alignments:
             return None
         size = (stream.height, stream.width)
-        aligned = zip(stream.references, stream.alignments, strict=False)
-        seen = compose([warped.warp(entry, size, alignment) for entry, alignment in aligned])
+        aligned = zip(stream.aligned_references, stream.alignments, strict=True)
+        seen = compose([warped.warp(reference, size, alignment) for reference, alignment in aligned])
         levels = padded(torch.from_numpy(seen.pixels).to(self.device))
         inside = padded(torch.from_numpy(seen.inside.astype(np.uint8))[..., None].to(self.device))
         return AlignedPixels(levels, inside, torch.ones(1, 1, 1, 1, device=self.device))

@@ -11,7 +11,7 @@ picture at several qualities may hold on to one. One thread uses it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clc.bitstream.container import PROFILE, ParsedStream, Stream, pack, pack_fields, parse_with_fields
+from clc.bitstream.container import ParsedStream, pack, pack_fields, parse_with_fields
+from clc.bitstream.stream import PROFILE, Stream
 from clc.bundle.bundle import Bundle
 from clc.codec.contest import Choice, Judge, cheapest
 from clc.codec.decoder import Decoder
@@ -87,9 +88,12 @@ class Encoding:
     @torch.no_grad()
     def encode(self, quality_q6: int, search: Search) -> bytes:
         """The stream with the least rate + lambda * distortion at a quality of 0..6400; see `Codec.encode`."""
+        return self.best_of(self.proposals(search), quality_q6, search.effort).data
+
+    @torch.no_grad()
+    def best_of(self, choices: Sequence[Choice], quality_q6: int, level: Effort) -> Attempt:
+        """The way with the least rate + lambda * distortion among `choices`, the first of which aligns nothing."""
         cost = _once_for_each_stream(self.cost)
-        level = search.effort
-        choices = self.proposals(search)
         # Beside aligned key pictures latents are refined anew each time, so the best's alone, once all were compared.
         first = UNREFINED if any(choice.alignments for choice in choices) else level
         code = partial(self.code, quality_q6, level=first)
@@ -100,7 +104,7 @@ class Encoding:
         for refinement, way in product(further, ways):
             best = min(best, self.code(quality_q6, way, refinement), key=cost)
         self._check_decodes(best)
-        return best.data
+        return best
 
     def _check_decodes(self, attempt: Attempt) -> None:
         """Decodes the latents of the finished stream, as any decoder will; raises `DecodeMismatch` if they differ."""
@@ -129,6 +133,7 @@ class Encoding:
             bundle_id=self.bundle.id_bytes,
             references=choice.references,
             alignments=choice.alignments,
+            streams=choice.streams,
             latents_crc32=0,
             payload=b"",
         )

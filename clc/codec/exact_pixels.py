@@ -3,8 +3,8 @@
 The synthesis g_s sums thousands of products for each pixel, and kernels differ in the order in which they sum. In
 float32 the sums differ by up to 1e-4 levels, and now and then a value falls on the other side of a rounding edge. Here
 all of it runs in float64: g_s, steps, modulation and post-filter. Orders of summation then differ by less than 1e-12
-levels, and `synthesise_exactly` says how near any value came to an edge. The encoder keeps a picture as a reference only
-if none came nearer than `MARGIN`; then no order of summation can round it another way (ADR 015).
+levels, and `synthesise_exactly` says how near any value came to an edge. The encoder keeps a picture as a reference
+only if none came nearer than `MARGIN`; then no order of summation can round it another way (ADR 015).
 
 A decoder checks the SHA-256 of the pixels all the same, whenever it makes them.
 """

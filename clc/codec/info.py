@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class StreamInfo:
     """The header of a stream; sizes in pixels and bytes. `overhead_bytes` is all that is not payload.
 
-    `references` are dictionary entries that give tokens, `aligned` those whose key pictures are warped. `sections` are
+    `references` are dictionary entries that give tokens, `aligned` those whose key pictures are warped, `streams` the
+    ids, 16 hex digits each, of streams whose pictures are. `sections` are
     what the picture has beside its colours: the name of each kind, with the bytes that it takes in the stream.
     """
 
@@ -30,6 +31,7 @@ class StreamInfo:
     bundle_id: str
     references: tuple[int, ...]
     aligned: tuple[int, ...]
+    streams: tuple[str, ...]
     total_bytes: int
     payload_bytes: int
     overhead_bytes: int
@@ -38,7 +40,12 @@ class StreamInfo:
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a JSON object, tuples as lists."""
-        return {**asdict(self), "references": list(self.references), "aligned": list(self.aligned)}
+        return {
+            **asdict(self),
+            "references": list(self.references),
+            "aligned": list(self.aligned),
+            "streams": list(self.streams),
+        }
 
 
 def stream_info(data: Buffer) -> StreamInfo:
@@ -55,8 +62,9 @@ def stream_info(data: Buffer) -> StreamInfo:
         height=stream.height,
         quality=from_q6(stream.quality_q6),
         bundle_id=stream.bundle_id.hex(),
-        references=stream.references[len(stream.alignments) :],
-        aligned=stream.references[: len(stream.alignments)],
+        references=stream.token_references,
+        aligned=() if stream.streams else stream.references[: len(stream.alignments)],
+        streams=tuple(one.hex() for one in stream.streams),
         total_bytes=len(data),
         payload_bytes=len(stream.payload),
         overhead_bytes=len(data) - len(stream.payload),

@@ -20,7 +20,8 @@ import numpy as np
 from PIL import Image
 
 from clc.bitstream.alignment import Alignment, without_brightness
-from clc.errors import DictionaryMismatch, InputError, StorageError
+from clc.bitstream.stream import Reference
+from clc.errors import DictionaryMismatch, InputError, MissingReference, StorageError
 from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_PICTURE_FILE_BYTES, check_size
 from clc.pictures.formats import WEBP_SIDE_PX
 from clc.pictures.images import png_bytes, read_image, read_picture
@@ -89,10 +90,10 @@ class KeyPicture:
 
 
 class PictureSource(Protocol):
-    """What registration and warping ask of key pictures: `KeyPictureCache` or `PicturesInMemory`."""
+    """What registration and warping ask of reference pictures, such as `KeyPictureCache` or `PicturesInMemory`."""
 
-    def read(self, entry: int) -> Picture:
-        """The key picture of an entry, uint8 (H, W, 3)."""
+    def read(self, reference: Reference, /) -> Picture:
+        """The picture of a reference, uint8 (H, W, 3)."""
 
 
 class PicturesInMemory:
@@ -101,9 +102,17 @@ class PicturesInMemory:
     def __init__(self, pictures: Sequence[Picture]) -> None:
         self._pictures = pictures
 
-    def read(self, entry: int) -> Picture:
-        """The picture at index `entry`."""
-        return self._pictures[entry]
+    def read(self, reference: Reference, /) -> Picture:
+        """The picture at an index."""
+        return self._pictures[_entry_of(reference)]
+
+
+def _entry_of(reference: Reference) -> int:
+    if isinstance(reference, bytes):
+        raise MissingReference(
+            f"the stream refers to stream {reference.hex()} of its archive: decode it there, clc unpack ARCHIVE OUT"
+        )
+    return reference
 
 
 class KeyPictureCache:
@@ -113,12 +122,13 @@ class KeyPictureCache:
         self._pictures = pictures
         self._read = lru_cache(CACHED_PICTURES)(self._decode)
 
-    def read(self, entry: int) -> Picture:
+    def read(self, reference: Reference, /) -> Picture:
         """The key picture of an entry, uint8 (H, W, 3); the array is shared, so do not write into it.
 
-        Raises `DictionaryMismatch` for an entry without a key picture, `StorageError` where its file is damaged.
+        Raises `DictionaryMismatch` for an entry without a key picture, `StorageError` where its file is damaged,
+        `MissingReference` for the id of a stream: a bundle has none.
         """
-        return self._read(entry)
+        return self._read(_entry_of(reference))
 
     def _decode(self, entry: int) -> Picture:
         picture = self._pictures.get(entry)
@@ -136,15 +146,15 @@ class WarpedKeyPictures:
 
     def __init__(self, source: PictureSource) -> None:
         self._source = source
-        self._warps: dict[int, tuple[tuple[tuple[int, int], Alignment], Warped]] = {}
+        self._warps: dict[Reference, tuple[tuple[tuple[int, int], Alignment], Warped]] = {}
 
-    def warp(self, entry: int, size: tuple[int, int], alignment: Alignment) -> Warped:
-        """`clc.references.warp.warp` of an entry's key picture; `size` is (height, width) of the target."""
+    def warp(self, reference: Reference, size: tuple[int, int], alignment: Alignment) -> Warped:
+        """`clc.references.warp.warp` of a reference picture; `size` is (height, width) of the target."""
         view = size, without_brightness(alignment)
-        known = self._warps.get(entry)
+        known = self._warps.get(reference)
         if known is None or known[0] != view:
-            known = view, warp(self._source.read(entry), *view)
-            self._warps[entry] = known
+            known = view, warp(self._source.read(reference), *view)
+            self._warps[reference] = known
         return known[1] if alignment.is_neutral_in_brightness else with_brightness(known[1], alignment)
 
 

@@ -13,7 +13,8 @@ import typer
 from typer.testing import CliRunner
 
 from clc.bitstream.alignment import identity
-from clc.bitstream.container import PROFILE, Stream, pack, parse
+from clc.bitstream.container import pack, parse
+from clc.bitstream.stream import PROFILE, Stream
 from clc.bundle import extend
 from clc.bundle.bundle import Bundle
 from clc.errors import InputError

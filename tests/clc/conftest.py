@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clc.bitstream.container import PROFILE, Stream, pack, parse
+from clc.bitstream.container import pack, parse
+from clc.bitstream.stream import PROFILE, Stream
 from clc.codec.beside import DecodedPicture, sections_of, with_beside
 from clc.codec.info import StreamInfo, stream_info
 from clc.errors import DictionaryMismatch, InputError, TruncatedStream

@@ -1,6 +1,7 @@
 """The container's laws: any stream round-trips, has one spelling, and its header stays small."""
 
 import dataclasses
+import zlib
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clc.bitstream.alignment import Alignment, identity, mesh_shape
-from clc.bitstream.container import PROFILE, Stream, pack, pack_fields, parse, parse_with_fields, with_sections
+from clc.bitstream.container import pack, pack_fields, parse, parse_with_fields, stream_id, with_sections
 from clc.bitstream.sections import ALPHA, EXIF, XMP, Section, pack_sections
-from clc.errors import BitstreamError, ClcError, CorruptStream, InputError, LimitError
+from clc.bitstream.stream import PROFILE, Stream
+from clc.errors import BitstreamError, ClcError, CorruptStream, InputError, LimitError, TruncatedStream
 from clc.limits import MAX_PIXELS
 from clc.quality import MAX_QUALITY_Q6
 
@@ -62,7 +64,16 @@ sections = st.dictionaries(st.integers(1, 127), st.binary(min_size=1, max_size=9
     lambda contents: tuple(Section.of(kind, contents[kind]) for kind in sorted(contents))
 )
 aligned_streams = st.builds(align, plain_streams, st.integers(0, 999))
-streams = st.builds(lambda stream, of: dataclasses.replace(stream, sections=of), aligned_streams, sections)
+referring_streams = st.builds(
+    lambda stream, first: dataclasses.replace(
+        stream, streams=tuple(bytes((first, at)) * 4 for at in range(len(stream.alignments)))
+    ),
+    aligned_streams,
+    st.integers(0, 255),
+)
+streams = st.builds(
+    lambda stream, of: dataclasses.replace(stream, sections=of), aligned_streams | referring_streams, sections
+)
 
 SECTIONED = dataclasses.replace(
     ALIGNED, sections=(Section.of(EXIF, b"II*\0" * 30), Section.of(XMP, b"<x/>"), Section.of(ALPHA, bytes(range(9))))
@@ -78,7 +89,7 @@ def test_any_stream_round_trips(stream: Stream) -> None:
 @settings(deadline=None, max_examples=50)
 @given(streams)
 def test_the_header_takes_at_most_40_bytes_with_up_to_four_references(stream: Stream) -> None:
-    few = dataclasses.replace(stream, references=stream.references[:4], alignments=(), sections=())
+    few = dataclasses.replace(stream, references=stream.references[:4], alignments=(), sections=(), streams=())
     assert len(pack(few)) - len(few.payload) <= 40
 
 
@@ -130,6 +141,52 @@ def test_sections_come_and_go_and_leave_all_else(stream: Stream, of: tuple[Secti
     assert with_sections(carrying, ()) == plain
     # The latents' CRC is taken of these, so the payload decodes with any sections.
     assert parse_with_fields(carrying).fields == parse_with_fields(plain).fields == pack_fields(stream)
+
+
+@given(referring_streams, sections)
+def test_the_version_is_4_exactly_where_streams_are_referred_to(stream: Stream, of: tuple[Section, ...]) -> None:
+    packed = pack(dataclasses.replace(stream, sections=of))
+    assert (packed[4] == 4) == bool(stream.streams)
+    assert stream_id(packed) == stream_id(pack(stream))
+    assert parse_with_fields(packed).fields == pack_fields(stream)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"streams": (b"12345678",) * 2}, "refers to another stream once"),
+        ({"streams": (b"1234567", b"12345678")}, "has 8 bytes"),
+        ({"streams": (b"12345678",)}, "2 alignments for 1 streams"),
+    ],
+)
+def test_references_to_streams_out_of_range_cannot_be_made(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(ALIGNED, **changes)  # type: ignore[arg-type]
+
+
+def test_damaged_references_to_streams_are_refused() -> None:
+    stream = dataclasses.replace(ALIGNED, streams=(b"abcdefgh", b"ABCDEFGH"))
+    data = pack(stream)
+    fields = pack_fields(stream)
+    at = fields.index(b"\x02abcdefgh")
+    for changed, error, message in [
+        (data[:at] + b"\x00" + data[at + 1 :], CorruptStream, "refers to and has none"),
+        (data[:at] + b"\x04" + data[at + 1 :], LimitError, "4 aligned references"),
+        (data[: at + 5], TruncatedStream, "ids of streams"),
+    ]:
+        with pytest.raises(error, match=message):
+            parse(changed)
+    twice = data[: at + 9] + b"abcdefgh" + data[at + 17 :]
+    with pytest.raises(CorruptStream, match="same stream twice"):
+        parse(with_checksum(twice))
+
+
+def with_checksum(data: bytes) -> bytes:
+    """The bytes of a stream of version 4 without sections and a payload below 128 bytes, their checksum made right."""
+    stream = dataclasses.replace(ALIGNED, streams=(b"abcdefgh", b"ABCDEFGH"))
+    at = len(pack_fields(stream)) + 2
+    crc = zlib.crc32(data[at + 4 :], zlib.crc32(data[:at]))
+    return data[:at] + crc.to_bytes(4, "little") + data[at + 4 :]
 
 
 def test_a_stream_of_version_3_has_a_section() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from clc.bitstream.alignment import Alignment, mesh_shape
-from clc.bitstream.container import Stream, pack, parse
+from clc.bitstream.container import Stream, pack, parse, stream_id
 from clc.bitstream.range_coder import CdfTable, Decoder, Encoder
 from clc.bitstream.sections import Section
 
@@ -75,6 +75,14 @@ SECTIONED_STREAM = replace(
 )
 
 
+REFERRING_STREAM = replace(
+    SECTIONED_STREAM,
+    references=(7, 4095),
+    alignments=ALIGNED_STREAM.alignments,
+    streams=tuple(bytes(range(at, at + 8)) for at in range(len(ALIGNED_STREAM.alignments))),
+)
+
+
 def golden(name: str, current: bytes) -> bytes:
     """The stored bytes of `name`, hexadecimal in lines of 32; replaced by `current` first where that is asked for."""
     path = HERE / f"{name}.hex"
@@ -102,6 +110,22 @@ def test_a_stream_of_version_3_keeps_its_bytes() -> None:
     assert parsed == SECTIONED_STREAM
     contents = [section.content() for section in parsed.sections]
     assert contents == [EXIF_CONTENT, b"<x:xmpmeta/>", bytes(range(40)), b"of a later release"]
+
+
+def test_a_stream_of_version_4_keeps_its_bytes() -> None:
+    stored = golden("stream_v4", pack(REFERRING_STREAM))
+    assert pack(REFERRING_STREAM) == stored
+    assert parse(stored) == REFERRING_STREAM
+    plain = replace(REFERRING_STREAM, sections=())
+    stored = golden("stream_v4_without_sections", pack(plain))
+    assert pack(plain) == stored
+    assert parse(stored) == plain
+
+
+def test_a_stream_keeps_its_id() -> None:
+    assert stream_id(pack(REFERRING_STREAM)) == stream_id(pack(replace(REFERRING_STREAM, sections=())))
+    assert stream_id(pack(REFERRING_STREAM)).hex() == "0df9e3639c3c5c98"
+    assert stream_id(pack(STREAM)).hex() == "d667e59bb6c9c3e6"
 
 
 def test_a_payload_keeps_its_bytes() -> None:

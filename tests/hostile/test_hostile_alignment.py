@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from clc.bitstream.alignment import Alignment, mesh_shape
-from clc.bitstream.container import PROFILE, Stream, pack, parse
+from clc.bitstream.container import pack, parse
+from clc.bitstream.stream import PROFILE, Stream
 from clc.bitstream.varints import write_varint
 from clc.errors import BitstreamError, ClcError, CorruptStream, LimitError, TruncatedStream
 from clc.limits import MAX_PIXELS

@@ -7,7 +7,8 @@ import zlib
 
 import pytest
 
-from clc.bitstream.container import PROFILE, Stream, pack, parse
+from clc.bitstream.container import pack, parse
+from clc.bitstream.stream import PROFILE, Stream
 from clc.errors import BitstreamError, CorruptStream, LimitError, TruncatedStream, UnknownVersion
 
 STREAM = Stream(
@@ -71,7 +72,7 @@ def test_a_file_of_an_unknown_kind_is_no_stream() -> None:
         parse(b"Hello, this is a text")
 
 
-@pytest.mark.parametrize("version", [0, 4, 255])
+@pytest.mark.parametrize("version", [0, 5, 255])
 def test_another_version_is_unknown(version: int) -> None:
     with pytest.raises(UnknownVersion, match=f"version {version}"):
         parse(altered(4, b"\x01", bytes((version,))))

@@ -102,7 +102,7 @@ def near_zero(conv: nn.Conv2d, factor: float = 0.01) -> nn.Conv2d:
 
 
 def in_full_precision(layer: nn.Module, x: Tensor) -> Tensor:
-    """The layer in float32, or in float64 where `x` is: without autocast, whose bfloat16 has too few digits for a linear
+    """The layer in float32, or in float64 where `x` is, without autocast: bfloat16 has too few digits for a linear
     transform of pictures.
     """
     with torch.autocast(x.device.type, enabled=False):

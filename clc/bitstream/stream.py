@@ -1,0 +1,108 @@
+"""The fields of one coded picture. `clc.bitstream.container` packs them into bytes and parses them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clc.bitstream.alignment import MAX_ALIGNMENTS, Alignment, mesh_shape
+from clc.bitstream.sections import Section, check_sections
+from clc.errors import InputError, LimitError
+from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_REFERENCES, check_size
+from clc.quality import MAX_QUALITY_Q6
+
+VERSION = 1
+ALIGNED_VERSION = 2
+SECTIONED_VERSION = 3
+REFERRING_VERSION = 4
+PROFILE = 0
+BUNDLE_ID_BYTES = 8
+STREAM_ID_BYTES = 8
+
+Reference = int | bytes
+"""A picture to align: the dictionary entry of a key picture, or the id of a stream."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The fields of one coded picture, as the module's table describes them.
+
+    - `width`, `height` in px; `quality_q6` the quality x 64, 0..6400; `bundle_id` 8 bytes.
+    - `references` the indexes of dictionary entries in order, empty where none is used.
+    - `streams` the ids (`clc.bitstream.container.stream_id`) of other streams, whose pictures are aligned.
+    - `alignments` one for each of `streams`; without these, one for each of the first of `references`, whose key
+      pictures are aligned. All other references give tokens.
+    - `latents_crc32` the CRC-32 of the header and the decoded latents (`clc.model.prior.walk.latents_crc32`).
+    - `sections` what the picture has beside its colours, in rising order of their kinds.
+
+    Raises `InputError` on construction where a field is out of range, `LimitError` over a cap.
+    """
+
+    profile: int
+    width: int
+    height: int
+    quality_q6: int
+    bundle_id: bytes
+    references: tuple[int, ...]
+    latents_crc32: int
+    payload: bytes
+    alignments: tuple[Alignment, ...] = ()
+    sections: tuple[Section, ...] = ()
+    streams: tuple[bytes, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_size(self.width, self.height)
+        if self.profile != PROFILE:
+            raise InputError(f"profile {self.profile} does not exist: {PROFILE} is the only one")
+        if not 0 <= self.quality_q6 <= MAX_QUALITY_Q6:
+            raise InputError(f"the quality x 64 must lie within 0..{MAX_QUALITY_Q6}, not {self.quality_q6}")
+        if len(self.bundle_id) != BUNDLE_ID_BYTES:
+            raise InputError(f"a bundle id has {BUNDLE_ID_BYTES} bytes, not {len(self.bundle_id)}")
+        if len(self.references) > MAX_REFERENCES:
+            raise LimitError(f"{len(self.references)} references, at most {MAX_REFERENCES} are allowed")
+        if not all(0 <= index < MAX_DICTIONARY_ENTRIES for index in self.references):
+            raise InputError(f"references must lie within 0..{MAX_DICTIONARY_ENTRIES - 1}: {self.references}")
+        if not 0 <= self.latents_crc32 < 1 << 32:
+            raise InputError(f"a CRC-32 has 32 bits: {self.latents_crc32}")
+        if len(self.alignments) > MAX_ALIGNMENTS:
+            raise LimitError(f"{len(self.alignments)} aligned references, at most {MAX_ALIGNMENTS} are allowed")
+        self._check_streams()
+        check_sections(self.sections)
+        for a in self.alignments:
+            shape = mesh_shape(self.height, self.width)
+            if a.mesh is not None and a.mesh.shape[:2] != shape:
+                raise InputError(f"a mesh of {a.mesh.shape[:2]} nodes, but the picture's needs {shape}")
+
+    def _check_streams(self) -> None:
+        n_alignments, n_streams = len(self.alignments), len(self.streams)
+        if n_streams and n_alignments != n_streams:
+            raise InputError(f"{n_alignments} alignments for {n_streams} streams that are referred to")
+        if not n_streams and n_alignments > len(self.references):
+            raise InputError(f"{n_alignments} alignments for {len(self.references)} references")
+        if any(len(one) != STREAM_ID_BYTES for one in self.streams):
+            raise InputError(f"a stream's id has {STREAM_ID_BYTES} bytes: {self.streams}")
+        if len(set(self.streams)) != n_streams:
+            raise InputError("a stream refers to another stream once")
+
+    @property
+    def aligned_references(self) -> tuple[Reference, ...]:
+        """What is aligned: ids of streams, or dictionary entries; one for each of `alignments`."""
+        return self.streams or self.references[: len(self.alignments)]
+
+    @property
+    def token_references(self) -> tuple[int, ...]:
+        """The dictionary entries that give tokens."""
+        return self.references if self.streams else self.references[len(self.alignments) :]
+
+    @property
+    def version(self) -> int:
+        """The version of the container that holds this stream: the least that can."""
+        if self.sections and not self.streams:
+            return SECTIONED_VERSION
+        return self.version_of_fields
+
+    @property
+    def version_of_fields(self) -> int:
+        """The version that stands in `clc.bitstream.container.pack_fields`: sections do not count."""
+        if self.streams:
+            return REFERRING_VERSION
+        return ALIGNED_VERSION if self.alignments else VERSION
