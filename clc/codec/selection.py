@@ -7,13 +7,9 @@ keeps one. The entries and alignments of that one travel in the stream, so nothi
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
-
-import numpy as np
-import numpy.typing as npt
-import torch
 
 from clc.bundle.bundle import BundleEntries
 from clc.codec.contest import Choice
@@ -28,7 +24,7 @@ from clc.retrieval.descriptors import CodecDescriptor, Descriptor, FeatureMapper
 from clc.retrieval.index import Index, multi_query, open_index, query_vectors
 
 if TYPE_CHECKING:
-    from clc.references.registration import Keypoints, Located, Registrar, Registration
+    from clc.codec.aligned_search import AlignedSearch
 
 References = Literal["auto", "none", "tokens", "aligned"] | int
 
@@ -101,7 +97,7 @@ class Selector:
         # make the same thing once each, and the last one is kept.
         self._found: dict[tuple[object, ...], list[Choice]] = {}
         self._opened_index: Index | None = None
-        self._made_registrar: Registrar | None = None
+        self._made_search: AlignedSearch | None = None
 
     @property
     def _index(self) -> Index:
@@ -110,13 +106,13 @@ class Selector:
         return self._opened_index
 
     @property
-    def _registrar(self) -> Registrar:
-        if self._made_registrar is None:
+    def _aligned_search(self) -> AlignedSearch:
+        if self._made_search is None:
             # Loaded on first use: OpenCV is for encoding beside key pictures only.
-            from clc.references.registration import Registrar
+            from clc.codec.aligned_search import AlignedSearch
 
-            self._made_registrar = Registrar(self._pictures, torch.get_num_threads())
-        return self._made_registrar
+            self._made_search = AlignedSearch(self._pictures, self._policy)
+        return self._made_search
 
     def propose(self, sought: Sought, search: Search) -> list[Choice]:
         """The choices worth coding, "no reference" first unless tokens are asked for.
@@ -146,7 +142,10 @@ class Selector:
         tokens = Choice(tuple(ranked[: min(self._config.token_references, at_most)]))
         if references == "tokens":
             return [tokens]
-        aligned = self._aligned(sought, ranked, effort._replace(aligned=min(effort.aligned, at_most)))
+        candidates = [entry for entry in ranked if entry in self._entries.pictures][: effort.registered]
+        aligned: list[Choice] = []
+        if candidates and effort.aligned:
+            aligned = self._aligned_search.choices(sought, candidates, min(effort.aligned, at_most))
         is_tried = references != "aligned" and tokens.references
         return [Choice(), *([tokens] if is_tried else []), *aligned]
 
@@ -160,79 +159,3 @@ class Selector:
         count = self._config.references if is_nearest_enough else len(self._entries)
         ranked = [int(entry) for entry in multi_query(self._index, queries, count).indices]
         return ranked if entries is None else [entry for entry in ranked if entry in set(entries)]
-
-    def _aligned(self, sought: Sought, ranked: list[int], effort: Effort) -> list[Choice]:
-        """Choices with the best key picture, the best two, and so on; each shows what those before leave uncovered."""
-        entries = [entry for entry in ranked if entry in self._entries.pictures][: effort.registered]
-        if not entries or not effort.aligned:
-            return []
-        from clc.references.registration import detail_db, find_keypoints
-
-        detail = detail_db(sought.image_HW3)
-        chosen = self._located(find_keypoints(sought.image_HW3), entries, (effort.aligned, detail))
-        refined = self._registrar.refine(sought.image_HW3, chosen, sought.warped)
-        fitting = [(entry, found) for (entry, _), found in zip(chosen, refined, strict=True)]
-        fitting.sort(key=lambda pair: -_worth(pair[1].coverage, pair[1].psnr_db))
-        is_sure = [found.psnr_db >= detail + self._policy.sure_db for _, found in fitting]
-        masks = {entry: found.covered for entry, found in chosen}
-        return [self._choice(fitting[:count], masks, all(is_sure[:count])) for count in range(1, len(fitting) + 1)]
-
-    def _choice(
-        self,
-        fitting: Sequence[tuple[int, Registration]],
-        masks: Mapping[int, npt.NDArray[np.bool_]],
-        is_sure: bool,
-    ) -> Choice:
-        entries = tuple(entry for entry, _ in fitting)
-        coverage = float(np.logical_or.reduce([masks[entry] for entry in entries]).mean())
-        alignments = tuple(found.alignment for _, found in fitting)
-        return Choice(entries, alignments, coverage, is_sure and coverage >= self._policy.sure_coverage)
-
-    def _located(
-        self, target: Keypoints, entries: Sequence[int], wanted: tuple[int, float]
-    ) -> list[tuple[int, Located]]:
-        """The entries to lay over one another; `wanted` are how many at most, and a PSNR in dB.
-
-        The search ends early once entries that agree with the picture at that PSNR cover nearly all of it.
-        """
-        at_most, least_db = wanted
-        found: list[tuple[int, Located]] = []
-        chosen: list[tuple[int, Located]] = []
-        for first in range(0, len(entries), self._policy.located_at_once):
-            some = entries[first : first + self._policy.located_at_once]
-            located = zip(some, self._registrar.locate(target, some), strict=True)
-            found += [(entry, one) for entry, one in located if one is not None]
-            chosen = covering(found, at_most)
-            good = [one.covered for _, one in chosen if one.psnr_db >= least_db]
-            if good and np.logical_or.reduce(good).mean() >= self._policy.nearly_all:
-                break
-        return chosen
-
-
-def covering(located: Sequence[tuple[int, Located]], at_most: int) -> list[tuple[int, Located]]:
-    """The entries to lay over one another: each is the one that is worth most where those before it do not cover.
-
-    At most `at_most`, and none that adds less than `added_coverage` of the picture; equal ones in the order given.
-    """
-    chosen: list[tuple[int, Located]] = []
-    while len(chosen) < at_most:
-        added = [_added(found, chosen) for _, found in located]
-        worth = [_worth(share, found.psnr_db) for share, (_, found) in zip(added, located, strict=True)]
-        worth = [value if share >= POLICY.added_coverage else 0.0 for value, share in zip(worth, added, strict=True)]
-        if not any(worth):
-            break
-        chosen.append(located[worth.index(max(worth))])
-    return chosen
-
-
-def _added(found: Located, chosen: Sequence[tuple[int, Located]]) -> float:
-    """The share of the picture that `found` covers and none of `chosen` does."""
-    new = found.covered.copy()
-    for _, before in chosen:
-        new &= ~before.covered
-    return float(new.mean())
-
-
-def _worth(coverage: float, psnr_db: float) -> float:
-    """A guess at the bits saved: the covered share times the dB by which it beats a flat prediction, at least 1."""
-    return coverage * max(1.0, psnr_db - POLICY.flat_db)

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clc.bitstream.alignment import CORNER_BITS, GAIN_BITS, MAX_CORNER_Q4, Alignment, pack_alignment
+from clc.bitstream.stream import Reference
 from clc.errors import InputError
 from clc.pictures.picture import Picture
 from clc.references.key_pictures import PictureSource, WarpedKeyPictures
@@ -129,12 +130,12 @@ class Registrar:
         self._pictures, self._threads = pictures, threads
         self._keypoints = lru_cache(CACHED_ENTRIES)(lambda entry: find_keypoints(pictures.read(entry)))
 
-    def register(self, target_HW3: Picture, entry: int) -> Registration | None:
+    def register(self, target_HW3: Picture, entry: Reference) -> Registration | None:
         """The registration of a picture, uint8 (H, W, 3), against the key picture of `entry`; None where none fits."""
         (located,) = self.locate(find_keypoints(target_HW3), [entry])
         return None if located is None else self.refine(target_HW3, [(entry, located)])[0]
 
-    def locate(self, target: Keypoints, entries: Sequence[int]) -> list[Located | None]:
+    def locate(self, target: Keypoints, entries: Sequence[Reference]) -> list[Located | None]:
         """The homographies of a picture to the key pictures of `entries`, in their order; None where none fits.
 
         It takes a fraction of the time of `refine`, and so serves to choose the entries to refine.
@@ -144,7 +145,7 @@ class Registrar:
     def refine(
         self,
         target_HW3: Picture,
-        located: Sequence[tuple[int, Located]],
+        located: Sequence[tuple[Reference, Located]],
         warped: WarpedKeyPictures | None = None,
     ) -> list[Registration]:
         """Registrations from the homographies that `locate` found of entries, in the order given.
@@ -153,7 +154,7 @@ class Registrar:
         """
         warps = WarpedKeyPictures(self._pictures) if warped is None else warped
 
-        def refined(one: tuple[int, Located]) -> Registration:
+        def refined(one: tuple[Reference, Located]) -> Registration:
             entry, found = one
             return _refine(target_HW3, self._pictures.read(entry), found.plain, partial(warps.warp, entry))
 
