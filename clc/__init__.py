@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from clc.codec.beside import DecodedPicture
     from clc.codec.info import StreamInfo
     from clc.codec.interface import Bundles
-    from clc.codec.selection import References
+    from clc.codec.search.selection import References
     from clc.codec.sources import PictureSource, StreamSource
     from clc.pictures.metadata import Metadata
 

@@ -26,7 +26,7 @@ from clc.codec.decoder import Decoder
 from clc.codec.effort import DEFAULT_EFFORT, effort_of
 from clc.codec.encoding import Encoding
 from clc.codec.info import StreamInfo, stream_info
-from clc.codec.selection import References, Search, Selector, checked_entries, checked_references
+from clc.codec.search.selection import References, Search, Selector, checked_entries, checked_references
 from clc.model.prior.walk import Trace
 from clc.pictures.metadata import NO_METADATA, Metadata
 from clc.pictures.picture import Picture, Plane
@@ -85,8 +85,8 @@ class Codec:
         """Codes a uint8 (H, W, 3) RGB picture at a quality of 0 to 100.
 
         The picture is coded without references and with those of the dictionary that resemble it, as long as another
-        way may win (`clc.codec.contest.cheapest`), its latents refined. The stream with the least rate + lambda *
-        distortion is kept. The encoder decodes its own stream's latents before it returns it.
+        way may win (`clc.codec.search.contest.cheapest`), its latents refined. The stream with the least rate + lambda
+        * distortion is kept. The encoder decodes its own stream's latents before it returns it.
 
         Args:
             image_HW3: The picture.

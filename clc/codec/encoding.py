@@ -1,8 +1,8 @@
 """One picture's life at the encoder: search, analysis, refinement, the ways to code it, and which of them is kept.
 
-    picture -> references worth trying (clc.codec.selection)
+    picture -> references worth trying (clc.codec.search.selection)
             -> g_a, refinement -> latents -> exact path (clc.codec.latent_coding) -> payload -> container, for each way
-            -> the way with the least rate + lambda * distortion (clc.codec.contest) -> decoded once more -> bytes
+            -> the way with the least rate + lambda * distortion (clc.codec.search.contest) -> decoded again -> bytes
 
 What is computed once for a picture, however often it is coded, is kept here: its latents where nothing is aligned, the
 same refined, and the views of key pictures. `clc.codec.codec.Codec` makes an `Encoding` for each call; whoever codes a
@@ -23,12 +23,12 @@ import torch
 from clc.bitstream.container import ParsedStream, pack, pack_fields, parse_with_fields
 from clc.bitstream.stream import PROFILE, Stream
 from clc.bundle.bundle import Bundle
-from clc.codec.contest import Choice, Judge, cheapest
 from clc.codec.decoder import Decoder
 from clc.codec.effort import UNREFINED, Effort, refinements
 from clc.codec.latent_coding import Analysed, encode_latents
 from clc.codec.refinement import Target, refine
-from clc.codec.selection import Search, Selector
+from clc.codec.search.contest import Choice, Judge, cheapest
+from clc.codec.search.selection import Search, Selector
 from clc.limits import check_size
 from clc.model.model import padded
 from clc.model.prior.walk import Conditions, Decoded, aligned_latents
@@ -82,7 +82,7 @@ class Encoding:
         return mapped
 
     def proposals(self, search: Search | None = None) -> list[Choice]:
-        """The choices worth coding; see `clc.codec.selection.Selector.propose`."""
+        """The choices worth coding; see `clc.codec.search.selection.Selector.propose`."""
         return self._selector.propose(self, search or Search())
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ from clc.codec.beside import DecodedPicture
 from clc.codec.codec import Codec
 from clc.codec.codecs import Codecs
 from clc.codec.effort import DEFAULT_EFFORT, effort_of
-from clc.codec.selection import References, checked_references
+from clc.codec.search.selection import References, checked_references
 from clc.codec.sources import picture_from, stream_from, tell
 from clc.errors import InputError
 from clc.pictures.metadata import Metadata

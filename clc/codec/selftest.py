@@ -21,7 +21,7 @@ from torch import Tensor
 from clc.bitstream.alignment import Alignment, mesh_shape
 from clc.bundle.identity import MAX_MANIFEST_BYTES, SELFTEST_STREAMS
 from clc.codec.codec import Codec
-from clc.codec.contest import Choice
+from clc.codec.search.contest import Choice
 from clc.errors import BitstreamError, DecodeMismatch, StorageError
 from clc.limits import MAX_STREAM_BYTES
 from clc.pictures.picture import Picture

@@ -1,8 +1,8 @@
 """Which references are tried for a picture, and which are kept: every threshold of that decision, in one place.
 
-A decoder needs none of it: what is chosen travels in the stream. Registration (`clc.references.registration`),
-the search (`clc.codec.selection`), the contest between ways to code a picture (`clc.codec.contest`) and the choice of
-key pictures for a collection (`clc.references.overlaps`) read `POLICY`.
+A decoder needs none of it: what is chosen travels in the stream. Registration (`clc.references.registration`), the
+search (`clc.codec.search.selection`), the contest between ways to code a picture (`clc.codec.search.contest`) and the
+choice of key pictures for a collection (`clc.references.overlaps`) read `POLICY`.
 """
 
 from __future__ import annotations

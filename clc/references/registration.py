@@ -1,8 +1,8 @@
 """Registration of a picture against key pictures: keypoints, one homography, a mesh of offsets, brightness.
 
-`clc.codec.selection` calls it at the encoder, and `clc.references.overlaps` for collections. Nothing here needs to be
-the same elsewhere: what is found is quantised to a `clc.bitstream.alignment.Alignment` and sent. It is deterministic on
-one machine: no random state, one fixed order.
+`clc.codec.search.selection` calls it at the encoder, and `clc.references.overlaps` for collections. Nothing here needs
+to be the same elsewhere: what is found is quantised to a `clc.bitstream.alignment.Alignment` and sent. It is
+deterministic on one machine: no random state, one fixed order.
 
 1. SIFT keypoints (Lowe 2004) on both pictures at low resolution, which is faster than at full resolution and matches
    more of trees and grass.

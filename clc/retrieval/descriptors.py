@@ -1,9 +1,9 @@
 """Global descriptors: one vector of fixed length for a picture, a network's feature map under a spatial pyramid.
 
-Feature extraction (`clc.dictionary.extraction`) and retrieval at the encoder (`clc.codec.selection`) describe pictures
-by `Descriptor.vectors`. Keys and queries must come from the same descriptor, so `Descriptor.describe` names everything
-that changes a vector; it enters the digest of a stage. The command line calls the choice `--backbone`. No symbol of a
-stream depends on this module: the indexes that retrieval finds are sent.
+Feature extraction (`clc.dictionary.extraction`) and retrieval at the encoder (`clc.codec.search.selection`) describe
+pictures by `Descriptor.vectors`. Keys and queries must come from the same descriptor, so `Descriptor.describe` names
+everything that changes a vector; it enters the digest of a stage. The command line calls the choice `--backbone`. No
+symbol of a stream depends on this module: the indexes that retrieval finds are sent.
 
 Input size: the codec sees a picture at full size. A CNN sees all of it (a pyramid takes any size, so nothing is
 cropped), scaled down, never up, until the shorter side is at most 256 px and the longer at most 1024 px. An ONNX file

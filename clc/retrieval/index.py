@@ -1,7 +1,7 @@
 """Which dictionary entries are most like a picture: nearest neighbours by Euclidean distance.
 
-`clc.codec.selection` searches at the encoder, and the indexes found go into the stream, so nothing here needs to be the
-same elsewhere. The contract: every kind of index gives the same answer. Each proposes candidates, and `_ranked`
+`clc.codec.search.selection` searches at the encoder, and the indexes found go into the stream, so nothing here needs to
+be the same elsewhere. The contract: every kind of index gives the same answer. Each proposes candidates, and `_ranked`
 measures and orders them for all.
 """
 

@@ -13,7 +13,7 @@ from clc.bitstream.alignment import Alignment, mesh_shape
 from clc.bundle.bundle import SHIPPED
 from clc.bundle.extend import add_pictures
 from clc.codec import Codec
-from clc.codec.contest import Choice
+from clc.codec.search.contest import Choice
 from clc.pictures.images import read_image
 from clc.pictures.metadata import Metadata
 

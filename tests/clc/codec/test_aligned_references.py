@@ -12,10 +12,10 @@ from clc.bitstream.container import pack, parse
 from clc.bundle.bundle import SHIPPED, Bundle
 from clc.bundle.extend import add_pictures
 from clc.codec import Codec
-from clc.codec.contest import Choice
 from clc.codec.effort import Effort
 from clc.codec.encoding import Attempt, Encoding
 from clc.codec.info import stream_info
+from clc.codec.search.contest import Choice
 from clc.errors import BitstreamError, DictionaryMismatch, InputError, StorageError
 from clc.evaluation.metrics import psnr_db
 from clc.pictures.images import read_image

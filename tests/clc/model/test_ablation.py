@@ -12,7 +12,7 @@ from clc.bundle.bundle import BundleEntries, exact_layers
 from clc.bundle.export import export_bundle
 from clc.codec import Codec
 from clc.codec.info import stream_info
-from clc.codec.selection import Search, Selector
+from clc.codec.search.selection import Search, Selector
 from clc.exact.checkerboard import of_phase
 from clc.exact.layers import GridConv2d
 from clc.model.config import ModelConfig

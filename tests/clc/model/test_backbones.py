@@ -11,7 +11,7 @@ from clc.bundle.export import export_bundle
 from clc.bundle.extend import add_pictures
 from clc.codec import Codec
 from clc.codec.info import stream_info
-from clc.codec.selection import Search
+from clc.codec.search.selection import Search
 from clc.model.config import ModelConfig, tcm_config
 from clc.model.model import Model
 from clc.model.objective import rate_distortion_loss

@@ -1,7 +1,7 @@
 """Which pictures to align to a picture that is coded, and how they are laid over one another. Encoder only.
 
-`clc.codec.selection` asks for the key pictures of a dictionary, `clc.archive` for the streams of an archive. This file
-needs OpenCV, so it is loaded by encoding beside reference pictures alone.
+`clc.codec.search.selection` asks for the key pictures of a dictionary, `clc.archive` for the streams of an archive.
+This file needs OpenCV, so it is loaded by encoding beside reference pictures alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from clc.bitstream.stream import Reference
-from clc.codec.contest import Choice
+from clc.codec.search.contest import Choice
 from clc.pictures.picture import Picture
 from clc.references.key_pictures import PictureSource, WarpedKeyPictures
 from clc.references.policy import POLICY, ReferencePolicy
@@ -35,7 +35,7 @@ class Sought(Protocol):
     warped: WarpedKeyPictures
 
 
-class AlignedSearch:
+class AlignmentSearch:
     """Registers a picture against reference pictures, whose keypoints it keeps. Threads may share it."""
 
     def __init__(self, pictures: PictureSource, policy: ReferencePolicy = POLICY) -> None:

@@ -1,7 +1,7 @@
 """Which references to try for a picture: entries for their tokens, key pictures for their pixels. Encoder only.
 
-`Selector.propose` finds the choices that are worth coding; `clc.codec.contest.cheapest` codes the picture with them and
-keeps one. The entries and alignments of that one travel in the stream, so nothing here needs to be exact.
+`Selector.propose` finds the choices that are worth coding; `clc.codec.search.contest.cheapest` codes the picture with
+them and keeps one. The entries and alignments of that one travel in the stream, so nothing here needs to be exact.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
 from clc.bundle.bundle import BundleEntries
-from clc.codec.contest import Choice
 from clc.codec.effort import DEFAULT, Effort
+from clc.codec.search.contest import Choice
 from clc.errors import InputError
 from clc.limits import MAX_REFERENCES
 from clc.model.config import ModelConfig
@@ -24,7 +24,7 @@ from clc.retrieval.descriptors import CodecDescriptor, Descriptor, FeatureMapper
 from clc.retrieval.index import Index, multi_query, open_index, query_vectors
 
 if TYPE_CHECKING:
-    from clc.codec.aligned_search import AlignedSearch
+    from clc.codec.search.alignment_search import AlignmentSearch
 
 References = Literal["auto", "none", "tokens", "aligned"] | int
 
@@ -97,7 +97,7 @@ class Selector:
         # make the same thing once each, and the last one is kept.
         self._found: dict[tuple[object, ...], list[Choice]] = {}
         self._opened_index: Index | None = None
-        self._made_search: AlignedSearch | None = None
+        self._made_search: AlignmentSearch | None = None
 
     @property
     def _index(self) -> Index:
@@ -106,12 +106,12 @@ class Selector:
         return self._opened_index
 
     @property
-    def _aligned_search(self) -> AlignedSearch:
+    def _alignment_search(self) -> AlignmentSearch:
         if self._made_search is None:
             # Loaded on first use: OpenCV is for encoding beside key pictures only.
-            from clc.codec.aligned_search import AlignedSearch
+            from clc.codec.search.alignment_search import AlignmentSearch
 
-            self._made_search = AlignedSearch(self._pictures, self._policy)
+            self._made_search = AlignmentSearch(self._pictures, self._policy)
         return self._made_search
 
     def propose(self, sought: Sought, search: Search) -> list[Choice]:
@@ -145,7 +145,7 @@ class Selector:
         candidates = [entry for entry in ranked if entry in self._entries.pictures][: effort.registered]
         aligned: list[Choice] = []
         if candidates and effort.aligned:
-            aligned = self._aligned_search.choices(sought, candidates, min(effort.aligned, at_most))
+            aligned = self._alignment_search.choices(sought, candidates, min(effort.aligned, at_most))
         is_tried = references != "aligned" and tokens.references
         return [Choice(), *([tokens] if is_tried else []), *aligned]
 
