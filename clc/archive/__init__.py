@@ -1,0 +1,12 @@
+"""Archives: a folder of similar pictures as one small, open folder of streams that refer to one another.
+
+manifest.py    archive.json: what an archive holds
+pictures.py    the pictures that streams refer to, the same pixels on every machine
+layout.py      which file lies where in the folder
+coding.py      one picture of an archive: alone, beside others, or fine enough for others to refer to
+planning.py    which pictures become key pictures, and how much finer they are coded
+pack.py        a folder of pictures into an archive, resumable
+unpack.py      pictures out of an archive
+verify.py      whether everything in an archive decodes, and what depends on what does not
+change.py      adding pictures to an archive, and removing them
+"""
