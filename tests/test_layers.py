@@ -25,7 +25,7 @@ FLOORS = (
     {"model"},
     {"bundle"},
     {"codec", "training"},
-    {"evaluation", "dictionary"},
+    {"evaluation", "dictionary", "archive"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 DOORS = {"clc/__init__.py", "clc/codec/__init__.py", "clc/codec/__main__.py", "clc/training/__main__.py"}

@@ -126,7 +126,7 @@ class Manifest:
         return depths
 
     def dependents(self, ids: Iterable[str]) -> list[ArchivedPicture]:
-        """All pictures that cannot be decoded without the streams `ids`, these not among them, in the order of names."""
+        """The pictures that cannot be decoded without the streams `ids`, these not among them, in order of names."""
         lost = set(ids)
         found = []
         for picture in self.in_order():

@@ -8,6 +8,7 @@ stream whose latents are not those of the encoder raises `DecodeMismatch` and ne
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -35,6 +36,8 @@ from clc.quality import checked_quality, to_q6
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from clc.references.key_pictures import PictureSource
+
 
 class Codec:
     """Encodes and decodes with one bundle on one device.
@@ -58,6 +61,12 @@ class Codec:
     def shipped() -> Codec:
         """The codec of the bundle that the package ships, on the CPU; loaded once in a process."""
         return Codec.load()
+
+    def beside(self, pictures: PictureSource) -> Codec:
+        """The same codec, sharing all memory, which decodes streams beside the pictures of another source."""
+        other = copy.copy(self)
+        other.decoder = self.decoder.beside(pictures)
+        return other
 
     @property
     def device(self) -> torch.device:

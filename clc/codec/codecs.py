@@ -57,6 +57,10 @@ class Codecs:
             return _loaded(self, loaded.bundle_id)
         return _loaded(self, id_of(read_manifest_bytes(self.shelf.first())))
 
+    def with_id(self, bundle_id: str) -> Codec:
+        """Return the codec of a bundle's id, 16 hex digits; raises as `for_stream` does."""
+        return _loaded(self, bundle_id)
+
     def for_stream(self, data: bytes) -> Codec:
         """Return the codec that decodes a stream.
 

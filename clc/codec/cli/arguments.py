@@ -17,6 +17,7 @@ from clc.console import DONE, FAILED, OneLineParser, say
 from clc.limits import MAX_REFERENCES
 
 Command = Callable[[argparse.Namespace], int]
+Further = Callable[["argparse._SubParsersAction[Any]"], None]
 
 
 class _Version(argparse.Action):
@@ -28,17 +29,23 @@ class _Version(argparse.Action):
         sys.exit(DONE if say(f"clc {version()}") else FAILED)
 
 
-def parsed(arguments: Sequence[str] | None, commands: Mapping[str, Command]) -> argparse.Namespace:
-    """The options of a command line, `run` the function that does the command; exits with 2 where they are wrong."""
-    parser = _parser(commands)
+def parsed(
+    arguments: Sequence[str] | None, commands: Mapping[str, Command], further: Further | None = None
+) -> argparse.Namespace:
+    """The options of a command line, `run` the function that does the command; exits with 2 where they are wrong.
+
+    `further` adds the parsers of commands that are not among `commands`; these take no paths behind options.
+    """
+    parser = _parser(commands, further)
     # argparse gives up on paths that stand behind an option (a.png --quality 5 a.clc); they belong to the others.
     options, rest = parser.parse_known_args(arguments)
     unknown = [text for text in rest if text.startswith("-") and text != STANDARD]
-    if unknown or (rest and options.command == "selftest"):
+    has_paths = hasattr(options, "paths")
+    if unknown or (rest and not has_paths):
         parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
-    if options.command != "selftest":
+    if has_paths:
         try:
-            options.paths += map(_path, rest)
+            options.paths += map(path_argument, rest)
         except argparse.ArgumentTypeError as error:
             options.parser.error(f"argument PATH: {error}")
     if options.command in ("encode", "decode"):
@@ -62,7 +69,7 @@ def _check_paths(options: argparse.Namespace) -> None:
         options.parser.error(f"{what}: give INPUT OUTPUT, or any number of inputs and --out FOLDER")
 
 
-def _parser(run: Mapping[str, Command]) -> argparse.ArgumentParser:
+def _parser(run: Mapping[str, Command], further: Further | None) -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog=program_name(sys.argv[0]), description="Code pictures with a learned codec and its dictionary."
     )
@@ -85,7 +92,7 @@ def _parser(run: Mapping[str, Command]) -> argparse.ArgumentParser:
     )
     encode.add_argument(
         "--background",
-        type=_colour,
+        type=colour_argument,
         metavar="COLOUR",
         help="composite transparency over a colour (white, #336699) instead of keeping it",
     )
@@ -96,33 +103,47 @@ def _parser(run: Mapping[str, Command]) -> argparse.ArgumentParser:
     info = commands.add_parser(
         "info", help="show what .clc files and bundles say", description="Show what is in .clc files and bundles."
     )
-    info.add_argument("paths", nargs="+", type=_path, metavar="PATH", help=".clc files, folders of them, bundles, or -")
+    info.add_argument(
+        "paths", nargs="+", type=path_argument, metavar="PATH", help=".clc files, folders of them, bundles, or -"
+    )
     info.add_argument("--json", action="store_true", help="as one JSON object a line")
     _add_collect(commands)
     selftest = commands.add_parser(
         "selftest", help="check that this machine decodes exactly", description="Replay each bundle's stored streams."
     )
     for command in (encode, decode, selftest):
-        command.add_argument(
-            "--bundle",
-            action="append",
-            default=[],
-            metavar="FOLDER|ID|service",
-            help="bundle made by train-codec or collect, or the one in service; may be given several times, and the "
-            "first encodes; default: the shipped one (bundles along CLC_BUNDLES and in the workspace are found by id)",
-        )
-        command.add_argument("--device", type=_device, default="cpu", metavar="cpu|cuda[:N]", help="default cpu")
+        add_bundles(command)
     for name, command in commands.choices.items():
         command.set_defaults(run=run[name], parser=command)
+    if further is not None:
+        further(commands)
+        commands.metavar = "|".join(commands.choices)
     return parser
+
+
+def add_bundles(command: argparse.ArgumentParser) -> None:
+    """Adds `--bundle` and `--device`."""
+    command.add_argument(
+        "--bundle",
+        action="append",
+        default=[],
+        metavar="FOLDER|ID|service",
+        help="bundle made by train-codec or collect, or the one in service; may be given several times, and the "
+        "first encodes; default: the shipped one (bundles along CLC_BUNDLES and in the workspace are found by id)",
+    )
+    command.add_argument("--device", type=_device, default="cpu", metavar="cpu|cuda[:N]", help="default cpu")
 
 
 def _add_paths(command: argparse.ArgumentParser, what: str) -> None:
     command.add_argument(
-        "paths", nargs="+", type=_path, metavar="PATH", help=f"{what} (- for a pipe); with --out: files and folders"
+        "paths",
+        nargs="+",
+        type=path_argument,
+        metavar="PATH",
+        help=f"{what} (- for a pipe); with --out: files and folders",
     )
     command.add_argument(
-        "--out", type=_path, metavar="FOLDER", help="write one output for each input below this folder"
+        "--out", type=path_argument, metavar="FOLDER", help="write one output for each input below this folder"
     )
     existing = command.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
@@ -137,8 +158,12 @@ def _add_collect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
         help="make a bundle for overlapping pictures",
         description="Keep some of a collection's pictures in a bundle, for the overlapping ones to be aligned with.",
     )
-    collect.add_argument("paths", nargs="+", type=_path, metavar="PATH", help="pictures and folders, in order of names")
-    collect.add_argument("--out", type=_path, required=True, metavar="FOLDER", help="the bundle to write, a new folder")
+    collect.add_argument(
+        "paths", nargs="+", type=path_argument, metavar="PATH", help="pictures and folders, in order of names"
+    )
+    collect.add_argument(
+        "--out", type=path_argument, required=True, metavar="FOLDER", help="the bundle to write, a new folder"
+    )
     collect.add_argument("--keys", type=_count, default=8, metavar="N", help="key pictures to keep; default 8")
     collect.add_argument(
         "--format", default="webp-lossless", help="how key pictures are kept: webp-lossless (default) or webp-QUALITY"
@@ -150,7 +175,7 @@ def _add_collect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
     )
 
 
-def _path(text: str) -> Path:
+def path_argument(text: str) -> Path:
     # `Path("")` is the current folder: a variable that a script left empty would mean all that is in it.
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is no path; name a file or folder, the current one is .")
@@ -192,7 +217,7 @@ def _references(text: str) -> Any:
     )
 
 
-def _colour(text: str) -> str:
+def colour_argument(text: str) -> str:
     try:
         ImageColor.getrgb(text)
     except ValueError as error:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 
-from clc.codec.cli.arguments import parsed
+from clc.codec.cli.arguments import Further, parsed
 from clc.codec.cli.encode_decode import decode_command, encode_command, load_codecs
 from clc.codec.cli.show_info import info_command
 from clc.codec.cli.single_file import name_of
@@ -29,10 +29,13 @@ from clc.console import DONE, FAILED, complain, one_line, reason_of, say, shown,
 from clc.errors import BitstreamError, ClcError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status. Wrong arguments and --help exit."""
+def main(arguments: Sequence[str] | None = None, further: Further | None = None) -> int:
+    """Runs one command; returns the exit status. Wrong arguments and --help exit.
+
+    `further` adds commands of rooms above this one.
+    """
     with steady():
-        options = parsed(arguments, _COMMANDS)
+        options = parsed(arguments, _COMMANDS, further)
         try:
             return int(options.run(options))
         except KeyboardInterrupt as error:

@@ -1,0 +1,248 @@
+"""The commands `clc pack`, `unpack`, `list` and `verify`; see `clc.codec.cli.main` for what all commands promise."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clc.codec.cli.arguments import add_bundles, colour_argument, path_argument
+from clc.console import DONE, FAILED, complain, one_line, say, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from clc.archive.layout import Archive
+    from clc.archive.manifest import ArchivedPicture
+    from clc.archive.pack import Packed, Progress
+    from clc.codec.codec import Codec
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the commands to the parser of `clc`."""
+    pack = commands.add_parser(
+        "pack",
+        help="make an archive of a folder",
+        description="Pack the pictures of a folder into an archive, in which similar pictures share what they show.",
+    )
+    pack.add_argument("folder", type=path_argument, metavar="FOLDER", help="the pictures; they are only read")
+    pack.add_argument("archive", type=path_argument, metavar="ARCHIVE", help="the folder to write, a new one")
+    pack.add_argument("--quality", type=float, default=50.0, help="0 (smallest) to 100 (best); default 50")
+    pack.add_argument("--keys", type=_keys, metavar="auto|N", help="key pictures; auto, the default: as many as pay")
+    pack.add_argument(
+        "--levels", type=int, choices=(1, 2), default=2, help="1: every picture alone; 2 (default): beside key pictures"
+    )
+    pack.add_argument(
+        "--effort", type=int, choices=range(10), default=5, metavar="0..9", help="how long to search; default 5"
+    )
+    pack.add_argument("--strip", action="store_true", help="leave EXIF (also GPS) and XMP out")
+    pack.add_argument(
+        "--background", type=colour_argument, metavar="COLOUR", help="composite transparency over a colour"
+    )
+    pack.add_argument("--with-model", action="store_true", help="put the shipped model into the archive too")
+    unpack = commands.add_parser(
+        "unpack", help="decode an archive", description="Decode pictures of an archive to PNG."
+    )
+    unpack.add_argument("archive", type=path_argument, metavar="ARCHIVE")
+    unpack.add_argument("out", type=path_argument, metavar="OUT", help="the folder to write into")
+    unpack.add_argument("names", nargs="*", metavar="NAME", help="pictures, folders or patterns as `list` shows; all")
+    existing = unpack.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    existing.add_argument("--skip-existing", action="store_true", help="leave outputs that exist, and do the others")
+    listed = commands.add_parser("list", help="show what an archive holds", description="Show what an archive holds.")
+    listed.add_argument("archive", type=path_argument, metavar="ARCHIVE")
+    listed.add_argument("names", nargs="*", metavar="NAME", help="pictures, folders or patterns; all")
+    listed.add_argument("--json", action="store_true", help="as one JSON object a line")
+    verify = commands.add_parser(
+        "verify", help="check an archive", description="Decode everything in an archive and compare every digest."
+    )
+    verify.add_argument("archive", type=path_argument, metavar="ARCHIVE")
+    for command, run in (
+        (pack, pack_command),
+        (unpack, unpack_command),
+        (listed, list_command),
+        (verify, verify_command),
+    ):
+        command.set_defaults(run=run, parser=command)
+        if command is not listed:
+            add_bundles(command)
+
+
+def pack_command(options: argparse.Namespace) -> int:
+    """`clc pack`: makes an archive and says what it is worth."""
+    from clc.archive.pack import PackOptions, pack
+    from clc.codec.cli.encode_decode import load_codecs
+
+    settings = PackOptions(
+        quality=options.quality,
+        keys=options.keys,
+        levels=options.levels,
+        effort=options.effort,
+        strip=options.strip,
+        background=options.background,
+        with_model=options.with_model,
+    )
+    codec = load_codecs(options).for_encoding()
+    packed = pack(options.folder, options.archive, codec, settings, _watch())
+    for name, losses in packed.losses:
+        complain(f"warning: {shown(name)}: {', '.join(losses)}")
+    for name, reason in packed.failed:
+        complain(f"error: {shown(name)}: {one_line(reason, name)}")
+    say("\n".join(summary(packed, options.archive)))
+    return FAILED if packed.failed else DONE
+
+
+def unpack_command(options: argparse.Namespace) -> int:
+    """`clc unpack`: decodes pictures to PNG; one that fails costs no other its turn."""
+    from clc.archive.unpack import ArchiveReader, named
+    from clc.codec.files import DECODE, Existing, check_folder, is_to_be_written
+    from clc.errors import ClcError
+    from clc.pictures.images import png_bytes
+    from storage.atomic import write_bytes
+
+    archive, codec = _open(options)
+    check_folder(options.out)
+    reader = ArchiveReader(archive, codec)
+    existing: Existing = "replace" if options.overwrite else "skip" if options.skip_existing else "refuse"
+    wanted, written, failed = named(archive, options.names), 0, 0
+    for number, picture in enumerate(wanted):
+        stream = Path(picture.stream)
+        output = options.out / stream.with_name(DECODE.named(stream.name))
+        try:
+            if not is_to_be_written(output, existing, "give --overwrite or --skip-existing"):
+                continue
+            decoded = reader.decode(picture)
+            output.parent.mkdir(parents=True, exist_ok=True)
+            png = png_bytes(decoded.image_HW3, decoded.alpha_HW, decoded.metadata)
+            write_bytes(output, png, replace=existing == "replace")
+            for lost in decoded.left_out:
+                complain(f"warning: {shown(picture.name)}: {lost}")
+        except ClcError as error:
+            complain(f"error: {shown(picture.name)}: {one_line(str(error), picture.name)}")
+            failed += 1
+            continue
+        written += 1
+        _line(f"decoded {number + 1} of {len(wanted)}")
+    _line("")
+    skipped = len(wanted) - written - failed
+    told = [f"{written} of {len(wanted)} pictures unpacked to {shown(options.out)}"]
+    told += [f"{skipped} exist already"] if skipped else []
+    told += [f"{failed} failed"] if failed else []
+    say("; ".join(told))
+    return FAILED if failed else DONE
+
+
+def list_command(options: argparse.Namespace) -> int:
+    """`clc list`: a line a picture, and the totals."""
+    from clc.archive.layout import Archive
+    from clc.archive.unpack import named
+
+    archive = Archive(options.archive)
+    pictures = sorted(named(archive, options.names), key=lambda one: one.name)
+    names = {one.id: one.name for one in archive.manifest.pictures}
+    if options.json:
+        return DONE if say("\n".join(json.dumps(picture.to_json()) for picture in pictures)) else FAILED
+    lines = [_listed(picture, names) for picture in pictures]
+    total = sum(picture.bytes for picture in pictures)
+    lines.append(f"{len(pictures)} pictures, {total} bytes; model {archive.manifest.model_id}")
+    return DONE if say("\n".join(lines)) else FAILED
+
+
+def verify_command(options: argparse.Namespace) -> int:
+    """`clc verify`: names what is damaged and which pictures are lost with it."""
+    from clc.archive.unpack import strangers, verify
+
+    archive, codec = _open(options)
+    faults = 0
+    lost: set[str] = set()
+    for fault in verify(archive, codec, lambda done, of: _line(f"checked {done} of {of}")):
+        _line("")
+        complain(f"error: {shown(fault.name)}: {one_line(fault.reason, fault.name)}")
+        if fault.lost_with:
+            complain(f"  {len(fault.lost_with)} depend on it: {', '.join(map(shown, fault.lost_with))}")
+        lost.update(fault.lost_with)
+        faults += 1
+    _line("")
+    for name in strangers(archive):
+        complain(f"warning: {shown(name)}: archive.json does not name this file")
+    count = len(archive.manifest.pictures)
+    if faults:
+        say(f"{faults} of {count} pictures are damaged, {len(lost)} more depend on them")
+        return FAILED
+    return DONE if say(f"{count} pictures decode, every digest holds") else FAILED
+
+
+def summary(packed: Packed, archive: Path) -> list[str]:
+    """What a run of `pack` says at its end: everything counted, against the sources and against each picture alone."""
+    pictures = packed.manifest.pictures
+    sources, alone = sum(one.source_bytes for one in pictures), sum(one.alone_bytes for one in pictures)
+    lines = [f"{len(pictures)} pictures packed into {shown(archive)}: {packed.archive_bytes} bytes, all counted"]
+    lines.append(f"  sources {sources} bytes: {_change(packed.archive_bytes, sources)}")
+    lines.append(f"  each picture alone at this quality {alone} bytes: {_change(packed.archive_bytes, alone)}")
+    if packed.keys:
+        lines.append(f"  {len(packed.keys)} key pictures, {packed.offset:g} units of quality finer than the others")
+    else:
+        lines.append("  no key pictures: nothing that the pictures share pays for one")
+    if packed.losses:
+        lines.append(f"  {len(packed.losses)} files lost something, see the warnings")
+    if packed.failed:
+        lines.append(f"  {len(packed.failed)} files could not be read, see the errors")
+    if packed.passed_over:
+        from clc.pictures.folders import passed_over_text
+
+        lines.append(f"  passed over: {passed_over_text(packed.passed_over)}")
+    return lines
+
+
+def _open(options: argparse.Namespace) -> tuple[Archive, Codec]:
+    from clc.archive.layout import Archive
+    from clc.machine import keep_freed_memory
+
+    archive = Archive(options.archive)
+    keep_freed_memory()
+    return archive, archive.codec(tuple(options.bundle), options.device)
+
+
+def _listed(picture: ArchivedPicture, names: dict[str, str]) -> str:
+    beside = ", ".join(shown(names[one]) for one in picture.references)
+    told = (
+        f"{shown(picture.name)}: {picture.width}x{picture.height}, quality {picture.quality:g}, {picture.bytes} bytes"
+    )
+    return told + (f", beside {beside}" if beside else "") + (", key picture" if picture.pixels_sha256 else "")
+
+
+def _change(ours: int, theirs: int) -> str:
+    return f"{100 * (ours / theirs - 1):+.1f} %" if theirs else "nothing to compare with"
+
+
+def _keys(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"say auto or a number of key pictures, not {text!r}")
+
+
+def _watch() -> Callable[[Progress], None]:
+    begun = time.monotonic()
+
+    def watch(progress: Progress) -> None:
+        told = f"{progress.step}: {progress.done} of {progress.of}"
+        if progress.bytes and progress.source_bytes:
+            told += f", {progress.bytes} bytes so far ({_change(progress.bytes, progress.source_bytes)})"
+        if progress.step == "coding" and 0 < progress.done < progress.of:
+            left = (time.monotonic() - begun) / progress.done * (progress.of - progress.done)
+            told += f", about {left:.0f} s left at most"
+        _line(told)
+
+    return watch
+
+
+def _line(text: str) -> None:
+    """Progress on one line of a terminal; nothing elsewhere."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{text}")
+        sys.stderr.flush()

@@ -1,0 +1,101 @@
+"""An archive as a folder: which file lies where, and how it is opened.
+
+archive.json            the table (`clc.archive.manifest`)
+flight/0001.jpg.clc     the stream of flight/0001.jpg, under its own relative name
+model/                  the bundle that decodes the streams, where it is not the shipped one or was asked for
+.packing/               the state of packing that goes on or was interrupted
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clc.archive.manifest import MAX_BYTES, NAME, ArchivedPicture, Manifest
+from clc.archive.pictures import ReferredPictures
+from clc.codec.codec import Codec
+from clc.codec.codecs import Codecs
+from clc.errors import InputError, MissingReference, StorageError
+from storage.atomic import write_bytes
+from storage.digest import sha256_bytes
+from storage.regular import read_regular
+
+MODEL_FOLDER = "model"
+WORK_FOLDER = ".packing"
+
+
+class Archive:
+    """An archive that is read. Raises `InputError` where a folder is none, `StorageError` for a damaged table."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = read_manifest(folder)
+        self._by_id = self.manifest.by_id
+
+    def codec(self, given: tuple[str | Path, ...] = (), device: str = "cpu") -> Codec:
+        """The codec of the archive's bundle: that in `model/`, else one of `given`, the shipped one or one in reach."""
+        inside = self.manifest.model_folder
+        places = (self.folder / inside, *given) if inside else given
+        return Codecs(places, device).with_id(self.manifest.model_id)
+
+    def referred(self, codec: Codec) -> ReferredPictures:
+        """The pictures that streams of this archive refer to."""
+        return ReferredPictures(codec.decoder, self.stream_of, self.pixels_sha256_of)
+
+    def stream(self, picture: ArchivedPicture) -> bytes:
+        """The bytes of a picture's stream. Raises `StorageError` where they are missing or others than were packed."""
+        path = self.folder / picture.stream
+        try:
+            data = read_regular(path, picture.bytes)
+        except OSError as error:
+            raise StorageError(f"{picture.stream}: {error.strerror}; get the file again") from error
+        if sha256_bytes(data) != picture.sha256:
+            raise StorageError(f"{picture.stream}: is another file than was packed, or damaged; get it again")
+        return data
+
+    def stream_of(self, reference: bytes) -> bytes:
+        """The stream of an id. Raises `MissingReference` where the archive has none."""
+        return self.stream(self._picture(reference))
+
+    def pixels_sha256_of(self, reference: bytes) -> str:
+        """The digest of the pixels of a stream that others refer to."""
+        return self._picture(reference).pixels_sha256
+
+    def _picture(self, reference: bytes) -> ArchivedPicture:
+        picture = self._by_id.get(reference.hex())
+        if picture is None:
+            raise MissingReference(f"the archive holds no stream {reference.hex()}, to which another one refers")
+        return picture
+
+    @property
+    def bytes_of_all(self) -> int:
+        """The size of the archive: streams, table and model."""
+        model = self.folder / MODEL_FOLDER if self.manifest.model_folder else None
+        in_model = [path.stat().st_size for path in model.rglob("*") if path.is_file()] if model else []
+        table = len(self.manifest.to_bytes())
+        return sum(picture.bytes for picture in self.manifest.pictures) + table + sum(in_model)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The table of the archive in a folder; raises as `Archive` does."""
+    try:
+        data = read_regular(folder / NAME, MAX_BYTES)
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: is no archive ({_what_lies_in(folder)})") from error
+    except OSError as error:
+        raise StorageError(f"{folder / NAME}: {error.strerror}; get the archive again") from error
+    return Manifest.from_bytes(data)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes the table; it is whole under its name at every moment."""
+    write_bytes(folder / NAME, manifest.to_bytes())
+
+
+def _what_lies_in(folder: Path) -> str:
+    if not folder.exists():
+        return "there is no such folder"
+    if not folder.is_dir():
+        return "it is a file"
+    if (folder / WORK_FOLDER).is_dir():
+        return "packing it was interrupted early; run the same `clc pack` again"
+    return f"it has no {NAME}"

@@ -1,0 +1,399 @@
+"""A folder of pictures into an archive.
+
+    every picture alone -> which show the same places -> a trial -> key pictures -> the others beside them
+
+Each picture is first coded alone: that is what it costs where no reference helps, and its PSNR is the floor for what it
+gets in the archive. Key pictures are chosen by measured cost (`clc.archive.planning`), coded finer, and kept only if
+what some of their pictures save beside them pays for it. Every other picture is coded beside the keys that show most of
+it, and alone where that costs less. So a collection without anything in common costs what its pictures cost alone.
+
+What was done is kept in the archive's `.packing/` until the end: a run that was interrupted goes on there, and ends
+with the same archive. Streams are written before the table that names them, and the table is whole at every moment.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clc.archive.coding import ArchiveCoder, Coded
+from clc.archive.layout import MODEL_FOLDER, WORK_FOLDER, Archive, write_manifest
+from clc.archive.manifest import NAME, ArchivedPicture, Manifest
+from clc.archive.pictures import ReferredPictures
+from clc.archive.planning import OFFSETS, KeyPlan, Measured, choose, find_overlaps, pairs_to_try
+from clc.bitstream.container import parse, with_sections
+from clc.bundle.bundle import SHIPPED
+from clc.codec.beside import sections_of
+from clc.codec.codec import Codec
+from clc.codec.effort import effort_of
+from clc.codec.files import ENCODE, plan
+from clc.errors import ClcError, InputError, MissingReference
+from clc.pictures.images import ReadPicture, read_picture
+from clc.pictures.metadata import NO_METADATA
+from clc.pictures.picture import Picture
+from clc.quality import MAX_QUALITY_Q6, checked_quality, from_q6, to_q6
+from clc.references.key_pictures import PictureSource
+from clc.references.registration import Registrar
+from storage.atomic import write_bytes
+from storage.digest import digest_json, sha256_bytes
+from storage.regular import read_regular
+
+CANDIDATES = 6
+"""Key pictures against which a picture is registered, those that show most of it first."""
+
+PICTURES_IN_MEMORY = 8
+TABLE_EVERY_S = 2.0
+"""How often the table is written while pictures are added to it."""
+
+_TESTED = 2
+"""Pictures of each key that are coded before it is kept."""
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """How to pack: quality 0..100; `keys` how many key pictures, None for as many as pay; `levels` 1 (every picture
+    alone) or 2 (beside key pictures); effort 0..9 (`clc.codec.effort`); `strip` leaves EXIF and XMP out; `background`
+    is a colour to lay transparent pictures over; `with_model` puts the bundle into the archive even if it is shipped.
+    """
+
+    quality: float = 50.0
+    keys: int | None = None
+    levels: int = 2
+    effort: int = 5
+    strip: bool = False
+    background: str | None = None
+    with_model: bool = False
+
+    def __post_init__(self) -> None:
+        checked_quality(self.quality)
+        effort_of(self.effort)
+        if self.levels not in (1, 2):
+            raise InputError(f"levels must be 1 or 2, not {self.levels}")
+        if self.keys is not None and self.keys < 0:
+            raise InputError(f"the number of key pictures cannot be {self.keys}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What was done of a step, for whoever watches."""
+
+    step: str
+    done: int
+    of: int
+    source_bytes: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What became of a folder: the archive's table, and what was told of single files.
+
+    `failed` are the files that could not be read, with the reason; `losses` what of a file was lost; `passed_over` the
+    files that are no pictures, by their extension.
+    """
+
+    manifest: Manifest
+    archive_bytes: int
+    failed: tuple[tuple[str, str], ...]
+    losses: tuple[tuple[str, tuple[str, ...]], ...]
+    passed_over: dict[str, int]
+    keys: tuple[str, ...]
+    offset: float
+
+
+Watch = Callable[[Progress], None]
+
+
+def pack(folder: Path, out: Path, codec: Codec, options: PackOptions, watch: Watch = lambda progress: None) -> Packed:
+    """Packs the pictures of a folder into a new archive, or goes on where the same call was interrupted.
+
+    Raises `InputError` where there is no picture, or `out` holds something else.
+    """
+    return _Packing(folder, out, codec, options, watch).run()
+
+
+class _Packing:
+    """One run of `pack`."""
+
+    def __init__(self, folder: Path, out: Path, codec: Codec, options: PackOptions, watch: Watch) -> None:
+        self.folder, self.out, self.codec, self.options, self.watch = folder, out, codec, options, watch
+        self.work = out / WORK_FOLDER
+        planned = plan([folder], out, ENCODE)
+        if planned.unreadable:
+            path, reason = planned.unreadable[0]
+            raise InputError(f"{path}: {reason}; make it readable, or pack a folder without it")
+        problems = [job for job in planned.jobs if job.problem]
+        if problems:
+            raise InputError(problems[0].problem)
+        self.passed_over = dict(planned.passed_over)
+        self.sources = [job.source for job in planned.jobs]
+        self.names = [_below(source, folder) for source in self.sources]
+        self.streams = [_below(job.output, out) for job in planned.jobs]
+        self.asked_q6 = to_q6(options.quality)
+        self._stored: dict[bytes, Coded] = {}
+        self.coder = ArchiveCoder(
+            codec, ReferredPictures(codec.decoder, self._stream_of, self._pixels_of), effort_of(options.effort)
+        )
+        self.read = lru_cache(PICTURES_IN_MEMORY)(self._read)
+        self._written_at = 0.0
+
+    def run(self) -> Packed:
+        self._begin()
+        alone, failed, losses = self._all_alone()
+        self.good = good = sorted(alone)
+        chosen = self._plan(good, alone)
+        rows: dict[int, ArchivedPicture] = {}
+        keys = self._keys(chosen, alone)
+        kept = self._kept(chosen, keys, good, alone)
+        for done, index in enumerate([*kept, *(one for one in good if one not in kept)]):
+            coded = keys[index] if index in kept else self._beside(index, kept, chosen, keys, alone[index])
+            rows[index] = self._publish(index, coded, alone[index])
+            self._table(rows)
+            self._tell("coding", done + 1, len(good), rows)
+        self._table(rows, is_last=True)
+        self._model()
+        shutil.rmtree(self.work)
+        archive = Archive(self.out)
+        names = tuple(self.names[index] for index in kept)
+        return Packed(archive.manifest, archive.bytes_of_all, failed, losses, self.passed_over, names, chosen.offset)
+
+    def _begin(self) -> None:
+        """Makes the folder, or finds it as the same call left it."""
+        settings = {
+            "sources": [[name, sha256_bytes(read_regular(path))] for name, path in self._readable()],
+            "options": asdict(self.options),
+            "bundle": self.codec.bundle.bundle_id,
+        }
+        told = json.dumps({"digest": digest_json(settings)}).encode()
+        record = self.work / "settings.json"
+        if self.work.is_dir() and not record.exists():
+            shutil.rmtree(self.work)  # nothing was done in it yet
+        if record.exists():
+            if record.read_bytes() != told:
+                raise InputError(
+                    f"{self.out}: packing it was interrupted, with other pictures or options than now; run that command "
+                    "again, or name another folder"
+                )
+            return
+        if self.out.exists() and any(self.out.iterdir()):
+            what = "is an archive already" if (self.out / NAME).exists() else "is not empty"
+            raise InputError(f"{self.out}: {what}; name a new folder")
+        self.work.mkdir(parents=True)
+        write_bytes(record, told)
+
+    def _readable(self) -> list[tuple[str, Path]]:
+        return [(name, path) for name, path in zip(self.names, self.sources, strict=True) if path.is_file()]
+
+    def _read(self, index: int) -> ReadPicture:
+        return read_picture(self.sources[index], self.names[index], background=self.options.background)
+
+    def _all_alone(
+        self,
+    ) -> tuple[dict[int, Coded], tuple[tuple[str, str], ...], tuple[tuple[str, tuple[str, ...]], ...]]:
+        """Every picture coded alone, what could not be read, and what was lost."""
+        alone: dict[int, Coded] = {}
+        failed: list[tuple[str, str]] = []
+        losses: list[tuple[str, tuple[str, ...]]] = []
+        for index, name in enumerate(self.names):
+            try:
+                picture = self.read(index)
+            except ClcError as error:
+                failed.append((name, str(error)))
+                continue
+            if picture.losses:
+                losses.append((name, picture.losses))
+            alone[index] = self._remembered("alone", index, partial(self._alone, picture, self.asked_q6))
+            self._tell("alone", index + 1, len(self.names), {})
+        if not alone:
+            raise InputError(f"{self.folder}: none of {len(failed)} pictures could be read; first {failed[0][1]}")
+        return alone, tuple(failed), tuple(losses)
+
+    def _alone(self, picture: ReadPicture, quality_q6: int) -> Coded:
+        return self.coder.alone(self.coder.begin(picture.image_HW3), quality_q6, self.asked_q6)
+
+    def _plan(self, good: Sequence[int], alone: dict[int, Coded]) -> KeyPlan:
+        """The key pictures by index, from a trial; remembered."""
+        if self.options.levels == 1 or self.options.keys == 0 or len(good) < 2:
+            return KeyPlan()
+        record = self.work / "plan.json"
+        if record.exists():
+            told = json.loads(record.read_bytes())
+            self._worth = np.array(told["worth"])
+            return KeyPlan(tuple(told["keys"]), told["offset"], told["expected"])
+        overlaps = find_overlaps(
+            Registrar(_ByPlace(self, good)), lambda place: self.read(good[place]).image_HW3, len(good)
+        )
+        self._worth = overlaps.worth
+        costs = np.array([alone[index].cost for index in good])
+        measured = self._trial(pairs_to_try(overlaps, costs), good, alone)
+        found = choose(overlaps, costs, measured, self.options.keys)
+        chosen = replace(found, keys=tuple(good[place] for place in found.keys))
+        write_bytes(record, json.dumps({**asdict(chosen), "worth": overlaps.worth.tolist()}).encode())
+        return chosen
+
+    def _trial(self, pairs: Sequence[tuple[int, int]], good: Sequence[int], alone: dict[int, Coded]) -> list[Measured]:
+        measured = []
+        for offset in OFFSETS if pairs else ():
+            penalties, savings, weights = [], [], []
+            for number, (target, key) in enumerate(pairs):
+                self._tell(f"trial of offset {offset:g}", number, len(pairs), {})
+                index, of_key = good[target], good[key]
+                coded = self._key(of_key, offset, alone[of_key])
+                beside = self.coder.beside(
+                    self.coder.begin(self.read(index).image_HW3), self.asked_q6, [coded.id], alone[index], self.asked_q6
+                )
+                penalties.append(coded.cost / alone[of_key].cost - 1.0)
+                savings.append(1.0 - beside.cost / alone[index].cost)
+                weights.append(self._worth[target, key])
+            measured.append(Measured(offset, float(np.mean(penalties)), float(np.sum(savings) / np.sum(weights))))
+        return measured
+
+    def _key(self, index: int, offset: float, alone: Coded) -> Coded:
+        """A picture as a key, finer by an offset, whose pixels are the same everywhere; remembered."""
+        quality_q6 = min(MAX_QUALITY_Q6, self.asked_q6 + to_q6(offset))
+
+        def code(tried_q6: int) -> Coded:
+            return alone if tried_q6 == alone.quality_q6 else self._alone(self.read(index), tried_q6)
+
+        coded = self._remembered(f"key-{offset:g}", index, lambda: self.coder.for_others(code, quality_q6))
+        self._stored[coded.id] = coded
+        return coded
+
+    def _keys(self, chosen: KeyPlan, alone: dict[int, Coded]) -> dict[int, Coded]:
+        keys = {}
+        for number, index in enumerate(chosen.keys):
+            keys[index] = self._key(index, chosen.offset, alone[index])
+            self._tell("key pictures", number + 1, len(chosen.keys), {})
+        return keys
+
+    def _kept(
+        self, chosen: KeyPlan, keys: dict[int, Coded], good: Sequence[int], alone: dict[int, Coded]
+    ) -> tuple[int, ...]:
+        """The keys that pay: what a few of their pictures save, taken for all of them, is more than they cost."""
+        if self.options.keys is not None:
+            return tuple(chosen.keys)
+        kept = []
+        for key in chosen.keys:
+            served = [one for one in good if one not in keys and self._candidates(one, chosen.keys, good)[:1] == [key]]
+            served.sort(key=lambda one: self._worth[good.index(one), good.index(key)])
+            tested = [served[place] for place in {len(served) // 2, len(served) - 1} if served][:_TESTED]
+            saved = [
+                1.0 - self._beside(one, chosen.keys, chosen, keys, alone[one]).cost / alone[one].cost for one in tested
+            ]
+            total = float(np.mean(saved)) * sum(alone[one].cost for one in served) if saved else 0.0
+            if total > keys[key].cost - alone[key].cost:
+                kept.append(key)
+        return tuple(kept)
+
+    def _beside(self, index: int, kept: Sequence[int], chosen: KeyPlan, keys: dict[int, Coded], alone: Coded) -> Coded:
+        """A picture beside the keys that show most of it; remembered for these keys."""
+        candidates = self._candidates(index, kept, self.good)
+        if not candidates:
+            return alone
+        ids = [keys[key].id for key in candidates]
+        step = "beside-" + sha256_bytes(b"".join(ids))[:16]
+
+        def code() -> Coded:
+            encoding = self.coder.begin(self.read(index).image_HW3)
+            return self.coder.beside(encoding, self.asked_q6, ids, alone, self.asked_q6)
+
+        return self._remembered(step, index, code)
+
+    def _candidates(self, index: int, keys: Sequence[int], good: Sequence[int]) -> list[int]:
+        place = {one: number for number, one in enumerate(good)}
+        found = [key for key in keys if key != index and self._worth[place[index], place[key]] > 0]
+        return sorted(found, key=lambda key: -self._worth[place[index], place[key]])[:CANDIDATES]
+
+    def _remembered(self, step: str, index: int, code: Callable[[], Coded]) -> Coded:
+        """What `code` gives, from the work folder where an earlier run left it there."""
+        record = self.work / step / f"{index}.json"
+        stream = record.with_suffix(".clc")
+        if record.exists():
+            told: dict[str, Any] = json.loads(record.read_bytes())
+            return Coded(stream.read_bytes(), **told)
+        coded = code()
+        record.parent.mkdir(exist_ok=True)
+        write_bytes(stream, coded.data)
+        told = {key: value for key, value in asdict(coded).items() if key != "data"}
+        write_bytes(record, json.dumps(told).encode())
+        return coded
+
+    def _publish(self, index: int, coded: Coded, alone: Coded) -> ArchivedPicture:
+        """Writes a picture's stream under its own name, with its transparency and metadata."""
+        picture, path = self.read(index), self.out / self.streams[index]
+        metadata = NO_METADATA if self.options.strip else picture.metadata
+        size = picture.image_HW3.shape[:2]
+        sections = sections_of(picture.alpha_HW, metadata, (size[0], size[1]))
+        data = with_sections(coded.data, sections)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, data)
+        return ArchivedPicture(
+            name=self.names[index],
+            stream=self.streams[index],
+            id=coded.id.hex(),
+            bytes=len(data),
+            sha256=sha256_bytes(data),
+            width=size[1],
+            height=size[0],
+            quality=from_q6(coded.quality_q6),
+            references=tuple(one.hex() for one in parse(data).streams),
+            source_bytes=picture.file_bytes,
+            source_sha256=sha256_bytes(read_regular(self.sources[index])),
+            alone_bytes=len(data) - len(coded.data) + len(alone.data),
+            pixels_sha256=coded.pixels_sha256,
+        )
+
+    def _table(self, rows: dict[int, ArchivedPicture], *, is_last: bool = False) -> None:
+        if is_last or time.monotonic() - self._written_at > TABLE_EVERY_S:
+            folder = MODEL_FOLDER if is_last and self._carries_model else ""
+            if is_last:
+                self._model()
+            write_manifest(self.out, Manifest(self.codec.bundle.bundle_id, folder, tuple(rows.values())))
+            self._written_at = time.monotonic()
+
+    @property
+    def _carries_model(self) -> bool:
+        return self.options.with_model or self.codec.bundle.directory != SHIPPED
+
+    def _model(self) -> None:
+        """The bundle, copied whole or not at all."""
+        goal = self.out / MODEL_FOLDER
+        if self._carries_model and not goal.exists():
+            half = self.work / MODEL_FOLDER
+            shutil.rmtree(half, ignore_errors=True)
+            shutil.copytree(self.codec.bundle.directory, half)
+            half.rename(goal)
+
+    def _stream_of(self, reference: bytes) -> bytes:
+        if reference not in self._stored:
+            raise MissingReference(f"no stream {reference.hex()} is at hand")
+        return self._stored[reference].data
+
+    def _pixels_of(self, reference: bytes) -> str:
+        return self._stored[reference].pixels_sha256
+
+    def _tell(self, step: str, done: int, of: int, rows: dict[int, ArchivedPicture]) -> None:
+        sizes = [(row.source_bytes, row.bytes) for row in rows.values()]
+        self.watch(Progress(step, done, of, sum(one[0] for one in sizes), sum(one[1] for one in sizes)))
+
+
+class _ByPlace(PictureSource):
+    """The pictures that could be read, by their place among them."""
+
+    def __init__(self, packing: _Packing, good: Sequence[int]) -> None:
+        self._packing, self._good = packing, good
+
+    def read(self, reference: int | bytes, /) -> Picture:
+        return self._packing.read(self._good[int(reference)]).image_HW3
+
+
+def _below(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()

@@ -1,0 +1,119 @@
+"""Pictures out of an archive, and whether it is whole.
+
+`unpack` decodes pictures, each with as few other streams as it depends on. `verify` decodes all, compares every digest
+that the table holds, and says which pictures are lost with a damaged one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from clc.archive.layout import WORK_FOLDER, Archive
+from clc.archive.manifest import NAME, ArchivedPicture
+from clc.bitstream.container import parse_with_fields, stream_id
+from clc.codec.beside import DecodedPicture, with_beside
+from clc.codec.codec import Codec
+from clc.errors import ClcError, CorruptStream, DecodeMismatch, InputError
+from storage.digest import sha256_bytes
+
+
+class ArchiveReader:
+    """Decodes the pictures of an archive with one codec; the pictures that others refer to are decoded once."""
+
+    def __init__(self, archive: Archive, codec: Codec) -> None:
+        self.archive = archive
+        self.referred = archive.referred(codec)
+        self._codec = codec.beside(self.referred)
+
+    def decode(self, picture: ArchivedPicture) -> DecodedPicture:
+        """A picture of the archive, uint8 (H, W, 3), with its transparency, EXIF and XMP.
+
+        One that others refer to has its exact pixels. Raises `StorageError` where a file is missing or another one, and
+        a `BitstreamError` as `clc.codec.codec.Codec.decode_picture` does.
+        """
+        data = self.archive.stream(picture)
+        if stream_id(data).hex() != picture.id:
+            raise CorruptStream(f"{picture.stream}: is another stream than {NAME} says: get the archive again")
+        if not picture.pixels_sha256:
+            return self._codec.decode_picture(data)
+        exact = self.referred.read(bytes.fromhex(picture.id))
+        return with_beside(exact, parse_with_fields(data).stream.sections)
+
+
+def named(archive: Archive, names: Sequence[str]) -> list[ArchivedPicture]:
+    """The pictures that some names or patterns (`*`, `?`) mean, all without any, in an order fit for decoding.
+
+    A name is that of the source or of the stream, or a folder of them. Raises `InputError` for one that means none.
+    """
+    in_order = archive.manifest.in_order()
+    if not names:
+        return in_order
+    wanted: set[str] = set()
+    for name in names:
+        found = [one.name for one in in_order if _means(name, one)]
+        if not found:
+            raise InputError(f"{name}: the archive holds no picture of this name; `clc list` shows the names")
+        wanted.update(found)
+    return [one for one in in_order if one.name in wanted]
+
+
+def _means(name: str, picture: ArchivedPicture) -> bool:
+    folder = name.rstrip("/") + "/"
+    return any(
+        one == name or fnmatchcase(one, name) or one.startswith(folder) for one in (picture.name, picture.stream)
+    )
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A picture that cannot be decoded; `lost_with` are the names of those that depend on it."""
+
+    name: str
+    reason: str
+    lost_with: tuple[str, ...]
+
+
+def verify(
+    archive: Archive, codec: Codec, watch: Callable[[int, int], None] = lambda done, of: None
+) -> Iterator[Fault]:
+    """Decodes every picture and yields those that are damaged; not those that are only lost with another."""
+    reader = ArchiveReader(archive, codec)
+    in_order = archive.manifest.in_order()
+    bad: set[str] = set()
+    for number, picture in enumerate(in_order):
+        watch(number, len(in_order))
+        if bad.intersection(picture.references):
+            bad.add(picture.id)
+            continue
+        try:
+            _check(reader, picture)
+        except ClcError as error:
+            bad.add(picture.id)
+            lost = tuple(one.name for one in archive.manifest.dependents([picture.id]))
+            yield Fault(picture.name, str(error), lost)
+
+
+def _check(reader: ArchiveReader, picture: ArchivedPicture) -> None:
+    decoded = reader.decode(picture)
+    if decoded.image_HW3.shape[:2] != (picture.height, picture.width):
+        raise CorruptStream(f"{picture.stream}: has another size than {NAME} says")
+    referred = {one.hex() for one in parse_with_fields(reader.archive.stream(picture)).stream.streams}
+    if referred != set(picture.references):
+        raise CorruptStream(f"{picture.stream}: refers to other streams than {NAME} says")
+    if picture.pixels_sha256 and sha256_bytes(decoded.image_HW3.tobytes()) != picture.pixels_sha256:
+        raise DecodeMismatch(f"{picture.stream}: decodes to other pixels than {NAME} says")
+
+
+def strangers(archive: Archive) -> list[str]:
+    """Files below the archive's folder that its table does not name, by their relative names."""
+    manifest = archive.manifest
+    known = {NAME, *(picture.stream for picture in manifest.pictures)}
+    kept = {manifest.model_folder} if manifest.model_folder else set()
+    found = []
+    for path in sorted(archive.folder.rglob("*")):
+        name = path.relative_to(archive.folder)
+        if path.is_file() and name.parts[0] not in {*kept, WORK_FOLDER} and name.as_posix() not in known:
+            found.append(name.as_posix())
+    return found
