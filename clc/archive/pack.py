@@ -179,8 +179,8 @@ class _Packing:
         if record.exists():
             if record.read_bytes() != told:
                 raise InputError(
-                    f"{self.out}: packing it was interrupted, with other pictures or options than now; run that command "
-                    "again, or name another folder"
+                    f"{self.out}: packing it was interrupted, with other pictures or options than now; run that "
+                    "command again, or name another folder"
                 )
             return
         if self.out.exists() and any(self.out.iterdir()):

@@ -18,7 +18,7 @@ from PIL import Image
 from clc.bitstream.container import pack, parse
 from clc.bundle.identity import SHIPPED
 from clc.codec import Codec
-from clc.codec.cli.main import main
+from clc.codec.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "errors.md"

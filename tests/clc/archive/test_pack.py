@@ -11,14 +11,18 @@ import pytest
 from PIL import Image
 
 from clc.archive import pack as packing
-from clc.archive.coding import FLOOR_DB
+from clc.archive.coding import FLOOR_DB, ArchiveCoder
 from clc.archive.layout import WORK_FOLDER, Archive
 from clc.archive.manifest import NAME
 from clc.archive.pack import Packed, PackOptions, pack
+from clc.archive.pictures import ReferredPictures, nothing_stored
 from clc.archive.unpack import ArchiveReader, named, verify
 from clc.bitstream.container import parse
 from clc.codec.codec import Codec
-from clc.errors import InputError
+from clc.codec.effort import effort_of
+from clc.codec.exact_pixels import MARGIN, ExactPicture
+from clc.codec.info import stream_info
+from clc.errors import InputError, MissingReference
 from clc.pictures.images import read_picture
 from storage.digest import sha256_bytes
 from tests.clc.archive.conftest import EXIF_ARTIST, OPTIONS
@@ -190,3 +194,44 @@ def test_options_out_of_range_are_refused(options: dict[str, float], message: st
 def test_the_work_folder_is_gone_at_the_end(packed: tuple[Path, Packed]) -> None:
     assert not (packed[0] / WORK_FOLDER).exists()
     assert json.loads((packed[0] / NAME).read_bytes())["format"] == "clc-archive"
+
+
+def test_a_stream_outside_of_its_archive_says_what_it_lacks(packed: tuple[Path, Packed], shipped: Codec) -> None:
+    picture = next(one for one in packed[1].manifest.pictures if one.references)
+    data = (packed[0] / picture.stream).read_bytes()
+    with pytest.raises(MissingReference, match=f"refers to stream {picture.references[0]} of its archive"):
+        shipped.decode(data)
+    info = stream_info(data)
+    assert (info.version, info.streams, info.aligned) == (4, picture.references, ())
+    assert info.to_json()["streams"] == list(picture.references)
+
+
+def test_pixels_of_a_key_picture_stay_clear_of_rounding_edges(packed: tuple[Path, Packed], shipped: Codec) -> None:
+    archive = Archive(packed[0])
+    key = next(picture for picture in archive.manifest.pictures if picture.pixels_sha256)
+    exact = archive.referred(shipped).exactly(archive.stream(key))
+    assert MARGIN <= exact.clearance < 0.5
+    assert sha256_bytes(exact.image_HW3.tobytes()) == key.pixels_sha256
+    # Float32 is what a stream decodes to by itself: near, and not the same everywhere.
+    difference = np.abs(shipped.decode(archive.stream(key)).astype(int) - exact.image_HW3)
+    assert difference.max() <= 1
+    assert difference.mean() < 1e-3
+
+
+def test_a_picture_that_comes_too_near_to_an_edge_is_coded_again(
+    photo: Picture, shipped: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    referred = ReferredPictures(shipped.decoder, nothing_stored, lambda reference: "")
+    coder = ArchiveCoder(shipped, referred, effort_of(0))
+    encoding = coder.begin(np.ascontiguousarray(photo[:64, :64]))
+    found = [coder.alone(encoding, quality_q6) for quality_q6 in (3200, 3201, 3202)]
+    exactly, seen = referred.exactly, []
+
+    def unsafe_at_first(data: bytes) -> ExactPicture:
+        seen.append(data)
+        return exactly(data)._replace(clearance=MARGIN / 2 if len(seen) < 3 else MARGIN)
+
+    monkeypatch.setattr(referred, "exactly", unsafe_at_first)
+    coded = coder.for_others(lambda quality_q6: found[quality_q6 - 3200], 3200)
+    assert (coded.quality_q6, coded.data) == (3202, found[2].data)
+    assert len(coded.pixels_sha256) == 64
