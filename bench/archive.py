@@ -1,0 +1,195 @@
+"""What an archive saves: a folder packed at several qualities, beside every picture alone, AVIF, JPEG and an AV1 video.
+
+    python bench/archive.py --set ../shared/data/correlated/copr --json a.json
+
+Bytes are those of whole folders: streams and `archive.json`; the shipped model is not counted on either side. PSNR is
+that of all pixels together. Every archive is verified again in fresh processes, with one and two threads and with fewer
+instructions of the processor. A negative BD-rate means that the archive saves bytes. The keys of the JSON:
+
+- `bd_rate_alone`, `bd_rate_avif`, `bd_rate_jpeg`, `bd_rate_video`: per cent against each; null where curves do not
+  overlap or the coder is not there. The video is an AVIF image sequence (libaom by libavif), pictures in order of names,
+  4:4:4, which needs pictures of one size.
+- `worst_streams_to_decode`, `mean_streams_to_decode`: other streams that one picture needs.
+- `points`: bytes, PSNR, key pictures, offset and seconds of each quality.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from PIL import Image
+
+from clc.archive.layout import Archive
+from clc.archive.pack import PackOptions, pack
+from clc.archive.unpack import ArchiveReader
+from clc.codec.codec import Codec
+from clc.codec.files import refuse_existing
+from clc.errors import ClcError, InputError
+from clc.evaluation.bd_rate import RateCurve, bd_rate
+from clc.evaluation.coders import find_baselines
+from clc.pictures.folders import find_pictures
+from clc.pictures.images import read_image
+from clc.pictures.picture import Picture
+from storage.atomic import write_bytes
+
+QUALITIES = "0,30,60,95"
+VIDEO_QUALITIES = (30, 45, 60, 75, 88)
+MACHINES: tuple[dict[str, str], ...] = (
+    {"OMP_NUM_THREADS": "1"},
+    {"OMP_NUM_THREADS": "2"},
+    {"OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+)
+"""Environments in which every archive is verified again."""
+
+
+class Errors:
+    """The squared error of many pictures, summed."""
+
+    def __init__(self) -> None:
+        self.total, self.values = 0.0, 0
+
+    def add(self, a: Picture, b: Picture) -> None:
+        """Adds the error between two pictures of one size."""
+        self.total += float(np.square(a.astype(np.float64) - b).sum())
+        self.values += a.size
+
+    @property
+    def psnr_db(self) -> float:
+        """PSNR in dB of all pixels."""
+        return float(10 * np.log10(255**2 * self.values / max(self.total, 1e-9)))
+
+
+def pack_and_measure(folder: Path, codec: Codec, options: PackOptions, sources: Sequence[Picture]) -> dict[str, Any]:
+    """Packs a folder, decodes all of it again, and returns what was measured."""
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary) / "archive"
+        begun = time.monotonic()
+        packed = pack(folder, out, codec, options)
+        seconds = time.monotonic() - begun
+        archive, errors, times = Archive(out), Errors(), []
+        for picture, source in zip(archive.manifest.pictures, sources, strict=True):
+            reader = ArchiveReader(archive, codec)  # anew, so that the key pictures are decoded each time
+            begun = time.monotonic()
+            errors.add(reader.decode(picture).image_HW3, source)
+            times.append(time.monotonic() - begun)
+        needed = [len(archive.manifest.needed_for(picture)) for picture in archive.manifest.pictures]
+        if options.levels > 1:
+            for machine in MACHINES:
+                _verify(out, machine)
+        return {
+            "quality": options.quality,
+            "bytes": packed.archive_bytes,
+            "psnr_db": errors.psnr_db,
+            "keys": len(packed.keys),
+            "offset": packed.offset,
+            "pack_seconds": seconds,
+            "decode_seconds_mean": float(np.mean(times)),
+            "decode_seconds_worst": max(times),
+            "streams_to_decode_mean": float(np.mean(needed)),
+            "streams_to_decode_worst": max(needed),
+        }
+
+
+def _verify(archive: Path, machine: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "clc.codec", "verify", str(archive)]
+    done = subprocess.run(command, env={**os.environ, **machine}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ClcError(f"verify with {machine} failed: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def baseline_curve(name: str, sources: Sequence[Picture]) -> RateCurve:
+    """Totals of a picture format over its qualities."""
+    (coder,) = find_baselines((name,)).coders
+    points = []
+    for quality in coder.qualities:
+        errors, size = Errors(), 0
+        for source in sources:
+            data = coder.encode(source, quality)
+            errors.add(coder.decode(data), source)
+            size += len(data)
+        points.append((size, errors.psnr_db))
+    return curve(name, points, sources)
+
+
+def video_curve(sources: Sequence[Picture]) -> RateCurve | None:
+    """Totals of an AVIF sequence over `VIDEO_QUALITIES`; None where the pictures differ in size."""
+    if len({source.shape for source in sources}) != 1:
+        return None
+    frames, points = [Image.fromarray(source) for source in sources], []
+    for quality in VIDEO_QUALITIES:
+        file = io.BytesIO()
+        frames[0].save(
+            file, "AVIF", save_all=True, append_images=frames[1:], quality=quality, speed=4, subsampling="4:4:4"
+        )
+        errors = Errors()
+        with Image.open(file) as video:
+            for number, source in enumerate(sources):
+                video.seek(number)
+                errors.add(np.asarray(video.convert("RGB")), source)
+        points.append((len(file.getvalue()), errors.psnr_db))
+    return curve("video", points, sources)
+
+
+def curve(name: str, points: Sequence[tuple[int, float]], sources: Sequence[Picture]) -> RateCurve:
+    """A curve of total bytes and PSNR."""
+    pixels = sum(source.shape[0] * source.shape[1] for source in sources)
+    return RateCurve.of(name, [8 * size / pixels for size, _ in points], [db for _, db in points])
+
+
+def main(
+    folder: Annotated[Path, typer.Option("--set", help="Folder of pictures.")],
+    json_path: Annotated[Path, typer.Option("--json", help="Where the figures go.")],
+    qualities: Annotated[str, typer.Option(help="Qualities, separated by commas.")] = QUALITIES,
+    effort: Annotated[int, typer.Option(help="0 to 9.")] = 5,
+    keys: Annotated[int | None, typer.Option(help="Key pictures; as many as pay.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the JSON.")] = False,
+) -> None:
+    """Measures a folder; see the module."""
+    refuse_existing([json_path], overwrite=overwrite)
+    paths = find_pictures(folder).files
+    if len(paths) < 2:
+        raise InputError(f"{folder}: an archive is measured on two pictures or more")
+    sources, codec = [read_image(path) for path in paths], Codec.shipped()
+    wanted = [float(one) for one in qualities.split(",")]
+    alone, points = [], []
+    for quality in wanted:
+        options = PackOptions(quality=quality, effort=effort, keys=keys)
+        alone.append(pack_and_measure(folder, codec, PackOptions(quality=quality, effort=effort, levels=1), sources))
+        points.append(pack_and_measure(folder, codec, options, sources))
+        print(f"{quality:g}: alone {_told(alone[-1])}; archive {_told(points[-1])}", flush=True)
+    ours = curve("archive", [(one["bytes"], one["psnr_db"]) for one in points], sources)
+    against = {
+        "alone": curve("alone", [(one["bytes"], one["psnr_db"]) for one in alone], sources),
+        "avif": baseline_curve("avif", sources),
+        "jpeg": baseline_curve("jpeg", sources),
+        "video": video_curve(sources),
+    }
+    result: dict[str, Any] = {"set": folder.name, "pictures": len(paths), "effort": effort}
+    for name, anchor in against.items():
+        result[f"bd_rate_{name}"] = None if anchor is None else bd_rate(anchor, ours).percent
+        print(f"against {name}: {'not measured' if anchor is None else bd_rate(anchor, ours)}")
+    result["worst_streams_to_decode"] = max(one["streams_to_decode_worst"] for one in points)
+    result["mean_streams_to_decode"] = float(np.mean([one["streams_to_decode_mean"] for one in points]))
+    result |= {"points": points, "alone": alone}
+    write_bytes(json_path, json.dumps(result, indent=1).encode(), replace=overwrite)
+
+
+def _told(one: dict[str, Any]) -> str:
+    return (
+        f"{one['bytes']} B {one['psnr_db']:.2f} dB, {one['keys']} keys +{one['offset']:g}, {one['pack_seconds']:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
