@@ -7,7 +7,7 @@ that of all pixels together. Every archive is verified again in fresh processes,
 instructions of the processor. A negative BD-rate means that the archive saves bytes. The keys of the JSON:
 
 - `bd_rate_alone`, `bd_rate_avif`, `bd_rate_jpeg`, `bd_rate_video`: per cent against each; null where curves do not
-  overlap or the coder is not there. The video is an AVIF image sequence (libaom by libavif), pictures in order of names,
+  overlap or the coder is not there. The video is an AVIF image sequence (libaom by libavif), in order of names,
   4:4:4, which needs pictures of one size.
 - `worst_streams_to_decode`, `mean_streams_to_decode`: other streams that one picture needs.
 - `points`: bytes, PSNR, key pictures, offset and seconds of each quality.
