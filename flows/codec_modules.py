@@ -12,6 +12,7 @@ CODEC_MODULES = (
     "clc.codec.beside",
     "clc.codec.buffers",
     "clc.codec.codec",
+    "clc.codec.search.alignment_search",
     "clc.codec.search.contest",
     "clc.codec.decoder",
     "clc.codec.effort",

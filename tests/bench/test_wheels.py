@@ -51,7 +51,7 @@ def test_the_wheel_says_what_it_is_called_what_it_asks_for_and_under_which_licen
     base = {line.split()[1].split(">")[0].split("<")[0] for line in asked if "extra ==" not in line}
     assert "torch" in base
     assert not base & {"prefect", "mlflow", "dask", "pyarrow", "scikit-learn", "faiss-cpu", "matplotlib"}
-    assert texts["entry_points.txt"].split() == ["[console_scripts]", "clc", "=", "clc.codec.cli.main:main"]
+    assert texts["entry_points.txt"].split() == ["[console_scripts]", "clc", "=", "clc.codec.__main__:main"]
     assert {"licenses/LICENSE", "licenses/NOTICE"} <= texts.keys()
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from clc.bitstream.alignment import Alignment, identity
 from clc.codec import Codec
+from clc.codec.search.alignment_search import covering
 from clc.codec.search.contest import Choice, Judge, cheapest
-from clc.codec.search.selection import covering
 from clc.references.registration import Located
 from tests.conftest import Picture
 
