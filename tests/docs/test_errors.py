@@ -96,6 +96,7 @@ def folder(tmp_path: Path, stream: bytes, monkeypatch: pytest.MonkeyPatch) -> Pa
     Image.fromarray(np.full((8, 8), -5, np.int32)).save(tmp_path / "signed.tif")
     _broken_bundles(tmp_path)
     (tmp_path / "gone.png").symlink_to("nowhere.png")
+    (tmp_path / "same.clc").symlink_to("photo.png")
     (tmp_path / "circle.clc").symlink_to("circle.clc")
     return tmp_path
 

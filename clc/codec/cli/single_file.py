@@ -7,6 +7,7 @@ is coded for it.
 from __future__ import annotations
 
 import os
+import stat
 from argparse import Namespace
 from pathlib import Path
 
@@ -42,9 +43,9 @@ def read_source(path: Path, background: str | None) -> ReadPicture:
     return read_picture_file(path, background)
 
 
-def name_of(path: Path) -> str:
-    """A path as messages name it."""
-    return "standard input" if str(path) == STANDARD else str(path)
+def name_of(path: Path, what: str = "input") -> str:
+    """A path as messages name it; `what` is which standard stream `-` stands for."""
+    return f"standard {what}" if str(path) == STANDARD else str(path)
 
 
 class Output:
@@ -62,22 +63,36 @@ class Output:
         self.is_standard = target is None or target.descriptor == 1
         if self.is_standard:
             check_output()
-        elif target is not None and not target.is_stream:
-            self._check_file(source, direction)
+        if target is not None and not target.is_stream:
+            self._check_file(source, direction, target)
+        elif target is None or target.descriptor is not None:
+            self._refuse_input(source, 1 if target is None or target.descriptor is None else target.descriptor)
 
-    def _check_file(self, source: Path, direction: Direction) -> None:
+    def _check_file(self, source: Path, direction: Direction, target: Target) -> None:
         path = self.path
         if path.suffix.lower() != direction.ending:
             what = "a stream" if direction is ENCODE else "a picture"
             raise InputError(f"{path}: {what} is written to *{direction.ending}; name the output so, or - for a pipe")
         if not path.parent.is_dir():
             raise InputError(f"{path.parent}: no such folder to write {path.name} into; make it first")
-        if path.exists() and source.exists() and path.samefile(source):
-            raise InputError(f"{path}: is the input itself; name another output")
+        self._refuse_input(source, target.path)
         self.is_wanted = is_to_be_written(path, self._existing, "another name or --overwrite")
         there = path.resolve().parent
         if self.is_wanted and not os.access(there, os.W_OK | os.X_OK):
             raise InputError(f"{path}: the folder {there} may not be written into; name another output")
+
+    def _refuse_input(self, source: Path, output: Path | int) -> None:
+        """Raises `InputError` where the output, a path or an open descriptor, is the input's file by whichever name.
+
+        A shell may have opened either: `>> photo.png` would put the stream behind the picture that it is of.
+        """
+        try:
+            given = os.fstat(0) if str(source) == STANDARD else source.stat()
+            written = os.fstat(output) if isinstance(output, int) else output.stat()
+        except (OSError, ValueError):  # what is not there is no file yet; ValueError: a NUL in the name
+            return
+        if stat.S_ISREG(written.st_mode) and os.path.samestat(given, written):
+            raise InputError(f"{name_of(self.path, 'output')}: is the input itself; name another output")
 
     def write(self, data: bytes) -> None:
         """Writes the output, whole."""

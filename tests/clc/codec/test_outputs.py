@@ -67,6 +67,31 @@ def test_a_picture_is_never_written_over_by_a_stream(
     assert other.read_bytes() == picture.read_bytes()[:100]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "redirect"),
+    [
+        (["encode", "PICTURE", "-"], ">>PICTURE"),
+        (["encode", "PICTURE", "/dev/stdout"], "1<>PICTURE"),
+        (["encode", "PICTURE", "/dev/fd/7"], "7<>PICTURE"),
+        (["encode", "-", "-"], "<PICTURE 1<>PICTURE"),
+        (["encode", "-", "LINK", "--overwrite"], "<PICTURE"),
+        (["encode", "/dev/stdin", "LINK", "--overwrite"], "<PICTURE"),
+    ],
+)
+def test_a_picture_that_the_shell_opened_is_never_written_over(
+    picture: Path, tmp_path: Path, arguments: list[str], redirect: str
+) -> None:
+    former = picture.read_bytes()
+    link = tmp_path / "link.clc"
+    link.symlink_to(picture)
+    names = {"PICTURE": str(picture), "LINK": str(link)}
+    words = [names.get(word, word) for word in arguments]
+    result = started(words, redirect.replace("PICTURE", f"'{picture}'"), stdin=None)
+    assert (result.returncode, len(lines_of(result.stderr))) == (1, 1)
+    assert b"is the input itself; name another output" in result.stderr
+    assert picture.read_bytes() == former
+
+
 def test_single_output_that_exists_is_left_alone_skipped_or_replaced(
     codec: Any, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
