@@ -13,7 +13,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, NamedTuple
 
 from clc.codec.beside import sections_of
-from clc.codec.cli.many_files import Done, error_lines, run, summary_lines, warning_lines
+from clc.codec.cli.many_files import Done, LossesTold, error_lines, run, summary_lines, warning_lines
 from clc.codec.cli.single_file import Output, check_source, existing_of, name_of, read_source, read_stream
 from clc.codec.files import DECODE, ENCODE, Direction, Job, plan
 from clc.codec.rate_control import encode_to_size, target_bytes_of
@@ -133,21 +133,24 @@ def _many(options: Namespace, direction: Direction) -> int:
     codecs = load_codecs(options)
     codec = codecs.for_encoding() if direction is ENCODE else None
     existing = existing_of(options)
+    told = LossesTold(options.verbose)
 
     def encode(job: Job) -> Done:
         picture = read_source(job.source, options.background)
         data, losses = encoded(codec or codecs.for_encoding(), picture, options)
+        told.tell(job.source, losses)
         write_bytes(job.output, data, replace=existing == "replace")
         return Done(picture.file_bytes, len(data), picture.image_HW3.size // 3, losses)
 
     def decode(job: Job) -> Done:
         data = read_stream(job.source)
         picture = decoded(codecs.for_stream(data), data, options)
+        told.tell(job.source, picture.left_out)
         write_bytes(job.output, picture.png, replace=existing == "replace")
         return Done(len(data), len(picture.png), picture.width * picture.height, picture.left_out)
 
     report = run(jobs, direction, encode if direction is ENCODE else decode, existing=existing)
-    for line in warning_lines(report, is_verbose=options.verbose) + error_lines(report, unreadable):
+    for line in warning_lines(report, told) + error_lines(report, unreadable):
         complain(line)
     say("\n".join(summary_lines(report, options.out, passed_over)))
     return report.status(unreadable)

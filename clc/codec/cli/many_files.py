@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,28 @@ class Report:
         if isinstance(self.ended_by, KeyboardInterrupt):
             return status_of(self.ended_by)
         return FAILED if self.failed or self.n_left or unreadable else DONE
+
+
+@dataclass(frozen=True)
+class LossesTold:
+    """Tells what files lose before their outputs appear, so that a run which is killed has not kept it for itself.
+
+    Every file is named if `is_verbose`, else the first with each loss.
+    """
+
+    is_verbose: bool = False
+    names: dict[str, list[Path]] = field(default_factory=dict)
+
+    def tell(self, source: Path, losses: Iterable[str]) -> None:
+        """Says on stderr what a file loses, as far as that is to be said now."""
+        for loss in losses:
+            if self.is_verbose or loss not in self.names:
+                self.names.setdefault(loss, []).append(source)
+                complain(f"warning: {shown(source)}: {loss}")
+
+    def lacks(self, loss: str, sources: Sequence[Path]) -> bool:
+        """Whether some of the files with a loss were not told."""
+        return not set(sources) <= set(self.names.get(loss, ()))
 
 
 def run(
@@ -152,12 +174,9 @@ def summary_lines(report: Report, out: Path, passed_over: Mapping[str, int]) -> 
     return lines
 
 
-def warning_lines(report: Report, *, is_verbose: bool = False) -> list[str]:
-    """One line for each kind of loss, with the first names; one for each file and loss if `is_verbose`."""
-    lost = _losses(report).items()
-    if is_verbose:
-        return [f"warning: {shown(path)}: {loss}" for loss, paths in lost for path in paths]
-    return [f"warning: {_named(paths)}: {loss}" for loss, paths in lost]
+def warning_lines(report: Report, told: LossesTold) -> list[str]:
+    """One line for each kind of loss that was not told for all its files yet, with the names of the first."""
+    return [f"warning: {_named(paths)}: {loss}" for loss, paths in _losses(report).items() if told.lacks(loss, paths)]
 
 
 def error_lines(report: Report, unreadable: Sequence[Unreadable] = ()) -> list[str]:

@@ -13,6 +13,7 @@ from PIL import Image
 from clc.bitstream.container import parse, with_sections
 from clc.bitstream.sections import Section
 from clc.codec.cli.main import main
+from clc.pictures import losses
 from clc.pictures.images import png_bytes, read_image
 from tests.clc.conftest import OneCodec
 from tests.conftest import Picture
@@ -185,10 +186,23 @@ def test_what_is_lost_is_warned_of_once_and_counted(
     names = [str(folder / name) for name in ("a.png", "b.png", "sub/c.png")]
     assert main(["encode", *names, "--out", str(tmp_path / "out")]) == 0
     captured = capsys.readouterr()
-    assert captured.err.splitlines() == [f"warning: {names[0]}, {names[1]}: {loss}"]
+    assert captured.err.splitlines() == [f"warning: {names[0]}: {loss}", f"warning: {names[0]}, {names[1]}: {loss}"]
     assert captured.out.splitlines()[2] == f"2 pictures lost something: 2 of them: {loss}"
     assert main(["encode", *names, "--out", str(tmp_path / "out"), "--overwrite", "--verbose"]) == 0
     assert capsys.readouterr().err.splitlines() == [f"warning: {name}: {loss}" for name in names[:2]]
+
+
+def test_a_loss_is_told_before_its_output_is_there(
+    codec: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed, or continued by --skip-existing, has no other time to tell it."""
+    told = []
+    monkeypatch.setattr(
+        "clc.codec.cli.encode_decode.write_bytes", lambda *_, **__: told.append(capsys.readouterr().err)
+    )
+    Image.new("CMYK", (20, 20)).save(folder / "a.jpg")
+    assert main(["encode", str(folder / "a.jpg"), "--out", str(tmp_path / "out")]) == 0
+    assert told == [f"warning: {folder}/a.jpg: {losses.CMYK}\n"]
 
 
 def test_transparency_and_metadata_go_through_unless_told_otherwise(

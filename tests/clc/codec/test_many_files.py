@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clc.codec.cli.many_files import Done, Report, error_lines, run, summary_lines, warning_lines
+from clc.codec.cli.many_files import Done, LossesTold, Report, error_lines, run, summary_lines, warning_lines
 from clc.codec.files import DECODE, ENCODE, Direction, Job, find, plan
 from clc.console import Terminated
 from clc.errors import InputError
@@ -267,17 +267,24 @@ def test_the_summary_counts_whole_files(tmp_path: Path) -> None:
     ]
 
 
-def test_a_loss_of_many_files_is_one_line() -> None:
+def test_a_loss_of_many_files_is_told_at_once_and_again_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     done = [(Path(name), Done(1, 1, 1, ("it lost",))) for name in "abcde"]
     done.append((Path("f"), Done(1, 1, 1, ("it is another",))))
     done.append((Path("g"), Done(1, 1, 1)))
     report = Report(ENCODE, done, [], 1.0, 7)
-    assert warning_lines(report) == ["warning: a, b, c and 2 more: it lost", "warning: f: it is another"]
-    assert warning_lines(report, is_verbose=True)[3:] == [
+    firsts, all_of_them = LossesTold(), LossesTold(is_verbose=True)
+    for path, one in done:
+        firsts.tell(path, one.losses)
+    assert capsys.readouterr().err.splitlines() == ["warning: a: it lost", "warning: f: it is another"]
+    assert warning_lines(report, firsts) == ["warning: a, b, c and 2 more: it lost"]
+    for path, one in done:
+        all_of_them.tell(path, one.losses)
+    assert capsys.readouterr().err.splitlines()[3:] == [
         "warning: d: it lost",
         "warning: e: it lost",
         "warning: f: it is another",
     ]
+    assert warning_lines(report, all_of_them) == []
     assert summary_lines(report, Path("out"), {})[-1] == (
         "6 pictures lost something: 5 of them: it lost; 1 of them: it is another"
     )
@@ -286,7 +293,7 @@ def test_a_loss_of_many_files_is_one_line() -> None:
 def test_names_are_shown_on_one_line() -> None:
     name = Path("a\nb\udce9.png")
     report = Report(ENCODE, [(name, Done(1, 1, 1, ("it lost",)))], [(name, "is broken")], 1.0, 2)
-    assert warning_lines(report) == ["warning: a\\nb\\xe9.png: it lost"]
+    assert warning_lines(report, LossesTold()) == ["warning: a\\nb\\xe9.png: it lost"]
     assert error_lines(report) == ["error: a\\nb\\xe9.png: is broken"]
     assert summary_lines(report, name, {})[0].startswith("encoded 1 of 2 files into a\\nb\\xe9.png in")
 
