@@ -85,7 +85,8 @@ def encode(
             package ships.
         effort: 0 to 9, how long the search may take (`clc.codec.effort`).
         alpha_HW: Transparency of a picture that has none of its own, uint8 (H, W), 255 opaque.
-        metadata: EXIF and XMP in place of the picture's own; `Metadata()` leaves them out.
+        metadata: EXIF and XMP in place of the picture's own; `Metadata()` leaves them out. An orientation in them turns
+            nothing; beside anything but an array, whose pixels stand upright, it says so.
 
     A picture file or a picture of Pillow's keeps its transparency, EXIF and XMP. What else of it is lost, such as
     further frames, is told by a `LossWarning` for each loss.

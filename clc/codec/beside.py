@@ -39,7 +39,7 @@ def sections_of(alpha_HW: Plane | None, metadata: Metadata, size_HW: tuple[int, 
         raise InputError(f"metadata are a clc.Metadata(exif=bytes, xmp=bytes), not {type(metadata).__name__}")
     if not is_text(metadata.xmp):
         raise InputError("the XMP data are not UTF-8; give them as UTF-8, or leave them out")
-    if alpha_HW is not None and not isinstance(alpha_HW, np.ndarray):
+    if alpha_HW is not None and (not isinstance(alpha_HW, np.ndarray) or isinstance(alpha_HW, np.ma.MaskedArray)):
         raise InputError(f"the alpha plane is a uint8 array {size_HW}, not a {type(alpha_HW).__name__}")
     sections = []
     if metadata.exif:

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from clc.bundle.bundle import Bundle
 from clc.codec.beside import DecodedPicture
 from clc.codec.codec import Codec
 from clc.codec.codecs import Codecs
 from clc.codec.effort import DEFAULT_EFFORT, effort_of
 from clc.codec.search.selection import References, checked_references
-from clc.codec.sources import picture_from, stream_from, tell
+from clc.codec.sources import given_metadata, picture_from, stream_from, tell
 from clc.errors import InputError
 from clc.pictures.metadata import Metadata
 from clc.pictures.picture import Picture, Plane
@@ -50,13 +52,14 @@ def encode(
     picture = picture_from(source)
     if alpha_HW is not None and picture.alpha_HW is not None:
         raise InputError("the picture has transparency of its own; give either that or alpha_HW")
+    is_upright = not isinstance(source, np.ndarray)  # an array is as its caller made it
     data = codec_of(bundle).encode(
         picture.image_HW3,
         quality,
         references,
         effort=effort,
         alpha_HW=picture.alpha_HW if alpha_HW is None else alpha_HW,
-        metadata=picture.metadata if metadata is None else metadata,
+        metadata=picture.metadata if metadata is None else given_metadata(metadata, is_upright=is_upright),
     )
     tell(picture.losses, picture.name, 3)
     return data

@@ -25,11 +25,14 @@ from PIL import Image, ImageFile, TiffImagePlugin
 from clc.codec.buffers import is_pipe, kind_of, read_file, read_path, read_stream, stream_bytes
 from clc.errors import InputError, LossWarning
 from clc.limits import MAX_PICTURE_FILE_BYTES, MAX_STREAM_BYTES, check_size
-from clc.pictures.exif import Structure, bare, of_tiff
+from clc.pictures.decoding import further_frames
+from clc.pictures.exif import Structure, bare, of_tiff, upright
 from clc.pictures.images import ReadPicture, picture_of, read_picture
+from clc.pictures.losses import EXIF as BROKEN_EXIF
 from clc.pictures.metadata import NO_METADATA, Metadata
 from clc.pictures.metadata_reading import find, kept
 from clc.pictures.picture import Picture, Plane
+from clc.pictures.xmp import upright as upright_xmp
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -116,11 +119,11 @@ def pillow_source(image: Image.Image, exif: bytes | None = None, xmp: bytes | No
         raise
     except Exception as error:  # whatever a decoder raises over outside bytes
         raise InputError(f"{name}: the picture cannot be decoded ({error}); open a sound one again") from error
-    upright = kept(own.exif if exif is None else b"", own.xmp if xmp is None else b"")
-    view.info["exif"] = exif if exif is not None else own.exif if is_opened else upright.metadata.exif
-    view.info["xmp"] = (upright if xmp is None else given).metadata.xmp
+    carried = kept(own.exif if exif is None else b"", own.xmp if xmp is None else b"")
+    view.info["exif"] = exif if exif is not None else own.exif if is_opened else carried.metadata.exif
+    view.info["xmp"] = (carried if xmp is None else given).metadata.xmp
     read = picture_of(view)
-    losses = tuple(dict.fromkeys((*own.losses, *upright.losses, *read.losses)))
+    losses = tuple(dict.fromkeys((*further_frames(image), *own.losses, *carried.losses, *read.losses)))
     return Source(name, read.image_HW3, read.alpha_HW, read.metadata, losses)
 
 
@@ -128,6 +131,26 @@ def _exif_of_tags(image: Image.Image) -> bytes:
     """The EXIF data among the tags of an open TIFF picture, which Pillow has turned upright already."""
     structure = Structure.of(bare(image.getexif().tobytes()))
     return b"" if structure is None else of_tiff(structure, structure.directory(structure.first))
+
+
+def given_metadata(metadata: Metadata, *, is_upright: bool) -> Metadata:
+    """Return metadata that a caller gives beside a picture, as a stream holds them; what is no `Metadata` as it is.
+
+    `is_upright` says that the pixels were turned, whatever the metadata say, which then say upright. Raises
+    `InputError` for broken EXIF data.
+    """
+    if (
+        not isinstance(metadata, Metadata)
+        or not isinstance(metadata.exif, bytes)
+        or not isinstance(metadata.xmp, bytes)
+    ):
+        return metadata
+    exif = bare(metadata.exif)
+    try:
+        turned = upright(exif) if exif else b""
+    except ValueError as error:
+        raise InputError(f"{BROKEN_EXIF}; give others, or none at all") from error
+    return Metadata(turned, upright_xmp(metadata.xmp)) if is_upright else Metadata(exif, metadata.xmp)
 
 
 def tell(losses: Sequence[str], name: str, level: int) -> None:

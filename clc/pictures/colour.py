@@ -7,6 +7,7 @@ that cannot be used is named as a loss and costs nothing else.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,11 @@ MAX_PROFILE_BYTES = 8 * 2**20
 # Numbers of colour spaces in PNG, AVIF and HEIF (ITU-T H.273); 2 is "unspecified". The transfers are near enough to
 # sRGB's that readers take them for it; 16 and 18 are of high dynamic range.
 _SRGB_CODES, _SRGB_TRANSFERS, _HDR_TRANSFERS = (1, 2), (1, 2, 4, 6, 13, 14, 15), (16, 18)
+_SRGB_GAMMA = (0.42, 0.49)  # 1 / 2.2 = 0.4545, which writers round in many ways
+SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+"""White, red, green and blue, x and y each."""
+
+_SAME_PRIMARY = 0.01
 _SAME_COLOUR = 2  # levels of 0..255
 _CLIPPED = 6  # levels by which a colour inside sRGB does not change there and back
 _BAND_SAMPLES = 2**20
@@ -54,6 +60,17 @@ def coded_losses(primaries: int, transfer: int, *, has_profile: bool) -> tuple[s
         return (losses.HDR,)
     is_srgb = primaries in _SRGB_CODES and transfer in _SRGB_TRANSFERS
     return () if is_srgb or has_profile else (losses.GAMMA,)
+
+
+def stated_losses(gamma: float | None, primaries: Sequence[float] | None) -> tuple[str, ...]:
+    """Tell of colours whose space is stated by its gamma (0.4545 is sRGB's) or as `SRGB_PRIMARIES`; None says neither.
+
+    Neither is applied.
+    """
+    is_other = gamma is not None and not _SRGB_GAMMA[0] <= gamma <= _SRGB_GAMMA[1]
+    if primaries is not None:
+        is_other = is_other or bool(np.abs(np.subtract(primaries, SRGB_PRIMARIES)).max() > _SAME_PRIMARY)
+    return (losses.GAMMA,) if is_other else ()
 
 
 def eight_bits(samples: npt.NDArray[np.unsignedinteger[Any]], maximum: int) -> npt.NDArray[np.uint8]:

@@ -7,10 +7,11 @@ refuses a picture: parts that make no sense are for the decoder to judge.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from clc.pictures import losses, rasters
-from clc.pictures.colour import coded_losses
+from clc.pictures.colour import SRGB_PRIMARIES, coded_losses, stated_losses
 from clc.pictures.containers import (
     END_OF_JPEG,
     GIF_IMAGE,
@@ -23,25 +24,30 @@ from clc.pictures.containers import (
     items_of,
     joined_blocks,
     jpeg_segments,
+    photoshop_kinds,
     riff_chunks,
 )
 from clc.pictures.exif import Resolution
+from clc.pictures.metadata_reading import PHOTOSHOP_READ
 
 _JPEG_START = re.compile(rb"[\0\n\r ]*(?=\xff\xd8\xff)")
 _MOST_FURTHER_PICTURES = 256
 _ADOBE, _PHOTOSHOP, _JUMBF = b"\xee", b"\xed", b"\xeb"
+_SCAN, _COMMENT = b"\xda", b"\xfe"
 _JPEG_READ = (
     *((b"\xe0", b"JFIF\0"), (b"\xe0", b"JFXX\0"), (b"\xe1", b"Exif\0"), (b"\xe1", b"http://ns.adobe.com/xap/1.0/\0")),
-    *((b"\xe1", b"http://ns.adobe.com/xmp/extension/\0"), (b"\xe2", b"ICC_PROFILE\0"), (b"\xe2", b"MPF\0")),
+    *((b"\xe1", b"http://ns.adobe.com/xmp/extension/\0"), (b"\xe2", b"MPF\0")),
     *((_ADOBE, b"Adobe"), (b"\xec", b"Ducky")),
 )
 """Segments of applications that are read or that only tell how the pixels were coded."""
 
 _GAIN_MAP = b"urn:iso:std:iso:ts:21496"
 _XAP = _JPEG_READ[3]
-_PHOTOSHOP_READ = frozenset((0x03ED, 0x0404, 0x0409, 0x040C, 0x0425))  # resolution, IPTC and its digest, thumbnails
 
-_WEBP_READ = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP ", b"RIFF"))
+_WEBP_READ = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"RIFF"))
+_WEBP_GIVEN = {b"ICCP": (0x20, losses.PROFILE), b"EXIF": (0x08, losses.OTHER), b"XMP ": (0x04, losses.OTHER)}
+"""Chunks that are given where the head of the file says so, by which bit, and what is lost where it does not."""
+
 _GIF_XMP, _GIF_PROFILE = b"XMP DataXMP", b"ICCRGBG1012"
 _GIF_LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 _GIF_COMMENT, _GIF_CONTROL, _GIF_APPLICATION = b"!\xfe", b"!\xf9", b"!\xff"
@@ -78,7 +84,7 @@ def read_beside(image_format: str | None, data: bytes, *, has_profile: bool = Fa
 
 def _read_beside(image_format: str | None, data: bytes, *, has_profile: bool) -> Beside:
     if image_format in ("JPEG", "MPO"):
-        return _of_jpeg(data)
+        return _of_jpeg(data, has_profile=has_profile)
     if image_format == "GIF":
         return _of_gif(data)
     if image_format == "BMP":
@@ -92,21 +98,29 @@ def _read_beside(image_format: str | None, data: bytes, *, has_profile: bool) ->
     return Beside()
 
 
-def _of_jpeg(data: bytes) -> Beside:
+def _of_jpeg(data: bytes, *, has_profile: bool) -> Beside:
     told, resolution, n_packets, end = [], None, 0, len(data)
-    has_boxes = has_credentials = False
+    has_boxes = has_credentials = is_coded = False
     for part in jpeg_segments(data):
         head = data[part.start : min(part.end, part.start + 64)]
         if part.kind == END_OF_JPEG:
             end = part.end
+        elif is_coded:  # between the scans, where decoders look for nothing
+            told += [losses.COMMENT] if part.kind == _COMMENT else [losses.OTHER] * (b"\xe0" <= part.kind <= b"\xef")
+        elif part.kind == _SCAN:
+            is_coded = True
         elif part.kind == _PHOTOSHOP and head.startswith(b"Photoshop 3.0\0"):
-            told += [losses.OTHER] if _photoshop_kinds(data[part.start + 14 : part.end]) - _PHOTOSHOP_READ else []
+            resources = data[part.start + 14 : part.end]
+            kinds = photoshop_kinds(resources)
+            told += [losses.OTHER] if kinds - PHOTOSHOP_READ or (resources and not kinds) else []
         elif part.kind == _JUMBF:
             has_boxes, has_credentials = True, has_credentials or b"c2pa" in data[part.start : part.end][:512]
         elif b"\xe0" <= part.kind <= b"\xef":
             n_packets += (part.kind, head[: len(_XAP[1])]) == _XAP
             if part.kind == b"\xe2" and head.startswith(_GAIN_MAP):
                 told.append(losses.FRAMES)
+            elif part.kind == b"\xe2" and head.startswith(b"ICC_PROFILE\0"):
+                told += [] if has_profile else [losses.PROFILE]  # of parts that do not fit together
             elif not any(part.kind == kind and head.startswith(start) for kind, start in _JPEG_READ):
                 told.append(losses.OTHER)
             if part.kind == b"\xe0" and head.startswith(b"JFIF\0") and len(head) >= 12:
@@ -129,18 +143,6 @@ def _behind_jpeg(data: bytes, end: int) -> tuple[str, ...]:
         told = [losses.FRAMES]
         end = next((part.end for part in jpeg_segments(data, start.end()) if part.kind == END_OF_JPEG), len(data))
     return (*told, *(() if is_blank(data, end) else (losses.APPENDIX,)))
-
-
-def _photoshop_kinds(resources: bytes) -> set[int]:
-    """Return which resources of Photoshop's a segment holds."""
-    found, at = set(), 0
-    while resources[at : at + 4] == b"8BIM":
-        found.add(int.from_bytes(resources[at + 4 : at + 6], "big"))
-        at += 7 + int.from_bytes(resources[at + 6 : at + 7], "big")
-        at += at % 2
-        at += 4 + int.from_bytes(resources[at : at + 4], "big")
-        at += at % 2
-    return found
 
 
 def _of_gif(data: bytes) -> Beside:
@@ -189,6 +191,8 @@ def _of_bmp(data: bytes) -> Beside:
         profile = data[profile_at : profile_at + profile_bytes] if data[70:74] == _MBED else b""
         end = max(end, profile_at + profile_bytes) if data[70:74] == _MBED else end
         told += [] if profile else [losses.PROFILE]
+    if header_bytes >= 108 and not number(70):
+        told += _stated_in_bmp([number(at) for at in range(74, 122, 4)])
     if header_bytes >= 40:
         resolution = Resolution.a_metre(number(38), number(42), 1)
     if not is_blank(data, end):
@@ -196,12 +200,29 @@ def _of_bmp(data: bytes) -> Beside:
     return Beside(tuple(told), profile or None, resolution=resolution)
 
 
+def _stated_in_bmp(numbers: Sequence[int]) -> tuple[str, ...]:
+    """Tell of calibrated colours: CIE XYZ of red, green and blue, then a gamma for each; zeros say nothing."""
+    primaries = list(SRGB_PRIMARIES)
+    for at in range(3):
+        x, y, z = numbers[3 * at : 3 * at + 3]
+        if x + y + z:
+            primaries[2 * at + 2 : 2 * at + 4] = x / (x + y + z), y / (x + y + z)
+    gammas = [2**16 / number for number in numbers[9:] if number]
+    return (*stated_losses(None, primaries), *(loss for gamma in gammas for loss in stated_losses(gamma, None)))
+
+
 def _losses_of_webp(data: bytes) -> tuple[str, ...]:
     told: list[str] = []
-    end = len(data)
+    end, said = len(data), 0
     for part in riff_chunks(data):
         end = part.end
-        if part.kind not in _WEBP_READ:
+        if part.kind == b"VP8X":
+            said |= int.from_bytes(data[part.start : part.start + 1], "big")
+        elif part.kind in _WEBP_GIVEN:
+            bit, loss = _WEBP_GIVEN[part.kind]
+            told += [] if said & bit else [loss]
+            said &= ~bit  # a second one is not given
+        elif part.kind not in _WEBP_READ:
             told.append(losses.CREDENTIALS if part.kind == b"C2PA" else losses.OTHER)
     return (*told, *(() if is_blank(data, end) else (losses.APPENDIX,)))
 

@@ -142,6 +142,18 @@ def joined_blocks(data: bytes, part: Part) -> bytes:
     return bytes(joined)
 
 
+def photoshop_kinds(resources: bytes) -> set[int]:
+    """Return which resources of Photoshop's a block of them holds."""
+    found, at = set(), 0
+    while resources[at : at + 4] == b"8BIM":
+        found.add(int.from_bytes(resources[at + 4 : at + 6], "big"))
+        at += 7 + int.from_bytes(resources[at + 6 : at + 7], "big")
+        at += at % 2
+        at += 4 + int.from_bytes(resources[at : at + 4], "big")
+        at += at % 2
+    return found
+
+
 class Items(NamedTuple):
     """What the meta box of an AVIF or HEIF file says of its items, by their numbers.
 

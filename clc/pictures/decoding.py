@@ -6,15 +6,16 @@ raised here into one error: nothing here catches what a decoder raises over the 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import islice
+from typing import IO, NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from clc.errors import InputError
-from clc.limits import check_size
+from clc.limits import MAX_PICTURE_FILE_BYTES, check_size
 from clc.pictures import losses, metadata_reading, rasters, tiff
 from clc.pictures.container_reading import Beside, read_beside
-from clc.pictures.containers import PNG_START
+from clc.pictures.containers import GIF_IMAGE, PNG_START, gif_blocks
 from clc.pictures.exif import ICC_PROFILE, ORIENTATION, SUB_PICTURES, Directory, Structure, bare, with_resolution
 from clc.pictures.formats import open_picture
 from clc.pictures.png import NO_PROFILE, read_png
@@ -91,7 +92,10 @@ def _decode_tiff(structure: Structure, name: str) -> Decoded:
         alpha_HW = None if samples.alpha_HW is None else rasters.opaque_is_none(samples.alpha_HW)
         raster = rasters.Raster(samples.image, alpha_HW, (losses.DEPTH,) if layout.is_deep else ())
     pages = (losses.FRAMES,) if directory.following or SUB_PICTURES in directory.entries else ()
-    return Decoded(raster, _tiff_profile(structure, directory), found, orientation, pages)
+    profile = _tiff_profile(structure, directory)
+    channels = (losses.CHANNELS,) if layout.has_more_channels else ()
+    stated = () if profile else tiff.stated_colours(structure, directory)
+    return Decoded(raster, profile, found, orientation, (*pages, *channels, *stated))
 
 
 def _layout(structure: Structure, directory: Directory, name: str) -> tiff.Layout:
@@ -140,6 +144,35 @@ def _as_avif_says(image: Image.Image, found: metadata_reading.Found) -> tuple[me
     if len(said) > _AVIF_EXIF and isinstance(said[_AVIF_EXIF], bytes | None):
         found = found._replace(exif=bare(said[_AVIF_EXIF] or b""))
     return found, orientation
+
+
+def further_frames(image: Image.Image) -> tuple[str, ...]:
+    """Tell of frames or pages that a picture which Pillow opened has beside the one that it shows.
+
+    The picture stays as it is: Pillow's GIFs, asked whether they are animated, forget what was drawn on them.
+    """
+    if not isinstance(image, ImageFile.ImageFile):
+        return ()
+    if image.format == "GIF":
+        has_more = image.tell() > 0 or _has_further_pictures(getattr(image, "_fp", None))
+    else:
+        has_more = bool(getattr(image, "is_animated", False))
+    return () if not has_more else (losses.ONE_FRAME if image.tell() else losses.FRAMES,)
+
+
+def _has_further_pictures(gif: IO[bytes] | None) -> bool:
+    """Whether there is a second picture in a file that is open; False where it is closed, for nobody knows then."""
+    try:
+        if gif is None:
+            return False
+        at = gif.tell()
+        gif.seek(0)
+        data = gif.read(MAX_PICTURE_FILE_BYTES)
+        gif.seek(at)
+    except (OSError, ValueError):
+        return False
+    pictures = (part for part in gif_blocks(data) if part.kind == GIF_IMAGE)
+    return data.startswith(b"GIF8") and len(list(islice(pictures, 2))) == 2
 
 
 def _more_pictures(image: Image.Image) -> tuple[str, ...]:

@@ -123,6 +123,15 @@ class Structure:
             raise ValueError("a tag counts far more than a picture can have")
         return struct.unpack(f"{self.order}{entry.length}{_INTEGERS[entry.kind]}", self.value(entry))
 
+    def rationals(self, entry: Entry) -> tuple[float, ...]:
+        """Return a value of unsigned fractions; `ValueError` for another type, or one without a denominator."""
+        if entry.kind != _RATIONAL or entry.length > _MOST_INTEGERS:
+            raise ValueError("a tag that measures something holds no fractions")
+        numbers = struct.unpack(f"{self.order}{2 * entry.length}I", self.value(entry))
+        if not all(numbers[1::2]):
+            raise ValueError("a fraction has no denominator")
+        return tuple(above / below for above, below in zip(numbers[::2], numbers[1::2], strict=True))
+
     def _numbers(self, numbers: str, position: int) -> tuple[int, ...]:
         if position + struct.calcsize("=" + numbers) > len(self.data):
             raise ValueError("a directory of tags lies outside the data")
@@ -218,8 +227,8 @@ def upright(exif: bytes) -> bytes:
     if structure is None or structure.is_big:
         raise ValueError("no TIFF header")
     entry = structure.directory(structure.first).entries.get(ORIENTATION)
-    if entry is None or entry.length < 1 or entry.kind not in _INTEGERS:
-        return exif
+    if entry is None or entry.length != 1 or entry.kind not in _INTEGERS:
+        return exif  # what no reader takes for an orientation
     structure.value(entry)
     patched = bytearray(exif)
     struct.pack_into(structure.order + _INTEGERS[entry.kind], patched, entry.position, 1)

@@ -21,13 +21,15 @@ A `.clc` stream holds 8-bit sRGB, an alpha plane, EXIF and XMP, so a picture is 
 |---|---|
 | TRANSPARENCY | a background was asked for, and the picture is not opaque |
 | FRAMES | animations, pages and sub-pictures of a TIFF, further pictures (gain maps) in a JPEG, AVIF or HEIF |
+| ONE_FRAME | the same of a picture of Pillow's that shows another than the first |
 | LAYERS, APPENDIX | Photoshop's layers in a TIFF; data behind the end of a picture, of every format but TIFF |
 | DEPTH | more than 8 bits a sample, alpha included |
 | PROFILE | a profile that is broken, too large, or made for another kind of picture |
-| GAMMA | a PNG, AVIF or HEIF that says another gamma or other primaries than those of sRGB, without a profile |
+| GAMMA | a file that says another gamma or other primaries than those of sRGB, and has no profile |
 | HDR | a PNG (cICP), AVIF or HEIF (nclx) that says that its colours are PQ or HLG |
 | GAMUT | a profile wider than sRGB, and colours of the picture that lie outside sRGB; a mere conversion is none |
 | CMYK, LAB | the picture's colours, with a profile or without |
+| CHANNELS | samples of a TIFF beside colours and transparency: spot colours, masks, infrared |
 | EXIF, XMP, METADATA_SIZE | broken or too large ones |
 | EXTENDED_XMP | segments of further XMP in a JPEG that do not fit the packet; those that do are joined to it |
 | IPTC, COMMENT, TEXT, CREDENTIALS | metadata of other kinds |
@@ -52,7 +54,7 @@ from clc.errors import ClcError, InputError, LimitError
 from clc.limits import MAX_PICTURE_FILE_BYTES, MAX_PIXELS, check_size
 from clc.pictures import losses, metadata_reading
 from clc.pictures.colour import to_srgb
-from clc.pictures.decoding import Decoded
+from clc.pictures.decoding import Decoded, further_frames
 from clc.pictures.formats import format_names
 from clc.pictures.isolation import decode
 from clc.pictures.metadata import NO_METADATA, Metadata
@@ -138,7 +140,8 @@ def picture_of(image: Image.Image, *, background: str | None = None) -> ReadPict
     colour = None if background is None else _colour_of(background)
     try:
         found = metadata_reading.find(image)
-        return _read_picture(Decoded(raster_of(image), _profile_of(image), found, found.orientation), 0, colour)
+        lost = further_frames(image)
+        return _read_picture(Decoded(raster_of(image), _profile_of(image), found, found.orientation, lost), 0, colour)
     except MemoryError:  # says nothing of the picture
         raise
     except Exception as error:  # as in `read_picture`: a picture that is still open is decoded now

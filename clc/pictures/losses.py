@@ -5,6 +5,7 @@
 
 TRANSPARENCY = "transparency was composited over the background"
 FRAMES = "only the first of several frames, pages or pictures was read"
+ONE_FRAME = "only one of several frames, pages or pictures was read"
 LAYERS = "layers of a picture editor were left out"
 APPENDIX = "what follows the picture in its file, such as the video of a motion photo, was left out"
 
@@ -15,6 +16,7 @@ HDR = "colours of high dynamic range (PQ or HLG) were taken for sRGB, so they ar
 GAMUT = "colours outside sRGB were clipped"
 CMYK = "CMYK colours were converted to sRGB"
 LAB = "CIE Lab colours were converted to sRGB"
+CHANNELS = "channels beside colours and transparency were left out"
 
 EXIF = "the EXIF data are broken and were left out"
 XMP = "the XMP data are no text and were left out"

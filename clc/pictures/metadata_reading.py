@@ -17,12 +17,16 @@ from PIL import Image
 from clc.limits import MAX_METADATA_BYTES
 from clc.pictures import exif as exif_data
 from clc.pictures import losses
+from clc.pictures.containers import photoshop_kinds
 from clc.pictures.metadata import Metadata
 from clc.pictures.xmp import in_utf_8, is_packet, joined, orientation, upright
 
 _EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _RAW_PROFILE = "Raw profile type "
 _IPTC_RESOURCE = 0x0404
+PHOTOSHOP_READ = frozenset((0x03ED, _IPTC_RESOURCE, 0x0409, 0x040C, 0x0425))
+"""Photoshop's resources that lose nothing or are told by themselves: resolution, IPTC and its digest, thumbnails."""
+
 XMP_KEYS = ("XML:com.adobe.xmp", "xmp", "XMP")
 """Keywords of PNG texts that may hold XMP; the first one is the standard's."""
 
@@ -112,8 +116,11 @@ def find_in_tiff(structure: exif_data.Structure, directory: exif_data.Directory)
     lost = [losses.LAYERS] if exif_data.LAYERS in entries else []
     try:
         resources = structure.value(entries[exif_data.PHOTOSHOP]) if exif_data.PHOTOSHOP in entries else b""
-        if exif_data.IPTC in entries or b"8BIM" + _IPTC_RESOURCE.to_bytes(2, "big") in resources:
+        kinds = photoshop_kinds(resources)
+        if exif_data.IPTC in entries or _IPTC_RESOURCE in kinds:
             lost.append(losses.IPTC)
+        if kinds - PHOTOSHOP_READ or (resources and not kinds):
+            lost.append(losses.OTHER)
         xmp = structure.value(entries[exif_data.XMP]) if exif_data.XMP in entries else b""
     except ValueError:
         xmp = b""

@@ -12,11 +12,9 @@ import struct
 import zlib
 from typing import NamedTuple
 
-import numpy as np
-
 from clc.limits import MAX_METADATA_BYTES
 from clc.pictures import losses
-from clc.pictures.colour import MAX_PROFILE_BYTES, coded_losses
+from clc.pictures.colour import MAX_PROFILE_BYTES, coded_losses, stated_losses
 from clc.pictures.containers import PNG_START, Part, is_blank, png_chunks
 from clc.pictures.exif import Resolution, with_resolution
 from clc.pictures.metadata_reading import PROFILE_KEYS, XMP_KEYS, Found, of_texts
@@ -25,9 +23,6 @@ from clc.pictures.xmp import is_packet
 NO_PROFILE = b"\0"
 """What no colour management takes for a profile: stands for one that is broken or too large."""
 
-_SRGB_GAMMA = (0.42, 0.49)  # 1 / 2.2 = 0.4545, which writers round in many ways
-_SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
-_SAME_PRIMARY = 0.01
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _FACTS = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4, b"pHYs": 9}
 _PIXELS = (b"tRNS",)  # beside those whose names say that no reader can do without them
@@ -144,9 +139,6 @@ class _Reading:
             return coded_losses(facts[b"cICP"][0], facts[b"cICP"][1], has_profile=self.icc_profile is not None)
         if self.icc_profile is not None or b"sRGB" in facts:
             return ()
-        gamma = int.from_bytes(facts[b"gAMA"][:4], "big") / 100_000 if b"gAMA" in facts else _SRGB_GAMMA[0]
-        is_other = not _SRGB_GAMMA[0] <= gamma <= _SRGB_GAMMA[1]
-        if b"cHRM" in facts:
-            primaries = np.array(struct.unpack(">8I", facts[b"cHRM"][:32])) / 100_000
-            is_other = is_other or np.abs(primaries - _SRGB_PRIMARIES).max() > _SAME_PRIMARY
-        return (losses.GAMMA,) if is_other else ()
+        gamma = int.from_bytes(facts[b"gAMA"][:4], "big") / 100_000 if b"gAMA" in facts else None
+        numbers = struct.unpack(">8I", facts[b"cHRM"][:32]) if b"cHRM" in facts else None
+        return stated_losses(gamma, None if numbers is None else [number / 100_000 for number in numbers])

@@ -19,7 +19,8 @@ from PIL import Image
 
 from clc.errors import LimitError
 from clc.limits import MAX_PIXELS, check_size
-from clc.pictures.colour import eight_bits
+from clc.pictures import losses
+from clc.pictures.colour import SRGB_PRIMARIES, eight_bits, stated_losses
 from clc.pictures.exif import ORIENTATION, Directory, Structure
 from clc.pictures.picture import UnknownRange
 
@@ -27,6 +28,8 @@ _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258,
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR, _PREDICTOR = 273, 277, 278, 279, 284, 317
 _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_COUNTS, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 322, 323, 324, 325, 338, 339
 _COLOUR_MAP = 320
+_TRANSFER, _WHITE, _PRIMARIES = 301, 318, 319
+_SAME_LEVEL = 0.05  # of a curve of tones, from 0 to 1
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _LAB: 3}
@@ -74,6 +77,13 @@ class Layout:
                 return colours + at, kind
         is_untold = not self.extra and self.photometric == _RGB and self.samples == colours + 1
         return (colours, _STRAIGHT) if is_untold else None
+
+    @property
+    def has_more_channels(self) -> bool:
+        """Whether there are samples beside colours and transparency, such as a spot colour."""
+        if self.photometric not in _COLOURS:
+            return bool(self.extra)
+        return self.samples > _COLOURS[self.photometric] + (self.alpha is not None)
 
     @property
     def is_deep(self) -> bool:
@@ -169,6 +179,25 @@ def palette_of(structure: Structure, directory: Directory, bits: int) -> npt.NDA
     if len(levels) != 3 << bits:
         return None
     return np.ascontiguousarray(eight_bits(levels, 255 if levels.max() < 256 else 65_535).reshape(3, -1).T)
+
+
+def stated_colours(structure: Structure, directory: Directory) -> tuple[str, ...]:
+    """Tell of a white, of primaries and of a curve of tones in the tags other than those of sRGB; none is applied."""
+    primaries, entries = list(SRGB_PRIMARIES), directory.entries
+    try:
+        for tag, at, count in ((_WHITE, 0, 2), (_PRIMARIES, 2, 6)):
+            if tag in entries:
+                primaries[at : at + count] = structure.rationals(entries[tag])[:count]
+        curve = np.array(_numbers(structure, directory, _TRANSFER))
+        told = stated_losses(None, primaries)
+    except ValueError:  # of broken tags, or of another number of them
+        return (losses.GAMMA,)
+    if len(curve) > 1:
+        channels = 3 if len(curve) % 3 == 0 else 1
+        levels = curve.reshape(channels, -1) / 65_535
+        is_same = np.abs(levels - np.linspace(0, 1, levels.shape[1]) ** 2.2).max() < _SAME_LEVEL
+        told += () if is_same else (losses.GAMMA,)
+    return told
 
 
 def read_samples(structure: Structure, directory: Directory, layout: Layout) -> Samples:

@@ -46,6 +46,29 @@ def stream(codec: Codec) -> bytes:
     return codec.encode(RGB, 50, "none", effort=0)
 
 
+def test_metadata_beside_a_picture_say_upright_where_its_pixels_are_turned() -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    sideways = io.BytesIO()
+    Image.fromarray(RGB).save(sideways, "PNG", exif=tags)
+    given = clc.Metadata(tags.tobytes(), b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"/>')
+    for source, size, orientation in ((sideways.getvalue(), (20, 12), 1), (RGB, (12, 20), 6)):
+        decoded = clc.decode_picture(clc.encode(source, 50, metadata=given, **FAST))
+        assert decoded.image_HW3.shape[:2] == size
+        assert decoded.metadata.exif.startswith((b"II*", b"MM\0*"))  # as streams hold EXIF, whatever stood before it
+        found = Image.Exif()
+        found.load(decoded.metadata.exif)
+        assert found[0x0112] == orientation
+        assert f'Orientation="{orientation}"'.encode() in decoded.metadata.xmp
+
+
+def test_broken_metadata_beside_a_picture_are_refused() -> None:
+    with pytest.raises(clc.InputError, match="EXIF data are broken"):
+        clc.encode(RGB, 50, metadata=clc.Metadata(b"no TIFF structure"), **FAST)
+    with pytest.raises(clc.InputError, match="MaskedArray"):
+        clc.encode(RGB, 50, alpha_HW=np.ma.masked_array(ALPHA, ALPHA > 9), **FAST)
+
+
 def mapped(data: bytes, folder: Path) -> mmap.mmap:
     (folder / "mapped").write_bytes(data)
     with (folder / "mapped").open("rb") as file:

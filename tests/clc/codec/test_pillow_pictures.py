@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image, ImageFile, ImageOps, ImageSequence, UnidentifiedImageErro
 
 from clc.codec import pillow_plugin
 from clc.errors import LossWarning
+from clc.pictures import losses
 
 EXIF = Image.Exif()
 EXIF[0x010F] = "Maker"
@@ -338,6 +340,35 @@ def test_an_option_of_another_type_is_an_os_error_and_no_file(
     with pytest.raises(OSError, match=message):
         made(8).save(tmp_path / "a.clc", **options)
     assert not (tmp_path / "a.clc").exists()
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("options", [{}, {"xmp": XMP}])
+def test_frames_that_pillow_knows_of_are_told_and_left_as_they_are(
+    codec: Any, image_format: str, options: dict[str, Any]
+) -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
+    for n_frames, frame, told in ((1, 0, None), (3, 0, losses.FRAMES), (3, 1, losses.ONE_FRAME)):
+        file = io.BytesIO()
+        frames[0].save(file, image_format, save_all=True, append_images=frames[1:n_frames])
+        with Image.open(file) as image:
+            image.seek(frame)
+            image.paste(0, (0, 0, 4, 4))
+            drawn = np.array(image)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", LossWarning)
+                stream_of(image, **options)
+            lines = [str(one.message) for one in caught if one.category is LossWarning]
+            assert [line.rpartition(": ")[2] for line in lines] == ([told] if told else [])
+            assert np.array_equal(np.array(image), drawn)
+            assert image.tell() == frame
+
+
+def test_a_gif_whose_file_is_closed_is_saved(codec: Any, tmp_path: Path) -> None:
+    made(16).save(tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as image:
+        image.load()
+    assert pixels(stream_of(image)).shape == (16, 17, 3)
 
 
 def test_broken_metadata_of_a_picture_are_left_out_and_told(codec: Any) -> None:
