@@ -35,7 +35,7 @@ _MOST_FURTHER_PICTURES = 256
 _ADOBE, _PHOTOSHOP, _JUMBF = b"\xee", b"\xed", b"\xeb"
 _SCAN, _COMMENT = b"\xda", b"\xfe"
 _JPEG_READ = (
-    *((b"\xe0", b"JFIF\0"), (b"\xe0", b"JFXX\0"), (b"\xe1", b"Exif\0"), (b"\xe1", b"http://ns.adobe.com/xap/1.0/\0")),
+    *((b"\xe0", b"JFIF\0"), (b"\xe0", b"JFXX\0"), (b"\xe1", b"Exif\0\0"), (b"\xe1", b"http://ns.adobe.com/xap/1.0/\0")),
     *((b"\xe1", b"http://ns.adobe.com/xmp/extension/\0"), (b"\xe2", b"MPF\0")),
     *((_ADOBE, b"Adobe"), (b"\xec", b"Ducky")),
 )
@@ -44,8 +44,11 @@ _JPEG_READ = (
 _GAIN_MAP = b"urn:iso:std:iso:ts:21496"
 _XAP = _JPEG_READ[3]
 
-_WEBP_READ = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"RIFF"))
-_WEBP_GIVEN = {b"ICCP": (0x20, losses.PROFILE), b"EXIF": (0x08, losses.OTHER), b"XMP ": (0x04, losses.OTHER)}
+_WEBP_READ = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ANIM", b"ANMF", b"RIFF"))
+_WEBP_GIVEN = {
+    **{b"ICCP": (0x20, losses.PROFILE), b"ALPH": (0x10, losses.OTHER)},
+    **{b"EXIF": (0x08, losses.OTHER), b"XMP ": (0x04, losses.OTHER)},
+}
 """Chunks that are given where the head of the file says so, by which bit, and what is lost where it does not."""
 
 _GIF_XMP, _GIF_PROFILE = b"XMP DataXMP", b"ICCRGBG1012"
@@ -105,8 +108,10 @@ def _of_jpeg(data: bytes, *, has_profile: bool) -> Beside:
         head = data[part.start : min(part.end, part.start + 64)]
         if part.kind == END_OF_JPEG:
             end = part.end
+        elif part.kind == _COMMENT:
+            told += [losses.COMMENT] if head else []
         elif is_coded:  # between the scans, where decoders look for nothing
-            told += [losses.COMMENT] if part.kind == _COMMENT else [losses.OTHER] * (b"\xe0" <= part.kind <= b"\xef")
+            told += [losses.OTHER] if b"\xe0" <= part.kind <= b"\xef" else []
         elif part.kind == _SCAN:
             is_coded = True
         elif part.kind == _PHOTOSHOP and head.startswith(b"Photoshop 3.0\0"):

@@ -38,7 +38,7 @@ _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _SHORT, _RATIONAL = 3, 5
 _DEFAULTS_DPI = (72, 96)
 _MOST_NEW_BYTES = 12 * 2**16  # of a directory that is written anew
-_CLASSIC_TYPES = range(1, 14)
+_CLASSIC_TYPES, _VALUE_TYPES = range(1, 14), range(1, 13)  # the last one points at a directory
 _LONG = 4
 _MOST_ENTRIES = 2**16  # one for each tag; a BigTIFF may claim any number
 _MOST_INTEGERS = 2**20  # strips or tiles of a picture, some four times as many as the caps allow
@@ -247,6 +247,23 @@ def of_tiff(structure: Structure, directory: Directory) -> bytes:
     return head + body if body else b""
 
 
+def has_more(structure: Structure, directory: Directory) -> bool:
+    """Whether a TIFF picture has tags whose values `of_tiff` does not carry: of a BigTIFF's types, or directories."""
+    tables = [directory.entries]
+    for tag in (EXIF_DIRECTORY, GPS_DIRECTORY):
+        pointer = directory.entries.get(tag)
+        if pointer is not None and pointer.kind in _INTEGERS:
+            tables += [structure.directory(at).entries for at in structure.integers(pointer)[:1]]
+        elif pointer is not None:
+            return True
+    return any(
+        entry.length > 0 and entry.kind not in _VALUE_TYPES
+        for entries in tables
+        for tag, entry in entries.items()
+        if tag not in _STORAGE_TAGS and tag not in _DIRECTORIES
+    )
+
+
 def _copied(structure: Structure, entries: Mapping[int, Entry], at: int, inner_tags: tuple[int, ...]) -> bytes:
     """Return a directory for position `at`, with its values and the directories of `inner_tags` behind it."""
     kept = {tag: entry for tag, entry in sorted(entries.items()) if _is_kept(tag, entry, inner_tags)}
@@ -275,5 +292,6 @@ def _copied(structure: Structure, entries: Mapping[int, Entry], at: int, inner_t
 
 
 def _is_kept(tag: int, entry: Entry, inner_tags: tuple[int, ...]) -> bool:
-    is_foreign = tag in _STORAGE_TAGS or (tag in _DIRECTORIES and tag not in inner_tags)
-    return not is_foreign and entry.kind in _CLASSIC_TYPES and entry.length > 0
+    if tag in inner_tags:
+        return entry.kind in _INTEGERS and entry.length > 0  # in a BigTIFF of 8 bytes
+    return tag not in _STORAGE_TAGS and tag not in _DIRECTORIES and entry.kind in _CLASSIC_TYPES and entry.length > 0

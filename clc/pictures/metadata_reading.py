@@ -126,7 +126,9 @@ def find_in_tiff(structure: exif_data.Structure, directory: exif_data.Directory)
         xmp = b""
         lost.append(losses.XMP)
     try:
-        return Found(exif_data.of_tiff(structure, directory), xmp, tuple(lost))
+        exif = exif_data.of_tiff(structure, directory)
+        lost += [losses.OTHER] if exif_data.has_more(structure, directory) else []
+        return Found(exif, xmp, tuple(lost))
     except ValueError:
         return Found(b"", xmp, (losses.EXIF, *lost))
 

@@ -26,6 +26,7 @@ NO_PROFILE = b"\0"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _FACTS = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4, b"pHYs": 9}
 _PIXELS = (b"tRNS",)  # beside those whose names say that no reader can do without them
+_KNOWN = (*_PIXELS, b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _STORAGE = frozenset((b"sBIT", b"hIST", b"iDOT", b"acTL", b"fcTL"))  # how pixels are stored, timed and best decoded
 _MOST_UNPACKED_BYTES = 8 * MAX_METADATA_BYTES  # of all texts together, which may be packed a thousandfold
 _MOST_TEXT_BYTES = 3 * MAX_METADATA_BYTES  # hexadecimal digits are twice as long as what they say
@@ -46,6 +47,7 @@ def read_png(data: bytes) -> PngFile:
     for part in png_chunks(data):
         kind, _, end = part
         if kind in _PIXELS or kind[:1].isupper():
+            reading.lost += [] if kind in _KNOWN else [losses.OTHER]
             pieces.append(data[part.start - 8 : end + 4])
         else:
             reading.read(part)
@@ -82,8 +84,8 @@ class _Reading:
             self.icc_profile = profile or NO_PROFILE
         elif kind == b"eXIf" and not self._exif:
             self._exif = content
-        elif kind in _FACTS and len(content) >= _FACTS[kind]:
-            self._facts.setdefault(kind, content)
+        elif kind in _FACTS and len(content) >= _FACTS[kind] and kind not in self._facts:
+            self._facts[kind] = content
         elif kind == b"fdAT":
             self.lost.append(losses.FRAMES)
         elif kind == b"caBX":
