@@ -38,7 +38,8 @@ def write_bytes(path: Path, data: bytes, *, replace: bool = True) -> None:
     """Write `data` to `path` so that a reader sees the old content or the new, never a mixture.
 
     Missing parent folders are made. A link is followed and stays a link. A device, a pipe or /dev/stdout is written
-    into as it is. With `replace` False a file that exists is left alone, also one that appears at the same moment.
+    into as it is. With `replace` False a disk and a file that exists are left alone, also one that appears at the
+    same moment.
 
     Raises `AlreadyExists` for that, `StorageFull` when the disk is full or read-only, and `StorageError` when the
     folder cannot be written, the file is read-only, or the path is a folder or a socket.
@@ -46,6 +47,8 @@ def write_bytes(path: Path, data: bytes, *, replace: bool = True) -> None:
     try:
         _make_folder(path.parent)
         target = find_target(path)
+        if target.is_disk and not replace:
+            raise AlreadyExists(f"{path} is a disk, which holds something already; write to another name")
         if target.is_stream:
             _pour(target, data)
             return

@@ -36,6 +36,11 @@ class Target(NamedTuple):
         kind = 0 if self.status is None else stat.S_IFMT(self.status.st_mode)
         return self.descriptor is not None or kind in (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO)
 
+    @property
+    def is_disk(self) -> bool:
+        """Whether it is a block device, which holds what would be written over, as a file does."""
+        return self.descriptor is None and self.status is not None and stat.S_ISBLK(self.status.st_mode)
+
 
 def find_target(path: Path) -> Target:
     """Follow the links that a path is, also to a file that is not there yet.

@@ -178,14 +178,12 @@ class Outputs:
         if job.problem:
             raise InputError(job.problem)
         identity = _identity(job.output)
-        if identity is None:
-            return True
-        if identity in self.sources:
+        if identity is not None and identity in self.sources:
             raise InputError(f"would overwrite {job.output}, which is an input; give another --out")
-        if identity in self.written:
+        if identity is not None and identity in self.written:
             raise InputError(_same_output(job.output, self.written[identity]))
         is_wanted = is_to_be_written(job.output, self.existing, "--overwrite or another --out")
-        if not is_wanted:
+        if not is_wanted and identity is not None:
             self.written[identity] = job.source
         return is_wanted
 
@@ -205,8 +203,8 @@ def refuse_existing(outputs: Iterable[Path], *, overwrite: bool) -> None:
 def is_to_be_written(output: Path, existing: Existing, advice: str) -> bool:
     """Whether an output is to be written; False where it exists and is to be skipped.
 
-    A device or a pipe is always written into. Raises `InputError` for a file that exists and may not be replaced, and
-    for an empty one that would be taken for a finished output; `advice` says what to give.
+    A pipe and a device are always written into, but for disks. Raises `InputError` for a file or a disk that exists
+    and may not be replaced, and for an empty file that would be taken for a finished output; `advice` tells it.
     """
     try:
         status = output.stat()
@@ -214,6 +212,8 @@ def is_to_be_written(output: Path, existing: Existing, advice: str) -> bool:
         return True
     except OSError as error:
         raise InputError(f"{output}: {error.strerror}; name another output") from error
+    if stat.S_ISBLK(status.st_mode) and existing != "replace":
+        raise InputError(f"{output}: is a disk, whose content would be replaced; give {advice}")
     if not stat.S_ISREG(status.st_mode):
         return True
     if existing == "replace":

@@ -22,6 +22,7 @@ from storage.atomic import write_bytes
 from storage.target import Target, find_target
 
 STANDARD = "-"
+_ADVICE = "another name or --overwrite"
 
 
 def existing_of(options: Namespace) -> Existing:
@@ -65,6 +66,8 @@ class Output:
             check_output()
         if target is not None and not target.is_stream:
             self._check_file(source, direction, target)
+        elif target is not None and target.is_disk:
+            self.is_wanted = is_to_be_written(path, existing, _ADVICE)
         elif target is None or target.descriptor is not None:
             self._refuse_input(source, 1 if target is None or target.descriptor is None else target.descriptor)
 
@@ -76,7 +79,7 @@ class Output:
         if not path.parent.is_dir():
             raise InputError(f"{path.parent}: no such folder to write {path.name} into; make it first")
         self._refuse_input(source, target.path)
-        self.is_wanted = is_to_be_written(path, self._existing, "another name or --overwrite")
+        self.is_wanted = is_to_be_written(path, self._existing, _ADVICE)
         there = path.resolve().parent
         if self.is_wanted and not os.access(there, os.W_OK | os.X_OK):
             raise InputError(f"{path}: the folder {there} may not be written into; name another output")

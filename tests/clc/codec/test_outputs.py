@@ -16,6 +16,8 @@ import pytest
 
 from clc.codec.cli.main import main
 from clc.pictures.images import png_bytes, read_image
+from storage.atomic import write_bytes
+from storage.errors import AlreadyExists
 from tests.clc.conftest import OneCodec
 from tests.conftest import Picture
 
@@ -177,6 +179,23 @@ def test_devices_and_pipes_are_written_into(codec: Any, picture: Path, tmp_path:
     reader.join(30)
     assert read == [codec.encode(read_image(picture), 50)]
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+@pytest.mark.parametrize("option", [[], ["--skip-existing"]])
+def test_a_disk_is_not_written_over_unless_that_is_asked_for(
+    codec: Any, picture: Path, tmp_path: Path, option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = tmp_path / "out" / "a.clc"
+    disk.parent.mkdir()
+    try:
+        os.mknod(disk, 0o600 | stat.S_IFBLK, os.makedev(240, 200))  # for experiments: nothing is there
+    except OSError:
+        pytest.skip("only root makes a device")
+    for output in ([str(disk)], ["--out", str(disk.parent)]):
+        assert main(["encode", str(picture), *output, *option]) == 1
+        assert "is a disk, whose content would be replaced" in capsys.readouterr().err
+    with pytest.raises(AlreadyExists, match="is a disk"):
+        write_bytes(disk, b"data", replace=False)
 
 
 def test_standard_output_by_its_name_holds_the_stream_alone(codec: Any, picture: Path, tmp_path: Path) -> None:
