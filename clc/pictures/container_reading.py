@@ -57,7 +57,7 @@ _GIF_COMMENT, _GIF_CONTROL, _GIF_APPLICATION = b"!\xfe", b"!\xf9", b"!\xff"
 _GIF_XMP_END = bytes((1, *range(255, -1, -1)))  # 257 bytes that lead a reader of sub-blocks out of the packet
 
 _BOXES_READ = frozenset((b"ftyp", b"styp", b"meta", b"mdat", b"idat", b"moov", b"free", b"skip", b"wide"))
-_JXL_READ = frozenset((b"JXL ", b"ftyp", b"jxll", b"jxlc", b"jxlp", b"jxli", b"jbrd", b"Exif", b"xml ", b"brob"))
+_JXL_READ = frozenset((b"JXL ", b"ftyp", b"jxll", b"jxlc", b"jxlp", b"jxli", b"jbrd", b"Exif", b"xml "))
 _C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _VIDEOS = (b"mpvd",)
 _XMP_TYPE = b"application/rdf+xml"
@@ -74,13 +74,18 @@ class Beside(NamedTuple):
     resolution: Resolution | None = None
 
 
-def read_beside(image_format: str | None, data: bytes, *, has_profile: bool = False) -> Beside:
-    """Return what the container of a picture of one of Pillow's formats has; `has_profile` where its decoder gave one.
+def read_beside(
+    image_format: str | None, data: bytes, *, has_profile: bool = False, has_exif: bool = True, has_xmp: bool = True
+) -> Beside:
+    """Return what the container of a picture of one of Pillow's formats has; `has_...` where its decoder gave it.
 
     More parts than a picture can have are not looked through, which is told as a loss.
     """
     try:
-        return _read_beside(image_format, data, has_profile=has_profile)
+        beside = _read_beside(image_format, data, has_profile=has_profile)
+        if image_format != "JXL" or data[4:8] != b"JXL ":
+            return beside
+        return beside._replace(losses=(*beside.losses, *_not_given(data, has_exif=has_exif, has_xmp=has_xmp)))
     except ValueError:
         return Beside((losses.OTHER,))
 
@@ -236,8 +241,8 @@ def _losses_of_boxes(data: bytes, *, has_profile: bool) -> tuple[str, ...]:
     """Tell of what AVIF, HEIF and JPEG XL hold in boxes that are not read."""
     is_jxl, end = data[4:8] == b"JXL ", 0
     told: list[str] = []
-    for part in boxes(data):
-        end = part.end
+    for found in boxes(data):
+        part, end = _unwrapped(data, found) if is_jxl else found, found.end
         head = data[part.start : min(part.end, part.start + 512)]
         if part.kind == b"meta" and not is_jxl:
             told += _losses_of_items(data, part, has_profile=has_profile)
@@ -250,6 +255,21 @@ def _losses_of_boxes(data: bytes, *, has_profile: bool) -> tuple[str, ...]:
         else:
             told.append(losses.APPENDIX if part.kind in _VIDEOS else losses.OTHER)
     return (*told, *(() if is_blank(data, end) else (losses.APPENDIX,)))
+
+
+def _unwrapped(data: bytes, part: Part) -> Part:
+    """Return a box of JPEG XL as what it is; one that is compressed (brob) says of which kind its content is."""
+    return part._replace(kind=data[part.start : part.start + 4]) if part.kind == b"brob" else part
+
+
+def _not_given(data: bytes, *, has_exif: bool, has_xmp: bool) -> tuple[str, ...]:
+    """Tell of EXIF and XMP in a JPEG XL that its decoder did not give, being broken, or not the first."""
+    kinds = [_unwrapped(data, part).kind for part in boxes(data)]
+    told = []
+    for kind, is_given, loss in ((b"Exif", has_exif, losses.EXIF), (b"xml ", has_xmp, losses.XMP)):
+        told += [loss] if kind in kinds and not is_given else []
+        told += [losses.OTHER] if kinds.count(kind) > 1 else []
+    return tuple(told)
 
 
 def _losses_of_items(data: bytes, meta: Part, *, has_profile: bool) -> tuple[str, ...]:

@@ -53,7 +53,8 @@ def _decode(data: bytes, name: str) -> Decoded:
             raster = raster._replace(image=image.copy())  # a GIF goes on to its second frame to know whether it has one
         found, orientation = metadata_reading.find(image), 1
         icc_profile = image.info.get("icc_profile")
-        beside = read_beside(image.format, data, has_profile=bool(icc_profile))
+        has = {"has_profile": bool(icc_profile), "has_exif": bool(found.exif), "has_xmp": bool(found.xmp)}
+        beside = read_beside(image.format, data, **has)
         if image.format == "AVIF":
             found, orientation = _as_avif_says(image, found)
         found = _with_beside(found, beside)

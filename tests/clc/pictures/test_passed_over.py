@@ -150,6 +150,32 @@ def test_chunks_that_a_webp_decoder_does_not_give_are_told() -> None:
     assert read_picture(clear[:said] + b"\0" + clear[said + 1 :]).losses == (losses.OTHER,)
 
 
+def test_boxes_of_a_jpeg_xl_that_its_decoder_does_not_give_are_told() -> None:
+    pylibjxl = pytest.importorskip("pylibjxl")
+
+    def box(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", 8 + len(content)) + kind + content
+
+    def packed(content: bytes) -> bytes:
+        """As Brotli has bytes that it does not compress."""
+        return (len(content) - 1 << 4 | 1 << 20).to_bytes(3, "little") + content + b"\3"
+
+    picture = box(b"JXL ", b"\r\n\x87\n") + box(b"ftyp", b"jxl \0\0\0\0jxl ") + box(b"jxlc", pylibjxl.encode(RAMP))
+    exif, credentials = bytes(4) + exif_of_a_phone(1), bytes(4) + b"jumb c2pa"
+    for boxes, told in (
+        (box(b"Exif", exif) + box(b"xml ", XMP), ()),
+        (box(b"brob", b"Exif" + packed(exif)) + box(b"brob", b"xml " + packed(XMP)), ()),
+        (box(b"Exif", exif) * 2, (losses.OTHER,)),
+        (box(b"xml ", XMP) + box(b"brob", b"xml " + packed(XMP)), (losses.OTHER,)),
+        (box(b"Exif", b"\0"), (losses.EXIF,)),
+        (box(b"brob", b"Exif" + packed(b"abc")), (losses.EXIF,)),
+        (box(b"xml ", b""), (losses.XMP,)),
+        (box(b"brob", b"jumb" + packed(credentials)), (losses.CREDENTIALS,)),
+        (box(b"brob", b"abcd" + packed(b"data")), (losses.OTHER,)),
+    ):
+        assert read_picture(picture + boxes).losses == told, boxes[:16]
+
+
 def test_an_orientation_that_no_reader_takes_for_one_is_left_as_it_is() -> None:
     two = b"II*\0\x08\0\0\0" + struct.pack("<HHHIHHI", 1, 0x0112, 3, 2, 6, 0, 0)
     read = read_picture(saved(PICTURE, "PNG", exif=two))
