@@ -196,6 +196,8 @@ def _of_bmp(data: bytes) -> Beside:
     if compression not in (0, 3, 6):
         end = pixels_at + number(34) if number(34) else max(number(2), pixels_at)
     told, profile, resolution = [], None, None
+    if (bits, compression) == (32, 0) and _says_something(data[pixels_at + 3 : end : 4]):
+        told.append(losses.CHANNELS)  # some programs keep transparency there, which the format has no place for
     if header_bytes >= 124 and data[70:74] in (_MBED, _LINK):
         profile_at, profile_bytes = 14 + number(126), number(130)
         profile = data[profile_at : profile_at + profile_bytes] if data[70:74] == _MBED else b""
@@ -208,6 +210,11 @@ def _of_bmp(data: bytes) -> Beside:
     if not is_blank(data, end):
         told.append(losses.APPENDIX)
     return Beside(tuple(told), profile or None, resolution=resolution)
+
+
+def _says_something(values: bytes) -> bool:
+    """Whether the fourth values of all pixels are more than padding: neither 0 nor 255 throughout."""
+    return bool(values.strip(b"\0")) and bool(values.strip(b"\xff"))
 
 
 def _stated_in_bmp(numbers: Sequence[int]) -> tuple[str, ...]:

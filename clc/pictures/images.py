@@ -29,7 +29,7 @@ A `.clc` stream holds 8-bit sRGB, an alpha plane, EXIF and XMP, so a picture is 
 | HDR | a PNG (cICP), AVIF or HEIF (nclx) that says that its colours are PQ or HLG |
 | GAMUT | a profile wider than sRGB, and colours of the picture that lie outside sRGB; a mere conversion is none |
 | CMYK, LAB | the picture's colours, with a profile or without |
-| CHANNELS | samples of a TIFF beside colours and transparency: spot colours, masks, infrared |
+| CHANNELS | samples beside colours and transparency: spot colours, masks, infrared; the fourth of a BMP |
 | EXIF, XMP, METADATA_SIZE | broken or too large ones |
 | EXTENDED_XMP | segments of further XMP in a JPEG that do not fit the packet; those that do are joined to it |
 | IPTC, COMMENT, TEXT, CREDENTIALS | metadata of other kinds |

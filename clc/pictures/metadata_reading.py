@@ -156,9 +156,10 @@ def _as_packet(xmp: object) -> bytes:
 def _left_out(image: Image.Image) -> tuple[str, ...]:
     """Return which metadata of other kinds a picture has."""
     segments = getattr(image, "applist", None) or []
-    photoshop = image.info.get("photoshop")
+    photoshop, tags = image.info.get("photoshop"), getattr(image, "tag_v2", ())  # tags of a TIFF
     found = {
-        losses.IPTC: isinstance(photoshop, dict) and _IPTC_RESOURCE in photoshop,
+        losses.LAYERS: exif_data.LAYERS in tags,
+        losses.IPTC: (isinstance(photoshop, dict) and _IPTC_RESOURCE in photoshop) or exif_data.IPTC in tags,
         losses.COMMENT: isinstance(image.info.get("comment"), bytes) and bool(image.info["comment"]),
         losses.CREDENTIALS: any(name == "APP11" and b"c2pa" in data[:512] for name, data in segments)
         or any(chunk[0] == b"caBX" for chunk in getattr(image, "private_chunks", ())),

@@ -1,5 +1,6 @@
 """What a file states or holds where its decoder passes over it is told: of TIFF, BMP, JPEG and WebP."""
 
+import io
 import struct
 
 import numpy as np
@@ -7,12 +8,12 @@ import pytest
 from PIL import Image, ImageCms
 
 from clc.pictures import losses
-from clc.pictures.images import read_picture
+from clc.pictures.images import picture_of, read_picture
 from tests.clc.pictures.test_colour_profiles import P3_XYZ, profile
 from tests.clc.pictures.test_metadata import PICTURE, RAMP
 from tests.made_pictures.metadata import XMP, exif_of_a_phone, jpeg_with
-from tests.made_pictures.others import saved
-from tests.made_pictures.samples import samples_of
+from tests.made_pictures.others import bmp, saved
+from tests.made_pictures.samples import HEIGHT, samples_of
 from tests.made_pictures.tiff import Tiff, tiff
 
 
@@ -133,6 +134,24 @@ def test_calibrated_colours_of_a_bmp_are_told(
     start = struct.pack("<IHHI", len(plain) + 68, 0, 0, 14 + len(head))
     assert len(head) == 108
     assert read_picture(b"BM" + start + head + plain[54:]).losses == told
+
+
+@pytest.mark.parametrize(("levels", "told"), [((0,), ()), ((255,), ()), ((0, 255), (losses.CHANNELS,))])
+def test_a_fourth_channel_of_a_bmp_is_told_where_it_says_something(
+    levels: tuple[int, ...], told: tuple[str, ...]
+) -> None:
+    colours = samples_of(3, 8).astype(np.uint8)
+    fourth = np.resize(np.array(levels, np.uint8), colours.shape[:2])
+    rows = np.dstack((colours[..., ::-1], fourth)).reshape(HEIGHT, -1)
+    read = read_picture(bmp(rows, 32))
+    assert (read.losses, read.alpha_HW) == (told, None)
+    assert np.array_equal(read.image_HW3, colours)
+
+
+def test_what_pillow_knows_of_a_tiff_is_told_of_its_picture() -> None:
+    made = tiff(samples_of(3, 8), 8, Tiff(2, tags=((33723, 7, (28, 2, 5, 0, 1, 65)), (37724, 7, (1, 2, 3, 4, 5)))))
+    with Image.open(io.BytesIO(made)) as image:
+        assert picture_of(image).losses == (losses.LAYERS, losses.IPTC)
 
 
 def test_chunks_that_a_webp_decoder_does_not_give_are_told() -> None:
