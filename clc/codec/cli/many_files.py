@@ -105,11 +105,11 @@ def run(
                     else:
                         skipped.append(job.source)
                 except StorageFull as error:
-                    failed.append((job.source, reason_of(error, job.source)))
+                    failed.append((job.source, reason_of(error, job.source, job.output)))
                     ended_by = error
                     break
                 except Exception as error:
-                    failed.append((job.source, reason_of(error, job.source)))
+                    failed.append((job.source, reason_of(error, job.source, job.output)))
                 advance(len(done), len(failed), len(skipped))
         except KeyboardInterrupt as error:
             ended_by = error

@@ -298,6 +298,14 @@ def test_names_are_shown_on_one_line() -> None:
     assert summary_lines(report, name, {})[0].startswith("encoded 1 of 2 files into a\\nb\\xe9.png in")
 
 
+def test_an_output_that_cannot_be_written_is_named_on_one_line(tmp_path: Path) -> None:
+    def fail(job: Job) -> Done:
+        raise InputError(f"cannot write {job.output}: File too large")
+
+    report = run([Job(Path("a\nb.png"), tmp_path / "a\nb.clc")], ENCODE, fail)
+    assert error_lines(report) == [f"error: a\\nb.png: cannot write {tmp_path}/a\\nb.clc: File too large"]
+
+
 def test_progress_off_a_terminal_is_a_line_now_and_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
