@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 
 from clc.archive.coding import ArchiveCoder, Coded
-from clc.archive.layout import MODEL_FOLDER, WORK_FOLDER, Archive, write_manifest
-from clc.archive.manifest import NAME, ArchivedPicture, Manifest
+from clc.archive.layout import MODEL_FOLDER, Archive, write_manifest
+from clc.archive.manifest import ArchivedPicture, Manifest
 from clc.archive.pictures import ReferredPictures
 from clc.archive.planning import OFFSETS, KeyPlan, Measured, choose, find_overlaps, pairs_to_try
+from clc.archive.work import WorkFolder
 from clc.bitstream.container import parse, with_sections
 from clc.bundle.bundle import SHIPPED
 from clc.codec.beside import sections_of
@@ -43,7 +44,7 @@ from clc.quality import MAX_QUALITY_Q6, checked_quality, from_q6, to_q6
 from clc.references.key_pictures import PictureSource
 from clc.references.registration import Registrar
 from storage.atomic import write_bytes
-from storage.digest import digest_json, sha256_bytes
+from storage.digest import sha256_bytes
 from storage.regular import read_regular
 
 CANDIDATES = 6
@@ -125,7 +126,7 @@ class _Packing:
 
     def __init__(self, folder: Path, out: Path, codec: Codec, options: PackOptions, watch: Watch) -> None:
         self.folder, self.out, self.codec, self.options, self.watch = folder, out, codec, options, watch
-        self.work = out / WORK_FOLDER
+        self.work = WorkFolder(out)
         planned = plan([folder], out, ENCODE)
         if planned.unreadable:
             path, reason = planned.unreadable[0]
@@ -146,7 +147,14 @@ class _Packing:
         self._written_at = 0.0
 
     def run(self) -> Packed:
-        self._begin()
+        """Packs, while no other process packs into the same folder."""
+        with self.work.held():
+            self.work.begin(self._settings())
+            packed = self._packed()
+        self.work.remove()
+        return packed
+
+    def _packed(self) -> Packed:
         alone, failed, losses = self._all_alone()
         self.good = good = sorted(alone)
         chosen = self._plan(good, alone)
@@ -159,35 +167,17 @@ class _Packing:
             self._table(rows)
             self._tell("coding", done + 1, len(good), rows)
         self._table(rows, is_last=True)
-        self._model()
-        shutil.rmtree(self.work)
         archive = Archive(self.out)
         names = tuple(self.names[index] for index in kept)
         return Packed(archive.manifest, archive.bytes_of_all, failed, losses, self.passed_over, names, chosen.offset)
 
-    def _begin(self) -> None:
-        """Makes the folder, or finds it as the same call left it."""
-        settings = {
+    def _settings(self) -> dict[str, Any]:
+        """What is packed, and how: a run goes on only with the same."""
+        return {
             "sources": [[name, sha256_bytes(read_regular(path))] for name, path in self._readable()],
             "options": asdict(self.options),
             "bundle": self.codec.bundle.bundle_id,
         }
-        told = json.dumps({"digest": digest_json(settings)}).encode()
-        record = self.work / "settings.json"
-        if self.work.is_dir() and not record.exists():
-            shutil.rmtree(self.work)  # nothing was done in it yet
-        if record.exists():
-            if record.read_bytes() != told:
-                raise InputError(
-                    f"{self.out}: packing it was interrupted, with other pictures or options than now; run that "
-                    "command again, or name another folder"
-                )
-            return
-        if self.out.exists() and any(self.out.iterdir()):
-            what = "is an archive already" if (self.out / NAME).exists() else "is not empty"
-            raise InputError(f"{self.out}: {what}; name a new folder")
-        self.work.mkdir(parents=True)
-        write_bytes(record, told)
 
     def _readable(self) -> list[tuple[str, Path]]:
         return [(name, path) for name, path in zip(self.names, self.sources, strict=True) if path.is_file()]
@@ -210,7 +200,7 @@ class _Packing:
                 continue
             if picture.losses:
                 losses.append((name, picture.losses))
-            alone[index] = self._remembered("alone", index, partial(self._alone, picture, self.asked_q6))
+            alone[index] = self.work.remembered("alone", index, partial(self._alone, picture, self.asked_q6))
             self._tell("alone", index + 1, len(self.names), {})
         if not alone:
             raise InputError(f"{self.folder}: none of {len(failed)} pictures could be read; first {failed[0][1]}")
@@ -223,7 +213,7 @@ class _Packing:
         """The key pictures by index, from a trial; remembered."""
         if self.options.levels == 1 or self.options.keys == 0 or len(good) < 2:
             return KeyPlan()
-        record = self.work / "plan.json"
+        record = self.work.path / "plan.json"
         if record.exists():
             told = json.loads(record.read_bytes())
             self._worth = np.array(told["worth"])
@@ -263,7 +253,7 @@ class _Packing:
         def code(tried_q6: int) -> Coded:
             return alone if tried_q6 == alone.quality_q6 else self._alone(self.read(index), tried_q6)
 
-        coded = self._remembered(f"key-{offset:g}", index, lambda: self.coder.for_others(code, quality_q6))
+        coded = self.work.remembered(f"key-{offset:g}", index, lambda: self.coder.for_others(code, quality_q6))
         self._stored[coded.id] = coded
         return coded
 
@@ -305,26 +295,12 @@ class _Packing:
             encoding = self.coder.begin(self.read(index).image_HW3)
             return self.coder.beside(encoding, self.asked_q6, ids, alone, self.asked_q6)
 
-        return self._remembered(step, index, code)
+        return self.work.remembered(step, index, code)
 
     def _candidates(self, index: int, keys: Sequence[int], good: Sequence[int]) -> list[int]:
         place = {one: number for number, one in enumerate(good)}
         found = [key for key in keys if key != index and self._worth[place[index], place[key]] > 0]
         return sorted(found, key=lambda key: -self._worth[place[index], place[key]])[:CANDIDATES]
-
-    def _remembered(self, step: str, index: int, code: Callable[[], Coded]) -> Coded:
-        """What `code` gives, from the work folder where an earlier run left it there."""
-        record = self.work / step / f"{index}.json"
-        stream = record.with_suffix(".clc")
-        if record.exists():
-            told: dict[str, Any] = json.loads(record.read_bytes())
-            return Coded(stream.read_bytes(), **told)
-        coded = code()
-        record.parent.mkdir(exist_ok=True)
-        write_bytes(stream, coded.data)
-        told = {key: value for key, value in asdict(coded).items() if key != "data"}
-        write_bytes(record, json.dumps(told).encode())
-        return coded
 
     def _publish(self, index: int, coded: Coded, alone: Coded) -> ArchivedPicture:
         """Writes a picture's stream under its own name, with its transparency and metadata."""
@@ -367,7 +343,7 @@ class _Packing:
         """The bundle, copied whole or not at all."""
         goal = self.out / MODEL_FOLDER
         if self._carries_model and not goal.exists():
-            half = self.work / MODEL_FOLDER
+            half = self.work.path / MODEL_FOLDER
             shutil.rmtree(half, ignore_errors=True)
             shutil.copytree(self.codec.bundle.directory, half)
             half.rename(goal)

@@ -147,6 +147,30 @@ def test_nothing_of_a_user_is_replaced(
     assert contents(tmp_path / "own") == {"thesis.txt": b"years of work"}
 
 
+def test_a_folder_of_a_users_with_the_work_folders_name_is_left_alone(
+    tmp_path: Path, strip: Path, shipped: Codec
+) -> None:
+    own = tmp_path / "out" / WORK_FOLDER
+    own.mkdir(parents=True)
+    (own / "boxes.txt").write_text("packing for the move")
+    with pytest.raises(InputError, match="is in the way, and not from packing"):
+        pack(strip, tmp_path / "out", shipped, OPTIONS)
+    assert contents(tmp_path) == {f"out/{WORK_FOLDER}/boxes.txt": b"packing for the move"}
+
+
+def test_two_processes_do_not_pack_into_one_folder(tmp_path: Path, strip: Path, shipped: Codec) -> None:
+    told = []
+
+    def meanwhile(progress: object) -> None:
+        if not told:
+            with pytest.raises(InputError, match="another process packs into it"):
+                pack(strip, tmp_path / "out", shipped, OPTIONS)
+            told.append(progress)
+
+    assert len(pack(strip, tmp_path / "out", shipped, replace(OPTIONS, levels=1), meanwhile).manifest.pictures) == 4
+    assert told
+
+
 def test_a_broken_picture_costs_no_other_its_turn(tmp_path: Path, strip: Path, shipped: Codec) -> None:
     folder = tmp_path / "in"
     shutil.copytree(strip, folder)
