@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from clc.archive.layout import Archive
     from clc.archive.manifest import ArchivedPicture
-    from clc.archive.pack import Packed, Progress
+    from clc.archive.packed import Packed, Progress
     from clc.codec.codec import Codec
 
 
@@ -73,7 +73,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def pack_command(options: argparse.Namespace) -> int:
     """`clc pack`: makes an archive and says what it is worth."""
-    from clc.archive.pack import PackOptions, pack
+    from clc.archive.pack import pack
+    from clc.archive.packed import PackOptions
     from clc.codec.cli.encode_decode import load_codecs
 
     settings = PackOptions(
@@ -181,7 +182,12 @@ def summary(packed: Packed, archive: Path) -> list[str]:
     sources, alone = sum(one.source_bytes for one in pictures), sum(one.alone_bytes for one in pictures)
     lines = [f"{len(pictures)} pictures packed into {shown(archive)}: {packed.archive_bytes} bytes, all counted"]
     lines.append(f"  sources {sources} bytes: {_change(packed.archive_bytes, sources)}")
-    lines.append(f"  each picture alone at this quality {alone} bytes: {_change(packed.archive_bytes, alone)}")
+    lines.append(
+        f"  each picture alone at quality {packed.quality:g} {alone} bytes, {packed.alone_psnr_db:.2f} dB; "
+        f"the archive has {packed.psnr_db:.2f} dB"
+    )
+    at_psnr = round(packed.alone_bytes_at_psnr)
+    lines.append(f"  alone at the archive's PSNR about {at_psnr} bytes: {_change(packed.archive_bytes, at_psnr)}")
     if packed.keys:
         lines.append(f"  {len(packed.keys)} key pictures, {packed.offset:g} units of quality finer than the others")
     else:

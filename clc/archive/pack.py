@@ -14,10 +14,11 @@ with the same archive. Streams are written before the table that names them, and
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ import numpy as np
 from clc.archive.coding import ArchiveCoder, Coded
 from clc.archive.layout import MODEL_FOLDER, Archive, write_manifest
 from clc.archive.manifest import ArchivedPicture, Manifest
+from clc.archive.packed import Packed as Packed
+from clc.archive.packed import PackOptions as PackOptions
+from clc.archive.packed import Progress
 from clc.archive.pictures import ReferredPictures
 from clc.archive.planning import OFFSETS, KeyPlan, Measured, choose, find_overlaps, pairs_to_try
 from clc.archive.work import WorkFolder
@@ -40,7 +44,7 @@ from clc.errors import ClcError, InputError, MissingReference
 from clc.pictures.images import ReadPicture, read_picture
 from clc.pictures.metadata import NO_METADATA
 from clc.pictures.picture import Picture
-from clc.quality import MAX_QUALITY_Q6, checked_quality, from_q6, to_q6
+from clc.quality import MAX_QUALITY_Q6, from_q6, to_q6
 from clc.references.key_pictures import PictureSource
 from clc.references.registration import Registrar
 from storage.atomic import write_bytes
@@ -55,59 +59,8 @@ TABLE_EVERY_S = 2.0
 """How often the table is written while pictures are added to it."""
 
 _TESTED = 2
+_LEAST_DB = 0.2
 """Pictures of each key that are coded before it is kept."""
-
-
-@dataclass(frozen=True)
-class PackOptions:
-    """How to pack: quality 0..100; `keys` how many key pictures, None for as many as pay; `levels` 1 (every picture
-    alone) or 2 (beside key pictures); effort 0..9 (`clc.codec.effort`); `strip` leaves EXIF and XMP out; `background`
-    is a colour to lay transparent pictures over; `with_model` puts the bundle into the archive even if it is shipped.
-    """
-
-    quality: float = 50.0
-    keys: int | None = None
-    levels: int = 2
-    effort: int = 5
-    strip: bool = False
-    background: str | None = None
-    with_model: bool = False
-
-    def __post_init__(self) -> None:
-        checked_quality(self.quality)
-        effort_of(self.effort)
-        if self.levels not in (1, 2):
-            raise InputError(f"levels must be 1 or 2, not {self.levels}")
-        if self.keys is not None and self.keys < 0:
-            raise InputError(f"the number of key pictures cannot be {self.keys}")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What was done of a step, for whoever watches."""
-
-    step: str
-    done: int
-    of: int
-    source_bytes: int = 0
-    bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Packed:
-    """What became of a folder: the archive's table, and what was told of single files.
-
-    `failed` are the files that could not be read, with the reason; `losses` what of a file was lost; `passed_over` the
-    files that are no pictures, by their extension.
-    """
-
-    manifest: Manifest
-    archive_bytes: int
-    failed: tuple[tuple[str, str], ...]
-    losses: tuple[tuple[str, tuple[str, ...]], ...]
-    passed_over: dict[str, int]
-    keys: tuple[str, ...]
-    offset: float
 
 
 Watch = Callable[[Progress], None]
@@ -159,17 +112,38 @@ class _Packing:
         self.good = good = sorted(alone)
         chosen = self._plan(good, alone)
         rows: dict[int, ArchivedPicture] = {}
+        final: dict[int, Coded] = {}
         keys = self._keys(chosen, alone)
         kept = self._kept(chosen, keys, good, alone)
         for done, index in enumerate([*kept, *(one for one in good if one not in kept)]):
             coded = keys[index] if index in kept else self._beside(index, kept, chosen, keys, alone[index])
             rows[index] = self._publish(index, coded, alone[index])
+            final[index] = coded
             self._table(rows)
             self._tell("coding", done + 1, len(good), rows)
         self._table(rows, is_last=True)
         archive = Archive(self.out)
-        names = tuple(self.names[index] for index in kept)
-        return Packed(archive.manifest, archive.bytes_of_all, failed, losses, self.passed_over, names, chosen.offset)
+        ours, theirs = (self._psnr_db(coded, rows) for coded in (final, alone))
+        grown = math.exp(chosen.log_bytes_per_db * (ours - theirs))
+        return Packed(
+            archive.manifest,
+            archive.bytes_of_all,
+            failed,
+            losses,
+            self.passed_over,
+            tuple(self.names[index] for index in kept),
+            chosen.offset,
+            self.options.quality,
+            ours,
+            theirs,
+            grown * sum(row.alone_bytes for row in rows.values()),
+        )
+
+    def _psnr_db(self, coded: dict[int, Coded], rows: dict[int, ArchivedPicture]) -> float:
+        """PSNR in dB of all pixels of some pictures."""
+        pixels = np.array([row.width * row.height for row in rows.values()], dtype=np.float64)
+        errors = np.array([10 ** (-coded[index].psnr_db / 10) for index in rows])
+        return float(-10 * np.log10((pixels * errors).sum() / pixels.sum()))
 
     def _settings(self) -> dict[str, Any]:
         """What is packed, and how: a run goes on only with the same."""
@@ -217,7 +191,7 @@ class _Packing:
         if record.exists():
             told = json.loads(record.read_bytes())
             self._worth = np.array(told["worth"])
-            return KeyPlan(tuple(told["keys"]), told["offset"], told["expected"])
+            return KeyPlan(tuple(told["keys"]), told["offset"], told["expected"], told["log_bytes_per_db"])
         overlaps = find_overlaps(
             Registrar(_ByPlace(self, good)), lambda place: self.read(good[place]).image_HW3, len(good)
         )
@@ -225,14 +199,19 @@ class _Packing:
         costs = np.array([alone[index].cost for index in good])
         measured = self._trial(pairs_to_try(overlaps, costs), good, alone)
         found = choose(overlaps, costs, measured, self.options.keys)
-        chosen = replace(found, keys=tuple(good[place] for place in found.keys))
+        slopes = [one.log_bytes_per_db for one in measured if one.log_bytes_per_db]
+        chosen = replace(
+            found,
+            keys=tuple(good[place] for place in found.keys),
+            log_bytes_per_db=float(np.mean(slopes)) if slopes else 0.0,
+        )
         write_bytes(record, json.dumps({**asdict(chosen), "worth": overlaps.worth.tolist()}).encode())
         return chosen
 
     def _trial(self, pairs: Sequence[tuple[int, int]], good: Sequence[int], alone: dict[int, Coded]) -> list[Measured]:
         measured = []
         for offset in OFFSETS if pairs else ():
-            penalties, savings, weights = [], [], []
+            penalties, savings, weights, grown = [], [], [], (0.0, 0.0)
             for number, (target, key) in enumerate(pairs):
                 self._tell(f"trial of offset {offset:g}", number, len(pairs), {})
                 index, of_key = good[target], good[key]
@@ -243,7 +222,14 @@ class _Packing:
                 penalties.append(coded.cost / alone[of_key].cost - 1.0)
                 savings.append(1.0 - beside.cost / alone[index].cost)
                 weights.append(self._worth[target, key])
-            measured.append(Measured(offset, float(np.mean(penalties)), float(np.sum(savings) / np.sum(weights))))
+                grown = (
+                    grown[0] + math.log(len(coded.data) / len(alone[of_key].data)),
+                    grown[1] + coded.psnr_db - alone[of_key].psnr_db,
+                )
+            slope = grown[0] / grown[1] if grown[1] > _LEAST_DB else 0.0
+            measured.append(
+                Measured(offset, float(np.mean(penalties)), float(np.sum(savings) / np.sum(weights)), slope)
+            )
         return measured
 
     def _key(self, index: int, offset: float, alone: Coded) -> Coded:

@@ -43,21 +43,26 @@ class Measured(NamedTuple):
     """What a trial found for one offset.
 
     `penalty` is what coding a picture finer adds to its cost, over its cost alone. `saving` is the share of its cost
-    that a picture saves beside a key that is worth 1 to it.
+    that a picture saves beside a key that is worth 1 to it. `log_bytes_per_db` as in `KeyPlan`, 0 where it is not told.
     """
 
     offset: float
     penalty: float
     saving: float
+    log_bytes_per_db: float = 0.0
 
 
 @dataclass(frozen=True)
 class KeyPlan:
-    """The indexes of the key pictures, the offset of their quality, and the share of all cost that they should save."""
+    """The indexes of the key pictures, the offset of their quality, and the share of all cost that they should save.
+
+    `log_bytes_per_db` is by how much the natural logarithm of a picture's size grows with each dB, as the trial found.
+    """
 
     keys: tuple[int, ...] = ()
     offset: float = 0.0
     expected: float = 0.0
+    log_bytes_per_db: float = 0.0
 
 
 def find_overlaps(registrar: Registrar, read: Callable[[int], npt.NDArray[np.uint8]], count: int) -> Overlaps:

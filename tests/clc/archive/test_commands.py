@@ -18,7 +18,8 @@ def test_a_folder_goes_into_an_archive_and_back(
     said = capsys.readouterr()
     assert said.err == ""
     assert "4 pictures packed into" in said.out
-    assert "each picture alone at this quality" in said.out
+    assert "each picture alone at quality 40 " in said.out
+    assert "alone at the archive's PSNR about " in said.out
     assert "passed over: 1 .txt" in said.out
     assert main(["list", archive]) == 0
     assert "4 pictures, " in capsys.readouterr().out

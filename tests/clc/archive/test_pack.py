@@ -63,6 +63,9 @@ def test_pictures_that_overlap_cost_less_than_alone(packed: tuple[Path, Packed])
     assert any(picture.references == (key.id,) for picture in others)
     assert sum(picture.bytes for picture in others) < 0.8 * sum(picture.alone_bytes for picture in others)
     assert told.archive_bytes == sum(len(data) for data in contents(out).values())
+    # A finer key picture and what is coded beside it have more dB, which alone would cost bytes.
+    assert told.psnr_db > told.alone_psnr_db
+    assert told.alone_bytes_at_psnr > sum(picture.alone_bytes for picture in pictures)
 
 
 def test_the_table_says_what_lies_there(strip: Path, packed: tuple[Path, Packed]) -> None:
