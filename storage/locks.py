@@ -27,17 +27,22 @@ from storage.errors import StorageError
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.1  # longest time between two looks at a lease that another process holds
+_MOST_GUARDS = 1000  # guard files that are tried before something is taken to be wrong
 
 
 class Lease:
     """A context manager that waits for the lease at `path` and holds it until the block ends.
 
     `ttl_s` is the time without a rewrite after which others take over, `timeout_s` how long to wait (None: for ever).
+    With `clears` nothing is left of it at the end: its files are removed, and its folder where nothing else lies there.
     Entering raises `StorageError` when the wait is over or the folder cannot be written.
     """
 
-    def __init__(self, path: Path, ttl_s: float = 60.0, timeout_s: float | None = None) -> None:
+    def __init__(
+        self, path: Path, ttl_s: float = 60.0, timeout_s: float | None = None, *, clears: bool = False
+    ) -> None:
         self.path = path
+        self.clears = clears
         self.ttl_s = ttl_s
         self.timeout_s = timeout_s
         self._token = secrets.token_hex(16)
@@ -71,6 +76,10 @@ class Lease:
         with self._guard():
             if self._is_mine():
                 self.path.unlink(missing_ok=True)
+                if self.clears:
+                    self._guard_path.unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):
+                        self.path.parent.rmdir()
 
     def confirm(self) -> None:
         """Raise `StorageError` unless this object holds the lease; call it before what only the holder may do."""
@@ -117,18 +126,39 @@ class Lease:
             temporary.unlink(missing_ok=True)
             raise StorageError(f"cannot write the lease {self.path}: {error.strerror}") from error
 
+    @property
+    def _guard_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.guard")
+
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
+        handle = self._locked()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path.with_name(f"{self.path.name}.guard"), os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise StorageError(f"cannot write the lease {self.path}: {error.strerror}") from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
             os.close(handle)
+
+    def _locked(self) -> int:
+        """Open and lock the guard file; one that a holder cleared away meanwhile guards nothing, so the new one."""
+        for _ in range(_MOST_GUARDS):
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                handle = os.open(self._guard_path, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StorageError(f"cannot write the lease {self.path}: {error.strerror}") from error
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                if os.path.samestat(os.fstat(handle), self._guard_path.stat()):
+                    return handle
+            except FileNotFoundError:
+                pass
+            except BaseException:
+                os.close(handle)
+                raise
+            os.close(handle)
+        raise StorageError(f"cannot write the lease {self.path}: its folder is removed again and again")
 
 
 def _machine() -> str:

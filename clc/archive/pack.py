@@ -104,7 +104,7 @@ class _Packing:
         with self.work.held():
             self.work.begin(self._settings())
             packed = self._packed()
-        self.work.remove()
+            self.work.remove()
         return packed
 
     def _packed(self) -> Packed:

@@ -1,6 +1,7 @@
-"""The work folder of an archive that is being packed: what was done so far, for a run that goes on after another.
+"""The work folder of an archive that is being packed or changed: what was done so far, for a run that goes on.
 
-It lies in the archive as `.packing/` until the archive is finished. One process at a time holds it.
+It lies in the archive as `.packing/` until packing is finished, or while pictures are added or removed. One process at
+a time holds it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from storage.locks import Lease
 RECORD = "settings.json"
 """What is packed, and how, as a digest."""
 
+PENDING = "pending.json"
+"""Streams that a change writes or removes, by their paths with their SHA-256, while the table does not say so yet."""
+
 _LEASE = "lease"
 _WAIT_S = 0.5
 
@@ -42,12 +46,53 @@ class WorkFolder:
         process packs into it.
         """
         self._make()
+        with self._lease():
+            yield
+
+    @contextlib.contextmanager
+    def held_for_change(self) -> Iterator[Lease]:
+        """Keeps other processes out of an archive that is changed; nothing of the folder is left at the end.
+
+        Raises `InputError` where packing the archive is not finished, where something else lies in the folder's place,
+        or where another process packs or changes the archive.
+        """
+        if self.path.is_symlink() or (self.path.exists() and not self._is_ours()):
+            raise InputError(f"{self.path}: is in the way, and not from packing; move it away")
+        self.path.mkdir(exist_ok=True)
+        with self._lease() as lease:
+            if (self.path / RECORD).exists():
+                raise InputError(f"{self.out}: packing it is not finished; run the same `clc pack` again first")
+            yield lease
+
+    @contextlib.contextmanager
+    def _lease(self) -> Iterator[Lease]:
         with contextlib.ExitStack() as held:
             try:
-                held.enter_context(Lease(self.path / _LEASE, timeout_s=_WAIT_S))
+                lease = held.enter_context(Lease(self.path / _LEASE, timeout_s=_WAIT_S, clears=True))
             except StorageError as error:
-                raise InputError(f"{self.out}: another process packs into it; wait, or name another folder") from error
-            yield
+                raise InputError(
+                    f"{self.out}: another process packs into it or changes it; wait, or name another folder"
+                ) from error
+            yield lease
+
+    def note(self, pending: dict[str, str]) -> None:
+        """Notes what a change is about to write or to remove (see `PENDING`); nothing of it is left to do if empty."""
+        if pending:
+            write_bytes(self.path / PENDING, json.dumps(pending).encode())
+        else:
+            (self.path / PENDING).unlink(missing_ok=True)
+
+    def pending(self) -> dict[str, str]:
+        """What a change that was killed noted. Raises `StorageError` where the note is damaged."""
+        try:
+            told = json.loads((self.path / PENDING).read_bytes())
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            told = None
+        if isinstance(told, dict) and all(isinstance(digest, str) for digest in told.values()):
+            return told
+        raise StorageError(f"{self.path / PENDING}: is damaged; remove it")
 
     def begin(self, settings: dict[str, Any]) -> None:
         """Records the settings of a run. Raises `InputError` where an interrupted run had others."""
@@ -75,8 +120,14 @@ class WorkFolder:
         return coded
 
     def remove(self) -> None:
-        """Removes the folder, once the archive is finished."""
-        shutil.rmtree(self.path)
+        """Removes what lies in the folder, once the archive is finished; the folder goes with the lease."""
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != RECORD and not path.name.startswith(_LEASE):
+                path.unlink()
+        # Last, for by it the folder is known as one that packing made.
+        (self.path / RECORD).unlink()
 
     def _make(self) -> None:
         if self.path.is_symlink() or (self.path.exists() and not self._is_ours()):
@@ -92,4 +143,4 @@ class WorkFolder:
         if not self.path.is_dir():
             return False
         is_new = all(path.name.startswith(_LEASE) or is_temporary(path.name) for path in self.path.iterdir())
-        return is_new or (self.path / RECORD).is_file()
+        return is_new or any((self.path / name).is_file() for name in (RECORD, PENDING))

@@ -49,6 +49,35 @@ def test_waiting_ends_at_the_timeout(tmp_path: Path) -> None:
         pass
 
 
+def test_a_lease_that_clears_leaves_nothing_but_what_others_put_there(tmp_path: Path) -> None:
+    with Lease(tmp_path / "work" / "lease", clears=True):
+        assert (tmp_path / "work" / "lease").exists()
+    assert not (tmp_path / "work").exists()
+    with Lease(tmp_path / "work" / "lease", clears=True):
+        (tmp_path / "work" / "notes").touch()
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["notes"]
+
+
+def test_leases_that_clear_are_held_by_one_at_a_time(tmp_path: Path) -> None:
+    inside, most = [], []
+
+    def work() -> None:
+        for _ in range(5):
+            with Lease(tmp_path / "work" / "lease", clears=True) as lease:
+                inside.append(lease)
+                most.append(len(inside))
+                lease.confirm()
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 20
+    assert not (tmp_path / "work").exists()
+
+
 def test_a_lease_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, text: str) -> None:
         path.touch()
