@@ -100,8 +100,13 @@ class Manifest:
 
     @property
     def by_id(self) -> dict[str, ArchivedPicture]:
-        """The pictures by their ids; of equal streams the first by name."""
-        return {picture.id: picture for picture in reversed(self.pictures)}
+        """The pictures by their ids; of equal streams one whose pixels are named, and else the first by name."""
+        found: dict[str, ArchivedPicture] = {}
+        for picture in self.pictures:
+            known = found.get(picture.id)
+            if known is None or (picture.pixels_sha256 and not known.pixels_sha256):
+                found[picture.id] = picture
+        return found
 
     def in_order(self) -> list[ArchivedPicture]:
         """The pictures in an order in which each comes after those that it refers to. Raises `StorageError`."""
@@ -219,6 +224,14 @@ def _picture(told: object) -> ArchivedPicture:
     )
 
 
+def is_inside(path: str) -> bool:
+    """Whether a path stays below the folder that it is joined to, on any system; the table names no others."""
+    if not path or "\0" in path or "\\" in path:
+        return False
+    parts = PurePosixPath(path).parts
+    return path == "/".join(parts) and not {".", ".."}.intersection(parts) and ":" not in parts[0]
+
+
 def _hexadecimal(value: object, digits: int, what: str) -> str:
     if isinstance(value, str) and len(value) == digits and not set(value) - set("0123456789abcdef"):
         return value
@@ -232,11 +245,8 @@ def _whole(value: object, what: str, most: int = 1 << 62) -> int:
 
 
 def _path(value: object, what: str) -> str:
-    """A path that stays below the folder that it is joined to, on any system."""
-    if isinstance(value, str) and value and "\0" not in value and "\\" not in value:
-        parts = PurePosixPath(value).parts
-        if value == "/".join(parts) and not {".", ".."}.intersection(parts) and ":" not in parts[0]:
-            return value
+    if isinstance(value, str) and is_inside(value):
+        return value
     raise _broken(f"{what} cannot be {value!r}: a path inside of the archive is expected")
 
 

@@ -33,18 +33,16 @@ from clc.archive.packed import PackOptions as PackOptions
 from clc.archive.packed import Progress
 from clc.archive.pictures import ReferredPictures
 from clc.archive.planning import OFFSETS, KeyPlan, Measured, choose, find_overlaps, pairs_to_try
+from clc.archive.rows import Source, check_paths, finished
 from clc.archive.work import WorkFolder
-from clc.bitstream.container import parse, with_sections
 from clc.bundle.bundle import SHIPPED
-from clc.codec.beside import sections_of
 from clc.codec.codec import Codec
 from clc.codec.effort import effort_of
 from clc.codec.files import ENCODE, plan
 from clc.errors import ClcError, InputError, MissingReference
 from clc.pictures.images import ReadPicture, read_picture
-from clc.pictures.metadata import NO_METADATA
 from clc.pictures.picture import Picture
-from clc.quality import MAX_QUALITY_Q6, from_q6, to_q6
+from clc.quality import MAX_QUALITY_Q6, to_q6
 from clc.references.key_pictures import PictureSource
 from clc.references.registration import Registrar
 from storage.atomic import write_bytes
@@ -168,6 +166,7 @@ class _Packing:
         losses: list[tuple[str, tuple[str, ...]]] = []
         for index, name in enumerate(self.names):
             try:
+                check_paths([name, self.streams[index]], MODEL_FOLDER if self._carries_model else "")
                 picture = self.read(index)
             except ClcError as error:
                 failed.append((name, str(error)))
@@ -290,28 +289,10 @@ class _Packing:
 
     def _publish(self, index: int, coded: Coded, alone: Coded) -> ArchivedPicture:
         """Writes a picture's stream under its own name, with its transparency and metadata."""
-        picture, path = self.read(index), self.out / self.streams[index]
-        metadata = NO_METADATA if self.options.strip else picture.metadata
-        size = picture.image_HW3.shape[:2]
-        sections = sections_of(picture.alpha_HW, metadata, (size[0], size[1]))
-        data = with_sections(coded.data, sections)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, data)
-        return ArchivedPicture(
-            name=self.names[index],
-            stream=self.streams[index],
-            id=coded.id.hex(),
-            bytes=len(data),
-            sha256=sha256_bytes(data),
-            width=size[1],
-            height=size[0],
-            quality=from_q6(coded.quality_q6),
-            references=tuple(one.hex() for one in parse(data).streams),
-            source_bytes=picture.file_bytes,
-            source_sha256=sha256_bytes(read_regular(self.sources[index])),
-            alone_bytes=len(data) - len(coded.data) + len(alone.data),
-            pixels_sha256=coded.pixels_sha256,
-        )
+        source = Source(self.names[index], self.streams[index], sha256_bytes(read_regular(self.sources[index])))
+        data, row = finished(source, self.read(index), coded, alone, strip=self.options.strip)
+        write_bytes(self.out / row.stream, data)
+        return row
 
     def _table(self, rows: dict[int, ArchivedPicture], *, is_last: bool = False) -> None:
         if is_last or time.monotonic() - self._written_at > TABLE_EVERY_S:
