@@ -9,4 +9,8 @@ pack.py        a folder of pictures into an archive, resumable
 unpack.py      pictures out of an archive
 verify.py      whether everything in an archive decodes, and what depends on what does not
 change.py      adding pictures to an archive, and removing them
+earlier.py     the pictures that an archive holds, as references for one that is added
+rows.py        a coded picture as a stream with its row in the table
+work.py        the work folder of packing and of changes, which one process holds
+commands.py    the commands
 """

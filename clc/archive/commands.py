@@ -1,4 +1,4 @@
-"""The commands `clc pack`, `unpack`, `list` and `verify`; see `clc.codec.cli.main` for what all commands promise."""
+"""The commands of archives, `clc pack` to `clc remove`; see `clc.codec.cli.main` for what all commands promise."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from clc.codec.codec import Codec
 
 
+_NAMES_TOLD = 5
+
+
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the commands to the parser of `clc`."""
     pack = commands.add_parser(
@@ -35,13 +38,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     pack.add_argument(
         "--levels", type=int, choices=(1, 2), default=2, help="1: every picture alone; 2 (default): beside key pictures"
     )
-    pack.add_argument(
-        "--effort", type=int, choices=range(10), default=5, metavar="0..9", help="how long to search; default 5"
-    )
-    pack.add_argument("--strip", action="store_true", help="leave EXIF (also GPS) and XMP out")
-    pack.add_argument(
-        "--background", type=colour_argument, metavar="COLOUR", help="composite transparency over a colour"
-    )
+    _add_coding(pack)
     pack.add_argument("--with-model", action="store_true", help="put the shipped model into the archive too")
     unpack = commands.add_parser(
         "unpack", help="decode an archive", description="Decode pictures of an archive to PNG."
@@ -60,15 +57,44 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "verify", help="check an archive", description="Decode everything in an archive and compare every digest."
     )
     verify.add_argument("archive", type=path_argument, metavar="ARCHIVE")
+    added = commands.add_parser(
+        "add",
+        help="add pictures to an archive",
+        description="Add pictures to an archive, coded beside those that it holds. What it holds stays as it is.",
+    )
+    added.add_argument("archive", type=path_argument, metavar="ARCHIVE")
+    added.add_argument("inputs", nargs="+", type=path_argument, metavar="PICTURE|FOLDER", help="they are only read")
+    added.add_argument("--quality", type=float, help="0 (smallest) to 100 (best); default: that of the archive")
+    _add_coding(added)
+    removed = commands.add_parser(
+        "remove",
+        help="remove pictures from an archive",
+        description="Remove pictures from an archive; refused where others are coded beside them.",
+    )
+    removed.add_argument("archive", type=path_argument, metavar="ARCHIVE")
+    removed.add_argument("names", nargs="+", metavar="NAME", help="pictures, folders or patterns as `list` shows")
     for command, run in (
         (pack, pack_command),
         (unpack, unpack_command),
         (listed, list_command),
         (verify, verify_command),
+        (added, add_command),
+        (removed, remove_command),
     ):
         command.set_defaults(run=run, parser=command)
-        if command is not listed:
+        if command not in (listed, removed):
             add_bundles(command)
+
+
+def _add_coding(command: argparse.ArgumentParser) -> None:
+    """Adds how pictures are coded."""
+    command.add_argument(
+        "--effort", type=int, choices=range(10), default=5, metavar="0..9", help="how long to search; default 5"
+    )
+    command.add_argument("--strip", action="store_true", help="leave EXIF (also GPS) and XMP out")
+    command.add_argument(
+        "--background", type=colour_argument, metavar="COLOUR", help="composite transparency over a colour"
+    )
 
 
 def pack_command(options: argparse.Namespace) -> int:
@@ -176,6 +202,47 @@ def verify_command(options: argparse.Namespace) -> int:
     return DONE if say(f"{count} pictures decode, every digest holds") else FAILED
 
 
+def add_command(options: argparse.Namespace) -> int:
+    """`clc add`: adds pictures, and says what became of each that was not added."""
+    from clc.archive.change import AddOptions, add
+
+    settings = AddOptions(options.quality, options.effort, options.strip, options.background)
+    _, codec = _open(options)
+
+    def warn(name: str, sentence: str) -> None:
+        _line("")
+        complain(f"warning: {shown(name)}: {one_line(sentence, name)}")
+
+    added = add(options.archive, options.inputs, codec, settings, _watch(), warn)
+    _line("")
+    for name, reason in added.failed:
+        complain(f"error: {shown(name)}: {one_line(reason.removeprefix(f'{name}: '), name)}")
+    told = f"{len(added.added)} pictures added to {shown(options.archive)}"
+    if added.added:
+        told += f", {added.bytes} bytes ({_change(added.bytes, added.source_bytes)})"
+    lines = [told]
+    if added.there:
+        lines.append(f"  there already: {_some(added.there)}")
+    if added.failed:
+        lines.append(f"  {len(added.failed)} not added, see the errors")
+    lines += _passed_over(added.passed_over)
+    say("\n".join(lines))
+    return FAILED if added.failed else DONE
+
+
+def remove_command(options: argparse.Namespace) -> int:
+    """`clc remove`: removes pictures that no others need."""
+    from clc.archive.change import remove
+
+    removed = remove(options.archive, options.names)
+    for stream, reason in removed.failed:
+        complain(f"error: {shown(stream)}: {one_line(reason, stream)}")
+    size = sum(picture.bytes for picture in removed.pictures)
+    told = f"{len(removed.pictures)} pictures removed from {shown(options.archive)}, {size} bytes; {removed.left} left"
+    say(told)
+    return FAILED if removed.failed else DONE
+
+
 def summary(packed: Packed, archive: Path) -> list[str]:
     """What a run of `pack` says at its end: everything counted, against the sources and against each picture alone."""
     pictures = packed.manifest.pictures
@@ -196,11 +263,19 @@ def summary(packed: Packed, archive: Path) -> list[str]:
         lines.append(f"  {len(packed.losses)} files lost something, see the warnings")
     if packed.failed:
         lines.append(f"  {len(packed.failed)} files could not be read, see the errors")
-    if packed.passed_over:
-        from clc.pictures.folders import passed_over_text
+    return lines + _passed_over(packed.passed_over)
 
-        lines.append(f"  passed over: {passed_over_text(packed.passed_over)}")
-    return lines
+
+def _passed_over(counts: dict[str, int]) -> list[str]:
+    from clc.pictures.folders import passed_over_text
+
+    return [f"  passed over: {passed_over_text(counts)}"] if counts else []
+
+
+def _some(names: tuple[str, ...]) -> str:
+    """The first names, and how many more there are."""
+    told = ", ".join(map(shown, names[:_NAMES_TOLD]))
+    return told + (f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else "")
 
 
 def _open(options: argparse.Namespace) -> tuple[Archive, Codec]:
@@ -239,7 +314,7 @@ def _watch() -> Callable[[Progress], None]:
         told = f"{progress.step}: {progress.done} of {progress.of}"
         if progress.bytes and progress.source_bytes:
             told += f", {progress.bytes} bytes so far ({_change(progress.bytes, progress.source_bytes)})"
-        if progress.step == "coding" and 0 < progress.done < progress.of:
+        if progress.step in ("coding", "adding") and 0 < progress.done < progress.of:
             left = (time.monotonic() - begun) / progress.done * (progress.of - progress.done)
             told += f", about {left:.0f} s left at most"
         _line(told)

@@ -3,7 +3,7 @@
 archive.json            the table (`clc.archive.manifest`)
 flight/0001.jpg.clc     the stream of flight/0001.jpg, under its own relative name
 model/                  the bundle that decodes the streams, where it is not the shipped one or was asked for
-.packing/               the state of packing that goes on or was interrupted
+.packing/               the state of packing, or of a change, that goes on or was interrupted
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ class Archive:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest = read_manifest(folder)
-        self._by_id = self.manifest.by_id
+        self.take(read_manifest(folder))
+
+    def take(self, manifest: Manifest) -> None:
+        """Takes another table for this archive's, of which the file knows nothing; see `write_manifest`."""
+        self.manifest = manifest
+        self._by_id = manifest.by_id
 
     def codec(self, given: tuple[str | Path, ...] = (), device: str = "cpu") -> Codec:
         """The codec of the archive's bundle: that in `model/`, else one of `given`, the shipped one or one in reach."""

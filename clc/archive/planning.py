@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clc.references.policy import POLICY
-from clc.references.registration import Registrar, find_keypoints
+from clc.references.registration import Located, Registrar, find_keypoints
 
 OFFSETS = (0.0, 15.0, 35.0)
 """Units of quality by which key pictures may be finer than what was asked for."""
@@ -74,8 +74,13 @@ def find_overlaps(registrar: Registrar, read: Callable[[int], npt.NDArray[np.uin
         found = registrar.locate(find_keypoints(read(target)), others)
         for other, located in zip(others, found, strict=True):
             if located is not None and located.coverage >= POLICY.added_coverage:
-                worth[target, other] = located.coverage * _trust(located.psnr_db)
+                worth[target, other] = worth_of(located)
     return Overlaps(worth)
+
+
+def worth_of(located: Located) -> float:
+    """How much of a picture another one shows, 0..1, less where they agree badly there."""
+    return located.coverage * _trust(located.psnr_db)
 
 
 def pairs_to_try(overlaps: Overlaps, costs: Costs) -> list[tuple[int, int]]:

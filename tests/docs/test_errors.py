@@ -15,10 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clc.archive.layout import write_manifest
+from clc.archive.manifest import ArchivedPicture, Manifest
 from clc.bitstream.container import pack, parse
 from clc.bundle.identity import SHIPPED
 from clc.codec import Codec
 from clc.codec.__main__ import main
+from storage.digest import sha256_bytes
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "errors.md"
@@ -95,10 +98,28 @@ def folder(tmp_path: Path, stream: bytes, monkeypatch: pytest.MonkeyPatch) -> Pa
     Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "height.tif")
     Image.fromarray(np.full((8, 8), -5, np.int32)).save(tmp_path / "signed.tif")
     _broken_bundles(tmp_path)
+    _archive(tmp_path / "archive", stream)
+    (tmp_path / "other").mkdir()
+    picture.rotate(180).save(tmp_path / "other" / "a.png")
     (tmp_path / "gone.png").symlink_to("nowhere.png")
     (tmp_path / "same.clc").symlink_to("photo.png")
     (tmp_path / "circle.clc").symlink_to("circle.clc")
     return tmp_path
+
+
+def _archive(folder: Path, stream: bytes) -> None:
+    """An archive of a.png, and of c.png, which refers to it."""
+    folder.mkdir()
+    rows = []
+    for number, name in enumerate("ac"):
+        (folder / f"{name}.clc").write_bytes(stream)
+        references = (rows[0].id,) if rows else ()
+        id_, digest = f"{number:016x}", sha256_bytes(stream)
+        row = ArchivedPicture(
+            f"{name}.png", f"{name}.clc", id_, len(stream), digest, 32, 24, 50.0, references, 9, "0" * 64
+        )
+        rows.append(row)
+    write_manifest(folder, Manifest(parse(stream).bundle_id.hex(), "", tuple(rows)))
 
 
 def _broken_bundles(folder: Path) -> None:
