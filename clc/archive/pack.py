@@ -57,8 +57,10 @@ TABLE_EVERY_S = 2.0
 """How often the table is written while pictures are added to it."""
 
 _TESTED = 2
-_LEAST_DB = 0.2
 """Pictures of each key that are coded before it is kept."""
+
+_LEAST_DB = 0.2
+"""Between a picture and the same one finer, for their sizes to tell what a dB costs."""
 
 
 Watch = Callable[[Progress], None]
