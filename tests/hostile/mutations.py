@@ -16,6 +16,7 @@ import numpy as np
 from clc.bitstream.alignment import MAX_CORNER_Q4, Alignment, pack_alignment, read_alignment
 from clc.bitstream.container import parse
 from clc.bitstream.sections import Section, pack_sections
+from clc.bitstream.stream import REFERRING_VERSION, STREAM_ID_BYTES
 from clc.bitstream.varints import read_varint, write_varint
 from clc.errors import InputError
 
@@ -43,7 +44,8 @@ def split(data: bytes) -> Fields:
     sizes = {"magic": 4, "version": 1, "profile": 1}
     sizes |= {"width": len(write_varint(stream.width)), "height": len(write_varint(stream.height)), "quality": 2}
     sizes |= {"bundle_id": 8, "references": (12 * len(stream.references) + 7) // 8}
-    behind = {"sections": len(pack_sections(stream.sections))}
+    no_sections = 1 if stream.streams else 0  # version 4 says that there are none
+    behind = {"sections": len(pack_sections(stream.sections)) or no_sections}
     behind |= {"length": len(write_varint(len(stream.payload))), "checksum": 4, "latents_crc": 4}
     behind["payload"] = len(stream.payload)
     # What alignments take is not to be known here: it is what all others leave.
@@ -194,11 +196,13 @@ def _bundle_id(rng: random.Random, fields: Fields, other: Fields) -> None:
 def _version(rng: random.Random, fields: Fields, other: Fields) -> None:
     del other
     name = rng.choice(("magic", "version", "version", "profile"))
-    fields[name] = rng.randbytes(4) if name == "magic" else bytes([rng.choice((0, 1, 2, 3, 255, rng.randrange(256)))])
+    fields[name] = (
+        rng.randbytes(4) if name == "magic" else bytes([rng.choice((0, 1, 2, 3, 4, 255, rng.randrange(256)))])
+    )
 
 
 def _alignment(rng: random.Random, fields: Fields, other: Fields) -> None:
-    """Under both versions: the count alone, random bytes behind it, another stream's, and small changes."""
+    """Under each version: the count alone, random bytes behind it, another stream's, and small changes."""
     data = fields["alignment"]
     position = rng.randrange(len(data))
     made = (
@@ -210,11 +214,11 @@ def _alignment(rng: random.Random, fields: Fields, other: Fields) -> None:
         other["alignment"],
     )
     fields["alignment"] = rng.choice(made)
-    fields["version"] = rng.choice((fields["version"], b"\x02"))
+    fields["version"] = rng.choice((fields["version"], b"\x02", b"\x04"))
 
 
 def _sections(rng: random.Random, fields: Fields, other: Fields) -> None:
-    """Under version 3: random bytes, another stream's, small changes, and well-formed sections with strange content."""
+    """Under version 3 or 4: random bytes, another stream's, small changes, and well-formed ones of strange content."""
     data = fields["sections"] or other["sections"] or b"\x01"
     position = rng.randrange(len(data))
     kinds = sorted(rng.sample(range(1, 128), rng.randrange(4)))
@@ -232,7 +236,7 @@ def _sections(rng: random.Random, fields: Fields, other: Fields) -> None:
         b"",
     )
     fields["sections"] = rng.choice(made)
-    fields["version"] = rng.choice((fields["version"], b"\x03", b"\x03"))
+    fields["version"] = rng.choice((fields["version"], b"\x03", b"\x03", b"\x04"))
 
 
 def _moved(rng: random.Random, fields: Fields, other: Fields) -> None:
@@ -244,11 +248,35 @@ def _moved(rng: random.Random, fields: Fields, other: Fields) -> None:
     width, _ = read_varint(donor["width"], 0, 3, "width")
     height, _ = read_varint(donor["height"], 0, 3, "height")
     packed = bytes([count])
+    if donor["version"][0] == REFERRING_VERSION:
+        packed, position = donor["alignment"][: 1 + STREAM_ID_BYTES * count], 1 + STREAM_ID_BYTES * count
     for _ in range(count):
         alignment, position = read_alignment(donor["alignment"], position, height, width)
         packed += pack_alignment(_elsewhere(rng, alignment))
     fields |= {name: donor[name] for name in ("version", "width", "height", "quality", "references")}
     fields["alignment"] = packed
+
+
+def _streams(rng: random.Random, fields: Fields, other: Fields) -> None:
+    """Other ids of streams: another order, one twice, one that nobody has, those of another stream; or none of them."""
+    donor = fields if fields["version"][0] == REFERRING_VERSION else other
+    if donor["version"][0] != REFERRING_VERSION:
+        fields["version"] = bytes([REFERRING_VERSION])
+        return
+    count = donor["alignment"][0]
+    end = 1 + STREAM_ID_BYTES * count
+    ids = [donor["alignment"][at : at + STREAM_ID_BYTES] for at in range(1, end, STREAM_ID_BYTES)]
+    known = [*ids, other["alignment"][1 : 1 + STREAM_ID_BYTES].ljust(STREAM_ID_BYTES, b"\0")]
+    made = (
+        ids[::-1],
+        [rng.choice(known) for _ in ids],
+        [rng.choice((*known, rng.randbytes(STREAM_ID_BYTES), bytes(STREAM_ID_BYTES))) for _ in ids],
+        ids[:-1],
+        [*ids, rng.choice(known)],
+        [],
+    )
+    fields |= {name: donor[name] for name in ("version", "width", "height", "quality", "references", "sections")}
+    fields["alignment"] = bytes([count]) + b"".join(rng.choice(made)) + donor["alignment"][end:]
 
 
 def _elsewhere(rng: random.Random, alignment: Alignment) -> Alignment:
@@ -331,6 +359,7 @@ KINDS: Mapping[str, Callable[[random.Random, Fields, Fields], None]] = {
     "version": _version,
     "alignment": _alignment,
     "alignment moved": _moved,
+    "streams": _streams,
     "sections": _sections,
     "payload bits": _payload_bits,
     "payload shape": _payload_shape,

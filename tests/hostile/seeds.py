@@ -9,13 +9,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from clc.archive.pictures import ReferredPictures
 from clc.bitstream.alignment import Alignment, mesh_shape
+from clc.bitstream.container import stream_id
+from clc.bitstream.container import with_sections as with_sections_of
 from clc.bundle.bundle import SHIPPED
 from clc.bundle.extend import add_pictures
 from clc.codec import Codec
+from clc.codec.beside import sections_of
 from clc.codec.search.contest import Choice
+from clc.errors import MissingReference
 from clc.pictures.images import read_image
 from clc.pictures.metadata import Metadata
+from storage.digest import sha256_bytes
 
 QUALITIES = (0, 25, 50, 75, 100)
 
@@ -38,12 +44,36 @@ def crop(name: str, top: int, left: int, height: int, width: int) -> Picture:
 def make_seeds(folder: Path, only: str | None = None) -> Seeds:
     """The streams of all `SEEDS`, or of one of them by its name, under the shipped bundle with two key pictures more.
 
-    The bundle goes to `folder`.
+    The bundle goes to `folder`. The codec decodes beside the pictures of `key_streams`, as that of an archive does.
     """
     key_pictures = [crop("chelsea.png", 60, 120, 144, 176), crop("coffee.png", 100, 80, 128, 128)]
     add_pictures(SHIPPED, folder, key_pictures, [{"name": "chelsea"}, {"name": "coffee"}])
-    codec = Codec.load(folder)
+    codec = beside_streams(Codec.load(folder))
     return Seeds(codec, [data for make in SEEDS if only in (None, make.__name__) for data in make(codec)])
+
+
+def beside_streams(codec: Codec) -> Codec:
+    """The codec, which finds the pictures of `key_streams` by the ids of these."""
+    stored: dict[bytes, bytes] = {}
+    digests: dict[bytes, str] = {}
+
+    def stream_of(reference: bytes) -> bytes:
+        if reference not in stored:
+            raise MissingReference(f"no stream {reference.hex()} is at hand")
+        return stored[reference]
+
+    referred = ReferredPictures(codec.decoder, stream_of, digests.__getitem__)
+    beside = codec.beside(referred)
+    for data in key_streams(codec):
+        stored[stream_id(data)] = data
+        digests[stream_id(data)] = sha256_bytes(referred.exactly(data).image_HW3.tobytes())
+    return beside
+
+
+def key_streams(codec: Codec) -> list[bytes]:
+    """Two streams that others refer to; with them comes neither metadata nor transparency."""
+    pictures = (crop("chelsea.png", 60, 120, 144, 176), crop("coffee.png", 100, 80, 128, 128))
+    return [codec.encoding(picture).code(70 * 64, Choice()).data for picture in pictures]
 
 
 def alone(codec: Codec) -> list[bytes]:
@@ -94,4 +124,28 @@ def with_sections(codec: Codec) -> list[bytes]:
     ]
 
 
-SEEDS: tuple[Callable[[Codec], list[bytes]], ...] = (alone, with_tokens, aligned, aligned_and_tokens, with_sections)
+def referring(codec: Codec) -> list[bytes]:
+    """Beside the picture of another stream, or of two and the tokens of an entry; one with transparency."""
+    picture = crop("chelsea.png", 90, 150, 64, 90)
+    first, second = map(stream_id, key_streams(codec))
+    mesh = np.random.default_rng(5).integers(-3, 4, (*mesh_shape(64, 90), 2)).astype(np.int8)
+    near = Alignment((480, 480, 1921, 483, 478, 1505, 1920, 1500), gain_q6=(66, 64, 61), offset=(0, -3, 2), mesh=mesh)
+    partly = Alignment((1600, 800, 2624, 800, 1600, 1824, 2624, 1824))
+    one, two = Choice((), (near,), streams=(first,)), Choice((7,), (near, partly), streams=(first, second))
+    choices = (one, two, one, two, one)
+    made = [
+        codec.encoding(picture).code(quality * 64, choice).data
+        for quality, choice in zip(QUALITIES, choices, strict=True)
+    ]
+    alpha_HW = np.indices((64, 90))[1].astype(np.uint8)
+    return [*made[:-1], with_sections_of(made[-1], sections_of(alpha_HW, Metadata(), (64, 90)))]
+
+
+SEEDS: tuple[Callable[[Codec], list[bytes]], ...] = (
+    alone,
+    with_tokens,
+    aligned,
+    aligned_and_tokens,
+    with_sections,
+    referring,
+)
