@@ -20,5 +20,9 @@ class StorageFull(StorageError):
     """The disk, or the share of it that the user has, is full or read-only: the next write will fail as well."""
 
 
+class LeaseHeld(StorageError):
+    """Another process holds a lease, and kept it for as long as was to be waited."""
+
+
 class MissingExtra(ClcError, ImportError):
     """A package is not installed; the message names the extra of the distribution that brings it."""

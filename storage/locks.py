@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from storage.atomic import temporary_beside
-from storage.errors import StorageError
+from storage.errors import LeaseHeld, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Lease:
                     self._take(record)
                     return self
             if deadline is not None and time.monotonic() > deadline:
-                raise StorageError(f"waited {self.timeout_s:g} s for {self.path}; another process holds it")
+                raise LeaseHeld(f"waited {self.timeout_s:g} s for {self.path}; another process holds it")
             time.sleep(min(_POLL_S, self.ttl_s / 4))
 
     def __exit__(

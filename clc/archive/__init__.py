@@ -3,6 +3,9 @@
 manifest.py    archive.json: what an archive holds
 pictures.py    the pictures that streams refer to, the same pixels on every machine
 layout.py      which file lies where in the folder
+sources.py     the pictures of a folder that is packed, and their names in the archive
+model.py       the bundle that an archive carries
+work.py        the state of packing, until it is finished
 coding.py      one picture of an archive: alone, beside others, or fine enough for others to refer to
 planning.py    which pictures become key pictures, and how much finer they are coded
 pack.py        a folder of pictures into an archive, resumable

@@ -127,7 +127,7 @@ def remove(folder: Path, names: Sequence[str]) -> Removed:
         stay = [replace(picture, pixels_sha256=pixels.get(picture.id, "")) for picture in stay]
         work.note({picture.stream: picture.sha256 for picture in pictures})
         lease.confirm()
-        write_manifest(folder, Manifest(manifest.model_id, manifest.model_folder, tuple(stay)))
+        write_manifest(folder, replace(manifest, pictures=tuple(stay)))
         failed = []
         for picture in pictures:
             try:

@@ -180,8 +180,14 @@ def list_command(options: argparse.Namespace) -> int:
 
 def verify_command(options: argparse.Namespace) -> int:
     """`clc verify`: names what is damaged and which pictures are lost with it."""
+    from clc.archive.layout import Archive
+    from clc.archive.model import model_faults
     from clc.archive.unpack import strangers, verify
 
+    in_model = 0
+    for name, reason in model_faults(Archive(options.archive)):
+        complain(f"error: {shown(name)}: {one_line(reason, name)}")
+        in_model += 1
     archive, codec = _open(options)
     faults = 0
     lost: set[str] = set()
@@ -198,6 +204,9 @@ def verify_command(options: argparse.Namespace) -> int:
     count = len(archive.manifest.pictures)
     if faults:
         say(f"{faults} of {count} pictures are damaged, {len(lost)} more depend on them")
+    elif in_model:
+        say(f"{count} pictures decode with another copy of the model; that in the archive is damaged")
+    if faults or in_model:
         return FAILED
     return DONE if say(f"{count} pictures decode, every digest holds") else FAILED
 

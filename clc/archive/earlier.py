@@ -82,7 +82,7 @@ class EarlierPictures(PictureSource):
         named |= {one: self._pixels_sha256_of(bytes.fromhex(one)) for one in row.references}
         manifest = self._archive.manifest
         told = (replace(one, pixels_sha256=named.get(one.id, "")) for one in pictures)
-        return Manifest(manifest.model_id, manifest.model_folder, tuple(told))
+        return replace(manifest, pictures=tuple(told))
 
     def _in_reach(self, name: str, depths: dict[str, int]) -> list[ArchivedPicture]:
         """The pictures to look at, those first that stand alone, of these the ones that others refer to already.

@@ -11,16 +11,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from clc.archive.manifest import MAX_BYTES, NAME, ArchivedPicture, Manifest
+from clc.archive.manifest import WORK_FOLDER as WORK_FOLDER
 from clc.archive.pictures import ReferredPictures
 from clc.codec.codec import Codec
 from clc.codec.codecs import Codecs
-from clc.errors import InputError, MissingReference, StorageError
+from clc.errors import ClcError, InputError, MissingReference, StorageError
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
 from storage.regular import read_regular
 
 MODEL_FOLDER = "model"
-WORK_FOLDER = ".packing"
 
 
 class Archive:
@@ -37,9 +37,16 @@ class Archive:
 
     def codec(self, given: tuple[str | Path, ...] = (), device: str = "cpu") -> Codec:
         """The codec of the archive's bundle: that in `model/`, else one of `given`, the shipped one or one in reach."""
-        inside = self.manifest.model_folder
-        places = (self.folder / inside, *given) if inside else given
-        return Codecs(places, device).with_id(self.manifest.model_id)
+        inside, bundle_id = self.manifest.model_folder, self.manifest.model_id
+        if not inside:
+            return Codecs(given, device).with_id(bundle_id)
+        try:
+            return Codecs((self.folder / inside, *given), device).with_id(bundle_id)
+        except ClcError as error:  # what the archive carries is lost; another copy has the same id, or is none
+            try:
+                return Codecs(given, device).with_id(bundle_id)
+            except ClcError:
+                raise error from None
 
     def referred(self, codec: Codec) -> ReferredPictures:
         """The pictures that streams of this archive refer to."""
@@ -73,7 +80,7 @@ class Archive:
     @property
     def bytes_of_all(self) -> int:
         """The size of the archive: streams, table and model."""
-        model = self.folder / MODEL_FOLDER if self.manifest.model_folder else None
+        model = self.folder / self.manifest.model_folder if self.manifest.model_folder else None
         in_model = [path.stat().st_size for path in model.rglob("*") if path.is_file()] if model else []
         table = len(self.manifest.to_bytes())
         return sum(picture.bytes for picture in self.manifest.pictures) + table + sum(in_model)

@@ -3,7 +3,7 @@
     {
      "format": "clc-archive", "version": 1,
      "sha256": "...",                            of all the rest, as canonical JSON
-     "model": {"id": "de3449ba54d8c6e8", "folder": "model"},
+     "model": {"id": "de3449ba54d8c6e8", "folder": "model", "files": {"manifest.json": "...", ...}},
      "pictures": [
       {"name": "flight/0001.jpg", "stream": "flight/0001.jpg.clc", "id": "...", "bytes": 30211, "sha256": "...", ...},
       ...
@@ -18,8 +18,9 @@ refused, and the digest tells a changed value from a written one.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -28,11 +29,16 @@ from clc.limits import MAX_SIDE_PX
 from storage.digest import digest_json
 
 NAME = "archive.json"
+WORK_FOLDER = ".packing"
+"""Where the state of packing lies until it is finished."""
+
 FORMAT, VERSION = "clc-archive", 1
 MAX_BYTES = 1 << 30
 """Of `archive.json`: about two million pictures."""
 
 _ID_DIGITS, _SHA256_DIGITS = 16, 64
+_SHOWN = 80
+"""Characters of a wrong value that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +82,26 @@ _NEEDED = {one.name for one in fields(ArchivedPicture)} - {"references", "alone_
 class Manifest:
     """The table of an archive: the bundle's id, 16 hex digits, the folder that holds it or "", and the pictures.
 
-    Raises `StorageError` on construction where pictures contradict one another: two of one name, stream or id, a
-    reference to none of them, or a circle.
+    `model_files` are the SHA-256 of the files in the bundle's folder, by their paths in it. Raises `StorageError` on
+    construction where pictures contradict one another: two of one name or stream, a stream in the place of the table or
+    the model, a reference to none of them, or a circle.
     """
 
     model_id: str
     model_folder: str
     pictures: tuple[ArchivedPicture, ...]
+    model_files: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pictures", tuple(sorted(self.pictures, key=lambda picture: picture.name)))
         for what in ("name", "stream"):
-            seen = [getattr(picture, what) for picture in self.pictures]
-            if len(set(seen)) != len(seen):
-                twice = next(one for one in seen if seen.count(one) > 1)
-                raise _broken(f"two pictures have the same {what}, {twice!r}")
+            seen = Counter(getattr(picture, what) for picture in self.pictures)
+            twice = [one for one, count in seen.items() if count > 1]
+            if twice:
+                raise _broken(f"two pictures have the same {what}, {twice[0]!r}")
+        for picture in self.pictures:
+            if picture.stream.split("/")[0] in (NAME, WORK_FOLDER, self.model_folder):
+                raise _broken(f"the stream of {picture.name} cannot be {picture.stream!r}, which has another meaning")
         known = {picture.id for picture in self.pictures}
         for picture in self.pictures:
             missing = [one for one in picture.references if one not in known]
@@ -169,21 +180,23 @@ class Manifest:
         if not isinstance(told, dict) or told.get("format") != FORMAT:
             raise _broken(f'it does not say "format": "{FORMAT}"')
         if told.get("version") != VERSION:
-            raise _broken(f"it is of version {told.get('version')!r}, and this release reads version {VERSION}")
+            raise _broken(f"it is of version {_cut(told.get('version'))}, and this release reads version {VERSION}")
         model, pictures = told.get("model"), told.get("pictures")
         if not isinstance(model, dict) or not isinstance(pictures, list):
             raise _broken("it has no model or no pictures")
         manifest = cls(
             _hexadecimal(model.get("id"), _ID_DIGITS, "the model's id"),
-            _path(model["folder"], "the model's folder") if model.get("folder") else "",
+            _model_folder(model["folder"]) if model.get("folder") else "",
             tuple(_picture(one) for one in pictures),
+            _model_files(model.get("files", {})),
         )
         if told.get("sha256") != digest_json(manifest._content()):
             raise _broken("its content does not match its digest")
         return manifest
 
-    def _model(self) -> dict[str, str]:
-        return {"id": self.model_id, "folder": self.model_folder}
+    def _model(self) -> dict[str, Any]:
+        files = {"files": dict(sorted(self.model_files.items()))} if self.model_files else {}
+        return {"id": self.model_id, "folder": self.model_folder, **files}
 
     def _content(self) -> dict[str, Any]:
         pictures = [_escaped(picture.to_json()) for picture in self.pictures]
@@ -199,17 +212,17 @@ def _escaped(told: Mapping[str, Any]) -> dict[str, Any]:
 def _picture(told: object) -> ArchivedPicture:
     if not isinstance(told, dict):
         raise _broken("a picture is no object")
-    name = _path(told.get("name"), "a picture's name")
+    name = checked_path(told.get("name"), "a picture's name")
     references = told.get("references", [])
     if not isinstance(references, list):
         raise _broken(f"{name}: its references are no list")
     quality = told.get("quality")
     if not isinstance(quality, int | float) or not 0 <= quality <= 100:
-        raise _broken(f"{name}: no quality is {quality!r}")
+        raise _broken(f"{name}: no quality is {_cut(quality)}")
     pixels = told.get("pixels_sha256", "")
     return ArchivedPicture(
         name=name,
-        stream=_path(told.get("stream"), f"the stream of {name}"),
+        stream=checked_path(told.get("stream"), f"the stream of {name}"),
         id=_hexadecimal(told.get("id"), _ID_DIGITS, f"{name}: its id"),
         bytes=_whole(told.get("bytes"), f"{name}: its bytes"),
         sha256=_hexadecimal(told.get("sha256"), _SHA256_DIGITS, f"{name}: its digest"),
@@ -226,7 +239,7 @@ def _picture(told: object) -> ArchivedPicture:
 
 def is_inside(path: str) -> bool:
     """Whether a path stays below the folder that it is joined to, on any system; the table names no others."""
-    if not path or "\0" in path or "\\" in path:
+    if not path or "\0" in path or "\\" in path or not _is_of_bytes(path):
         return False
     parts = PurePosixPath(path).parts
     return path == "/".join(parts) and not {".", ".."}.intersection(parts) and ":" not in parts[0]
@@ -235,19 +248,56 @@ def is_inside(path: str) -> bool:
 def _hexadecimal(value: object, digits: int, what: str) -> str:
     if isinstance(value, str) and len(value) == digits and not set(value) - set("0123456789abcdef"):
         return value
-    raise _broken(f"{what} is {value!r}, not {digits} hexadecimal digits")
+    raise _broken(f"{what} is {_cut(value)}, not {digits} hexadecimal digits")
 
 
 def _whole(value: object, what: str, most: int = 1 << 62) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most:
         return value
-    raise _broken(f"{what} cannot be {value!r}")
+    raise _broken(f"{what} cannot be {_cut(value)}")
 
 
-def _path(value: object, what: str) -> str:
+def _model_folder(value: object) -> str:
+    name = checked_path(value, "the model's folder")
+    if "/" in name or not name.isascii():
+        raise _broken(f"the model's folder cannot be {_cut(name)}: a plain name is expected")
+    return name
+
+
+def _model_files(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise _broken("the model's files are no object")
+    return {
+        _utf8(checked_path(name, "a file of the model")): _hexadecimal(digest, _SHA256_DIGITS, "a file of the model")
+        for name, digest in value.items()
+    }
+
+
+def _utf8(name: str) -> str:
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise _broken(f"a file of the model cannot be {_cut(name)}")
+    return name
+
+
+def checked_path(value: object, what: str) -> str:
+    """A path for which `is_inside` holds; raises `StorageError` for anything else."""
     if isinstance(value, str) and is_inside(value):
         return value
-    raise _broken(f"{what} cannot be {value!r}: a path inside of the archive is expected")
+    raise _broken(f"{what} cannot be {_cut(value)}: a path inside of the archive is expected")
+
+
+def _is_of_bytes(name: str) -> bool:
+    """Whether a text can be the name of a file: half a surrogate pair that stands for no byte has no encoding."""
+    try:
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _cut(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _broken(reason: str) -> StorageError:

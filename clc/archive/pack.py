@@ -28,26 +28,26 @@ import numpy as np
 from clc.archive.coding import ArchiveCoder, Coded
 from clc.archive.layout import MODEL_FOLDER, Archive, write_manifest
 from clc.archive.manifest import ArchivedPicture, Manifest
+from clc.archive.model import copy_model, model_digests
 from clc.archive.packed import Packed as Packed
 from clc.archive.packed import PackOptions as PackOptions
 from clc.archive.packed import Progress
 from clc.archive.pictures import ReferredPictures
 from clc.archive.planning import OFFSETS, KeyPlan, Measured, choose, find_overlaps, pairs_to_try
-from clc.archive.rows import Source, check_paths, finished
+from clc.archive.rows import Source, finished
+from clc.archive.sources import Sources, model_folder
 from clc.archive.work import WorkFolder
 from clc.bundle.bundle import SHIPPED
 from clc.codec.codec import Codec
 from clc.codec.effort import effort_of
-from clc.codec.files import ENCODE, plan
 from clc.errors import ClcError, InputError, MissingReference
-from clc.pictures.images import ReadPicture, read_picture
+from clc.pictures.images import ReadPicture
 from clc.pictures.picture import Picture
 from clc.quality import MAX_QUALITY_Q6, to_q6
 from clc.references.key_pictures import PictureSource
 from clc.references.registration import Registrar
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
-from storage.regular import read_regular
 
 CANDIDATES = 6
 """Key pictures against which a picture is registered, those that show most of it first."""
@@ -80,17 +80,8 @@ class _Packing:
     def __init__(self, folder: Path, out: Path, codec: Codec, options: PackOptions, watch: Watch) -> None:
         self.folder, self.out, self.codec, self.options, self.watch = folder, out, codec, options, watch
         self.work = WorkFolder(out)
-        planned = plan([folder], out, ENCODE)
-        if planned.unreadable:
-            path, reason = planned.unreadable[0]
-            raise InputError(f"{path}: {reason}; make it readable, or pack a folder without it")
-        problems = [job for job in planned.jobs if job.problem]
-        if problems:
-            raise InputError(problems[0].problem)
-        self.passed_over = dict(planned.passed_over)
-        self.sources = [job.source for job in planned.jobs]
-        self.names = [_below(source, folder) for source in self.sources]
-        self.streams = [_below(job.output, out) for job in planned.jobs]
+        self.sources = Sources(folder, out)
+        self.names, self.streams = self.sources.names, self.sources.streams
         self.asked_q6 = to_q6(options.quality)
         self._stored: dict[bytes, Coded] = {}
         self.coder = ArchiveCoder(
@@ -130,7 +121,7 @@ class _Packing:
             archive.bytes_of_all,
             failed,
             losses,
-            self.passed_over,
+            dict(self.sources.passed_over),
             tuple(self.names[index] for index in kept),
             chosen.offset,
             self.options.quality,
@@ -148,16 +139,13 @@ class _Packing:
     def _settings(self) -> dict[str, Any]:
         """What is packed, and how: a run goes on only with the same."""
         return {
-            "sources": [[name, sha256_bytes(read_regular(path))] for name, path in self._readable()],
+            "sources": self.sources.identity(),
             "options": asdict(self.options),
             "bundle": self.codec.bundle.bundle_id,
         }
 
-    def _readable(self) -> list[tuple[str, Path]]:
-        return [(name, path) for name, path in zip(self.names, self.sources, strict=True) if path.is_file()]
-
     def _read(self, index: int) -> ReadPicture:
-        return read_picture(self.sources[index], self.names[index], background=self.options.background)
+        return self.sources.read(index, self.options.background)
 
     def _all_alone(
         self,
@@ -168,7 +156,6 @@ class _Packing:
         losses: list[tuple[str, tuple[str, ...]]] = []
         for index, name in enumerate(self.names):
             try:
-                check_paths([name, self.streams[index]], MODEL_FOLDER if self._carries_model else "")
                 picture = self.read(index)
             except ClcError as error:
                 failed.append((name, str(error)))
@@ -291,31 +278,30 @@ class _Packing:
 
     def _publish(self, index: int, coded: Coded, alone: Coded) -> ArchivedPicture:
         """Writes a picture's stream under its own name, with its transparency and metadata."""
-        source = Source(self.names[index], self.streams[index], sha256_bytes(read_regular(self.sources[index])))
+        source = Source(self.names[index], self.streams[index], self.sources.digests[index])
         data, row = finished(source, self.read(index), coded, alone, strip=self.options.strip)
         write_bytes(self.out / row.stream, data)
         return row
 
     def _table(self, rows: dict[int, ArchivedPicture], *, is_last: bool = False) -> None:
         if is_last or time.monotonic() - self._written_at > TABLE_EVERY_S:
-            folder = MODEL_FOLDER if is_last and self._carries_model else ""
-            if is_last:
-                self._model()
-            write_manifest(self.out, Manifest(self.codec.bundle.bundle_id, folder, tuple(rows.values())))
+            folder, files = self._model() if is_last and self._carries_model else ("", {})
+            write_manifest(self.out, Manifest(self.codec.bundle.bundle_id, folder, tuple(rows.values()), files))
             self._written_at = time.monotonic()
 
     @property
     def _carries_model(self) -> bool:
         return self.options.with_model or self.codec.bundle.directory != SHIPPED
 
-    def _model(self) -> None:
-        """The bundle, copied whole or not at all."""
-        goal = self.out / MODEL_FOLDER
-        if self._carries_model and not goal.exists():
+    def _model(self) -> tuple[str, dict[str, str]]:
+        """The name of the bundle's folder in the archive, copied whole or not at all, and the digests of its files."""
+        name = model_folder(self.streams)
+        if not (self.out / name).exists():
             half = self.work.path / MODEL_FOLDER
             shutil.rmtree(half, ignore_errors=True)
-            shutil.copytree(self.codec.bundle.directory, half)
-            half.rename(goal)
+            copy_model(self.codec.bundle.directory, half)
+            half.rename(self.out / name)
+        return name, model_digests(self.out / name)
 
     def _stream_of(self, reference: bytes) -> bytes:
         if reference not in self._stored:
@@ -338,7 +324,3 @@ class _ByPlace(PictureSource):
 
     def read(self, reference: int | bytes, /) -> Picture:
         return self._packing.read(self._good[int(reference)]).image_HW3
-
-
-def _below(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from clc.archive.layout import WORK_FOLDER, Archive
-from clc.archive.manifest import NAME, ArchivedPicture
+from clc.archive.layout import Archive
+from clc.archive.manifest import NAME, WORK_FOLDER, ArchivedPicture
 from clc.bitstream.container import parse_with_fields, stream_id
 from clc.codec.beside import DecodedPicture, with_beside
 from clc.codec.codec import Codec
@@ -108,9 +108,10 @@ def _check(reader: ArchiveReader, picture: ArchivedPicture) -> None:
 
 def strangers(archive: Archive) -> list[str]:
     """Files below the archive's folder that its table does not name, by their relative names."""
-    manifest = archive.manifest
+    manifest, inside = archive.manifest, archive.manifest.model_folder
     known = {NAME, *(picture.stream for picture in manifest.pictures)}
-    kept = {manifest.model_folder} if manifest.model_folder else set()
+    known.update(f"{inside}/{name}" for name in manifest.model_files)
+    kept = {inside} if inside and not manifest.model_files else set()
     found = []
     for path in sorted(archive.folder.rglob("*")):
         name = path.relative_to(archive.folder)

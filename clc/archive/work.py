@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from clc.archive.coding import Coded
-from clc.archive.layout import WORK_FOLDER
-from clc.archive.manifest import NAME
+from clc.archive.manifest import NAME, WORK_FOLDER
 from clc.errors import InputError, StorageError
 from storage.atomic import is_temporary, write_bytes
 from storage.digest import digest_json
+from storage.errors import LeaseHeld
 from storage.locks import Lease
 
 RECORD = "settings.json"
@@ -43,11 +43,16 @@ class WorkFolder:
         """Makes the folder and keeps other processes out of it.
 
         Raises `InputError` where `out` holds anything else than an archive that is being packed, or where another
-        process packs into it.
+        process packs into it; `StorageError` where nothing can be written. A run that ends before anything is coded
+        leaves no folder behind.
         """
         self._make()
         with self._lease():
-            yield
+            try:
+                yield
+            finally:
+                if all(path.name == RECORD or path.name.startswith(_LEASE) for path in self.path.iterdir()):
+                    self.remove()
 
     @contextlib.contextmanager
     def held_for_change(self) -> Iterator[Lease]:
@@ -69,7 +74,7 @@ class WorkFolder:
         with contextlib.ExitStack() as held:
             try:
                 lease = held.enter_context(Lease(self.path / _LEASE, timeout_s=_WAIT_S, clears=True))
-            except StorageError as error:
+            except LeaseHeld as error:
                 raise InputError(
                     f"{self.out}: another process packs into it or changes it; wait, or name another folder"
                 ) from error
@@ -113,7 +118,6 @@ class WorkFolder:
             told: dict[str, Any] = json.loads(record.read_bytes())
             return Coded(stream.read_bytes(), **told)
         coded = code()
-        record.parent.mkdir(exist_ok=True)
         write_bytes(stream, coded.data)
         told = {key: value for key, value in asdict(coded).items() if key != "data"}
         write_bytes(record, json.dumps(told).encode())
@@ -127,7 +131,7 @@ class WorkFolder:
             elif path.name != RECORD and not path.name.startswith(_LEASE):
                 path.unlink()
         # Last, for by it the folder is known as one that packing made.
-        (self.path / RECORD).unlink()
+        (self.path / RECORD).unlink(missing_ok=True)
 
     def _make(self) -> None:
         if self.path.is_symlink() or (self.path.exists() and not self._is_ours()):
@@ -136,7 +140,10 @@ class WorkFolder:
         if others and not (self.path / RECORD).exists():
             what = "is an archive already" if (self.out / NAME).exists() else "is not empty"
             raise InputError(f"{self.out}: {what}; name a new folder")
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot make {self.path}: {error.strerror}; check the folder and the disk") from error
 
     def _is_ours(self) -> bool:
         """Whether the folder was begun by packing, or holds nothing of anybody's yet."""
