@@ -183,17 +183,6 @@ def test_a_broken_picture_costs_no_other_its_turn(tmp_path: Path, strip: Path, s
     assert len(told.manifest.pictures) == 4
 
 
-def test_names_that_a_table_cannot_hold_cost_no_other_its_turn(tmp_path: Path, strip: Path, shipped: Codec) -> None:
-    (tmp_path / "in" / "model").mkdir(parents=True)
-    for name in ("a\\b.png", "12:30.png", "model/a.png", "b.png"):
-        shutil.copyfile(strip / "strip" / "1.png", tmp_path / "in" / name)
-    out = tmp_path / "out"
-    told = pack(tmp_path / "in", out, shipped, replace(OPTIONS, levels=1, effort=0, with_model=True))
-    assert {name for name, _ in told.failed} == {"a\\b.png", "12:30.png", "model/a.png"}
-    assert [picture.name for picture in Archive(out).manifest.pictures] == ["b.png"]
-    assert Archive(out).codec().bundle.directory == out / "model"
-
-
 def test_the_model_travels_where_it_is_asked_for(tmp_path: Path, strip: Path, shipped: Codec) -> None:
     out = tmp_path / "out"
     told = pack(strip, out, shipped, replace(OPTIONS, levels=1, effort=0, with_model=True))
