@@ -25,6 +25,7 @@ from clc.codec.selftest import replay
 from clc.model import tiling
 from clc.model.prior import matching
 from clc.model.prior.walk import Conditions, Turn, walk
+from tests.hostile.seeds import beside_streams
 
 FIXED_BITS = 20
 BATCH = 4
@@ -143,10 +144,10 @@ def _add(digest: Digest, name: str, values: Tensor) -> None:
     digest.update(integers.astype("<i8").tobytes())
 
 
-def main(bundle: Path, folder: Path) -> None:
+def main(bundle: Path, folder: Path, keys: Path) -> None:
     """Print the instruction set, the result of the shipped self-test and the digests as JSON."""
     torch.set_num_threads(1)
-    codec = Codec.load(bundle)
+    codec = beside_streams(Codec.load(bundle), [(path.read_bytes(), path.name) for path in sorted(keys.iterdir())])
     streams = [path.read_bytes() for path in sorted(folder.iterdir())]
     told = {
         "capability": torch.backends.cpu.get_cpu_capability(),
@@ -158,4 +159,4 @@ def main(bundle: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))

@@ -39,14 +39,26 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What each process said of the same streams."""
     folder = tmp_path_factory.mktemp("exact")
     (folder / "streams").mkdir()
-    for i, data in enumerate(make_seeds(folder / "bundle").streams[STREAMS]):
+    (folder / "keys").mkdir()
+    seeds = make_seeds(folder / "bundle")
+    for i, data in enumerate(seeds.streams[STREAMS]):
         (folder / "streams" / f"{i:02d}.clc").write_bytes(data)
+    # Streams to which others refer: reading one fails where its pixels are not those that were made here.
+    for data, sha256 in seeds.keys:
+        (folder / "keys" / sha256).write_bytes(data)
     return {name: _replayed(folder, settings) for name, settings in INSTRUCTION_SETS.items()}
 
 
 def _replayed(folder: Path, settings: dict[str, str]) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.exact.replay", str(folder / "bundle"), str(folder / "streams")],
+        [
+            sys.executable,
+            "-m",
+            "tests.exact.replay",
+            str(folder / "bundle"),
+            str(folder / "streams"),
+            str(folder / "keys"),
+        ],
         cwd=Path(__file__).parents[2],
         env={**os.environ, **settings},
         capture_output=True,

@@ -1,6 +1,6 @@
 """The valid streams that mutations start from: small pictures at several qualities, with every use of references."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from clc.archive.pictures import ReferredPictures
+from clc.archive.pictures import ReferredPictures, nothing_stored
 from clc.bitstream.alignment import Alignment, mesh_shape
 from clc.bitstream.container import stream_id
 from clc.bitstream.container import with_sections as with_sections_of
@@ -29,10 +29,12 @@ Picture = npt.NDArray[np.uint8]
 
 
 class Seeds(NamedTuple):
-    """Streams and the codec that decodes them."""
+    """Streams, the codec that decodes them, and the streams to which some refer, each with the SHA-256 of its
+    pixels."""
 
     codec: Codec
     streams: list[bytes]
+    keys: list[tuple[bytes, str]]
 
 
 def crop(name: str, top: int, left: int, height: int, width: int) -> Picture:
@@ -48,26 +50,23 @@ def make_seeds(folder: Path, only: str | None = None) -> Seeds:
     """
     key_pictures = [crop("chelsea.png", 60, 120, 144, 176), crop("coffee.png", 100, 80, 128, 128)]
     add_pictures(SHIPPED, folder, key_pictures, [{"name": "chelsea"}, {"name": "coffee"}])
-    codec = beside_streams(Codec.load(folder))
-    return Seeds(codec, [data for make in SEEDS if only in (None, make.__name__) for data in make(codec)])
+    loaded = Codec.load(folder)
+    exactly = ReferredPictures(loaded.decoder, nothing_stored, lambda reference: "").exactly
+    keys = [(data, sha256_bytes(exactly(data).image_HW3.tobytes())) for data in key_streams(loaded)]
+    codec = beside_streams(loaded, keys)
+    return Seeds(codec, [data for make in SEEDS if only in (None, make.__name__) for data in make(codec)], keys)
 
 
-def beside_streams(codec: Codec) -> Codec:
-    """The codec, which finds the pictures of `key_streams` by the ids of these."""
-    stored: dict[bytes, bytes] = {}
-    digests: dict[bytes, str] = {}
+def beside_streams(codec: Codec, keys: Iterable[tuple[bytes, str]]) -> Codec:
+    """The codec, which finds the pictures of some streams by their ids; each comes with the SHA-256 of its pixels."""
+    stored = {stream_id(data): (data, sha256) for data, sha256 in keys}
 
-    def stream_of(reference: bytes) -> bytes:
+    def found(reference: bytes) -> tuple[bytes, str]:
         if reference not in stored:
             raise MissingReference(f"no stream {reference.hex()} is at hand")
         return stored[reference]
 
-    referred = ReferredPictures(codec.decoder, stream_of, digests.__getitem__)
-    beside = codec.beside(referred)
-    for data in key_streams(codec):
-        stored[stream_id(data)] = data
-        digests[stream_id(data)] = sha256_bytes(referred.exactly(data).image_HW3.tobytes())
-    return beside
+    return codec.beside(ReferredPictures(codec.decoder, lambda one: found(one)[0], lambda one: found(one)[1]))
 
 
 def key_streams(codec: Codec) -> list[bytes]:
