@@ -131,7 +131,12 @@ def remove(folder: Path, names: Sequence[str]) -> Removed:
         failed = []
         for picture in pictures:
             try:
-                _delete(folder, picture.stream)
+                if sha256_bytes(read_regular(folder / picture.stream)) == picture.sha256:
+                    _delete(folder, picture.stream)
+                else:
+                    failed.append((picture.stream, "is another file than was packed, and was left where it is"))
+            except FileNotFoundError:
+                continue
             except OSError as error:
                 failed.append((picture.stream, f"cannot be deleted ({error.strerror}), and is no part of it any more"))
         work.note({})

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -47,7 +48,7 @@ from clc.quality import MAX_QUALITY_Q6, to_q6
 from clc.references.key_pictures import PictureSource
 from clc.references.registration import Registrar
 from storage.atomic import write_bytes
-from storage.digest import sha256_bytes
+from storage.digest import sha256_bytes, sha256_file
 
 CANDIDATES = 6
 """Key pictures against which a picture is registered, those that show most of it first."""
@@ -280,7 +281,13 @@ class _Packing:
         """Writes a picture's stream under its own name, with its transparency and metadata."""
         source = Source(self.names[index], self.streams[index], self.sources.digests[index])
         data, row = finished(source, self.read(index), coded, alone, strip=self.options.strip)
-        write_bytes(self.out / row.stream, data)
+        path = self.out / row.stream
+        # A run that was interrupted here wrote the same bytes; whatever else lies there is somebody's.
+        if os.path.lexists(path) and (not path.is_file() or sha256_file(path) != row.sha256):
+            raise InputError(
+                f"{path}: is in the way, and not from packing; move it away, and run the same command again"
+            )
+        write_bytes(path, data)
         return row
 
     def _table(self, rows: dict[int, ArchivedPicture], *, is_last: bool = False) -> None:

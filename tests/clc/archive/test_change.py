@@ -387,3 +387,13 @@ def test_options_and_codecs_that_do_not_fit_are_refused(copy: Path, further: Pat
     write_manifest(copy, Manifest("0123456789abcdef", "", Archive(copy).manifest.pictures))
     with pytest.raises(InputError, match="its model is 0123456789abcdef, not"):
         add(copy, [further], shipped, OPTIONS)
+
+
+def test_removing_leaves_a_file_that_is_another_than_was_packed(copy: Path) -> None:
+    row = next(row for row in Archive(copy).manifest.pictures if row.references)
+    (copy / row.stream).write_bytes(b"of a user")
+    told = remove(copy, [row.name])
+    assert [name for name, _ in told.failed] == [row.stream]
+    assert "another file than was packed" in told.failed[0][1]
+    assert (copy / row.stream).read_bytes() == b"of a user"
+    assert row.name not in [one.name for one in Archive(copy).manifest.pictures]

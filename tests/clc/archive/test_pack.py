@@ -262,3 +262,19 @@ def test_a_picture_that_comes_too_near_to_an_edge_is_coded_again(
     coded = coder.for_others(lambda quality_q6: found[quality_q6 - 3200], 3200)
     assert (coded.quality_q6, coded.data) == (3202, found[2].data)
     assert len(coded.pixels_sha256) == 64
+
+
+def test_a_file_that_appears_where_a_stream_belongs_is_left_alone(tmp_path: Path, strip: Path, shipped: Codec) -> None:
+    own = tmp_path / "out" / "strip" / "2.clc"
+
+    def meanwhile(progress: object) -> None:
+        if not own.exists():
+            own.parent.mkdir(exist_ok=True)
+            own.write_bytes(b"of a user")
+
+    options = replace(OPTIONS, levels=1, effort=0)
+    with pytest.raises(InputError, match="is in the way, and not from packing"):
+        pack(strip, tmp_path / "out", shipped, options, meanwhile)
+    assert own.read_bytes() == b"of a user"
+    own.rename(tmp_path / "moved.clc")
+    assert len(pack(strip, tmp_path / "out", shipped, options).manifest.pictures) == 4
