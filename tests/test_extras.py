@@ -218,7 +218,9 @@ HIDDEN = """
 
 PACKAGES = {name: package for package, name in DISTRIBUTIONS.items()}
 HIDDEN_PACKAGES = sorted(
-    PACKAGES.get(name, name.replace("-", "_")) for extra in ("pipeline", "heif", "jxl") for name in EXTRAS[extra]
+    PACKAGES.get(name, name.replace("-", "_"))
+    for extra in ("pipeline", "heif", "jxl", "parquet")
+    for name in EXTRAS[extra]
 )
 
 

@@ -1,6 +1,8 @@
 """Archives: a folder of similar pictures as one small, open folder of streams that refer to one another.
 
-manifest.py    archive.json: what an archive holds
+manifest.py    what an archive holds, and the checks of the values in its table
+table.py       the table as archive.json
+parquet.py     the table as archive.parquet, where it is large
 pictures.py    the pictures that streams refer to, the same pixels on every machine
 layout.py      which file lies where in the folder
 sources.py     the pictures of a folder that is packed, and their names in the archive

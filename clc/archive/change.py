@@ -22,7 +22,7 @@ from pathlib import Path
 from clc.archive.coding import ArchiveCoder
 from clc.archive.earlier import EarlierPictures
 from clc.archive.layout import Archive, read_manifest, write_manifest
-from clc.archive.manifest import NAME, ArchivedPicture, Manifest, is_inside
+from clc.archive.manifest import ID_DIGITS, NAME, PARQUET_NAME, ArchivedPicture, Manifest, check_of, is_inside
 from clc.archive.pack import TABLE_EVERY_S, Watch
 from clc.archive.packed import Progress
 from clc.archive.rows import Source, check_paths, finished
@@ -125,13 +125,13 @@ def remove(folder: Path, names: Sequence[str]) -> Removed:
         # Of equal streams another one takes over what others refer to.
         pixels = {picture.id: picture.pixels_sha256 for picture in manifest.pictures if picture.pixels_sha256}
         stay = [replace(picture, pixels_sha256=pixels.get(picture.id, "")) for picture in stay]
-        work.note({picture.stream: picture.sha256 for picture in pictures})
+        work.note({picture.stream: picture.check for picture in pictures})
         lease.confirm()
         write_manifest(folder, replace(manifest, pictures=tuple(stay)))
         failed = []
         for picture in pictures:
             try:
-                if sha256_bytes(read_regular(folder / picture.stream)) == picture.sha256:
+                if check_of(read_regular(folder / picture.stream)) == picture.check:
                     _delete(folder, picture.stream)
                 else:
                     failed.append((picture.stream, "is another file than was packed, and was left where it is"))
@@ -151,13 +151,14 @@ def _changed(folder: Path) -> Iterator[tuple[Archive, Lease, WorkFolder]]:
     with work.held_for_change() as lease:
         archive = Archive(folder)
         known = {picture.stream for picture in archive.manifest.pictures}
-        remove_leftovers(folder / NAME)
+        for name in (NAME, PARQUET_NAME):
+            remove_leftovers(folder / name)
         for stream, digest in work.pending().items():
             if not is_inside(stream) or stream in known:
                 continue
             remove_leftovers(folder / stream)
             with contextlib.suppress(OSError):
-                if sha256_bytes(read_regular(folder / stream)) == digest:
+                if check_of(read_regular(folder / stream)) == digest[:ID_DIGITS]:
                     _delete(folder, stream)
         work.note({})
         yield archive, lease, work
@@ -188,9 +189,9 @@ class _Table:
         """Writes a new stream, with which the table becomes `manifest`."""
         path = self.archive.folder / row.stream
         self._lease.confirm()
-        self._work.note({**self._pending, row.stream: row.sha256})
+        self._work.note({**self._pending, row.stream: row.check})
         write_bytes(path, data, replace=False)
-        self._pending[row.stream] = row.sha256
+        self._pending[row.stream] = row.check
         self.archive.take(manifest)
         if time.monotonic() - self._written_at > TABLE_EVERY_S:
             self.write()
@@ -278,7 +279,8 @@ class _Adding:
                 raise InputError(f"would become {source.stream}, as {row.name} did; rename it")
         check_paths([source.name, source.stream], self.archive.manifest.model_folder)
         if os.path.lexists(self.archive.folder / source.stream):
-            raise InputError(f"{source.stream} lies in the archive, and {NAME} does not name it; move it away")
+            name = self.archive.table_name
+            raise InputError(f"{source.stream} lies in the archive, and {name} does not name it; move it away")
         return False
 
     def _add(self, path: Path, source: Source) -> None:

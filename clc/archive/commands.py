@@ -200,7 +200,7 @@ def verify_command(options: argparse.Namespace) -> int:
         faults += 1
     _line("")
     for name in strangers(archive):
-        complain(f"warning: {shown(name)}: archive.json does not name this file")
+        complain(f"warning: {shown(name)}: {archive.table_name} does not name this file")
     count = len(archive.manifest.pictures)
     if faults:
         say(f"{faults} of {count} pictures are damaged, {len(lost)} more depend on them")

@@ -1,6 +1,7 @@
 """An archive as a folder: which file lies where, and how it is opened.
 
-archive.json            the table (`clc.archive.manifest`)
+archive.json            the table (`clc.archive.table`)
+archive.parquet         in its place, in an archive of very many pictures (`clc.archive.parquet`)
 flight/0001.jpg.clc     the stream of flight/0001.jpg, under its own relative name
 model/                  the bundle that decodes the streams, where it is not the shipped one or was asked for
 .packing/               the state of packing, or of a change, that goes on or was interrupted
@@ -8,19 +9,23 @@ model/                  the bundle that decodes the streams, where it is not the
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from pathlib import Path
 
-from clc.archive.manifest import MAX_BYTES, NAME, ArchivedPicture, Manifest
+from clc.archive import table
+from clc.archive.manifest import NAME, PARQUET_NAME, ArchivedPicture, Manifest, check_of
 from clc.archive.manifest import WORK_FOLDER as WORK_FOLDER
 from clc.archive.pictures import ReferredPictures
 from clc.codec.codec import Codec
 from clc.codec.codecs import Codecs
 from clc.errors import ClcError, InputError, MissingReference, StorageError
 from storage.atomic import write_bytes
-from storage.digest import sha256_bytes
 from storage.regular import read_regular
 
 MODEL_FOLDER = "model"
+LARGE = 50_000
+"""Pictures above which the table is written as Parquet, where pyarrow is installed."""
 
 
 class Archive:
@@ -59,7 +64,7 @@ class Archive:
             data = read_regular(path, picture.bytes)
         except OSError as error:
             raise StorageError(f"{picture.stream}: {error.strerror}; get the file again") from error
-        if sha256_bytes(data) != picture.sha256:
+        if check_of(data) != picture.check:
             raise StorageError(f"{picture.stream}: is another file than was packed, or damaged; get it again")
         return data
 
@@ -78,28 +83,79 @@ class Archive:
         return picture
 
     @property
+    def table_name(self) -> str:
+        """The name of the file that is the table."""
+        return _table_name(self.folder)
+
+    @property
     def bytes_of_all(self) -> int:
-        """The size of the archive: streams, table and model."""
+        """The size of the archive: streams, the table as it lies there, and model."""
         model = self.folder / self.manifest.model_folder if self.manifest.model_folder else None
         in_model = [path.stat().st_size for path in model.rglob("*") if path.is_file()] if model else []
-        table = len(self.manifest.to_bytes())
-        return sum(picture.bytes for picture in self.manifest.pictures) + table + sum(in_model)
+        of_table = (self.folder / self.table_name).stat().st_size
+        return sum(picture.bytes for picture in self.manifest.pictures) + of_table + sum(in_model)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The table of the archive in a folder; raises as `Archive` does."""
+    """The table of the archive in a folder; raises as `Archive`, and `MissingExtra` for Parquet without pyarrow."""
+    name, data = _table(folder)
     try:
-        data = read_regular(folder / NAME, MAX_BYTES)
-    except FileNotFoundError as error:
-        raise InputError(f"{folder}: is no archive ({_what_lies_in(folder)})") from error
-    except OSError as error:
-        raise StorageError(f"{folder / NAME}: {error.strerror}; get the archive again") from error
-    return Manifest.from_bytes(data)
+        return _read(name, data)
+    except StorageError as error:
+        raise StorageError(f"{folder / name}: {error}") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes the table; it is whole under its name at every moment."""
-    write_bytes(folder / NAME, manifest.to_bytes())
+    """Writes the table; it is whole under its name at every moment.
+
+    An archive that had Parquet once keeps it, so that where a writer was killed between the two, Parquet is the newer
+    one. The other one goes then, unless it is none of ours.
+    """
+    is_parquet = _table_name(folder) == PARQUET_NAME
+    if not is_parquet and (len(manifest.pictures) <= LARGE or importlib.util.find_spec("pyarrow") is None):
+        write_bytes(folder / NAME, table.written(manifest))
+        return
+    from clc.archive import parquet
+
+    write_bytes(folder / PARQUET_NAME, parquet.written(manifest))
+    if os.path.lexists(folder / NAME):
+        _forget_json(folder, manifest)
+
+
+def _forget_json(folder: Path, manifest: Manifest) -> None:
+    """Removes an `archive.json` that Parquet took the place of; what else bears its name is left."""
+    try:
+        is_ours = table.read(read_regular(folder / NAME, table.MAX_BYTES)).model_id == manifest.model_id
+    except (OSError, StorageError):
+        return
+    if is_ours:
+        (folder / NAME).unlink()
+
+
+def _table_name(folder: Path) -> str:
+    return PARQUET_NAME if os.path.lexists(folder / PARQUET_NAME) else NAME
+
+
+def _table(folder: Path) -> tuple[str, bytes]:
+    """The name of the table in a folder, and its bytes."""
+    missing = OSError()
+    for _ in range(2):  # a writer may have put Parquet in the place of JSON between look and reading
+        name = _table_name(folder)
+        try:
+            return name, read_regular(folder / name, table.MAX_BYTES)
+        except FileNotFoundError as error:
+            missing = error
+        except OSError as error:
+            raise StorageError(f"{folder / name}: {error.strerror}; get the archive again") from error
+    raise InputError(f"{folder}: is no archive ({_what_lies_in(folder)})") from missing
+
+
+def _read(name: str, data: bytes) -> Manifest:
+    if name == NAME:
+        return table.read(data)
+    from clc.archive import parquet
+
+    return parquet.read(data)
 
 
 def _what_lies_in(folder: Path) -> str:
@@ -109,4 +165,5 @@ def _what_lies_in(folder: Path) -> str:
         return "it is a file"
     if (folder / WORK_FOLDER).is_dir():
         return "packing it was interrupted early; run the same `clc pack` again"
-    return f"it has no {NAME}"
+    name = _table_name(folder)
+    return f"it has no {name}" if name == NAME else f"{name} is a link to nothing"

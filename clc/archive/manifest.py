@@ -1,53 +1,45 @@
-"""`archive.json`, the table of what an archive holds: `Manifest` <-> bytes.
+"""What an archive holds: `Manifest`, its table in memory, and the checks of the values that stand in one.
 
-    {
-     "format": "clc-archive", "version": 1,
-     "sha256": "...",                            of all the rest, as canonical JSON
-     "model": {"id": "de3449ba54d8c6e8", "folder": "model", "files": {"manifest.json": "...", ...}},
-     "pictures": [
-      {"name": "flight/0001.jpg", "stream": "flight/0001.jpg.clc", "id": "...", "bytes": 30211, "sha256": "...", ...},
-      ...
-     ]
-    }
-
-One picture stands on a line, in the order of names, so that the file compares well between versions. A reader trusts
-nothing in it: names that would lead out of the folder, references to streams that are not there and circles are
-refused, and the digest tells a changed value from a written one.
+`clc.archive.table` writes and reads it as `archive.json`, `clc.archive.parquet` as `archive.parquet` where it is large.
+A reader trusts nothing in it: names that would lead out of the folder, references to streams that are not there and
+circles are refused.
 """
 
 from __future__ import annotations
 
-import json
+import base64
+import binascii
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import PurePosixPath
 from typing import Any
 
+from clc.bitstream.alignment import MAX_ALIGNMENTS
+from clc.codec.files import ENCODE
 from clc.errors import StorageError
-from clc.limits import MAX_SIDE_PX
-from storage.digest import digest_json
+from storage.digest import sha256_bytes
 
 NAME = "archive.json"
+PARQUET_NAME = "archive.parquet"
+"""The table of an archive of very many pictures. Where both lie in a folder, this is the newer one."""
+
 WORK_FOLDER = ".packing"
 """Where the state of packing lies until it is finished."""
 
-FORMAT, VERSION = "clc-archive", 1
-MAX_BYTES = 1 << 30
-"""Of `archive.json`: about two million pictures."""
-
-_ID_DIGITS, _SHA256_DIGITS = 16, 64
+ID_DIGITS, SHA256_DIGITS = 16, 64
+_SHA256_LETTERS = 43
 _SHOWN = 80
 """Characters of a wrong value that a message shows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ArchivedPicture:
     """One picture of an archive.
 
     - `name`: the path of the source below the folder that was packed, with "/" between its parts.
-    - `stream`: the path of its stream below the archive; `bytes` its size and `sha256` its digest.
+    - `stream`: the path of its stream below the archive; `bytes` its size.
     - `id`: by which other streams refer to it, 16 hex digits (`clc.bitstream.container.stream_id`).
+    - `check`: the head of the SHA-256 of the stream's file, 16 hex digits: the `id` where it has no sections.
     - `width`, `height`: in px. `quality`: 0..100, at which it was coded.
     - `references`: ids of the streams that it refers to. They stand in the archive.
     - `source_bytes`, `source_sha256`: of the file that was packed.
@@ -59,7 +51,7 @@ class ArchivedPicture:
     stream: str
     id: str
     bytes: int
-    sha256: str
+    check: str
     width: int
     height: int
     quality: float
@@ -98,15 +90,17 @@ class Manifest:
             seen = Counter(getattr(picture, what) for picture in self.pictures)
             twice = [one for one, count in seen.items() if count > 1]
             if twice:
-                raise _broken(f"two pictures have the same {what}, {twice[0]!r}")
+                raise broken(f"two pictures have the same {what}, {twice[0]!r}")
         for picture in self.pictures:
-            if picture.stream.split("/")[0] in (NAME, WORK_FOLDER, self.model_folder):
-                raise _broken(f"the stream of {picture.name} cannot be {picture.stream!r}, which has another meaning")
+            if picture.stream.split("/", 1)[0] in (NAME, PARQUET_NAME, WORK_FOLDER, self.model_folder):
+                raise broken(f"the stream of {picture.name} cannot be {picture.stream!r}, which has another meaning")
+            if len(picture.references) > MAX_ALIGNMENTS:
+                raise broken(f"{picture.name} refers to {len(picture.references)} streams, and {MAX_ALIGNMENTS} may be")
         known = {picture.id for picture in self.pictures}
         for picture in self.pictures:
             missing = [one for one in picture.references if one not in known]
             if missing:
-                raise _broken(f"{picture.name} refers to stream {missing[0]}, which the archive does not hold")
+                raise broken(f"{picture.name} refers to stream {missing[0]}, which the archive does not hold")
         self.in_order()
 
     @property
@@ -136,7 +130,7 @@ class Manifest:
                     depths.setdefault(here, max((depths[one] + 1 for one in by_id[here].references), default=0))
                     path.pop()
                 elif missing[0] in path:
-                    raise _broken(f"{by_id[here].name} depends on itself")
+                    raise broken(f"{by_id[here].name} depends on itself")
                 else:
                     path.append(missing[0])
         return depths
@@ -161,121 +155,89 @@ class Manifest:
                 wanted += one.references
         return list(needed.values())
 
-    def to_bytes(self) -> bytes:
-        """The bytes of `archive.json`."""
-        head = {"format": FORMAT, "version": VERSION, "sha256": digest_json(self._content())}
-        lines = [json.dumps(picture.to_json(), ensure_ascii=False) for picture in self.pictures]
-        model = json.dumps(self._model())
-        told = ",\n".join(f' "{key}": {json.dumps(value)}' for key, value in head.items())
-        listed = ",\n".join(f"  {line}" for line in lines)
-        return f'{{\n{told},\n "model": {model},\n "pictures": [\n{listed}\n ]\n}}\n'.encode("utf-8", "surrogateescape")
 
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Manifest:
-        """The inverse of `to_bytes`. Raises `StorageError`, which says what is wrong, for anything else."""
-        try:
-            told = json.loads(data.decode("utf-8", "surrogateescape"))
-        except (ValueError, RecursionError) as error:
-            raise _broken(f"it is no JSON ({error})") from error
-        if not isinstance(told, dict) or told.get("format") != FORMAT:
-            raise _broken(f'it does not say "format": "{FORMAT}"')
-        if told.get("version") != VERSION:
-            raise _broken(f"it is of version {_cut(told.get('version'))}, and this release reads version {VERSION}")
-        model, pictures = told.get("model"), told.get("pictures")
-        if not isinstance(model, dict) or not isinstance(pictures, list):
-            raise _broken("it has no model or no pictures")
-        manifest = cls(
-            _hexadecimal(model.get("id"), _ID_DIGITS, "the model's id"),
-            _model_folder(model["folder"]) if model.get("folder") else "",
-            tuple(_picture(one) for one in pictures),
-            _model_files(model.get("files", {})),
-        )
-        if told.get("sha256") != digest_json(manifest._content()):
-            raise _broken("its content does not match its digest")
-        return manifest
-
-    def _model(self) -> dict[str, Any]:
-        files = {"files": dict(sorted(self.model_files.items()))} if self.model_files else {}
-        return {"id": self.model_id, "folder": self.model_folder, **files}
-
-    def _content(self) -> dict[str, Any]:
-        pictures = [_escaped(picture.to_json()) for picture in self.pictures]
-        return {"version": VERSION, "model": self._model(), "pictures": pictures}
+def check_of(data: bytes) -> str:
+    """By which the file of a stream is known from another or a damaged one: the head of its SHA-256, 16 hex digits."""
+    return sha256_bytes(data)[:ID_DIGITS]
 
 
-def _escaped(told: Mapping[str, Any]) -> dict[str, Any]:
-    """A picture for the digest: names that are no UTF-8, whose bytes stand in the file as they are, made writable."""
-    names = {key: told[key].encode("utf-8", "surrogateescape").decode("latin-1") for key in ("name", "stream")}
-    return {**told, **names}
-
-
-def _picture(told: object) -> ArchivedPicture:
-    if not isinstance(told, dict):
-        raise _broken("a picture is no object")
-    name = checked_path(told.get("name"), "a picture's name")
-    references = told.get("references", [])
-    if not isinstance(references, list):
-        raise _broken(f"{name}: its references are no list")
-    quality = told.get("quality")
-    if not isinstance(quality, int | float) or not 0 <= quality <= 100:
-        raise _broken(f"{name}: no quality is {_cut(quality)}")
-    pixels = told.get("pixels_sha256", "")
-    return ArchivedPicture(
-        name=name,
-        stream=checked_path(told.get("stream"), f"the stream of {name}"),
-        id=_hexadecimal(told.get("id"), _ID_DIGITS, f"{name}: its id"),
-        bytes=_whole(told.get("bytes"), f"{name}: its bytes"),
-        sha256=_hexadecimal(told.get("sha256"), _SHA256_DIGITS, f"{name}: its digest"),
-        width=_whole(told.get("width"), f"{name}: its width", MAX_SIDE_PX),
-        height=_whole(told.get("height"), f"{name}: its height", MAX_SIDE_PX),
-        quality=float(quality),
-        references=tuple(_hexadecimal(one, _ID_DIGITS, f"{name}: a reference") for one in references),
-        source_bytes=_whole(told.get("source_bytes"), f"{name}: the bytes of its source"),
-        source_sha256=_hexadecimal(told.get("source_sha256"), _SHA256_DIGITS, f"{name}: the digest of its source"),
-        alone_bytes=_whole(told.get("alone_bytes", 0), f"{name}: its bytes alone"),
-        pixels_sha256=_hexadecimal(pixels, _SHA256_DIGITS, f"{name}: the digest of its pixels") if pixels else "",
-    )
+def stream_named(name: str) -> str:
+    """The path of the stream of a picture, below the archive, by the rule of `clc.codec.files`."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + ENCODE.named(last)
 
 
 def is_inside(path: str) -> bool:
     """Whether a path stays below the folder that it is joined to, on any system; the table names no others."""
     if not path or "\0" in path or "\\" in path or not _is_of_bytes(path):
         return False
-    parts = PurePosixPath(path).parts
-    return path == "/".join(parts) and not {".", ".."}.intersection(parts) and ":" not in parts[0]
+    parts = path.split("/")
+    return not {"", ".", ".."}.intersection(parts) and ":" not in parts[0]
 
 
-def _hexadecimal(value: object, digits: int, what: str) -> str:
+def checked_hex(value: object, digits: int, what: str) -> str:
+    """So many hex digits in lower case. Raises `StorageError` for anything else."""
     if isinstance(value, str) and len(value) == digits and not set(value) - set("0123456789abcdef"):
         return value
-    raise _broken(f"{what} is {_cut(value)}, not {digits} hexadecimal digits")
+    raise broken(f"{what} is {cut(value)}, not {digits} hexadecimal digits")
 
 
-def _whole(value: object, what: str, most: int = 1 << 62) -> int:
+def checked_whole(value: object, what: str, most: int = 1 << 62) -> int:
+    """A whole number from 0 to `most`. Raises `StorageError` for anything else."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most:
         return value
-    raise _broken(f"{what} cannot be {_cut(value)}")
+    raise broken(f"{what} cannot be {cut(value)}")
+
+
+def checked_digest(value: object, what: str) -> str:
+    """A SHA-256 as 64 hex digits from its base64 of 43 letters. Raises `StorageError` for anything else."""
+    if isinstance(value, str) and len(value) == _SHA256_LETTERS and value.isascii():
+        try:
+            data = base64.b64decode(value + "=", validate=True)
+        except binascii.Error:
+            data = b""
+        if digest_letters(data.hex()) == value:
+            return data.hex()
+    raise broken(f"{what} is {cut(value)}, not a SHA-256 in {_SHA256_LETTERS} letters of base64")
+
+
+def digest_letters(digest: str) -> str:
+    """A SHA-256 of 64 hex digits as base64 without its last "=", 43 letters: the inverse of `checked_digest`."""
+    return base64.b64encode(bytes.fromhex(digest)).decode().rstrip("=")
+
+
+def checked_model(told: object) -> tuple[str, str, dict[str, str]]:
+    """Id, folder and files of the model, as `Manifest` has them, from a JSON value. Raises `StorageError`."""
+    if not isinstance(told, dict):
+        raise broken("it has no model")
+    files = told.get("files", {})
+    if not isinstance(files, dict):
+        raise broken("the model's files are no object")
+    digests = {
+        _utf8(checked_path(name, "a file of the model")): checked_hex(digest, SHA256_DIGITS, "a file of the model")
+        for name, digest in files.items()
+    }
+    folder = _model_folder(told["folder"]) if told.get("folder") else ""
+    return checked_hex(told.get("id"), ID_DIGITS, "the model's id"), folder, digests
+
+
+def checked_quality(value: object, name: str) -> float:
+    """A quality from 0 to 100. Raises `StorageError` for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100:
+        return float(value)
+    raise broken(f"{name}: no quality is {cut(value)}")
 
 
 def _model_folder(value: object) -> str:
     name = checked_path(value, "the model's folder")
     if "/" in name or not name.isascii():
-        raise _broken(f"the model's folder cannot be {_cut(name)}: a plain name is expected")
+        raise broken(f"the model's folder cannot be {cut(name)}: a plain name is expected")
     return name
-
-
-def _model_files(value: object) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise _broken("the model's files are no object")
-    return {
-        _utf8(checked_path(name, "a file of the model")): _hexadecimal(digest, _SHA256_DIGITS, "a file of the model")
-        for name, digest in value.items()
-    }
 
 
 def _utf8(name: str) -> str:
     if any("\ud800" <= letter <= "\udfff" for letter in name):
-        raise _broken(f"a file of the model cannot be {_cut(name)}")
+        raise broken(f"a file of the model cannot be {cut(name)}")
     return name
 
 
@@ -283,7 +245,7 @@ def checked_path(value: object, what: str) -> str:
     """A path for which `is_inside` holds; raises `StorageError` for anything else."""
     if isinstance(value, str) and is_inside(value):
         return value
-    raise _broken(f"{what} cannot be {_cut(value)}: a path inside of the archive is expected")
+    raise broken(f"{what} cannot be {cut(value)}: a path inside of the archive is expected")
 
 
 def _is_of_bytes(name: str) -> bool:
@@ -295,15 +257,12 @@ def _is_of_bytes(name: str) -> bool:
     return True
 
 
-def _cut(value: object) -> str:
+def cut(value: object) -> str:
+    """A wrong value as a message shows it."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _broken(reason: str) -> StorageError:
-    return StorageError(f"{NAME} is damaged: {reason}; get the archive again, or a copy of this file")
-
-
-def total_bytes(pictures: Sequence[ArchivedPicture]) -> int:
-    """The bytes of the streams of some pictures."""
-    return sum(picture.bytes for picture in pictures)
+def broken(reason: str) -> StorageError:
+    """The error of a table that cannot be; whoever read it from a file says which."""
+    return StorageError(f"the table is damaged: {reason}; get the archive again, or a copy of its table")

@@ -283,7 +283,7 @@ class _Packing:
         data, row = finished(source, self.read(index), coded, alone, strip=self.options.strip)
         path = self.out / row.stream
         # A run that was interrupted here wrote the same bytes; whatever else lies there is somebody's.
-        if os.path.lexists(path) and (not path.is_file() or sha256_file(path) != row.sha256):
+        if os.path.lexists(path) and (not path.is_file() or sha256_file(path)[: len(row.check)] != row.check):
             raise InputError(
                 f"{path}: is in the way, and not from packing; move it away, and run the same command again"
             )

@@ -86,7 +86,7 @@ class ReferredPictures(PictureSource):
         self.decoded += 1
         if sha256_bytes(picture.image_HW3.tobytes()) != self._pixels_sha256_of(reference):
             raise DecodeMismatch(
-                f"stream {reference.hex()} does not decode to the pixels that the archive names: archive.json is not "
+                f"stream {reference.hex()} does not decode to the pixels that the archive names: the table is not "
                 "this archive's, or this machine computes differently; run `clc selftest`"
             )
         return picture.image_HW3

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from clc.archive.coding import Coded
-from clc.archive.manifest import ArchivedPicture, is_inside
+from clc.archive.manifest import ArchivedPicture, check_of, is_inside
 from clc.bitstream.container import parse, with_sections
 from clc.codec.beside import sections_of
 from clc.errors import InputError
 from clc.pictures.images import ReadPicture
 from clc.pictures.metadata import NO_METADATA
 from clc.quality import from_q6
-from storage.digest import sha256_bytes
 
 
 class Source(NamedTuple):
@@ -36,7 +35,7 @@ def finished(
         stream=source.stream,
         id=coded.id.hex(),
         bytes=len(data),
-        sha256=sha256_bytes(data),
+        check=check_of(data),
         width=width,
         height=height,
         quality=from_q6(coded.quality_q6),

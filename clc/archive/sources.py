@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from clc.archive.layout import MODEL_FOLDER
-from clc.archive.manifest import NAME, checked_path
+from clc.archive.manifest import NAME, PARQUET_NAME, checked_path
 from clc.codec.files import ENCODE, plan
 from clc.errors import InputError, StorageError
 from clc.limits import MAX_PICTURE_FILE_BYTES
@@ -87,7 +87,7 @@ def _refuse_names(names: Iterable[str]) -> None:
 
 def _refuse_clashes(names: Iterable[str], streams: Iterable[str]) -> None:
     first: dict[str, str] = {}
-    folders = {NAME: f"the table {NAME}"}
+    folders = {name: f"the table {name}" for name in (NAME, PARQUET_NAME)}
     for name, stream in zip(names, streams, strict=True):
         if stream in first:
             raise InputError(f"{name}: would become {stream}, as {first[stream]} does; rename one of them")

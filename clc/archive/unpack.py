@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from clc.archive.layout import Archive
-from clc.archive.manifest import NAME, WORK_FOLDER, ArchivedPicture
+from clc.archive.manifest import WORK_FOLDER, ArchivedPicture
 from clc.bitstream.container import parse_with_fields, stream_id
 from clc.codec.beside import DecodedPicture, with_beside
 from clc.codec.codec import Codec
@@ -35,7 +35,8 @@ class ArchiveReader:
         """
         data = self.archive.stream(picture)
         if stream_id(data).hex() != picture.id:
-            raise CorruptStream(f"{picture.stream}: is another stream than {NAME} says: get the archive again")
+            name = self.archive.table_name
+            raise CorruptStream(f"{picture.stream}: is another stream than {name} says: get the archive again")
         if not picture.pixels_sha256:
             return self._codec.decode_picture(data)
         exact = self.referred.read(bytes.fromhex(picture.id))
@@ -96,20 +97,20 @@ def verify(
 
 
 def _check(reader: ArchiveReader, picture: ArchivedPicture) -> None:
-    decoded = reader.decode(picture)
+    decoded, name = reader.decode(picture), reader.archive.table_name
     if decoded.image_HW3.shape[:2] != (picture.height, picture.width):
-        raise CorruptStream(f"{picture.stream}: has another size than {NAME} says")
+        raise CorruptStream(f"{picture.stream}: has another size than {name} says")
     referred = {one.hex() for one in parse_with_fields(reader.archive.stream(picture)).stream.streams}
     if referred != set(picture.references):
-        raise CorruptStream(f"{picture.stream}: refers to other streams than {NAME} says")
+        raise CorruptStream(f"{picture.stream}: refers to other streams than {name} says")
     if picture.pixels_sha256 and sha256_bytes(decoded.image_HW3.tobytes()) != picture.pixels_sha256:
-        raise DecodeMismatch(f"{picture.stream}: decodes to other pixels than {NAME} says")
+        raise DecodeMismatch(f"{picture.stream}: decodes to other pixels than {name} says")
 
 
 def strangers(archive: Archive) -> list[str]:
     """Files below the archive's folder that its table does not name, by their relative names."""
     manifest, inside = archive.manifest, archive.manifest.model_folder
-    known = {NAME, *(picture.stream for picture in manifest.pictures)}
+    known = {archive.table_name, *(picture.stream for picture in manifest.pictures)}
     known.update(f"{inside}/{name}" for name in manifest.model_files)
     kept = {inside} if inside and not manifest.model_files else set()
     found = []

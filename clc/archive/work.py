@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clc.archive.coding import Coded
-from clc.archive.manifest import NAME, WORK_FOLDER
+from clc.archive.manifest import NAME, PARQUET_NAME, WORK_FOLDER
 from clc.errors import InputError, StorageError
 from storage.atomic import is_temporary, write_bytes
 from storage.digest import digest_json
@@ -26,7 +26,7 @@ RECORD = "settings.json"
 """What is packed, and how, as a digest."""
 
 PENDING = "pending.json"
-"""Streams that a change writes or removes, by their paths with their SHA-256, while the table does not say so yet."""
+"""Streams that a change writes or removes while the table does not say so yet: their paths, each with its `check`."""
 
 _LEASE = "lease"
 _WAIT_S = 0.5
@@ -138,7 +138,8 @@ class WorkFolder:
             raise InputError(f"{self.path}: is in the way, and not from packing; remove it, or name another folder")
         others = [path for path in self.out.iterdir() if path != self.path] if self.out.exists() else []
         if others and not (self.path / RECORD).exists():
-            what = "is an archive already" if (self.out / NAME).exists() else "is not empty"
+            is_archive = any((self.out / name).exists() for name in (NAME, PARQUET_NAME))
+            what = "is an archive already" if is_archive else "is not empty"
             raise InputError(f"{self.out}: {what}; name a new folder")
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -16,12 +16,11 @@ import pytest
 from PIL import Image
 
 from clc.archive.layout import write_manifest
-from clc.archive.manifest import ArchivedPicture, Manifest
+from clc.archive.manifest import ArchivedPicture, Manifest, check_of
 from clc.bitstream.container import pack, parse
 from clc.bundle.identity import SHIPPED
 from clc.codec import Codec
 from clc.codec.__main__ import main
-from storage.digest import sha256_bytes
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "errors.md"
@@ -99,6 +98,7 @@ def folder(tmp_path: Path, stream: bytes, monkeypatch: pytest.MonkeyPatch) -> Pa
     Image.fromarray(np.full((8, 8), -5, np.int32)).save(tmp_path / "signed.tif")
     _broken_bundles(tmp_path)
     _archive(tmp_path / "archive", stream)
+    _broken_tables(tmp_path)
     (tmp_path / "other").mkdir()
     picture.rotate(180).save(tmp_path / "other" / "a.png")
     (tmp_path / "gone.png").symlink_to("nowhere.png")
@@ -114,12 +114,25 @@ def _archive(folder: Path, stream: bytes) -> None:
     for number, name in enumerate("ac"):
         (folder / f"{name}.clc").write_bytes(stream)
         references = (rows[0].id,) if rows else ()
-        id_, digest = f"{number:016x}", sha256_bytes(stream)
+        id_, check = f"{number:016x}", check_of(stream)
         row = ArchivedPicture(
-            f"{name}.png", f"{name}.clc", id_, len(stream), digest, 32, 24, 50.0, references, 9, "0" * 64
+            f"{name}.png", f"{name}.clc", id_, len(stream), check, 32, 24, 50.0, references, 9, "0" * 64
         )
         rows.append(row)
     write_manifest(folder, Manifest(parse(stream).bundle_id.hex(), "", tuple(rows)))
+
+
+def _broken_tables(folder: Path) -> None:
+    """Archives with a table that was changed, cut, or written by a later release, and with something in its place."""
+    table = (folder / "archive" / "archive.json").read_bytes()
+    for name, data in (
+        ("changed/archive.json", table.replace(b",32,24,", b",33,24,", 1)),
+        ("half/archive.json", table[: len(table) // 2]),
+        ("later/archive.json", table.replace(b'"version":2', b'"version":3')),
+        ("filed/archive.parquet", b"notes"),
+    ):
+        (folder / name).parent.mkdir()
+        (folder / name).write_bytes(data)
 
 
 def _broken_bundles(folder: Path) -> None:

@@ -25,6 +25,7 @@ from clc.errors import InputError
 from storage.digest import sha256_bytes
 from tests.clc.archive.conftest import EXIF_ARTIST
 from tests.clc.archive.test_pack import Stopped, contents, stop_after
+from tests.clc.archive.test_table import first_version
 from tests.conftest import Picture
 
 OPTIONS = AddOptions(effort=1)
@@ -248,6 +249,27 @@ def test_files_of_a_removal_that_was_killed_go_with_the_next_change(
     remove(copy, [other.name])
     assert not (copy / row.stream).exists()
     assert sound(copy, shipped)
+
+
+def test_an_archive_of_version_1_is_whole_and_a_change_writes_version_2(
+    copy: Path, packed: tuple[Path, Packed], shipped: Codec
+) -> None:
+    manifest = packed[1].manifest
+    digests = {row.name: sha256_bytes((copy / row.stream).read_bytes()) for row in manifest.pictures}
+    (copy / NAME).write_bytes(first_version(manifest, digests))
+    assert Archive(copy).manifest == manifest
+    assert sound(copy, shipped)
+    remove(copy, [next(row.name for row in manifest.pictures if row.references)])
+    assert json.loads((copy / NAME).read_bytes())["version"] == 2
+    assert sound(copy, shipped)
+
+
+def test_a_note_without_a_digest_removes_nothing(copy: Path) -> None:
+    (copy / "own.clc").write_bytes(b"of a user")
+    (copy / WORK_FOLDER).mkdir()
+    (copy / WORK_FOLDER / PENDING).write_text(json.dumps({"own.clc": ""}))
+    remove(copy, [next(row.name for row in Archive(copy).manifest.pictures if row.references)])
+    assert (copy / "own.clc").read_bytes() == b"of a user"
 
 
 def test_a_note_that_leads_out_of_the_archive_is_not_followed(copy: Path, shipped: Codec) -> None:

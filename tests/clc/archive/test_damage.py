@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clc.archive.layout import Archive
-from clc.archive.manifest import NAME, Manifest
+from clc.archive.layout import Archive, write_manifest
+from clc.archive.manifest import NAME, PARQUET_NAME, Manifest
 from clc.archive.model import model_faults
 from clc.archive.pack import Packed, PackOptions, pack
+from clc.archive.table import COLUMNS, FORMAT, VERSION, read
 from clc.archive.unpack import ArchiveReader, strangers, verify
 from clc.codec.__main__ import main
 from clc.codec.codec import Codec
@@ -185,15 +186,15 @@ def test_what_stands_in_the_tables_place_is_not_read(put: Callable[[Path], None]
 
 def test_a_model_that_is_a_link_elsewhere_is_passed_over_for_one_of_the_right_id(copy: Path, shipped: Codec) -> None:
     table = Archive(copy).manifest
-    (copy / NAME).write_bytes(replace(table, model_folder="model").to_bytes())
+    write_manifest(copy, replace(table, model_folder="model"))
     (copy / "model").symlink_to("/etc")
     assert Archive(copy).codec().bundle.bundle_id == shipped.bundle.bundle_id
-    (copy / NAME).write_bytes(Manifest("0" * 16, "model", table.pictures).to_bytes())
+    write_manifest(copy, Manifest("0" * 16, "model", table.pictures))
     with pytest.raises(InputError, match="no bundle there"):
         Archive(copy).codec()
 
 
-@pytest.mark.parametrize("stream", [NAME, "model/a.clc", "model", ".packing/a.clc"])
+@pytest.mark.parametrize("stream", [NAME, PARQUET_NAME, "model/a.clc", "model", ".packing/a.clc"])
 def test_a_stream_in_the_place_of_table_or_model_is_refused(stream: str, packed: tuple[Path, Packed]) -> None:
     first, *others = packed[1].manifest.pictures
     with pytest.raises(StorageError, match="which has another meaning"):
@@ -202,9 +203,9 @@ def test_a_stream_in_the_place_of_table_or_model_is_refused(stream: str, packed:
 
 def _with_digest(**model: object) -> bytes:
     told = {"id": "0" * 16, "folder": "model", **model}
-    content = digest_json({"version": 1, "model": {"id": "0" * 16, "folder": "model"}, "pictures": []})
-    head = {"format": "clc-archive", "version": 1, "sha256": content}
-    return json.dumps({**head, "model": told, "pictures": []}).encode()
+    content = {"version": VERSION, "model": {"id": "0" * 16, "folder": "model"}, "columns": COLUMNS, "pictures": []}
+    head = {"format": FORMAT, "sha256": digest_json(content)}
+    return json.dumps({**head, **content, "model": told}).encode()
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,7 @@ def _with_digest(**model: object) -> bytes:
     ids=ascii,
 )
 def test_a_model_that_cannot_be_is_refused_in_a_short_sentence(model: dict[str, object]) -> None:
-    assert Manifest.from_bytes(_with_digest()).model_folder == "model"
-    with pytest.raises(StorageError, match=r"archive.json is damaged: ") as told:
-        Manifest.from_bytes(_with_digest(**model))
+    assert read(_with_digest()).model_folder == "model"
+    with pytest.raises(StorageError, match=r"^the table is damaged: ") as told:
+        read(_with_digest(**model))
     assert len(str(told.value)) < 300

@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clc.archive.layout import Archive
+from clc.archive.layout import Archive, read_manifest, write_manifest
 from clc.archive.manifest import NAME, Manifest
 from clc.archive.pack import Packed
 from clc.archive.unpack import ArchiveReader, strangers, verify
@@ -83,11 +84,9 @@ def test_files_that_the_table_does_not_name_are_told(copy: Path) -> None:
 
 
 def test_wrong_pixels_of_a_key_picture_are_noticed(copy: Path, shipped: Codec) -> None:
-    told = Manifest.from_bytes((copy / NAME).read_bytes())
-    pictures = [
-        one if not one.pixels_sha256 else type(one)(**{**vars(one), "pixels_sha256": "0" * 64}) for one in told.pictures
-    ]
-    (copy / NAME).write_bytes(Manifest(told.model_id, told.model_folder, tuple(pictures)).to_bytes())
+    told = read_manifest(copy)
+    pictures = [replace(one, pixels_sha256="0" * 64) if one.pixels_sha256 else one for one in told.pictures]
+    write_manifest(copy, Manifest(told.model_id, told.model_folder, tuple(pictures)))
     (fault,) = verify(Archive(copy), shipped)
     assert "does not decode to the pixels that the archive names" in fault.reason
     assert fault.lost_with
