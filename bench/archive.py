@@ -6,9 +6,10 @@ Bytes are those of whole folders: streams and `archive.json`; the shipped model 
 that of all pixels together. Every archive is verified again in fresh processes, with one and two threads and with fewer
 instructions of the processor. A negative BD-rate means that the archive saves bytes. The keys of the JSON:
 
-- `bd_rate_alone`, `bd_rate_avif`, `bd_rate_jpeg`, `bd_rate_video`: per cent against each; null where curves do not
-  overlap or the coder is not there. The video is an AVIF image sequence (libaom by libavif), in order of names,
-  4:4:4, which needs pictures of one size.
+- `bd_rate_alone`: per cent against an archive of the same pictures in which none refers to another; `bd_rate_bare`:
+  against the streams of that without its table. `bd_rate_avif`, `bd_rate_jpeg`, `bd_rate_video`: against each; null
+  where curves do not overlap or the coder is not there. The video is an AVIF image sequence (libaom by libavif), in
+  order of names, 4:4:4, which needs pictures of one size.
 - `worst_streams_to_decode`, `mean_streams_to_decode`: other streams that one picture needs.
 - `points`: bytes, PSNR, key pictures, offset and seconds of each quality.
 """
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +34,7 @@ from PIL import Image
 
 from clc.archive.layout import Archive
 from clc.archive.pack import PackOptions, pack
+from clc.archive.packing.executors import InProcesses
 from clc.archive.unpack import ArchiveReader
 from clc.codec.codec import Codec
 from clc.codec.files import refuse_existing
@@ -44,6 +47,9 @@ from clc.pictures.picture import Picture
 from storage.atomic import write_bytes
 
 QUALITIES = "0,30,60,95"
+TIMED = 6
+"""Pictures of each archive that are decoded by themselves, to tell how long that takes."""
+
 VIDEO_QUALITIES = (30, 45, 60, 75, 88)
 MACHINES: tuple[dict[str, str], ...] = (
     {"OMP_NUM_THREADS": "1"},
@@ -70,29 +76,37 @@ class Errors:
         return float(10 * np.log10(255**2 * self.values / max(self.total, 1e-9)))
 
 
-def pack_and_measure(folder: Path, codec: Codec, options: PackOptions, sources: Sequence[Picture]) -> dict[str, Any]:
+def pack_and_measure(
+    folder: Path, codec: Codec, options: PackOptions, sources: Sequence[Picture], processes: int
+) -> dict[str, Any]:
     """Packs a folder, decodes all of it again, and returns what was measured."""
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "archive"
-        begun = time.monotonic()
-        packed = pack(folder, out, codec, options)
-        seconds = time.monotonic() - begun
-        archive, errors, times = Archive(out), Errors(), []
-        for picture, source in zip(archive.manifest.pictures, sources, strict=True):
-            reader = ArchiveReader(archive, codec)  # anew, so that the key pictures are decoded each time
+        with InProcesses(processes) as executor:
             begun = time.monotonic()
+            packed = pack(folder, out, codec, options, executor=executor)
+            seconds = time.monotonic() - begun
+        archive, errors, times = Archive(out), Errors(), []
+        pictures = archive.manifest.pictures
+        reader = ArchiveReader(archive, codec)
+        for picture, source in zip(pictures, sources, strict=True):
             errors.add(reader.decode(picture).image_HW3, source)
+        for number in np.unique(np.linspace(0, len(pictures) - 1, TIMED).round().astype(int)):
+            begun = time.monotonic()
+            ArchiveReader(archive, codec).decode(pictures[number])  # anew, with the key pictures that it needs
             times.append(time.monotonic() - begun)
-        needed = [len(archive.manifest.needed_for(picture)) for picture in archive.manifest.pictures]
-        if options.levels > 1:
-            for machine in MACHINES:
-                _verify(out, machine)
+        needed = [len(archive.manifest.needed_for(picture)) for picture in pictures]
+        with ThreadPoolExecutor(processes) as side_by_side:
+            list(side_by_side.map(lambda machine: _verify(out, machine), MACHINES))
         return {
             "quality": options.quality,
             "bytes": packed.archive_bytes,
             "psnr_db": errors.psnr_db,
-            "keys": len(packed.keys),
-            "offset": packed.offset,
+            "alone_bytes": packed.archive_bytes_alone,
+            "alone_streams_bytes": sum(picture.alone_bytes for picture in pictures),
+            "alone_psnr_db": packed.alone_psnr_db,
+            "table_bytes": packed.archive_bytes - sum(picture.bytes for picture in pictures),
+            "keys": [list(key) for key in packed.keys],
             "pack_seconds": seconds,
             "decode_seconds_mean": float(np.mean(times)),
             "decode_seconds_worst": max(times),
@@ -108,9 +122,11 @@ def _verify(archive: Path, machine: dict[str, str]) -> None:
         raise ClcError(f"verify with {machine} failed: {done.stderr.strip() or done.stdout.strip()}")
 
 
-def baseline_curve(name: str, sources: Sequence[Picture]) -> RateCurve:
-    """Totals of a picture format over its qualities."""
-    (coder,) = find_baselines((name,)).coders
+def baseline_curve(name: str, sources: Sequence[Picture]) -> RateCurve | None:
+    """Totals of a picture format over its qualities; None where this Pillow lacks it."""
+    coder = next(iter(find_baselines((name,)).available), None)
+    if coder is None:
+        return None
     points = []
     for quality in coder.qualities:
         errors, size = Errors(), 0
@@ -153,6 +169,8 @@ def main(
     qualities: Annotated[str, typer.Option(help="Qualities, separated by commas.")] = QUALITIES,
     effort: Annotated[int, typer.Option(help="0 to 9.")] = 5,
     keys: Annotated[int | None, typer.Option(help="Key pictures; as many as pay.")] = None,
+    levels: Annotated[int, typer.Option(help="1 to 3.")] = 2,
+    processes: Annotated[int, typer.Option(help="How many code side by side.")] = 2,
     overwrite: Annotated[bool, typer.Option(help="Replace the JSON.")] = False,
 ) -> None:
     """Measures a folder; see the module."""
@@ -161,33 +179,34 @@ def main(
     if len(paths) < 2:
         raise InputError(f"{folder}: an archive is measured on two pictures or more")
     sources, codec = [read_image(path) for path in paths], Codec.shipped()
-    wanted = [float(one) for one in qualities.split(",")]
-    alone, points = [], []
-    for quality in wanted:
-        options = PackOptions(quality=quality, effort=effort, keys=keys)
-        alone.append(pack_and_measure(folder, codec, PackOptions(quality=quality, effort=effort, levels=1), sources))
-        points.append(pack_and_measure(folder, codec, options, sources))
-        print(f"{quality:g}: alone {_told(alone[-1])}; archive {_told(points[-1])}", flush=True)
+    points = []
+    for quality in (float(one) for one in qualities.split(",")):
+        options = PackOptions(quality=quality, effort=effort, keys=keys, levels=levels)
+        points.append(pack_and_measure(folder, codec, options, sources, processes))
+        print(_told(points[-1]), flush=True)
     ours = curve("archive", [(one["bytes"], one["psnr_db"]) for one in points], sources)
     against = {
-        "alone": curve("alone", [(one["bytes"], one["psnr_db"]) for one in alone], sources),
+        "alone": curve("alone", [(one["alone_bytes"], one["alone_psnr_db"]) for one in points], sources),
+        "bare": curve("bare", [(one["alone_streams_bytes"], one["alone_psnr_db"]) for one in points], sources),
         "avif": baseline_curve("avif", sources),
         "jpeg": baseline_curve("jpeg", sources),
         "video": video_curve(sources),
     }
-    result: dict[str, Any] = {"set": folder.name, "pictures": len(paths), "effort": effort}
+    result: dict[str, Any] = {"set": folder.name, "pictures": len(paths), "effort": effort, "levels": levels}
     for name, anchor in against.items():
         result[f"bd_rate_{name}"] = None if anchor is None else bd_rate(anchor, ours).percent
         print(f"against {name}: {'not measured' if anchor is None else bd_rate(anchor, ours)}")
     result["worst_streams_to_decode"] = max(one["streams_to_decode_worst"] for one in points)
     result["mean_streams_to_decode"] = float(np.mean([one["streams_to_decode_mean"] for one in points]))
-    result |= {"points": points, "alone": alone}
+    result["points"] = points
     write_bytes(json_path, json.dumps(result, indent=1).encode(), replace=overwrite)
 
 
 def _told(one: dict[str, Any]) -> str:
+    finer = ", ".join(f"+{offset:g}" for _, offset in one["keys"]) or "none"
     return (
-        f"{one['bytes']} B {one['psnr_db']:.2f} dB, {one['keys']} keys +{one['offset']:g}, {one['pack_seconds']:.0f} s"
+        f"{one['quality']:g}: {one['bytes']} B {one['psnr_db']:.2f} dB; alone {one['alone_bytes']} B "
+        f"{one['alone_psnr_db']:.2f} dB; keys {finer}; packed in {one['pack_seconds']:.0f} s"
     )
 
 

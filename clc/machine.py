@@ -77,10 +77,11 @@ def make_forks_safe() -> None:
     the child starts itself are not concerned, and results do not depend on the number of threads.
     """
     if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-        os.register_at_fork(after_in_child=_use_one_thread)
+        os.register_at_fork(after_in_child=use_one_thread)
 
 
-def _use_one_thread() -> None:
+def use_one_thread() -> None:
+    """Let the libraries that are loaded compute with the thread that calls them alone."""
     for library, setter, alone in THREAD_SETTERS:
         # A library that is not loaded has no threads yet; one that another thread was just loading lacks the setter.
         set_threads = getattr(sys.modules.get(library), setter, None)

@@ -292,7 +292,7 @@ class _Adding:
         candidates = self.earlier.candidates(source.name, picture.image_HW3) if self.coder.effort.aligned else []
         if candidates:
             coded = self.coder.beside(encoding, self.asked_q6, candidates, alone, self.asked_q6)
-        data, row = finished(source, picture, coded, alone, strip=self.options.strip)
+        data, row = finished(source, picture, coded, len(alone.data), strip=self.options.strip)
         self.table.add(data, row, self.earlier.with_row(row))
         self.rows.append(row)
 

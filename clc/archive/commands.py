@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 
 _NAMES_TOLD = 5
+MOST_PROCESSES = 1024
+_UNITS = {"k": 1000, "m": 1000**2, "g": 1000**3}
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,12 +36,25 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     pack.add_argument("folder", type=path_argument, metavar="FOLDER", help="the pictures; they are only read")
     pack.add_argument("archive", type=path_argument, metavar="ARCHIVE", help="the folder to write, a new one")
-    pack.add_argument("--quality", type=float, default=50.0, help="0 (smallest) to 100 (best); default 50")
+    aim = pack.add_mutually_exclusive_group()
+    aim.add_argument("--quality", type=float, default=50.0, help="0 (smallest) to 100 (best); default 50")
+    aim.add_argument(
+        "--target-size", type=_size, metavar="SIZE", help="what the archive may take: 250k, 3M, 1.5G, or bytes"
+    )
+    aim.add_argument("--target-psnr", type=float, metavar="DB", help="PSNR that all its pixels have at least")
     pack.add_argument("--keys", type=_keys, metavar="auto|N", help="key pictures; auto, the default: as many as pay")
     pack.add_argument(
-        "--levels", type=int, choices=(1, 2), default=2, help="1: every picture alone; 2 (default): beside key pictures"
+        "--levels",
+        type=int,
+        choices=(1, 2, 3),
+        default=2,
+        help="1: every picture alone; 2 (default): beside key pictures; 3: these beside others too, which takes fewer "
+        "bytes, and more streams to decode one picture",
     )
     _add_coding(pack)
+    pack.add_argument(
+        "--processes", type=_processes, metavar="N", help="how many code side by side; default: one for each core"
+    )
     pack.add_argument("--with-model", action="store_true", help="put the shipped model into the archive too")
     unpack = commands.add_parser(
         "unpack", help="decode an archive", description="Decode pictures of an archive to PNG."
@@ -49,6 +65,12 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     existing = unpack.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     existing.add_argument("--skip-existing", action="store_true", help="leave outputs that exist, and do the others")
+    unpack.add_argument(
+        "--cache",
+        type=path_argument,
+        metavar="FOLDER",
+        help="keep decoded key pictures there, 4 GiB at most, so that the next command need not decode them again",
+    )
     listed = commands.add_parser("list", help="show what an archive holds", description="Show what an archive holds.")
     listed.add_argument("archive", type=path_argument, metavar="ARCHIVE")
     listed.add_argument("names", nargs="*", metavar="NAME", help="pictures, folders or patterns; all")
@@ -101,7 +123,9 @@ def pack_command(options: argparse.Namespace) -> int:
     """`clc pack`: makes an archive and says what it is worth."""
     from clc.archive.pack import pack
     from clc.archive.packed import PackOptions
+    from clc.archive.packing.executors import InProcesses, usual_processes
     from clc.codec.cli.encode_decode import load_codecs
+    from clc.pictures.folders import find_pictures
 
     settings = PackOptions(
         quality=options.quality,
@@ -111,9 +135,15 @@ def pack_command(options: argparse.Namespace) -> int:
         strip=options.strip,
         background=options.background,
         with_model=options.with_model,
+        target_bytes=options.target_size,
+        target_psnr_db=options.target_psnr,
     )
     codec = load_codecs(options).for_encoding()
-    packed = pack(options.folder, options.archive, codec, settings, _watch())
+    with contextlib.ExitStack() as opened:
+        processes = options.processes or usual_processes(len(find_pictures(options.folder).files))
+        side_by_side = processes > 1 and options.device == "cpu"
+        executor = opened.enter_context(InProcesses(processes)) if side_by_side else None
+        packed = pack(options.folder, options.archive, codec, settings, _watch(), executor)
     for name, losses in packed.losses:
         complain(f"warning: {shown(name)}: {', '.join(losses)}")
     for name, reason in packed.failed:
@@ -124,6 +154,7 @@ def pack_command(options: argparse.Namespace) -> int:
 
 def unpack_command(options: argparse.Namespace) -> int:
     """`clc unpack`: decodes pictures to PNG; one that fails costs no other its turn."""
+    from clc.archive.pixel_cache import PixelCache
     from clc.archive.unpack import ArchiveReader, named
     from clc.codec.files import DECODE, Existing, check_folder, is_to_be_written
     from clc.errors import ClcError
@@ -132,7 +163,7 @@ def unpack_command(options: argparse.Namespace) -> int:
 
     archive, codec = _open(options)
     check_folder(options.out)
-    reader = ArchiveReader(archive, codec)
+    reader = ArchiveReader(archive, codec, PixelCache(options.cache) if options.cache else None)
     existing: Existing = "replace" if options.overwrite else "skip" if options.skip_existing else "refuse"
     wanted, written, failed = named(archive, options.names), 0, 0
     for number, picture in enumerate(wanted):
@@ -265,7 +296,9 @@ def summary(packed: Packed, archive: Path) -> list[str]:
     at_psnr = round(packed.alone_bytes_at_psnr)
     lines.append(f"  alone at the archive's PSNR about {at_psnr} bytes: {_change(packed.archive_bytes, at_psnr)}")
     if packed.keys:
-        lines.append(f"  {len(packed.keys)} key pictures, {packed.offset:g} units of quality finer than the others")
+        finer = sorted({offset for _, offset in packed.keys})
+        told = f"{finer[0]:g}" if len(finer) == 1 else f"{finer[0]:g} to {finer[-1]:g}"
+        lines.append(f"  {len(packed.keys)} key pictures, {told} units of quality finer than the others")
     else:
         lines.append("  no key pictures: nothing that the pictures share pays for one")
     if packed.losses:
@@ -314,6 +347,23 @@ def _keys(text: str) -> int | None:
     if text.isascii() and text.isdigit():
         return int(text)
     raise argparse.ArgumentTypeError(f"say auto or a number of key pictures, not {text!r}")
+
+
+def _processes(text: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text) <= MOST_PROCESSES:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"say a number of processes from 1 to {MOST_PROCESSES}, not {text!r}")
+
+
+def _size(text: str) -> int:
+    number, unit = (text[:-1], text[-1].lower()) if text[-1:].lower() in tuple(_UNITS) else (text, "")
+    try:
+        size = float(number) * _UNITS.get(unit, 1)
+    except ValueError:
+        size = 0.0
+    if 1 <= size < 1 << 62:
+        return int(size)
+    raise argparse.ArgumentTypeError(f"say a size such as 250k, 3M, 1.5G or a number of bytes, not {text!r}")
 
 
 def _watch() -> Callable[[Progress], None]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from clc.archive.layout import Archive
 from clc.archive.manifest import ArchivedPicture, Manifest
+from clc.archive.packing.overlaps import ALL_PAIRS, NEIGHBOURS, worth_of
 from clc.archive.pictures import ReferredPictures
-from clc.archive.planning import ALL_PAIRS, NEIGHBOURS, worth_of
 from clc.bitstream.stream import Reference
 from clc.codec.codec import Codec
 from clc.errors import ClcError

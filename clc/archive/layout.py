@@ -17,6 +17,7 @@ from clc.archive import table
 from clc.archive.manifest import NAME, PARQUET_NAME, ArchivedPicture, Manifest, check_of
 from clc.archive.manifest import WORK_FOLDER as WORK_FOLDER
 from clc.archive.pictures import ReferredPictures
+from clc.archive.pixel_cache import PixelCache
 from clc.codec.codec import Codec
 from clc.codec.codecs import Codecs
 from clc.errors import ClcError, InputError, MissingReference, StorageError
@@ -53,9 +54,9 @@ class Archive:
             except ClcError:
                 raise error from None
 
-    def referred(self, codec: Codec) -> ReferredPictures:
-        """The pictures that streams of this archive refer to."""
-        return ReferredPictures(codec.decoder, self.stream_of, self.pixels_sha256_of)
+    def referred(self, codec: Codec, cache: PixelCache | None = None) -> ReferredPictures:
+        """The pictures that streams of this archive refer to; `cache` keeps them on disk."""
+        return ReferredPictures(codec.decoder, self.stream_of, self.pixels_sha256_of, cache)
 
     def stream(self, picture: ArchivedPicture) -> bytes:
         """The bytes of a picture's stream. Raises `StorageError` where they are missing or others than were packed."""
@@ -111,15 +112,21 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     An archive that had Parquet once keeps it, so that where a writer was killed between the two, Parquet is the newer
     one. The other one goes then, unless it is none of ours.
     """
-    is_parquet = _table_name(folder) == PARQUET_NAME
-    if not is_parquet and (len(manifest.pictures) <= LARGE or importlib.util.find_spec("pyarrow") is None):
-        write_bytes(folder / NAME, table.written(manifest))
+    name, data = table_of(manifest, is_parquet=_table_name(folder) == PARQUET_NAME)
+    write_bytes(folder / name, data)
+    if name == NAME:
         return
-    from clc.archive import parquet
-
-    write_bytes(folder / PARQUET_NAME, parquet.written(manifest))
     if os.path.lexists(folder / NAME):
         _forget_json(folder, manifest)
+
+
+def table_of(manifest: Manifest, *, is_parquet: bool = False) -> tuple[str, bytes]:
+    """The name of an archive's table and its bytes; JSON, unless it is large or asked to be Parquet."""
+    if not is_parquet and (len(manifest.pictures) <= LARGE or importlib.util.find_spec("pyarrow") is None):
+        return NAME, table.written(manifest)
+    from clc.archive import parquet
+
+    return PARQUET_NAME, parquet.written(manifest)
 
 
 def _forget_json(folder: Path, manifest: Manifest) -> None:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from clc.archive.layout import table_of
 from clc.archive.manifest import Manifest
 from clc.codec.effort import effort_of
 from clc.errors import InputError
 from clc.quality import checked_quality
 
+MOST_PSNR_DB = 100.0
+"""No more can be asked for."""
+
 
 @dataclass(frozen=True)
 class PackOptions:
-    """How to pack: quality 0..100; `keys` how many key pictures, None for as many as pay; `levels` 1 (every picture
-    alone) or 2 (beside key pictures); effort 0..9 (`clc.codec.effort`); `strip` leaves EXIF and XMP out; `background`
-    is a colour to lay transparent pictures over; `with_model` puts the bundle into the archive even if it is shipped.
+    """How to pack.
+
+    - `quality` is 0..100, and the floor for every picture; instead of it, `target_bytes` is what the archive may take
+      at most, everything counted, or `target_psnr_db` what all its pixels have at least.
+    - `keys` is how many key pictures, None for as many as pay. `levels` is 1 (every picture alone), 2 (beside key
+      pictures) or 3 (these beside key pictures themselves): how many streams may have to be decoded for one.
+    - `effort` is 0..9 (`clc.codec.effort`). `strip` leaves EXIF and XMP out; `background` is a colour to lay
+      transparent pictures over; `with_model` puts the bundle into the archive even if it is shipped.
     """
 
     quality: float = 50.0
@@ -24,14 +33,22 @@ class PackOptions:
     strip: bool = False
     background: str | None = None
     with_model: bool = False
+    target_bytes: int | None = None
+    target_psnr_db: float | None = None
 
     def __post_init__(self) -> None:
         checked_quality(self.quality)
         effort_of(self.effort)
-        if self.levels not in (1, 2):
-            raise InputError(f"levels must be 1 or 2, not {self.levels}")
+        if self.levels not in (1, 2, 3):
+            raise InputError(f"levels must be 1, 2 or 3, not {self.levels}")
         if self.keys is not None and self.keys < 0:
             raise InputError(f"the number of key pictures cannot be {self.keys}")
+        if self.target_bytes is not None and self.target_psnr_db is not None:
+            raise InputError("an archive can have a target size or a target PSNR, not both")
+        if self.target_bytes is not None and self.target_bytes < 1:
+            raise InputError(f"the target size cannot be {self.target_bytes} bytes")
+        if self.target_psnr_db is not None and not 0 < self.target_psnr_db < MOST_PSNR_DB:
+            raise InputError(f"the target PSNR must lie between 0 and {MOST_PSNR_DB:g} dB, not {self.target_psnr_db}")
 
 
 @dataclass(frozen=True)
@@ -50,7 +67,8 @@ class Packed:
     """What became of a folder: the archive's table, and what was told of single files.
 
     `failed` are the files that could not be read, with the reason; `losses` what of a file was lost; `passed_over` the
-    files that are no pictures, by their extension. `quality` was asked for, `psnr_db` is that of all pixels,
+    files that are no pictures, by their extension. `keys` are the key pictures by name, each with the units of quality
+    by which it is finer. `quality` was asked for, or found for a target; `psnr_db` is that of all pixels,
     `alone_psnr_db` what they have where every picture is coded alone, and `alone_bytes_at_psnr` about the bytes that
     these would take at `psnr_db`.
     """
@@ -60,9 +78,17 @@ class Packed:
     failed: tuple[tuple[str, str], ...]
     losses: tuple[tuple[str, tuple[str, ...]], ...]
     passed_over: dict[str, int]
-    keys: tuple[str, ...]
-    offset: float
+    keys: tuple[tuple[str, float], ...]
     quality: float
     psnr_db: float
     alone_psnr_db: float
     alone_bytes_at_psnr: float
+
+    @property
+    def archive_bytes_alone(self) -> int:
+        """What the archive would take if no picture referred to another one, its table included."""
+        pictures = self.manifest.pictures
+        rows = [replace(row, bytes=row.alone_bytes, references=(), pixels_sha256="") for row in pictures]
+        alone = replace(self.manifest, pictures=tuple(rows))
+        tables = [len(table_of(manifest)[1]) for manifest in (alone, self.manifest)]
+        return self.archive_bytes + tables[0] - tables[1] - sum(row.bytes - row.alone_bytes for row in pictures)

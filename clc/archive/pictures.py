@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import torch
 
+from clc.archive.pixel_cache import PixelCache
 from clc.bitstream.container import parse_with_fields, stream_id
 from clc.bitstream.stream import Reference
 from clc.codec.decoder import Decoder
@@ -33,16 +34,20 @@ class ReferredPictures(PictureSource):
     """Reads pictures by the ids of their streams, and dictionary entries as the bundle's own source does.
 
     `stream_of` gives the bytes of a stream, `pixels_sha256_of` the digest of its pixels; both may raise
-    `MissingReference`. One thread decodes at a time.
+    `MissingReference`. `cache` keeps pictures on disk besides. One thread decodes at a time.
     """
 
     def __init__(
-        self, decoder: Decoder, stream_of: Callable[[bytes], bytes], pixels_sha256_of: Callable[[bytes], str]
+        self,
+        decoder: Decoder,
+        stream_of: Callable[[bytes], bytes],
+        pixels_sha256_of: Callable[[bytes], str],
+        cache: PixelCache | None = None,
     ) -> None:
         self._entries = decoder.key_pictures
         self.decoder = decoder.beside(self)
         self.synthesis = ExactSynthesis(decoder)
-        self._stream_of, self._pixels_sha256_of = stream_of, pixels_sha256_of
+        self._stream_of, self._pixels_sha256_of, self._cache = stream_of, pixels_sha256_of, cache
         self._kept: OrderedDict[bytes, Picture] = OrderedDict()
         self._lock = threading.RLock()
         self._chain: list[bytes] = []
@@ -60,13 +65,25 @@ class ReferredPictures(PictureSource):
         with self._lock:
             known = self._kept.get(reference)
             if known is None:
-                known = self._decoded(reference)
-                self.keep(reference, known)
+                known = self._on_disk(reference)
+                if known is None:
+                    known = self._decoded(reference)
+                    self.keep(reference, known)
+                else:
+                    self._keep_in_memory(reference, known)
             self._kept.move_to_end(reference)
             return known
 
     def keep(self, reference: bytes, image_HW3: Picture) -> None:
         """Keeps a picture whose exact pixels are known, and forgets those that were read longest ago."""
+        self._keep_in_memory(reference, image_HW3)
+        if self._cache is not None:
+            self._cache.keep(reference, image_HW3)
+
+    def _on_disk(self, reference: bytes) -> Picture | None:
+        return None if self._cache is None else self._cache.read(reference, self._pixels_sha256_of(reference))
+
+    def _keep_in_memory(self, reference: bytes, image_HW3: Picture) -> None:
         with self._lock:
             self._kept[reference] = image_HW3
             while len(self._kept) > 1 and sum(image.nbytes for image in self._kept.values()) > CACHED_BYTES:

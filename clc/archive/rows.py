@@ -24,9 +24,12 @@ class Source(NamedTuple):
 
 
 def finished(
-    source: Source, picture: ReadPicture, coded: Coded, alone: Coded, *, strip: bool
+    source: Source, picture: ReadPicture, coded: Coded, alone_bytes: int, *, strip: bool
 ) -> tuple[bytes, ArchivedPicture]:
-    """The stream of a picture with its transparency and metadata, and its row; `strip` leaves EXIF and XMP out."""
+    """The stream of a picture with its transparency and metadata, and its row; `strip` leaves EXIF and XMP out.
+
+    `alone_bytes` is what its stream takes alone, without these.
+    """
     metadata = NO_METADATA if strip else picture.metadata
     height, width = picture.image_HW3.shape[:2]
     data = with_sections(coded.data, sections_of(picture.alpha_HW, metadata, (height, width)))
@@ -42,7 +45,7 @@ def finished(
         references=tuple(one.hex() for one in parse(data).streams),
         source_bytes=picture.file_bytes,
         source_sha256=source.sha256,
-        alone_bytes=len(data) - len(coded.data) + len(alone.data),
+        alone_bytes=len(data) - len(coded.data) + alone_bytes,
         pixels_sha256=coded.pixels_sha256,
     )
     return data, row

@@ -8,6 +8,7 @@ changed or removed while it is packed is told, so that the archive never names a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from clc.archive.layout import MODEL_FOLDER
@@ -21,11 +22,33 @@ from storage.digest import sha256_bytes, sha256_file
 from storage.regular import read_regular
 
 
+@dataclass(frozen=True)
+class SourceFile:
+    """A picture that is packed: its index, its file, its name in the archive, and the SHA-256 of the file."""
+
+    index: int
+    path: Path
+    name: str
+    sha256: str
+
+    def read(self, background: str | None = None) -> ReadPicture:
+        """The picture; raises as `read_picture`, and `InputError` where its file is another than it was at first."""
+        try:
+            data = read_regular(self.path, MAX_PICTURE_FILE_BYTES)
+        except OSError:
+            return read_picture(self.path, self.name, background=background)  # which says what is wrong
+        if sha256_bytes(data) != self.sha256:
+            raise InputError(
+                f"{self.name}: was changed while it was packed; pack again when nothing writes into the folder"
+            )
+        return read_picture(data, self.name, background=background)
+
+
 class Sources:
     """The pictures of a folder, and their streams in the archive `out`, by index.
 
-    `names` are their paths below the folder, `streams` those of their streams below the archive. `digests` are the
-    SHA-256 of the files, "" for one that cannot be read. Raises `InputError` where there is no picture, or one cannot
+    `names` are their paths below the folder, `streams` those of their streams below the archive. The SHA-256 of a file
+    that cannot be read is "". Raises `InputError` where there is no picture, or one cannot
     go into an archive.
     """
 
@@ -37,31 +60,21 @@ class Sources:
             path, reason = planned.unreadable[0]
             raise InputError(f"{path}: {reason}; make it readable, or pack a folder without it")
         self.passed_over: Mapping[str, int] = dict(planned.passed_over)
-        self.paths = [job.source for job in planned.jobs]
-        self.names = [path.relative_to(folder).as_posix() for path in self.paths]
+        paths = [job.source for job in planned.jobs]
+        self.names = [path.relative_to(folder).as_posix() for path in paths]
         self.streams = [job.output.relative_to(out).as_posix() for job in planned.jobs]
         _refuse_names(self.names)
         _refuse_clashes(self.names, self.streams)
         for job in planned.jobs:
             if job.problem:
                 raise InputError(f"{job.source}: {job.problem}")
-        self.digests = [_digest(path) for path in self.paths]
-
-    def read(self, index: int, background: str | None = None) -> ReadPicture:
-        """A picture; raises as `read_picture`, and `InputError` where its file is another than it was at first."""
-        path, name = self.paths[index], self.names[index]
-        try:
-            data = read_regular(path, MAX_PICTURE_FILE_BYTES)
-        except OSError:
-            return read_picture(path, name, background=background)  # which says what is wrong
-        if sha256_bytes(data) != self.digests[index]:
-            raise InputError(f"{name}: was changed while it was packed; pack again when nothing writes into the folder")
-        return read_picture(data, name, background=background)
+        named = zip(paths, self.names, strict=True)
+        self.files = [SourceFile(index, path, name, _digest(path)) for index, (path, name) in enumerate(named)]
 
     def identity(self) -> list[list[str]]:
         """What is packed, as a JSON value: each name, whose bytes need be no UTF-8, with its digest."""
         names = [name.encode("utf-8", "surrogateescape").decode("latin-1") for name in self.names]
-        return [list(pair) for pair in zip(names, self.digests, strict=True)]
+        return [[name, file.sha256] for name, file in zip(names, self.files, strict=True)]
 
 
 def model_folder(streams: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 
 from clc.archive.layout import Archive
 from clc.archive.manifest import WORK_FOLDER, ArchivedPicture
+from clc.archive.pixel_cache import PixelCache
 from clc.bitstream.container import parse_with_fields, stream_id
 from clc.codec.beside import DecodedPicture, with_beside
 from clc.codec.codec import Codec
@@ -22,9 +23,10 @@ from storage.digest import sha256_bytes
 class ArchiveReader:
     """Decodes the pictures of an archive with one codec; the pictures that others refer to are decoded once."""
 
-    def __init__(self, archive: Archive, codec: Codec) -> None:
+    def __init__(self, archive: Archive, codec: Codec, cache: PixelCache | None = None) -> None:
+        """`cache` keeps the pictures that others refer to on disk, for the next reader."""
         self.archive = archive
-        self.referred = archive.referred(codec)
+        self.referred = archive.referred(codec, cache)
         self._codec = codec.beside(self.referred)
 
     def decode(self, picture: ArchivedPicture) -> DecodedPicture:

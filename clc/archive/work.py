@@ -10,12 +10,13 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from clc.archive.coding import Coded
 from clc.archive.manifest import NAME, PARQUET_NAME, WORK_FOLDER
+from clc.bitstream.container import parse
 from clc.errors import InputError, StorageError
 from storage.atomic import is_temporary, write_bytes
 from storage.digest import digest_json
@@ -32,11 +33,56 @@ _LEASE = "lease"
 _WAIT_S = 0.5
 
 
+@dataclass(frozen=True)
+class Remembered:
+    """A coded picture whose stream lies in a work folder, with what `Coded` tells of it.
+
+    `size` is in bytes, `pixels` how many there are; `streams` are the ids of those that it refers to.
+    """
+
+    path: Path
+    size: int
+    pixels: int
+    id: bytes
+    streams: tuple[bytes, ...]
+    quality_q6: int
+    psnr_db: float
+    cost: float
+    pixels_sha256: str = ""
+
+    @classmethod
+    def of(cls, coded: Coded, path: Path) -> Remembered:
+        """What is remembered of a picture whose stream goes to a file."""
+        stream = parse(coded.data)
+        told = (coded.quality_q6, coded.psnr_db, coded.cost, coded.pixels_sha256)
+        return cls(path, len(coded.data), stream.width * stream.height, coded.id, tuple(stream.streams), *told)
+
+    def coded(self) -> Coded:
+        """The picture with its stream, read again."""
+        return Coded(self.path.read_bytes(), self.quality_q6, self.psnr_db, self.cost, self.pixels_sha256)
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the path as JSON values."""
+        told = {key: value for key, value in asdict(self).items() if key != "path"}
+        return {**told, "id": self.id.hex(), "streams": [one.hex() for one in self.streams]}
+
+    @classmethod
+    def from_json(cls, path: Path, told: dict[str, Any]) -> Remembered:
+        """The inverse of `to_json`."""
+        streams = tuple(bytes.fromhex(one) for one in told["streams"])
+        return cls(path, **{**told, "id": bytes.fromhex(told["id"]), "streams": streams})
+
+
 class WorkFolder:
     """The work folder of the archive in `out`; `path` is where it lies."""
 
     def __init__(self, out: Path) -> None:
         self.out, self.path = out, out / WORK_FOLDER
+
+    @classmethod
+    def at(cls, path: Path) -> WorkFolder:
+        """The work folder that lies at a path."""
+        return cls(path.parent)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -110,18 +156,17 @@ class WorkFolder:
                 "command again, or name another folder"
             )
 
-    def remembered(self, step: str, index: int, code: Callable[[], Coded]) -> Coded:
+    def remembered(self, step: str, index: int, code: Callable[[], Coded]) -> Remembered:
         """What `code` gives for a picture in a step, as an earlier run left it here if there was one."""
         record = self.path / step / f"{index}.json"
         stream = record.with_suffix(".clc")
         if record.exists():
-            told: dict[str, Any] = json.loads(record.read_bytes())
-            return Coded(stream.read_bytes(), **told)
+            return Remembered.from_json(stream, json.loads(record.read_bytes()))
         coded = code()
+        remembered = Remembered.of(coded, stream)
         write_bytes(stream, coded.data)
-        told = {key: value for key, value in asdict(coded).items() if key != "data"}
-        write_bytes(record, json.dumps(told).encode())
-        return coded
+        write_bytes(record, json.dumps(remembered.to_json()).encode())
+        return remembered
 
     def remove(self) -> None:
         """Removes what lies in the folder, once the archive is finished; the folder goes with the lease."""

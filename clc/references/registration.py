@@ -89,12 +89,14 @@ class Registration(NamedTuple):
 class Located(NamedTuple):
     """The homography from a picture to a key picture, judged at the size at which keypoints are found.
 
-    `covered` bool (h, w) says where the reference covers the target; `psnr_db` is the PSNR of the grey levels there.
+    `covered` bool (h, w) says where the reference covers the target, `grey` uint8 (h, w) is what it shows there;
+    `psnr_db` is the PSNR of the grey levels.
     """
 
     plain: Alignment
     covered: npt.NDArray[np.bool_]
     psnr_db: float
+    grey: GreyPicture
 
     @property
     def coverage(self) -> float:
@@ -129,6 +131,10 @@ class Registrar:
         """`pictures` gives the key picture of an entry; one call works on up to `threads` entries at once."""
         self._pictures, self._threads = pictures, threads
         self._keypoints = lru_cache(CACHED_ENTRIES)(lambda entry: find_keypoints(pictures.read(entry)))
+
+    def keypoints(self, entry: Reference) -> Keypoints:
+        """The keypoints of the key picture of an entry."""
+        return self._keypoints(entry)
 
     def register(self, target_HW3: Picture, entry: Reference) -> Registration | None:
         """The registration of a picture, uint8 (H, W, 3), against the key picture of `entry`; None where none fits."""
@@ -318,7 +324,7 @@ def _locate(target: Keypoints, reference: Keypoints) -> Located | None:
     if not is_same_scene(target.grey, grey, covered):
         return None
     total = cv2.norm(target.grey, grey, cv2.NORM_L2SQR, covered.view(np.uint8))
-    return Located(plain, covered, _decibels(total / int(covered.sum())))
+    return Located(plain, covered, _decibels(total / int(covered.sum())), grey)
 
 
 def _warp_in_float(

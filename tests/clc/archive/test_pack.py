@@ -58,8 +58,10 @@ def test_pictures_that_overlap_cost_less_than_alone(packed: tuple[Path, Packed])
     pictures = told.manifest.pictures
     key = next(picture for picture in pictures if picture.pixels_sha256)
     others = [picture for picture in pictures if picture is not key]
-    assert told.keys == (key.name,)
-    assert key.quality == OPTIONS.quality + told.offset
+    ((name, offset),) = told.keys
+    assert name == key.name
+    # Its pixels were safe from rounding at once or a few 1/64 of quality further on.
+    assert 0 <= key.quality - OPTIONS.quality - offset < 0.1
     assert any(picture.references == (key.id,) for picture in others)
     assert sum(picture.bytes for picture in others) < 0.8 * sum(picture.alone_bytes for picture in others)
     assert told.archive_bytes == sum(len(data) for data in contents(out).values())
@@ -208,7 +210,10 @@ def test_pictures_are_named_by_names_folders_and_patterns(packed: tuple[Path, Pa
     ("options", "message"),
     [
         ({"quality": 101.0}, "quality"),
-        ({"levels": 3}, "levels must be 1 or 2"),
+        ({"levels": 4}, "levels must be 1, 2 or 3"),
+        ({"target_bytes": 0}, "target size cannot be 0"),
+        ({"target_psnr_db": -1.0}, "between 0 and 100 dB"),
+        ({"target_bytes": 5, "target_psnr_db": 30.0}, "not both"),
         ({"keys": -1}, "cannot be -1"),
         ({"effort": 10}, "effort"),
     ],

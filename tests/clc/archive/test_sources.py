@@ -13,7 +13,8 @@ from PIL import Image
 
 from clc.archive.layout import WORK_FOLDER, Archive
 from clc.archive.manifest import NAME
-from clc.archive.pack import PackOptions, Progress, pack
+from clc.archive.pack import PackOptions, pack
+from clc.archive.packed import Progress
 from clc.archive.sources import Sources, model_folder
 from clc.archive.unpack import ArchiveReader, verify
 from clc.codec.codec import Codec

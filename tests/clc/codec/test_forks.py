@@ -75,5 +75,5 @@ def test_libraries_that_are_not_loaded_stay_so(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delitem(sys.modules, "faiss", raising=False)
     before = set(sys.modules)
     monkeypatch.setattr(machine, "THREAD_SETTERS", (("faiss", "omp_set_num_threads", 1), ("os", "no_such", 1)))
-    machine._use_one_thread()
+    machine.use_one_thread()
     assert set(sys.modules) == before

@@ -137,7 +137,7 @@ def test_a_further_key_picture_must_promise_more_than_its_alignment_costs() -> N
 def located(columns: slice, psnr_db: float) -> Located:
     covered = np.zeros((10, 100), dtype=np.bool_)
     covered[:, columns] = True
-    return Located(FLAT, covered, psnr_db)
+    return Located(FLAT, covered, psnr_db, np.zeros(covered.shape, np.uint8))
 
 
 LEFT, INNER, RIGHT = located(slice(0, 60), 30.0), located(slice(5, 55), 31.0), located(slice(60, 100), 24.0)
