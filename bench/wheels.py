@@ -29,7 +29,15 @@ ROOT = Path(__file__).parents[1]
 LEFT_OUT = (".git", ".venv", "workspace", "build", "dist", "runs", ".local", "*.egg-info", "__pycache__", ".*_cache")
 """What a copy of the sources is without: what git ignores, and git's own."""
 
-CARRIED = ("clc/assets/shipped/manifest.json", "clc/py.typed", "storage/py.typed", "clc/evaluation/report.html")
+CARRIED = (
+    "clc/assets/shipped/manifest.json",
+    "clc/assets/strip/ORIGIN.txt",
+    "clc/py.typed",
+    "storage/py.typed",
+    "clc/archive/report.html",
+    "clc/evaluation/report.html",
+    "clc/pages/page.html",
+)
 """Files of the wheel that are no source text."""
 
 KINDS = ("build_wheel", "build_sdist")

@@ -13,6 +13,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "clc" / "assets" / "shipped"
+STRIP = SHIPPED.parent / "strip"
+COPR = ROOT.parent / "shared" / "data" / "correlated" / "copr"
 LARGEST_BYTES = 16 * 2**20
 
 
@@ -35,7 +37,7 @@ def test_the_licence_is_the_standard_text_and_the_one_that_the_package_states() 
     text = (ROOT / "LICENSE").read_text()
     assert text.split()[:5] == ["Apache", "License", "Version", "2.0,", "January"]
     assert len(text.split()) == 1581
-    assert project()["project"]["license"] == "Apache-2.0"
+    assert project()["project"]["license"] == "Apache-2.0 AND CC-BY-SA-4.0"
     assert project()["project"]["license-files"] == ["LICENSE", "NOTICE"]
 
 
@@ -55,6 +57,21 @@ def test_the_notice_names_the_licence_of_every_entry_of_the_shipped_dictionary()
     for folder, licence in {(Path(entry["photo"]).parent.as_posix(), entry["licence"]) for entry in entries}:
         assert folder in notice
         assert licence.replace("CC0-1.0", "CC0 1.0") in notice
+
+
+def test_the_strip_is_small_attributed_and_none_of_it_was_trained_on() -> None:
+    pictures, origin = sorted(STRIP.glob("*.webp")), (STRIP / "ORIGIN.txt").read_text()
+    assert 8 <= len(pictures) <= 10
+    assert {path.name for path in STRIP.iterdir()} == {"ORIGIN.txt", *(path.name for path in pictures)}
+    assert sum(path.stat().st_size for path in STRIP.iterdir()) <= 1_600_000
+    for text in (origin, (ROOT / "NOTICE").read_text()):
+        for wanted in ("Michele M. Tobias", "Alex Mandel", "CC BY-SA 4.0", "OpenDroneMap/odm_data_copr"):
+            assert wanted in " ".join(text.split())
+    if not COPR.is_dir():
+        pytest.skip("../shared/data/correlated/copr is not there")
+    trained_on = {path.name for path in sorted(COPR.glob("*.webp"))[::2]}
+    assert not trained_on & {path.name for path in pictures}
+    assert {path.name for path in pictures} <= {path.name for path in COPR.iterdir()}
 
 
 @pytest.mark.parametrize("package", ["clc", "storage"])
