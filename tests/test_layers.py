@@ -20,7 +20,7 @@ UNSAFE = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 FLOORS = (
     {"errors", "limits", "quality", "machine", "version", "console"},
-    {"pictures", "bitstream", "exact"},
+    {"pictures", "bitstream", "exact", "pages"},
     {"references", "retrieval"},
     {"model"},
     {"bundle"},

@@ -2,4 +2,4 @@
 
 from storage.extras import need
 
-need("pipeline", "bjontegaard", "jinja2", "matplotlib", "pyarrow", "pytorch_msssim")
+need("pipeline", "bjontegaard", "matplotlib", "pyarrow", "pytorch_msssim")

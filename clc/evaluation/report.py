@@ -1,28 +1,18 @@
 """The report of an evaluation: one HTML file that needs nothing beside it, and says what each figure was taken on.
 
-`flows.evaluate` and `bench/kodak.py` fill `Report` and call `render`. Everything that a user may have named is escaped
-by the template engine; pictures and plots are inside the file as data.
+`flows.evaluate` and `bench/kodak.py` fill `Report` and call `render`; `clc.pages.page` has what all pages share.
 """
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from numpy.typing import NDArray
-from PIL import Image
-
 from clc.evaluation.bd_rate import BdRate
 from clc.evaluation.curves import Comparison, OperatingPoint, picture_bd_rates
 from clc.evaluation.measure import FAILED, NATURAL, PAIR, Row
 from clc.evaluation.side_by_side import SideBySide
-
-_NOTHING = 0.05
-"""What rounds to zero percent."""
+from clc.pages import page
 
 TEMPLATE = Path(__file__).parent / "report.html"
 
@@ -68,13 +58,10 @@ class PictureLine:
 
 def render(report: Report) -> str:
     """Return the report as one HTML document."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters.update(number=_number, percent=_percent, verdict=_verdict, picture=_picture_uri, png=_png_uri)
     natural, pair = report.find(NATURAL), report.find(PAIR)
     main = natural if natural is not None and natural.curves else pair
-    return environment.get_template(TEMPLATE.name).render(
+    return page.render(
+        TEMPLATE,
         report=report,
         main=main,
         pair=pair,
@@ -146,32 +133,3 @@ def _picture_lines(report: Report) -> list[PictureLine]:
         low, high = (coded[0], coded[-1]) if coded else (None, None)
         lines.append(PictureLine(name, size, low, high, rates[item_id], failures))
     return lines
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None or math.isnan(value) else "∞" if math.isinf(value) else f"{value:.{digits}f}"
-
-
-def _percent(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:+.1f} %".replace("-", "−") if abs(value) >= _NOTHING else "0.0 %"
-
-
-def _verdict(value: float | None) -> str:
-    """Return the class that colours a BD-rate: good, bad, or none where it is missing or rounds to nothing."""
-    return "" if value is None or abs(value) < _NOTHING else "good" if value < 0 else "bad"
-
-
-def _picture_uri(image_HW3: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image_HW3)).save(buffer, "WEBP", lossless=True, quality=60, method=4)
-    return _data_uri("image/webp", buffer.getvalue())
-
-
-def _png_uri(data: bytes) -> str:
-    return _data_uri("image/png", data)
-
-
-def _data_uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
