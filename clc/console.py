@@ -128,6 +128,13 @@ def shown(name: Path | str) -> str:
     return "".join(letter if letter.isprintable() else escaped(letter) for letter in str(name))
 
 
+def progress_line(text: str) -> None:
+    """Show how far work is on the last line of a terminal, in place of what stood there; say nothing elsewhere."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{text}")
+        sys.stderr.flush()
+
+
 def one_line(text: str, *names: Path | str) -> str:
     """Return a message as one line; `names` that stand in it are shown as `shown` shows them."""
     for name in names:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clc.archive.report_command import add_report
 from clc.codec.cli.arguments import add_bundles, colour_argument, path_argument
-from clc.console import DONE, FAILED, complain, one_line, say, shown
+from clc.console import DONE, FAILED, complain, one_line, progress_line, say, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +106,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         command.set_defaults(run=run, parser=command)
         if command not in (listed, removed):
             add_bundles(command)
+    add_report(commands)
 
 
 def _add_coding(command: argparse.ArgumentParser) -> None:
@@ -183,8 +184,8 @@ def unpack_command(options: argparse.Namespace) -> int:
             failed += 1
             continue
         written += 1
-        _line(f"decoded {number + 1} of {len(wanted)}")
-    _line("")
+        progress_line(f"decoded {number + 1} of {len(wanted)}")
+    progress_line("")
     skipped = len(wanted) - written - failed
     told = [f"{written} of {len(wanted)} pictures unpacked to {shown(options.out)}"]
     told += [f"{skipped} exist already"] if skipped else []
@@ -222,14 +223,14 @@ def verify_command(options: argparse.Namespace) -> int:
     archive, codec = _open(options)
     faults = 0
     lost: set[str] = set()
-    for fault in verify(archive, codec, lambda done, of: _line(f"checked {done} of {of}")):
-        _line("")
+    for fault in verify(archive, codec, lambda done, of: progress_line(f"checked {done} of {of}")):
+        progress_line("")
         complain(f"error: {shown(fault.name)}: {one_line(fault.reason, fault.name)}")
         if fault.lost_with:
             complain(f"  {len(fault.lost_with)} depend on it: {', '.join(map(shown, fault.lost_with))}")
         lost.update(fault.lost_with)
         faults += 1
-    _line("")
+    progress_line("")
     for name in strangers(archive):
         complain(f"warning: {shown(name)}: {archive.table_name} does not name this file")
     count = len(archive.manifest.pictures)
@@ -250,11 +251,11 @@ def add_command(options: argparse.Namespace) -> int:
     _, codec = _open(options)
 
     def warn(name: str, sentence: str) -> None:
-        _line("")
+        progress_line("")
         complain(f"warning: {shown(name)}: {one_line(sentence, name)}")
 
     added = add(options.archive, options.inputs, codec, settings, _watch(), warn)
-    _line("")
+    progress_line("")
     for name, reason in added.failed:
         complain(f"error: {shown(name)}: {one_line(reason.removeprefix(f'{name}: '), name)}")
     told = f"{len(added.added)} pictures added to {shown(options.archive)}"
@@ -376,13 +377,6 @@ def _watch() -> Callable[[Progress], None]:
         if progress.step in ("coding", "adding") and 0 < progress.done < progress.of:
             left = (time.monotonic() - begun) / progress.done * (progress.of - progress.done)
             told += f", about {left:.0f} s left at most"
-        _line(told)
+        progress_line(told)
 
     return watch
-
-
-def _line(text: str) -> None:
-    """Progress on one line of a terminal; nothing elsewhere."""
-    if sys.stderr is not None and sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
