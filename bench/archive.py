@@ -41,6 +41,7 @@ from clc.codec.files import refuse_existing
 from clc.errors import ClcError, InputError
 from clc.evaluation.bd_rate import RateCurve, bd_rate
 from clc.evaluation.coders import find_baselines
+from clc.evaluation.totals import SquaredError, total
 from clc.pictures.folders import find_pictures
 from clc.pictures.images import read_image
 from clc.pictures.picture import Picture
@@ -59,23 +60,6 @@ MACHINES: tuple[dict[str, str], ...] = (
 """Environments in which every archive is verified again."""
 
 
-class Errors:
-    """The squared error of many pictures, summed."""
-
-    def __init__(self) -> None:
-        self.total, self.values = 0.0, 0
-
-    def add(self, a: Picture, b: Picture) -> None:
-        """Adds the error between two pictures of one size."""
-        self.total += float(np.square(a.astype(np.float64) - b).sum())
-        self.values += a.size
-
-    @property
-    def psnr_db(self) -> float:
-        """PSNR in dB of all pixels."""
-        return float(10 * np.log10(255**2 * self.values / max(self.total, 1e-9)))
-
-
 def pack_and_measure(
     folder: Path, codec: Codec, options: PackOptions, sources: Sequence[Picture], processes: int
 ) -> dict[str, Any]:
@@ -86,7 +70,7 @@ def pack_and_measure(
             begun = time.monotonic()
             packed = pack(folder, out, codec, options, executor=executor)
             seconds = time.monotonic() - begun
-        archive, errors, times = Archive(out), Errors(), []
+        archive, errors, times = Archive(out), SquaredError(), []
         pictures = archive.manifest.pictures
         reader = ArchiveReader(archive, codec)
         for picture, source in zip(pictures, sources, strict=True):
@@ -123,19 +107,12 @@ def _verify(archive: Path, machine: dict[str, str]) -> None:
 
 
 def baseline_curve(name: str, sources: Sequence[Picture]) -> RateCurve | None:
-    """Totals of a picture format over its qualities; None where this Pillow lacks it."""
-    coder = next(iter(find_baselines((name,)).available), None)
-    if coder is None:
+    """Totals of a picture format over its qualities; None where this Pillow lacks the format."""
+    found = find_baselines((name,)).available
+    if not found:
         return None
-    points = []
-    for quality in coder.qualities:
-        errors, size = Errors(), 0
-        for source in sources:
-            data = coder.encode(source, quality)
-            errors.add(coder.decode(data), source)
-            size += len(data)
-        points.append((size, errors.psnr_db))
-    return curve(name, points, sources)
+    points = [total(found[0], quality, sources) for quality in found[0].qualities]
+    return curve(name, [(one.bytes, one.psnr_db) for one in points], sources)
 
 
 def video_curve(sources: Sequence[Picture]) -> RateCurve | None:
@@ -148,7 +125,7 @@ def video_curve(sources: Sequence[Picture]) -> RateCurve | None:
         frames[0].save(
             file, "AVIF", save_all=True, append_images=frames[1:], quality=quality, speed=4, subsampling="4:4:4"
         )
-        errors = Errors()
+        errors = SquaredError()
         with Image.open(file) as video:
             for number, source in enumerate(sources):
                 video.seek(number)
