@@ -2,12 +2,13 @@
 
 It refuses pictures that the dictionary or the training has seen, measures every codec in the same way, and writes rows,
 a summary, a plot and a report. The pair (two views of one scene, of which the dictionary holds one on purpose) is
-reported apart and enters no mean of the other pictures.
+coded beside its twin as a key picture; it is reported apart and enters no mean of the other pictures.
 """
 
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from clc.evaluation.plot import DARK, LIGHT, draw_rd
 from clc.evaluation.report import TEMPLATE, Report, quality_near, render, telling_pictures
 from clc.evaluation.side_by_side import SideBySide, side_by_side
 from clc.evaluation.summary import JPEG, summarise, versions
+from clc.pages.page import FRAME
 from flows.codec_modules import CODEC_MODULES
 from flows.evaluation_subject import Subject, find_bundle, make_subject
 from flows.leakage import refuse_leaks
@@ -46,7 +48,9 @@ logger = logging.getLogger(__name__)
 
 MODULES = (
     *CODEC_MODULES,
+    "clc.bundle.extend",
     "clc.evaluation",
+    "clc.pages",
     "flows.evaluate",
     "flows.evaluation_subject",
     "flows.items",
@@ -97,7 +101,11 @@ def evaluate_codec(
     result = run_stage(
         workspace,
         "evaluate-codec",
-        inputs={"ingest": ingested.key, "bundle": subject.bundle_id, "template": sha256_file(TEMPLATE)},
+        inputs={
+            "ingest": ingested.key,
+            "bundle": subject.bundle_id,
+            "template": digest_json([sha256_file(TEMPLATE), sha256_file(FRAME)]),
+        },
         config={"qualities": list(ladder), "most_pictures": most_pictures, "versions": versions()},
         modules=MODULES,
         body=lambda directory: _measure(workspace, ingested, subject, directory),
@@ -121,7 +129,7 @@ def _measure(workspace: Workspace, ingested: StageResult, subject: Subject, dire
     for name, reason in baselines.missing.items():
         logger.warning("baseline_missing name=%s reason=%r", name, reason)
     pictures = subject.pictures(workspace.blobs)
-    rows = [*_measure_codec(subject, pictures), *_measure_baselines(workspace, ingested, subject, baselines)]
+    rows = [*_measure_codec(workspace, subject, pictures), *_measure_baselines(workspace, ingested, subject, baselines)]
     if all(row.status == FAILED for row in rows if row.codec == TEST):
         raise InputError(f"the codec failed on every picture, first with: {rows[0].reason}")
     comparisons = [one for one in (compare(rows, NATURAL), compare(rows, PAIR)) if one.curves]
@@ -139,15 +147,19 @@ def _measure(workspace: Workspace, ingested: StageResult, subject: Subject, dire
     return summary
 
 
-def _measure_codec(subject: Subject, pictures: Sequence[PictureUnderTest]) -> list[Row]:
-    """Measure the codec while nothing else runs, so that its timings hold; the pair with references and without."""
+def _measure_codec(workspace: Workspace, subject: Subject, pictures: Sequence[PictureUnderTest]) -> list[Row]:
+    """Measure the codec while nothing else runs, so that its timings hold; the pair beside its twin and without."""
     natural = [picture for picture in pictures if picture.row == NATURAL]
     pair = [picture for picture in pictures if picture.row == PAIR]
-    with counted(f"measuring {TEST}", len(pictures)) as one_more:
-        return [
-            *evaluate(subject.coders[:1], natural, on_picture=lambda _: one_more()),
-            *evaluate(subject.coders, pair, on_picture=lambda _: one_more()),
-        ]
+    with (
+        counted(f"measuring {TEST}", len(pictures)) as one_more,
+        tempfile.TemporaryDirectory(prefix="clc-pair-") as scratch,
+    ):
+        rows = evaluate(subject.coders[:1], natural, on_picture=lambda _: one_more())
+        if pair:
+            coders = subject.pair_coders(workspace.blobs, Path(scratch) / "bundle")
+            rows += evaluate(coders, pair, on_picture=lambda _: one_more())
+        return rows
 
 
 def _measure_baselines(
@@ -183,6 +195,9 @@ def _report(
     facts = {"bundle": subject.bundle_id, "pictures from": subject.dataset}
     if subject.left_over:
         facts["not evaluated"] = f"{subject.left_over} further pictures, beyond the limit"
+    if subject.twins and any(row.row == PAIR for row in rows):
+        names = ", ".join(dict.fromkeys(item.photo for item in subject.twins))
+        facts["the pair"] = f"coded beside {names} as key pictures, whose own bytes are not counted"
     facts |= {"timings": "the codec alone on the machine, the baselines one picture a core at the same time"}
     coders: list[Coder] = [*subject.coders, *baselines.available]
     return render(

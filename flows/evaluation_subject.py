@@ -5,9 +5,10 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from clc.bundle.extend import add_pictures
 from clc.codec.codec import Codec
 from clc.errors import InputError
 from clc.evaluation.coders import TEST, WITHOUT_REFERENCES, CodecUnderTest
@@ -50,6 +51,27 @@ class Subject:
             CodecUnderTest(self.codec, TEST, f"{settings} auto", self.qualities, "auto"),
             CodecUnderTest(self.codec, WITHOUT_REFERENCES, f"{settings} none", self.qualities, "none"),
         )
+
+    @property
+    def twins(self) -> tuple[Item, ...]:
+        """The other views of the pair's scene, which the dictionary part holds."""
+        return tuple(item for item in self.known if item.row == PAIR and item.part == "dictionary")
+
+    def pair_coders(self, blobs: BlobStore, folder: Path) -> tuple[CodecUnderTest, CodecUnderTest]:
+        """Return the codec with the pair's twins as key pictures, and the same codec with its references switched off.
+
+        The bundle with the key pictures is written into `folder`, a new one, which the codec reads them from.
+        """
+        test, without = self.coders
+        if not self.twins:
+            return test, without
+        pictures = [read_image(blobs.get(item.blob)) for item in self.twins]
+        provenance = [
+            {"name": item.name, "photo": item.photo, "source": item.source, "licence": item.licence}
+            for item in self.twins
+        ]
+        add_pictures(self.codec.bundle.directory, folder, pictures, provenance)
+        return replace(test, codec=Codec.load(folder)), without
 
     def pictures(self, blobs: BlobStore) -> list[PictureUnderTest]:
         """Return the pictures to evaluate, each read from the blob store when its turn comes."""

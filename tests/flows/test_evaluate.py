@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from clc.evaluation.coders import find_baselines
 from clc.evaluation.measure import rows_from_table
 from clc.pictures.images import png_bytes
 from flows.evaluate import evaluate_codec
+from flows.evaluation_subject import Subject
 from flows.items import Item, write_items
 from flows.leakage import refuse_leaks
 from flows.runtime.stage import resolve, run_stage
@@ -27,7 +29,7 @@ class JpegCodec:
     """Stands in for `clc.codec.Codec`: JPEG, which references "none" pad by an eighth."""
 
     def __init__(self, bundle_id="00112233445566ff"):
-        self.bundle = SimpleNamespace(bundle_id=bundle_id)
+        self.bundle = SimpleNamespace(bundle_id=bundle_id, directory=Path("of the codec"))
 
     def encode(self, image_HW3, quality=50.0, references="auto", *, effort=5):
         data = JPEG.encode(image_HW3, quality)
@@ -42,6 +44,7 @@ def codec(monkeypatch):
     """Have the flow load a stand-in, measure two baselines only, and tell nothing to MLflow."""
     logged = []
     monkeypatch.setattr("flows.evaluation_subject.Codec.load", lambda folder: JpegCodec())
+    monkeypatch.setattr("flows.evaluation_subject.add_pictures", lambda *given: None)
     monkeypatch.setattr(flows.evaluate, "find_baselines", lambda: find_baselines(["jpeg", "webp"]))
     monkeypatch.setattr(flows.evaluate, "log_evaluation", lambda server, evaluation: logged.append(evaluation))
     return logged
@@ -147,6 +150,35 @@ def test_another_bundle_on_the_same_pictures_uses_the_baselines_again(workspace,
 
 
 @pytest.mark.usefixtures("codec")
+def test_the_pair_is_coded_beside_its_twin_and_nothing_else_is(workspace, monkeypatch) -> None:
+    added, loaded = [], []
+    monkeypatch.setattr("flows.evaluation_subject.add_pictures", lambda *given: added.append(given))
+    monkeypatch.setattr(
+        "flows.evaluation_subject.Codec.load",
+        lambda folder: loaded.append(folder) or JpegCodec("00" * 8 if folder is None else "ff" * 8),
+    )
+    coded = []
+    monkeypatch.setattr(
+        JpegCodec,
+        "encode",
+        lambda codec, image_HW3, quality=50.0, references="auto", *, effort=5: (
+            coded.append((codec.bundle.bundle_id, references, image_HW3.tobytes())) or JPEG.encode(image_HW3, quality)
+        ),
+    )
+    result = resolve(workspace, "evaluate-codec", evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped"))
+    ((bundle, folder, pictures, provenance),) = added
+    assert bundle == Path("of the codec")
+    assert loaded == [None, folder]
+    assert not folder.exists()
+    assert [picture.tobytes() for picture in pictures] == [make_picture(4).tobytes()]
+    assert provenance == [{"name": "picture 4", "photo": "photo 4", "source": "a test", "licence": "CC0"}]
+    of_pair = {(name, references) for name, references, pixels in coded if pixels == make_picture(4).tobytes()}
+    assert of_pair == {("ff" * 8, "auto"), ("00" * 8, "none")}
+    assert {name for name, _, pixels in coded if pixels != make_picture(4).tobytes()} == {"00" * 8}
+    assert "coded beside photo 4 as key pictures" in (result.directory / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("codec")
 @pytest.mark.parametrize("part", ["dictionary", "training"])
 def test_a_near_duplicate_of_an_evaluation_picture_is_refused(workspace, part) -> None:
     buffer = io.BytesIO()
@@ -235,3 +267,26 @@ def test_no_more_pictures_are_measured_than_asked_for(workspace) -> None:
     key = evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped", most_pictures=1)
     summary = resolve(workspace, "evaluate-codec", key).manifest.summary
     assert (summary["pictures"], summary["left_over"]) == ({"natural": 1, "pair": 1}, 1)
+
+
+def test_a_twin_saves_bytes_in_real_streams(workspace, shipped, photo, tmp_path) -> None:
+    left, right = (np.ascontiguousarray(photo[:192, start : start + 224]) for start in (0, 24))
+    items = [
+        Item(
+            item_id=part,
+            name=part,
+            photo=part,
+            part=part,
+            row="pair",
+            blob=workspace.blobs.put(png_bytes(picture)),
+            width=224,
+            height=192,
+            source="a test",
+            licence="CC0",
+        )
+        for part, picture in (("dictionary", left), ("evaluation", right))
+    ]
+    subject = Subject(codec=shipped, qualities=(40.0,), dataset="-", items=(items[1],), known=(items[0],), left_over=0)
+    beside, alone = subject.pair_coders(workspace.blobs, tmp_path / "bundle")
+    assert len(beside.encode(right, 40.0)) < 0.8 * len(alone.encode(right, 40.0))
+    assert beside.decode(beside.encode(right, 40.0)).shape == right.shape
