@@ -32,7 +32,7 @@ from flows.runtime.prefect_server import (
 )
 from flows.runtime.stage import STAGES, resolve
 from flows.runtime.workspace import Workspace
-from flows.sources import read_source
+from flows.sources import BUILTIN, read_source
 from storage.locks import Lease
 from storage.names import shown_name
 
@@ -64,7 +64,7 @@ def retrain(
     backbone: str = "codec",
     entries: int = 64,
     components: int = 256,
-    minutes: float = 2.0,
+    minutes: float = 1.0,
     start: str = "shipped",
     key_pictures: int = 0,
     dask_scheduler: str | None = None,
@@ -135,12 +135,15 @@ def command(
     backbone: Annotated[str, typer.Option(help='"codec", "resnet50" or the path of an .onnx file.')] = "codec",
     entries: Annotated[int, typer.Option(help="Pictures in the dictionary.", min=1)] = 64,
     components: Annotated[int, typer.Option(help="Length of a dictionary key.", min=1)] = 256,
-    minutes: Annotated[float, typer.Option(help="How long to train.", min=0.0)] = 2.0,
+    minutes: Annotated[float, typer.Option(help="How long to train.", min=0.0)] = 1.0,
     start: Annotated[str, typer.Option(help='"shipped", a key of train-codec, or a bundle folder.')] = "shipped",
     key_pictures: Annotated[int, typer.Option(help="Pictures kept whole for overlapping ones.", min=0)] = 0,
     dask_scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None,
 ) -> int:
-    """Build a codec from pictures in five stages, and put it in service if it is better than the one there."""
+    """Build a codec from pictures in five stages, and put it in service if it is better than the one there.
+
+    With the built-in photos, a strip of overlapping pictures is packed into an archive at the end, as an example.
+    """
     parameters = dict(locals())  # must stay first: here the parameters, and nothing else, are local
     workspace = Workspace.from_environment()
     address = api_from_environment()
@@ -151,6 +154,10 @@ def command(
     wait_until_healthy(address, _HEALTH_S)
     retrain(**{**parameters, "source": _as_parameter(source)})
     show_outcome(Console(), workspace, read_outcome(workspace))
+    if source == BUILTIN:
+        from flows.strip import pack_strip, show_strip
+
+        show_strip(Console(), pack_strip(workspace))
     return 0
 
 

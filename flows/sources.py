@@ -169,7 +169,7 @@ def _builtin_source() -> Source:
         )
         for name, photo in _BUILTIN_PHOTOS.items()
     ]
-    return Source(BUILTIN, pictures, patch_px=256, are_all_parts_cut=True, evaluation_items={"natural": 16, "pair": 4})
+    return Source(BUILTIN, pictures, patch_px=256, are_all_parts_cut=True, evaluation_items={"natural": 12, "pair": 4})
 
 
 def _package_file(folder: str, name: str) -> Path:

@@ -70,7 +70,7 @@ def train_codec(
     ingest: str = "latest",
     dictionary: str = "latest",
     start: str = "shipped",
-    minutes: float = 2.0,
+    minutes: float = 1.0,
     learning_rate: float | None = None,
     key_pictures: int = 0,
     seed: int = 0,

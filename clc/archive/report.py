@@ -1,6 +1,6 @@
 """The page of an archive: what it holds, what it saves, what refers to what, and what became of the pictures.
 
-`clc report` and the flow `pack-strip` call `make_report`. The page is one HTML file that needs nothing beside it
+`clc report` and `flows.strip` call `make_report`. The page is one HTML file that needs nothing beside it
 (`clc.pages.page`). Names in an archive are whatever somebody called a file, so they are shown as one line of text each
 and escaped. A large archive is told in full by its totals and shown in part: how many pictures, the page says.
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -49,7 +49,7 @@ Watch = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Compared:
-    """A picture beside its source: both as data of a page, whose longer sides are `side_px` of the whole."""
+    """A picture and its source as data of a page; `is_smaller` where they are shown at less than their size."""
 
     original: str
     decoded: str
@@ -124,7 +124,7 @@ def make_report(
     compared = [one.row for one in shown if one.psnr_db is not None]
     html = page.render(
         TEMPLATE,
-        title=f"archive {shown_name(archive.folder.absolute().name)}",
+        title=shown_name(archive.folder.absolute().name),
         totals=totals_of(archive),
         pictures=shown,
         tree=tree_of(shown),
@@ -220,22 +220,20 @@ def _show(reader: ArchiveReader, chosen: Sequence[ArchivedPicture], sources: Pat
 
 def _decoded(plain: Shown, reader: ArchiveReader, sources: Path | None, *, with_pair: bool) -> Shown:
     """A picture with its thumbnail, and beside its source where that is to be had."""
-    fields: Mapping[str, object] = {**vars(plain)}
     try:
         decoded = reader.decode(plain.row)
     except ClcError as error:
-        return Shown(**{**fields, "fault": one_line(str(error), plain.row.name, plain.row.stream)})  # type: ignore[arg-type]
+        return replace(plain, fault=one_line(str(error), plain.row.name, plain.row.stream))
     image_HW3 = decoded.image_HW3
-    found: dict[str, object] = {"thumbnail": page.lossy_uri(_fitting(image_HW3, _THUMBNAIL_PX), _THUMBNAIL_QUALITY)}
-    if sources is not None:
-        try:
-            source_HW3 = _source(sources, plain.row, decoded).image_HW3
-        except ClcError as error:
-            found["note"] = one_line(str(error), plain.row.name)
-        else:
-            found["psnr_db"] = _psnr_db(source_HW3, image_HW3)
-            found["compared"] = _pair(source_HW3, image_HW3) if with_pair else None
-    return Shown(**{**fields, **found})  # type: ignore[arg-type]
+    shown = replace(plain, thumbnail=page.lossy_uri(_fitting(image_HW3, _THUMBNAIL_PX), _THUMBNAIL_QUALITY))
+    if sources is None:
+        return shown
+    try:
+        source_HW3 = _source(sources, plain.row, decoded).image_HW3
+    except ClcError as error:
+        return replace(shown, note=one_line(str(error), plain.row.name))
+    pair = _pair(source_HW3, image_HW3) if with_pair else None
+    return replace(shown, psnr_db=_psnr_db(source_HW3, image_HW3), compared=pair)
 
 
 def _source(sources: Path, row: ArchivedPicture, decoded: DecodedPicture) -> ReadPicture:

@@ -9,6 +9,8 @@ from pathlib import Path
 from clc.codec.cli.arguments import add_bundles, path_argument
 from clc.console import DONE, FAILED, complain, one_line, progress_line, say, shown
 
+PAGE_SUFFIXES = (".html", ".htm")
+
 
 def add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to the parser of `clc`."""
@@ -33,13 +35,14 @@ def report_command(options: argparse.Namespace) -> int:
     """`clc report`: writes the page; one picture that is damaged costs no other its place on it."""
     from clc.archive.layout import Archive
     from clc.archive.report import make_report
-    from clc.codec.files import refuse_existing
+    from clc.codec.files import check_folder, refuse_existing
     from clc.machine import keep_freed_memory
     from storage.atomic import write_bytes
 
     archive = Archive(options.archive)
     out = options.out or _beside(options.archive)
-    _refuse_inside(out, options.archive)
+    _check_page(out, options.archive)
+    check_folder(out.parent)
     refuse_existing([out], overwrite=options.overwrite)
     keep_freed_memory()
     codec = archive.codec(tuple(options.bundle), options.device)
@@ -61,9 +64,13 @@ def _beside(archive: Path) -> Path:
     return whole.with_name(f"{whole.name}.html")
 
 
-def _refuse_inside(out: Path, archive: Path) -> None:
-    """A page in the archive would be a file that its table does not name."""
+def _check_page(out: Path, archive: Path) -> None:
+    """Refuses what is no place for a page: a picture's name, a folder, and the archive, whose table names no page."""
     from clc.errors import InputError
 
-    if out.resolve().is_relative_to(archive.resolve()):
+    if out.suffix.lower() not in PAGE_SUFFIXES:
+        raise InputError(f"{out}: a page is written to *.html; name it so after --out")
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; name a file after --out")
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(archive)):
         raise InputError(f"{out}: lies in the archive, which holds its own files only; name another place after --out")

@@ -90,6 +90,7 @@ def folder(tmp_path: Path, stream: bytes, monkeypatch: pytest.MonkeyPatch) -> Pa
         "empty.clc": b"",
         "folder/b.png": b"broken",
         "texts/a.txt": b"x",
+        "page.html": b"somebody's",
         "bundle/manifest.json": b"{",
     }
     for name, content in contents.items():

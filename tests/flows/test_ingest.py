@@ -153,7 +153,7 @@ def test_built_in_photos_give_capped_evaluation_patches_of_every_evaluation_phot
     rows = items(workspace, ingest_images()).to_pylist()
     evaluated = [row for row in rows if row["part"] == "evaluation"]
     assert all(row["status"] == "ok" and (row["width"], row["height"]) == (256, 256) for row in rows)
-    assert sum(row["row"] == "natural" for row in evaluated) == 16
+    assert sum(row["row"] == "natural" for row in evaluated) == 12
     assert sum(row["row"] == "pair" for row in evaluated) == 4
     assert len({row["photo"] for row in evaluated}) == 6
     parts_of_photo: dict[str, set[str]] = {}

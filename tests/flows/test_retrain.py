@@ -16,7 +16,7 @@ from clc.errors import InputError
 from clc.evaluation.measure import Row, rows_to_table
 from flows import retrain as retraining
 from flows.promotion import bundle_in_service
-from flows.run_summary import read_outcome, show_outcome
+from flows.run_summary import pair_lines, read_outcome, show_outcome
 from flows.runtime.command import run_command
 from flows.runtime.prefect_server import prefect_environment
 from flows.runtime.stage import STAGES, run_stage
@@ -99,6 +99,37 @@ def test_end_of_a_run_names_results_places_and_next_commands(
     show_outcome(Console(file=text, width=100), workspace, read_outcome(workspace))
     for expected in ("clc", "JPEG", "WebP", "-50.0 %", "report.html", workspace.mlflow_uri, f"--bundle {bundle}"):
         assert expected in text.getvalue()
+
+
+@pytest.mark.parametrize(("factor", "said"), [(0.2, "-20.0 % bytes"), (0.0, "not known what it saves")])
+def test_line_of_the_pair_says_what_its_twin_gained(factor: float, said: str) -> None:
+    rows = [
+        Row(codec, step, "id", "name", "pair", "auto", 16, 16, 9, bpp * step, 20.0 + (step if factor else 0), 0.9)
+        for codec, bpp in (("clc", 0.1 * (1 - factor)), ("clc, no references", 0.1))
+        for step in (1.0, 2.0, 3.0, 4.0, 5.0)
+    ]
+    (line,) = pair_lines(rows)
+    assert line.startswith(f"the pair beside its twin as a key picture: {said}")
+    assert "own bytes are not counted" in line
+    assert pair_lines([]) == pair_lines([row for row in rows if row.codec == "clc"]) == []
+
+
+@pytest.mark.parametrize(("source", "is_packed"), [("builtin", True), ("folder", False)])
+def test_the_strip_is_packed_at_the_end_where_the_photos_are_built_in(
+    monkeypatch: pytest.MonkeyPatch, workspace: Workspace, source: str, is_packed: bool
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(retraining, "api_from_environment", lambda: "http://127.0.0.1:1/api")
+    monkeypatch.setattr(retraining, "_is_settled", lambda workspace: True)
+    monkeypatch.setattr(retraining, "wait_until_healthy", lambda *_: None)
+    monkeypatch.setattr(retraining, "log_to_terminal", lambda: None)
+    monkeypatch.setattr(retraining, "read_outcome", lambda workspace: None)
+    monkeypatch.setattr(retraining, "retrain", lambda **recipe: done.append("retrain"))
+    monkeypatch.setattr(retraining, "show_outcome", lambda *_: done.append("results"))
+    monkeypatch.setattr("flows.strip.pack_strip", lambda workspace: done.append("strip"))
+    monkeypatch.setattr("flows.strip.show_strip", lambda *_: done.append("sizes"))
+    assert retraining.command(source=source) == 0
+    assert done == ["retrain", "results", *(["strip", "sizes"] if is_packed else [])]
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"bundle": "../../etc"}', '{"bundle": "stages/gone"}'])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import dictionary, evaluate, features, ingest, train
+from flows import dictionary, evaluate, features, ingest, strip, train
 from tests.import_graph import FILES, ROOT, covers, graph, reached
 
 LISTS = {
@@ -20,6 +20,7 @@ LISTS = {
     "train-codec": train.MODULES,
     "evaluate-codec": evaluate.MODULES,
     "measure-baselines": evaluate.BASELINE_MODULES,
+    "pack-strip": strip.MODULES,
 }
 STARTS = {
     "ingest-images": ["flows.ingest"],
@@ -29,6 +30,7 @@ STARTS = {
     "train-codec": ["flows.train"],
     "evaluate-codec": ["flows.evaluate"],
     "measure-baselines": ["clc.evaluation.measure", "clc.evaluation.coders", "clc.pictures.images"],
+    "pack-strip": ["flows.strip"],
 }
 """The modules that hold each stage's work."""
 
@@ -49,6 +51,7 @@ DECIDES_NOTHING = {
 NOT_USED = {
     "extract-features": {"clc.codec": "opened for the backbone codec alone"},
     "measure-baselines": {"clc.codec": "asked by the coder of our own codec, which is no baseline"},
+    "pack-strip": {"clc.codec.codecs": "finds the bundle of an archive, and the strip is packed with the shipped one"},
 }
 """What a stage imports and does not run."""
 
@@ -120,13 +123,17 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
     return root, keys_of(root)
 
 
-OF_THE_CODEC = ["extract-features, codec", "train-codec", "evaluate-codec"]
+OF_THE_ITEMS = ["extract-features, codec", "train-codec", "evaluate-codec"]
+OF_THE_CODEC = [*OF_THE_ITEMS, "pack-strip"]
 
 
 @pytest.mark.parametrize(
     ("path", "stages"),
     [
         ("clc/evaluation/report.py", ["evaluate-codec"]),
+        ("clc/evaluation/totals.py", ["evaluate-codec", "pack-strip"]),
+        ("clc/archive/report.py", ["pack-strip"]),
+        ("clc/pages/page.py", ["evaluate-codec", "pack-strip"]),
         ("clc/evaluation/measure.py", ["evaluate-codec", "measure-baselines"]),
         ("clc/codec/cli/main.py", []),
         ("clc/bundle/description.py", []),
@@ -140,7 +147,7 @@ OF_THE_CODEC = ["extract-features, codec", "train-codec", "evaluate-codec"]
         ("clc/model/prior/slices.py", OF_THE_CODEC),
         ("clc/training/trainer.py", ["train-codec"]),
         ("clc/dictionary/representatives.py", ["build-dictionary"]),
-        ("flows/items.py", ["ingest-images", "extract-features", *OF_THE_CODEC]),
+        ("flows/items.py", ["ingest-images", "extract-features", *OF_THE_ITEMS]),
         ("flows/runtime/tracking.py", []),
     ],
 )

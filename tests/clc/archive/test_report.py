@@ -135,7 +135,7 @@ def test_hostile_names_are_text(copied: Path, shipped: Codec) -> None:
     assert {name for name, _ in page.tags}.isdisjoint({"script", "b>bold"})
     assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
     assert all("src" not in one or one["src"].startswith("data:") for one in page.all("img"))
-    assert "archive <b>bold" in page.text
+    assert "<b>bold" in page.text
     for name in HOSTILE[:3]:
         assert name in page.text
     assert "{{ 7 * 7 }}\u202egnp.\\xe9\\n.png" in page.text
@@ -248,6 +248,19 @@ def test_page_does_not_go_into_the_archive(copied: Path, run: Callable[..., tupl
     assert status == 1
     assert "lies in the archive" in err
     assert sorted(copied.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["photo.png", "folder.html", "file/page.html"])
+def test_page_takes_no_other_file_s_place(
+    packed: tuple[Path, Packed], run: Callable[..., tuple[int, str, str]], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "photo.png").write_bytes(b"somebody's")
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "file").write_bytes(b"somebody's")
+    status, out, err = run("report", packed[0], "--out", tmp_path / name, "--overwrite")
+    assert (status, out) == (1, "")
+    assert err.startswith(f"error: {tmp_path}/")
+    assert (tmp_path / "photo.png").read_bytes() == (tmp_path / "file").read_bytes() == b"somebody's"
 
 
 def test_sources_must_be_a_folder(packed: tuple[Path, Packed], shipped: Codec, tmp_path: Path) -> None:
