@@ -2,7 +2,8 @@
 
     manifest.json             format, model configuration, sizes and sha256 of the files below; the parent's id and
                               lines about the training pictures, where they are known; canonical JSON
-    transforms.safetensors    g_a, g_s, h_a, gains, C in float16, the prior of z in float32
+    transforms.safetensors    g_a, g_s, h_a, gains, C in float16, the prior of z in float32; the same of a
+                              self-generated prior, where the model has one
     prior.safetensors         the exact prior: int16 weights with shifts, int32 biases and tables
     tables.safetensors        the CDF tables, the tables of exponentials and of powers of two, int32; the weights of the
                               post-filter, float16
@@ -37,6 +38,7 @@ from clc.bundle.identity import (
     MANIFEST,
     VERSION,
     VERSION_WITH_PNG,
+    VERSION_WITH_SELF_PRIOR,
     checked_bytes,
     file_of,
     id_of,
@@ -141,7 +143,10 @@ class Bundle:
             postfilter = _restore_postfilter(parts["tables"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise StorageError(f"the bundle in {directory} is malformed: {error}; export it again") from error
-        if table.n_tables - 2 * config.hyper not in (SCALE_LEVELS, SCALE_LEVELS * config.first_phases):
+        if table.n_tables - 2 * config.hyper - config.self_prior not in (
+            SCALE_LEVELS,
+            SCALE_LEVELS * config.first_phases,
+        ):
             raise StorageError(f"the bundle in {directory} has {table.n_tables} tables; export it again")
         return cls(directory, id_of(manifest_bytes), config, model, prior, table, entries, postfilter)
 
@@ -181,6 +186,7 @@ def write_bundle(
     described = {"model": config.to_json(), "files": files, "pictures": key_pictures_to_json(pictures)}
     made_of = origin.to_json() if origin else {}
     version = VERSION if all(picture.kind == WEBP for picture in pictures.values()) else VERSION_WITH_PNG
+    version = VERSION_WITH_SELF_PRIOR if config.self_prior else version
     manifest = canonical_json({"format": FORMAT, "version": version, **described, **made_of})
     write_bytes(directory / MANIFEST, manifest)
     return id_of(manifest)

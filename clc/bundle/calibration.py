@@ -20,7 +20,7 @@ from clc.model.model import Model
 from clc.model.post_filter import QUALITIES_Q6 as QUALITIES_OF_FILTER
 from clc.model.post_filter import Example
 from clc.model.prior.slices import SCALE_LEVELS
-from clc.model.prior.walk import Conditions, Turn, walk
+from clc.model.prior.walk import Conditions, HyperLatents, Turn, structure_of, walk
 from clc.model.quantisation import thrifty_round
 from clc.pictures.picture import Picture
 
@@ -45,13 +45,21 @@ def count_symbols(model: Model, pictures: Sequence[Picture]) -> Counts:
     """
     counts = np.zeros((model.config.first_phases, SCALE_LEVELS, 2 * COUNTED + 1), dtype=np.int64)
     for picture in _evenly(pictures, MAX_PICTURES):
-        y = model.analyse(picture)
+        y = None if model.self_prior else model.analyse(picture)
         for quality_q6 in QUALITIES_Q6:
-            _count(model, y, quality_q6, counts)
+            p_hat = _p_hat(model, picture, quality_q6)
+            structure = None if p_hat is None else structure_of(model.prior, p_hat, quality_q6)
+            of_quality = model.analyse(picture, structure=structure) if y is None else y
+            _count(model, of_quality, quality_q6, counts, p_hat)
     return counts
 
 
-def _count(model: Model, y: Tensor, quality_q6: int, counts: Counts) -> None:
+def _p_hat(model: Model, picture: Picture, quality_q6: int) -> Tensor | None:
+    p = model.self_prior_of(picture, torch.tensor([quality_q6]))
+    return None if p is None else torch.round(p)
+
+
+def _count(model: Model, y: Tensor, quality_q6: int, counts: Counts, p_hat: Tensor | None) -> None:
     quality = torch.tensor([quality_q6])
     step = model.gains.step(quality)
     scaled, bits_per_squared_step = y / step, model.bits_per_squared_step(quality, step)
@@ -65,7 +73,8 @@ def _count(model: Model, y: Tensor, quality_q6: int, counts: Counts) -> None:
         return symbols + mean
 
     tokens = torch.zeros(1, 0, model.config.token)
-    walk(model.prior, torch.round(model.h_a(scaled)), Conditions(quality_q6, tokens), exchange)
+    hyper = HyperLatents(torch.round(model.h_a(scaled)), p_hat)
+    walk(model.prior, hyper, Conditions(quality_q6, tokens), exchange)
 
 
 @torch.no_grad()
@@ -77,10 +86,12 @@ def decoded_examples(model: Model, pictures: Sequence[Picture]) -> Iterator[tupl
     """
     quality = torch.tensor(QUALITIES_OF_FILTER)
     for picture in _evenly(pictures, MAX_FILTER_PICTURES):
-        y = model.analyse(picture).expand(len(quality), -1, -1, -1)
-        tokens = y.new_zeros(len(quality), 0, model.config.token)
-        made = model(y, quality, tokens, torch.zeros(len(quality), dtype=torch.bool)).x_hat.clamp(0.0, 1.0) * 255.0
         levels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float()
+        generated = model.generate_prior(levels.expand(len(quality), -1, -1, -1) / 255.0, quality)
+        structure = None if generated is None else generated.structure
+        y = model.analyse(picture, structure=structure).expand(len(quality), -1, -1, -1)
+        tokens, absent = y.new_zeros(len(quality), 0, model.config.token), torch.zeros(len(quality), dtype=torch.bool)
+        made = model(y, quality, tokens, absent, generated=generated).x_hat.clamp(0.0, 1.0) * 255.0
         for knot, decoded in enumerate(made.split(1)):
             yield knot, (decoded, levels)
 

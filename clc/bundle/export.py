@@ -86,10 +86,11 @@ def export_bundle(
 def _tables(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArray[np.int32 | np.float16]]:
     """The arrays of the part `tables`.
 
-    CDF tables: the sets of 64 scale levels, then z without and with an aligned reference.
+    CDF tables: the sets of 64 scale levels, then z without and with an aligned reference, then p.
     """
     parts = [fitted_table(sigma_levels(), counts) for counts in count_symbols(model, entries)]
-    parts += [table_from_pmf(*z_prior.masses()) for z_prior in (model.z_prior, model.z_prior_aligned)]
+    factorised = [model.z_prior, model.z_prior_aligned, *([model.p_prior] if model.self_prior else [])]
+    parts += [table_from_pmf(*prior.masses()) for prior in factorised]
     table = functools.reduce(merge, parts)
     functions = {"exponentials": exp_table().numpy(), "powers_of_two": exp2_table().numpy()}
     postfilter = postfilter_fit(decoded_examples(model, entries)).weights.numpy().astype(np.float16)

@@ -22,12 +22,14 @@ from storage.regular import read_regular
 FORMAT = "clc-bundle"
 VERSION = 7
 VERSION_WITH_PNG = 8
-READABLE = (2, 3, 4, 5, 6, 7, 8)
+VERSION_WITH_SELF_PRIOR = 9
+READABLE = (2, 3, 4, 5, 6, 7, 8, 9)
 """The versions that can be read. Releases 0.2 wrote 2, 0.3 to 0.6 wrote 3, 0.7 and 0.8 wrote 4, 0.9 to 0.11 wrote 5,
 0.12 wrote 6. Fields that the configuration lacks have the values of `clc.model.config.BEFORE`. Before version 4 all
 phases have the same set of tables; before version 6 there is no post-filter, and in version 6 it has no weights for
 clipped differences. A bundle extended by a later release has its own version, and may lack these all the same. Version
-8 is 7 with a key picture that is a PNG, and is written for such bundles alone: all others open in earlier releases."""
+8 is 7 with a key picture that is a PNG, and 9 is 8 with a self-generated prior; each is written for such bundles alone:
+all others open in earlier releases."""
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "shipped"
 MANIFEST = "manifest.json"

@@ -25,7 +25,8 @@ from clc.model.model import STRIDE_Z, channels_last, padded
 from clc.model.post_filter import PostFilter
 from clc.model.prior.walk import Conditions, Decoded, Trace
 from clc.model.transforms.interface import Synthesis
-from clc.model.transforms.tiled import synthesise
+from clc.model.transforms.self_generated import Modulation
+from clc.model.transforms.tiled import Known, Structured, synthesise
 from clc.pictures.picture import Picture
 from clc.references.aligned import AlignedLatents, AlignedPixels, AlignedView
 from clc.references.key_pictures import KeyPictureCache, PictureSource, WarpedKeyPictures
@@ -33,11 +34,15 @@ from clc.references.warp import compose
 
 
 class SynthesisParts(NamedTuple):
-    """What makes pixels of latents. It computes in the precision of its parameters, float32 or float64."""
+    """What makes pixels of latents. It computes in the precision of its parameters, float32 or float64.
+
+    `to_g_s` is there where the model has a self-generated prior.
+    """
 
     g_s: Synthesis
     gains: Gains
     post_filter: PostFilter | None
+    to_g_s: Modulation | None = None
 
 
 def synthesised(
@@ -58,7 +63,10 @@ def synthesised(
     step, rate_modulation = parts.gains.step(quality), parts.gains.modulation(quality)
     filtered = parts.post_filter
     post_filter = None if filtered is None else lambda levels: filtered.apply(levels, stream.quality_q6)
-    known = latents.a.to(like.dtype), view
+    structured = None
+    if parts.to_g_s is not None and latents.structure is not None:
+        structured = Structured(latents.structure.to(like.dtype), parts.to_g_s)
+    known = Known(latents.a.to(like.dtype), view, structured)
     made = synthesise(parts.g_s, y_hat, step, rate_modulation, known, post_filter, watch)
     cropped = made[0, :, : stream.height, : stream.width]
     image: Picture = cropped.permute(1, 2, 0).contiguous().cpu().numpy()
@@ -137,7 +145,9 @@ class Decoder:
 
     def picture(self, stream: Stream, latents: Decoded, conditions: Conditions) -> Picture:
         """g_s and the post-filter: latents to the uint8 picture (H, W, 3) of the size that the stream says."""
-        parts = SynthesisParts(self.model.g_s, self.model.gains, self.bundle.postfilter)
+        own = self.model.self_prior
+        to_g_s = None if own is None else own.to_g_s
+        parts = SynthesisParts(self.model.g_s, self.model.gains, self.bundle.postfilter, to_g_s)
         return synthesised(parts, stream, latents, conditions)
 
     def _check_bundle(self, stream: Stream) -> None:

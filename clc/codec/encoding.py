@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +26,13 @@ from clc.bitstream.stream import PROFILE, Stream
 from clc.bundle.bundle import Bundle
 from clc.codec.decoder import Decoder
 from clc.codec.effort import UNREFINED, Effort, refinements
-from clc.codec.latent_coding import Analysed, encode_latents
+from clc.codec.latent_coding import Analysed, encode_latents, rounded
 from clc.codec.refinement import Target, refine
 from clc.codec.search.contest import Choice, Judge, cheapest
 from clc.codec.search.selection import Search, Selector
 from clc.limits import check_size
 from clc.model.model import padded
-from clc.model.prior.walk import Conditions, Decoded, aligned_latents
+from clc.model.prior.walk import Conditions, Decoded, aligned_latents, structure_of
 from clc.pictures.picture import Picture, check_picture
 from clc.quality import from_q6, rate_distortion_lambda
 from clc.references.aligned import AlignedPixels
@@ -54,6 +55,14 @@ class Attempt:
         return len(self.data) * 8 / (self.stream.width * self.stream.height)
 
 
+class SelfPrior(NamedTuple):
+    """A self-generated prior at one quality: its symbols (1, P, h/2, w/2) and its structure (1, S, h, w), float64."""
+
+    quality_q6: int
+    p_hat: torch.Tensor
+    structure: torch.Tensor
+
+
 class Encoding:
     """One uint8 picture (H, W, 3) that is being coded; see the module.
 
@@ -65,7 +74,9 @@ class Encoding:
         check_size(image_HW3.shape[1], image_HW3.shape[0])
         self.warped = WarpedKeyPictures(decoder.key_pictures)
         self._decoder, self._selector = decoder, selector
-        self._y: torch.Tensor | None = None
+        self._y: dict[int | None, torch.Tensor] = {}
+        self._own: dict[int, SelfPrior] = {}
+        self._sought_at: int | None = None
         self._refined: dict[tuple[int, Effort], torch.Tensor] = {}
 
     @property
@@ -74,21 +85,26 @@ class Encoding:
         return self._decoder.bundle
 
     def feature_map(self, image_HW3: Picture) -> npt.NDArray[np.float32]:
-        """See `clc.codec.codec.Codec.feature_map`; of the picture itself from the latents that it is coded with."""
-        own = image_HW3 is self.image_HW3
-        mapped: npt.NDArray[np.float32] = self._decoder.model.feature_map(
-            self._analysed() if own else self._decoder.model.analyse(image_HW3)
-        )[0]
+        """See `clc.codec.codec.Codec.feature_map`; of the picture itself from the latents that it is coded with.
+
+        Those differ from quality to quality beside a self-generated prior: `proposals` says for which they are sought.
+        """
+        if image_HW3 is self.image_HW3:
+            y = self._analysed(own=None if self._sought_at is None else self._self_prior(self._sought_at))
+        else:
+            y = self._decoder.model.analyse(image_HW3)
+        mapped: npt.NDArray[np.float32] = self._decoder.model.feature_map(y)[0]
         return mapped
 
-    def proposals(self, search: Search | None = None) -> list[Choice]:
-        """The choices worth coding; see `clc.codec.search.selection.Selector.propose`."""
+    def proposals(self, search: Search | None = None, quality_q6: int | None = None) -> list[Choice]:
+        """The choices worth coding, at a quality or at any; see `clc.codec.search.selection.Selector.propose`."""
+        self._sought_at = quality_q6
         return self._selector.propose(self, search or Search())
 
     @torch.no_grad()
     def encode(self, quality_q6: int, search: Search) -> bytes:
         """The stream with the least rate + lambda * distortion at a quality of 0..6400; see `Codec.encode`."""
-        return self.best_of(self.proposals(search), quality_q6, search.effort).data
+        return self.best_of(self.proposals(search, quality_q6), quality_q6, search.effort).data
 
     @torch.no_grad()
     def best_of(self, choices: Sequence[Choice], quality_q6: int, level: Effort) -> Attempt:
@@ -138,28 +154,46 @@ class Encoding:
             payload=b"",
         )
         conditions = decoder.conditions(ParsedStream(stream, pack_fields(stream)), self.warped)
-        y = self._analysed(conditions.aligned)
+        own = self._self_prior(quality_q6)
+        y = self._analysed(conditions.aligned, own)
         quality = torch.tensor([quality_q6], device=decoder.device)
         step = model.gains.step(quality)
         reference = aligned_latents(decoder.prior, conditions)
         z = model.h_a(y / step, None if reference is None else reference.to_float())
         if level.down:
             x = padded(torch.from_numpy(self.image_HW3.copy()).to(decoder.device)) / 255.0
-            y = self._refine(y, Target(x, quality_q6, z, conditions.aligned), level)
+            target = Target(x, quality_q6, z, conditions.aligned, None if own is None else own.structure.float())
+            y = self._refine(y, target, level)
         bits_per_squared_step = None if level.annealed else model.bits_per_squared_step(quality, step)
-        payload, decoded = encode_latents(
-            decoder.prior, self.bundle.table, Analysed(y / step, z, bits_per_squared_step), conditions
-        )
+        analysed = Analysed(y / step, z, bits_per_squared_step, None if own is None else own.p_hat)
+        payload, decoded = encode_latents(decoder.prior, self.bundle.table, analysed, conditions)
         stream = replace(stream, latents_crc32=decoded.crc32, payload=payload)
         return Attempt(choice, stream, pack(stream), conditions, decoded)
 
-    def _analysed(self, aligned: AlignedPixels | None = None) -> torch.Tensor:
-        """The latents y (1, M, h, w); without an aligned reference they are the same for every way, and made once."""
+    def _analysed(self, aligned: AlignedPixels | None = None, own: SelfPrior | None = None) -> torch.Tensor:
+        """The latents y (1, M, h, w); without an aligned reference they are the same for every way, and made once.
+
+        Beside a self-generated prior they are made once for each quality.
+        """
+        structure, quality_q6 = (None, None) if own is None else (own.structure.float(), own.quality_q6)
         if aligned is not None:
-            return self._decoder.model.analyse(self.image_HW3, aligned)
-        if self._y is None:
-            self._y = self._decoder.model.analyse(self.image_HW3)
-        return self._y
+            return self._decoder.model.analyse(self.image_HW3, aligned, structure)
+        if quality_q6 not in self._y:
+            for former in self._y.keys() - {None}:
+                del self._y[former]
+            self._y[quality_q6] = self._decoder.model.analyse(self.image_HW3, structure=structure)
+        return self._y[quality_q6]
+
+    def _self_prior(self, quality_q6: int) -> SelfPrior | None:
+        """The self-generated prior at a quality, made once; None where the model has none."""
+        if quality_q6 not in self._own:
+            decoder = self._decoder
+            p = decoder.model.self_prior_of(self.image_HW3, torch.tensor([quality_q6], device=decoder.device))
+            if p is None:
+                return None
+            p_hat = rounded(p)
+            self._own = {quality_q6: SelfPrior(quality_q6, p_hat, structure_of(decoder.prior, p_hat, quality_q6))}
+        return self._own[quality_q6]
 
     def _refine(self, y: torch.Tensor, target: Target, level: Effort) -> torch.Tensor:
         """The latents y refined; without an aligned reference they too are made once for a quality."""

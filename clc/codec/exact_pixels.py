@@ -44,9 +44,9 @@ class ExactSynthesis:
     def __init__(self, decoder: Decoder) -> None:
         model, fitted = decoder.model, decoder.bundle.postfilter
         weights = None if fitted is None else PostFilter(fitted.weights.double().cpu())
-        self._parts = SynthesisParts(
-            copy.deepcopy(model.g_s).double().cpu(), copy.deepcopy(model.gains).double().cpu(), weights
-        )
+        to_g_s = None if model.self_prior is None else copy.deepcopy(model.self_prior.to_g_s).double().cpu()
+        g_s, gains = copy.deepcopy(model.g_s).double().cpu(), copy.deepcopy(model.gains).double().cpu()
+        self._parts = SynthesisParts(g_s, gains, weights, to_g_s)
 
     @torch.no_grad()
     def synthesise_exactly(self, stream: Stream, latents: Decoded, conditions: Conditions) -> ExactPicture:

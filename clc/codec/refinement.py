@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from clc.codec.effort import Effort
-from clc.model.model import STRIDE_Z, Model
+from clc.model.model import STRIDE_Z, GeneratedPrior, Model
 from clc.model.objective import Loss, TrainingPass, rate_distortion_loss
 from clc.model.quantisation import Quantiser, thrifty_round
 from clc.quality import from_q6, rate_distortion_lambda
@@ -42,13 +42,15 @@ class Target(NamedTuple):
     coded.
 
     `z` (1, Z, h/4, w/4) are the hyper-latents, which stay as they are. Tokens of references are not among it: they
-    change little, and a picture is refined once for all entries that it may be coded with.
+    change little, and a picture is refined once for all entries that it may be coded with. `structure` (1, S, h, w) is
+    that of a self-generated prior, which stays as it is, too.
     """
 
     x: Tensor
     quality_q6: int
     z: Tensor
     aligned: AlignedPixels | None
+    structure: Tensor | None = None
 
 
 @torch.enable_grad()
@@ -65,7 +67,9 @@ def refine(model: Model, y: Tensor, target: Target, effort: Effort) -> Tensor:
             aligned = target.aligned
             if aligned is not None:
                 aligned = AlignedPixels(aligned.levels[tile], aligned.inside[tile], aligned.present)
-            part = target._replace(x=target.x[tile], z=target.z[_at(tile, STRIDE_Z)], aligned=aligned)
+            structure = None if target.structure is None else target.structure[latents]
+            z = target.z[_at(tile, STRIDE_Z)]
+            part = target._replace(x=target.x[tile], z=z, aligned=aligned, structure=structure)
             moved = _stepped_down(model, y[latents], part, effort.down)
             refined[latents] = _annealed(model, moved, part, effort.annealed) if effort.annealed else moved
     return refined
@@ -134,6 +138,7 @@ def _coded(
         aligned=target.aligned,
         quantise=quantise,
         z=target.z,
+        generated=None if target.structure is None else GeneratedPrior(target.structure, y.new_zeros(1)),
         is_context_followed=is_context_followed,
     )
     return rate_distortion_loss(result, target.x, from_q6(quality)), result

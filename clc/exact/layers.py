@@ -210,6 +210,14 @@ def from_zero(layer: GridConv2d) -> GridConv2d:
     return layer
 
 
+def ignoring_last(layer: GridConv2d, inputs: int) -> GridConv2d:
+    """Sets the weights of a fresh layer for its last `inputs` channels to 0: it starts without them. Returns it."""
+    if inputs:
+        with torch.no_grad():
+            layer.weight[:, -inputs:].zero_()
+    return layer
+
+
 def sum_bound_bits(weight: Tensor, shift: Tensor, bias: Tensor) -> float:
     """Bits of the largest possible partial sum of a `GridConv2d`, in its own unit; up to 53 the layer is exact.
 

@@ -20,6 +20,7 @@ WIDTHS = ("narrow", "wide", "hyper", "hyper_width", "features", "token", "refere
 MAX_WIDTH = 2048
 MAX_KNOTS = 101
 MAX_BLOCKS = 32
+MAX_SELF_PRIOR = 64
 BEFORE = {
     "first_phases": 2,
     "context_blocks": 0,
@@ -43,7 +44,8 @@ class ModelConfig:
     `first_phases` is 2, 3 or 5, the phases of the first slice (`clc.exact.checkerboard`); `context_blocks` counts the
     blocks by which the features of a slice are refined before its phases; `refresh_before` is the slice before which
     CLM asks once more, knowing the slices decoded by then, 0 for never; `alignment_scales` is 1 or 2, the scales at
-    which F_a works; `residual_prediction` adds the predicted error of rounding before g_s. Training only: `cache`
+    which F_a works; `residual_prediction` adds the predicted error of rounding before g_s; `self_prior` counts the
+    latents of a self-generated prior (`clc.model.prior.self_generated`), 0 for none. Training only: `cache`
     conditions on stored latents of entries, `perturbation` is the probability that a reference is a wrong one,
     `sampling` the spread with which the means are sampled (CLC Eq. 5), as a share of their scale. Encoder only:
     `multi_query` asks the dictionary with a turned copy too, `references` is the paper's M, for training also.
@@ -74,6 +76,7 @@ class ModelConfig:
     refresh_before: int = 2
     alignment_scales: int = 2
     residual_prediction: bool = True
+    self_prior: int = 0
     cache: bool = True
     perturbation: float = 0.0
     sampling: float = 0.0
@@ -104,6 +107,8 @@ class ModelConfig:
             raise InputError(f"first_phases is {self.first_phases}, but must be one of {', '.join(map(str, PHASES))}")
         if not isinstance(self.context_blocks, int) or not 0 <= self.context_blocks <= MAX_BLOCKS:
             raise InputError(f"context_blocks is a whole number from 0 to {MAX_BLOCKS}, not {self.context_blocks}")
+        if not isinstance(self.self_prior, int) or not 0 <= self.self_prior <= MAX_SELF_PRIOR:
+            raise InputError(f"self_prior is a whole number from 0 to {MAX_SELF_PRIOR}, not {self.self_prior}")
         if not 0 <= self.refresh_before < len(self.slices):
             raise InputError(f"refresh_before is {self.refresh_before}, but must be one of the slices, or 0 for never")
 
@@ -128,8 +133,9 @@ class ModelConfig:
         return self.references if self.conditioner == "dictionary" and self.matching else 0
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return {**asdict(self), "slices": list(self.slices)}
+        """As a JSON object. Without a self-generated prior it is that of releases that know none, and they read it."""
+        fields = {**asdict(self), "slices": list(self.slices)}
+        return fields if self.self_prior else {name: value for name, value in fields.items() if name != "self_prior"}
 
     @property
     def before_refresh(self) -> int:

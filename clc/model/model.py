@@ -6,6 +6,10 @@
                                        |
                                        z -- Q -- z_hat
 
+A model may have a self-generated prior, p, which is coded before z (`clc.model.prior.self_generated`):
+
+    x -- source -- p / step(quality) -- Q -- p_hat -- structure --> g_a, h, every slice, g_s
+
 References come as tokens (`clc.model.prior.matching`) and, where one is aligned, as warped pixels
 (`clc.model.prior.fusion`), which g_a, h_a and g_s see too.
 
@@ -35,17 +39,27 @@ from clc.model.objective import TrainingPass
 from clc.model.prior.hyperprior import FactorizedPrior
 from clc.model.prior.matching import TOKENS_PER_ENTRY, TokenCompression
 from clc.model.prior.prior import Prior
+from clc.model.prior.self_generated import STRUCTURE
 from clc.model.prior.slices import Context
 from clc.model.prior.walk import Turn, walk_slices
 from clc.model.quantisation import Quantiser, gaussian_bits, sigma, thrifty_round, trained_bits
 from clc.model.transforms.backbones import make_transforms
-from clc.model.transforms.tiled import analyse
+from clc.model.transforms.interface import ScaleAndShift
+from clc.model.transforms.self_generated import SelfPriorTransforms, added
+from clc.model.transforms.tiled import Structured, analyse
 from clc.pictures.picture import Picture
 from clc.quality import MIDDLE_QUALITY_Q6, from_q6, rate_distortion_lambda
 from clc.references.aligned import AlignedPixels, AlignedView
 
 STRIDE_Y = 16
 STRIDE_Z = 64
+
+
+class GeneratedPrior(NamedTuple):
+    """A self-generated prior of pictures: its `structure` (B, S, h, w), and what p cost in bits (B,), an estimate."""
+
+    structure: Tensor
+    bits: Tensor
 
 
 class SliceCoding(NamedTuple):
@@ -75,6 +89,10 @@ class Model(nn.Module):
         self.z_prior = FactorizedPrior(config.hyper)
         self.z_prior_aligned = FactorizedPrior(config.hyper)
         self.prior = make_prior(config, is_exact=False)
+        self.self_prior: SelfPriorTransforms | None = None
+        if config.self_prior:
+            self.self_prior = SelfPriorTransforms(config.self_prior, STRUCTURE, config.wide)
+            self.p_prior = FactorizedPrior(config.self_prior)
 
     def tokens(self, y_BMhw: Tensor) -> Tensor:
         """Latents of dictionary entries (B, M, 16, 16) -> conditioning tokens (B, 64, T), CLC Eq. 2."""
@@ -85,17 +103,55 @@ class Model(nn.Module):
         return self.gains.step(middle).detach()
 
     @torch.no_grad()
-    def analyse(self, image_HW3: Picture, aligned: AlignedPixels | None = None) -> Tensor:
-        """Latents y (1, M, h, w) of a uint8 picture, padded by its edges to multiples of 64 px; h, w multiples of 4."""
-        pixels = padded(torch.from_numpy(image_HW3.copy()).to(self.gains.log_step.device)) / 255.0
+    def analyse(
+        self, image_HW3: Picture, aligned: AlignedPixels | None = None, structure: Tensor | None = None
+    ) -> Tensor:
+        """Latents y (1, M, h, w) of a uint8 picture, padded by its edges to multiples of 64 px; h, w multiples of 4.
+
+        With a self-generated prior, latents to be coded need its `structure` (1, S, h, w), which differs from quality
+        to quality. Those that describe a picture (`feature_map`, `tokens`) are made without.
+        """
+        pixels = self._pixels(image_HW3)
+        structured = None
+        if structure is not None and self.self_prior is not None:
+            structured = Structured(structure, self.self_prior.to_g_a)
         with self._lowered(pixels):
-            y = analyse(self.g_a, pixels.contiguous(memory_format=torch.channels_last), aligned)
+            y = analyse(self.g_a, pixels.contiguous(memory_format=torch.channels_last), aligned, structured)
         return y.float()
+
+    @torch.no_grad()
+    def self_prior_of(self, image_HW3: Picture, quality_q6_B: Tensor) -> Tensor | None:
+        """p over its step, not rounded (B, P, h/2, w/2), of a uint8 picture; None where the model has no such prior."""
+        if self.self_prior is None or self.prior.self_generated is None:
+            return None
+        p: Tensor = self.self_prior.source(self._pixels(image_HW3)) / self.prior.self_generated.step(quality_q6_B)
+        return p
+
+    def _pixels(self, image_HW3: Picture) -> Tensor:
+        return padded(torch.from_numpy(image_HW3.copy()).to(self.gains.log_step.device)) / 255.0
 
     @torch.no_grad()
     def feature_map(self, y: Tensor) -> npt.NDArray[np.float32]:
         """The map (1, 64, h, w) that retrieval pools, from latents y (1, M, h, w)."""
         return analysis_features(y / self._middle_step(y)).cpu().numpy()
+
+    def generate_prior(
+        self, x: Tensor, quality_q6_B: Tensor, generator: torch.Generator | None = None
+    ) -> GeneratedPrior | None:
+        """The self-generated prior of pictures (B, 3, H, W) in 0..1, for training; None where the model has none."""
+        if self.self_prior is None or self.prior.self_generated is None:
+            return None
+        p = self.self_prior.source(x) / self.prior.self_generated.step(quality_q6_B)
+        bits = self.p_prior.bits(p + _noise_like(p, generator)).sum(dim=(1, 2, 3))
+        structure = self.prior.self_generated(p + (torch.round(p) - p).detach(), quality_q6_B)
+        return GeneratedPrior(structure, bits)
+
+    def _modulation(self, quality_q6_B: Tensor, generated: GeneratedPrior | None) -> ScaleAndShift:
+        """Scale and shift for g_s, of the rate level and of the structure."""
+        of_rate = self.gains.modulation(quality_q6_B)
+        if self.self_prior is None or generated is None:
+            return of_rate
+        return added(of_rate, self.self_prior.to_g_s(generated.structure))
 
     def forward(
         self,
@@ -110,6 +166,7 @@ class Model(nn.Module):
         is_synthesised: bool = True,
         is_context_followed: bool = True,
         z: Tensor | None = None,
+        generated: GeneratedPrior | None = None,
     ) -> TrainingPass:
         """One training pass from latents y = g_a(x, aligned) (B, M, h, w).
 
@@ -124,6 +181,7 @@ class Model(nn.Module):
             is_synthesised: Whether g_s runs; without it there is no `x_hat`, and the pass takes half of the time.
             is_context_followed: See `SliceCoding`.
             z: Hyper-latents (B, Z, h/4, w/4) in the place of those that h_a would make.
+            generated: What `generate_prior` gives; a model with a self-generated prior needs it.
         """
         step = self.gains.step(quality_q6_B)
         scaled = y / step
@@ -133,25 +191,29 @@ class Model(nn.Module):
         z_bits = self.z_prior.bits(noisy)
         if aligned is not None:
             z_bits = torch.where(aligned.present > 0, self.z_prior_aligned.bits(noisy), z_bits)
-        h = self.prior.hyper_features(z + (torch.round(z) - z).detach(), quality_q6_B)
+        structure, p_bits = (None, None) if generated is None else generated
+        h = self.prior.hyper_features(z + (torch.round(z) - z).detach(), quality_q6_B, structure)
         if self.config.perturbation and tokens_BNT.shape[1]:
             tokens_BNT = perturbed(tokens_BNT, self.config.perturbation, generator)
-        context = self.prior.context(h, tokens_BNT, present_B, reference)
+        context = self.prior.context(h, tokens_BNT, present_B, reference, structure)
         noise = _noise_like(scaled, generator) if self.training else None
         coding = SliceCoding(self.bits_per_squared_step(quality_q6_B, step), quantise, noise, is_context_followed)
         y_hat, y_bits, a = self.walk_slices(scaled, context, coding)
         latent_mse = (step * (y_hat - scaled)).square().mean(dim=(1, 2, 3)) * (y.shape[1] / (3 * STRIDE_Y**2))
         if not is_synthesised:
-            return TrainingPass(y.new_empty(0), y_bits, z_bits.sum(dim=(1, 2, 3)), y_hat, latent_mse)
+            return TrainingPass(y.new_empty(0), y_bits, z_bits.sum(dim=(1, 2, 3)), y_hat, latent_mse, p_bits)
         view = None if aligned is None or reference is None else AlignedView(aligned, reference)
         with self._lowered(y):
-            x_hat = self.g_s(y_hat, step, self.gains.modulation(quality_q6_B), a, view)
-        return TrainingPass(x_hat.float(), y_bits, z_bits.sum(dim=(1, 2, 3)), y_hat, latent_mse)
+            x_hat = self.g_s(y_hat, step, self._modulation(quality_q6_B, generated), a, view)
+        return TrainingPass(x_hat.float(), y_bits, z_bits.sum(dim=(1, 2, 3)), y_hat, latent_mse, p_bits)
 
-    def analysis(self, x: Tensor, aligned: AlignedPixels | None = None) -> Tensor:
+    def analysis(
+        self, x: Tensor, aligned: AlignedPixels | None = None, generated: GeneratedPrior | None = None
+    ) -> Tensor:
         """y (B, M, h, w) of pictures (B, 3, H, W) in 0..1, for training: in `low_precision` where that is set."""
         with self._lowered(x):
-            y: Tensor = self.g_a(x, aligned)
+            seen = None if self.self_prior is None or generated is None else self.self_prior.to_g_a(generated.structure)
+            y: Tensor = self.g_a(x, aligned, seen)
         return y.float()
 
     def _lowered(self, like: Tensor) -> torch.autocast:

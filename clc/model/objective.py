@@ -38,7 +38,8 @@ def rate_distortion_loss(result: TrainingPass, x: Tensor, quality_B: Tensor, obj
     about like lambda**0.55, so that unweighted the high qualities would own the gradient; BD-rate counts relative
     savings at all rates alike.
     """
-    bpp = (result.y_bits + result.z_bits) / (x.shape[-2] * x.shape[-1])
+    bits = result.y_bits + result.z_bits
+    bpp = (bits if result.p_bits is None else bits + result.p_bits) / (x.shape[-2] * x.shape[-1])
     mse = result.latent_mse if objective == LATENTS else (result.x_hat - x).square().mean(dim=(1, 2, 3))
     if objective == MS_SSIM:
         trade, lowest = ms_ssim_lambda(quality_B), MS_SSIM_LAMBDA_LOW
@@ -54,7 +55,7 @@ class TrainingPass(NamedTuple):
     """What a training pass gives: `x_hat` (B, 3, H, W), unclamped; `y_bits` and `z_bits` (B,), estimates; `y_hat`.
 
     A pass without g_s has an empty `x_hat`. `latent_mse` (B,): the squared error of a pixel, of 0..1, that g_s would
-    make of y_hat if it were orthonormal.
+    make of y_hat if it were orthonormal. `p_bits` (B,) are those of a self-generated prior, None without one.
     """
 
     x_hat: Tensor
@@ -62,3 +63,4 @@ class TrainingPass(NamedTuple):
     z_bits: Tensor
     y_hat: Tensor
     latent_mse: Tensor
+    p_bits: Tensor | None = None

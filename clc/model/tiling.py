@@ -59,6 +59,10 @@ class Tile(NamedTuple):
         """The part of a plane at 1/64 of the resolution, margin included; the reach must be a multiple of 4 latents."""
         return self._of(x, lambda latent: latent // GRAIN)
 
+    def self_prior(self, x: Tensor) -> Tensor:
+        """The part of a plane at 1/32 of the resolution, margin included; the reach must be even."""
+        return self._of(x, lambda latent: latent // 2)
+
     def squares(self, x: Tensor, phase: Phase) -> Tensor:
         """The part of a phase plane (`clc.exact.checkerboard`) on the board of `phase`, margin included."""
         (top, _, _, bottom), (left, _, _, right) = self

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from clc.console import DONE, FAILED, OneLineParser, complain, error_line, say, shown, status_of, steady
+from clc.errors import InputError
 from clc.exact.checkerboard import PHASES
 from clc.machine import flush_denormals, keep_freed_memory
 from clc.model.config import ModelConfig
@@ -34,7 +35,7 @@ from clc.training.config import CROPS, CROPS_MS_SSIM, TrainingConfig, adaptation
 from clc.training.data import PictureSet, random_patches, read_folders
 from clc.training.distributed import Ranks, joined
 from clc.training.growth import grown
-from clc.training.klt_start import start_new_latents
+from clc.training.klt_start import start_new_latents, start_self_prior
 from clc.training.loop import SILENT, Observer
 from clc.training.pairs import Pair
 from clc.training.run_folder import read_model, refuse_former_run, write_model
@@ -42,6 +43,8 @@ from clc.training.train import read_start, train
 from clc.training.weight_shards import check_limit, write_shards
 from storage.atomic import write_bytes
 
+SELF_PRIOR_WARMUP_STEPS = 900
+"""Over so many steps the bits of a new self-generated prior are charged more and more, where no `--config` says how."""
 GPU_WORKERS = 8
 """Threads that draw batches ahead beside a GPU, where `--workers` says nothing."""
 SHARDS, CONFIG = "shards", "config.json"
@@ -108,6 +111,12 @@ def _parser() -> argparse.ArgumentParser:
         "--context-blocks", type=int, help="blocks of a slice of the prior; beside --start, new ones start as nothing"
     )
     parser.add_argument("--slice", type=int, help="beside --start, latents to add as a further slice")
+    parser.add_argument(
+        "--self-prior",
+        type=int,
+        metavar="N",
+        help="a self-generated prior of N latents at 1/32, such as 4; also beside --start",
+    )
     former = parser.add_mutually_exclusive_group()
     former.add_argument("--resume", action="store_true", help="go on with the run in --out")
     former.add_argument("--overwrite", action="store_true", help="replace the run in --out, if there is one")
@@ -147,6 +156,9 @@ def _run(config: TrainingConfig, options: argparse.Namespace, ranks: Ranks) -> N
     if options.shards is not None:
         check_limit(Model(config.model).state_dict(), options.shards)
     data = read_folders(options.data)
+    if config.model.self_prior and options.self_prior is not None and not options.resume:
+        config = replace(config, self_prior_warmup_steps=config.self_prior_warmup_steps or SELF_PRIOR_WARMUP_STEPS)
+        start = None if start is None else _with_self_prior(config, start, data)
     if start is not None and options.slice is not None:
         start = _with_new_latents(config, start, data)
     entries = random_patches(data, options.entries, ENTRY_PX, config.seed)
@@ -192,9 +204,13 @@ def _begun(model: ModelConfig, options: argparse.Namespace) -> tuple[ModelConfig
         return read_model(options.out), None
     found, start = read_start(options.start) if options.start else (None, None)
     model = wanted = found or model
+    if found is not None and found.self_prior and options.self_prior is not None:
+        raise InputError(
+            "the model that --start names has a self-generated prior; leave --self-prior out to go on with it"
+        )
     if options.blocks:
         wanted = replace(wanted, narrow_blocks=options.blocks[0], wide_blocks=options.blocks[1])
-    for name in ("narrow", "first_phases", "context_blocks"):
+    for name in ("narrow", "first_phases", "context_blocks", "self_prior"):
         if getattr(options, name) is not None:
             wanted = replace(wanted, **{name: getattr(options, name)})
     if options.slice is not None:
@@ -207,6 +223,14 @@ def _with_new_latents(config: TrainingConfig, start: dict[str, Tensor], data: Pi
     model = Model(config.model).eval()
     model.load_state_dict(start)
     start_new_latents(model, data.pictures, sum(config.model.slices[:-1]), np.random.default_rng(config.seed))
+    return model.state_dict()
+
+
+def _with_self_prior(config: TrainingConfig, start: dict[str, Tensor], data: PictureSet) -> dict[str, Tensor]:
+    """The weights with `clc.training.klt_start.start_self_prior`."""
+    model = Model(config.model).eval()
+    model.load_state_dict(start)
+    start_self_prior(model, data.pictures, np.random.default_rng(config.seed))
     return model.state_dict()
 
 

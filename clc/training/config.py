@@ -32,7 +32,8 @@ class TrainingConfig:
     of the budget on. Batches: `batch_px` pixels for each step and process, in squares of `crops`, of which
     `rescaled_share` are cut larger and scaled down; `reference_share` of the crops may see tokens of dictionary
     entries, which are described anew every `refresh_steps`; `aligned_share` of the batches have aligned references,
-    `real_share` of their crops real ones. `hyper_warmup_steps` phase the bits of z in when a run starts from the KLT.
+    `real_share` of their crops real ones. `hyper_warmup_steps` phase the bits of z in when a run starts from the KLT,
+    `self_prior_warmup_steps` those of a self-generated prior, in any run: 0 but where it is new.
 
     Optimisation: gradients are clipped to a norm of `clip`; `ema` is the decay of the parameters' moving average;
     `objective` is one of `OBJECTIVES`. Only parameters whose names begin with `only` are trained. Validation: about
@@ -55,6 +56,7 @@ class TrainingConfig:
     rescaled_share: float = 0.0
     reference_share: float = 0.5
     hyper_warmup_steps: int = 900
+    self_prior_warmup_steps: int = 0
     aligned_share: float = 0.3
     real_share: float = 0.5
     refresh_steps: int = 4000
@@ -90,6 +92,10 @@ class TrainingConfig:
     def crop_px(self, progress: float) -> int:
         """The side of the crops, in px, at the share `progress` of the budget."""
         return [crop for start, crop in self.crops if progress >= start][-1]
+
+    def self_prior_charge(self, step: int) -> float:
+        """The share of its bits that a self-generated prior is charged at a step, see `self_prior_warmup_steps`."""
+        return min(1.0, 0.05 + step / self.self_prior_warmup_steps) if self.self_prior_warmup_steps else 1.0
 
     def rate_factor(self, progress: float, step: int) -> float:
         """The learning rate over its peak: a linear warm-up over steps, constant, then linear to 0 by the budget."""

@@ -6,14 +6,17 @@ training changes that:
 
 - further blocks, in the transforms and in the prior: a residual block whose last layers are zero is the identity;
 - further channels at 1/8: the old layers take nothing of the new channels;
-- further phases of the first slice: each new one starts as the first phase, and sees nothing of those before it.
+- further phases of the first slice: each new one starts as the first phase, and sees nothing of those before it;
+- a self-generated prior: it is coded at once, and nothing takes anything of it yet
+  (`clc.training.klt_start.start_self_prior` makes it the KLT of the pictures).
 
 Further slices of latents do change what is coded. They start as the linear transform of what the smaller model leaves
 out (`clc.training.klt_start.start_new_latents`), and their prior starts as one distribution for all of them.
 
 Modules declare their residual branches and the inputs of their layers themselves (`clc.model.growing`). Called by the
 command line of `clc.training`. The contract: up to the rounding of float32 the larger model gives the same bits and
-pictures as the smaller one, with an aligned reference and without, but for the latents of further slices.
+pictures as the smaller one, with an aligned reference and without, but for the latents of further slices and the bits
+of a self-generated prior.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from clc.model.growing import JoinedInputs, ResidualBranches
 from clc.model.model import Model
 from clc.model.prior.slices import PHASE_LAYERS
 
-GROWS = ("narrow_blocks", "wide_blocks", "narrow", "first_phases", "context_blocks", "slices")
+GROWS = ("narrow_blocks", "wide_blocks", "narrow", "first_phases", "context_blocks", "slices", "self_prior")
 """Fields of the configuration that may be larger."""
 
 FIRST_SLICE = "prior.nets.0"
@@ -41,9 +44,9 @@ def grown(config: ModelConfig, weights: dict[str, Tensor], wanted: ModelConfig) 
     """The state dict of a model `wanted` that computes what the model `config` with `weights` computes.
 
     `wanted` may have more blocks of depthconv and of the prior, more channels at 1/8, more phases of the first slice,
-    and further slices behind the others, whose latents g_s does not see at first. New layers that need not be zero have
-    random weights, from torch's global generator. Raises `InputError` for any other difference of the configurations,
-    and for weights whose names are not those of `config`.
+    a self-generated prior, and further slices behind the others, whose latents g_s does not see at first. New layers
+    that need not be zero have random weights, from torch's global generator. Raises `InputError` for any other
+    difference of the configurations, and for weights whose names are not those of `config`.
     """
     _check_growth(config, wanted)
     with torch.device("meta"):
@@ -73,6 +76,8 @@ def _check_growth(config: ModelConfig, wanted: ModelConfig) -> None:
             raise InputError(f"{name} of {getattr(config, name)} cannot be made {getattr(wanted, name)}")
     if wanted.slices[: len(config.slices)] != config.slices:
         raise InputError(f"slices of {config.slices} cannot be made {wanted.slices}: further ones come last")
+    if config.self_prior not in (0, wanted.self_prior):
+        raise InputError(f"a self_prior of {config.self_prior} cannot be made {wanted.self_prior}: it keeps its size")
     if replace(config, **{name: getattr(wanted, name) for name in GROWS}) != wanted:
         raise InputError(f"a model can grow by {', '.join(GROWS)}, by nothing else")
 

@@ -12,6 +12,7 @@ Shapes: M latent channels, 768 = 16 * 16 * 3 values of a patch in the order of `
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ from clc.errors import InputError
 from clc.exact.layers import GridConv2d
 from clc.model.model import STRIDE_Z, Model
 from clc.model.prior.fusion import PIXEL_SCALE
+from clc.model.prior.hyperprior import COMPONENTS
+from clc.model.transforms.self_generated import SelfPriorTransforms, small_blocks
 from clc.quality import MAX_QUALITY_Q6
 from clc.references.aligned import PATCH_PX
 
@@ -101,6 +104,23 @@ def follow_analysis(model: Model) -> None:
 
 
 @torch.no_grad()
+def start_self_prior(model: Model, pictures: Sequence[npt.NDArray[np.uint8]], generator: np.random.Generator) -> None:
+    """Sets the linear path of a self-generated prior to the KLT of small pictures, and the distribution of p to fit it.
+
+    Small pictures are means of 4x4 px in blocks of 8x8, 192 values; the KLT is orthonormal, so that p is well above 1
+    and does not round to 0. `model` has such a prior. Raises `InputError` where no picture has 128 px.
+    """
+    source = cast("SelfPriorTransforms", model.self_prior).source
+    blocks = torch.cat([small_blocks(x).flatten(2)[0].double() for x in _crops(pictures, generator)], dim=1)
+    vectors = torch.linalg.eigh(blocks @ blocks.T)[1].flip(1)
+    _set_linear(source.linear, vectors[:, : model.config.self_prior].T.float())
+    p = source.linear.weight.flatten(1).double() @ blocks
+    spread = p.std(dim=1, keepdim=True).clamp_min(0.25).float()
+    model.p_prior.mean.copy_(p.mean(dim=1, keepdim=True).float() + spread * torch.linspace(-1.0, 1.0, COMPONENTS))
+    model.p_prior.log_scale.copy_(torch.log(0.5 * spread).expand(-1, COMPONENTS))
+
+
+@torch.no_grad()
 def start_new_latents(
     model: Model, pictures: Sequence[npt.NDArray[np.uint8]], first: int, generator: np.random.Generator
 ) -> None:
@@ -119,7 +139,9 @@ def start_new_latents(
     quality, absent = torch.tensor([MAX_QUALITY_Q6]), torch.zeros(1, dtype=torch.bool)
     no_tokens = torch.zeros(1, 0, model.config.token)
     for x in _crops(pictures, generator):
-        result = model(model.g_a(x), quality, no_tokens, absent, quantise=_unrounded)
+        generated = model.generate_prior(x, quality)
+        y = model.analysis(x, None, generated)
+        result = model(y, quality, no_tokens, absent, quantise=_unrounded, generated=generated)
         patches = F.pixel_unshuffle(torch.cat([x - 0.5, x - result.x_hat]).double(), PATCH_PX).flatten(2)
         energy += patches[0] @ patches[0].T
         cross += patches[1] @ patches[0].T
@@ -146,6 +168,8 @@ def _crops(pictures: Sequence[npt.NDArray[np.uint8]], generator: np.random.Gener
     """`NEW_LATENTS_CROPS` random crops, float32 (1, 3, 128, 128) in 0..1, of pictures that are large enough."""
     crop = 2 * STRIDE_Z
     large = [picture for picture in pictures if min(picture.shape[:2]) >= crop]
+    if not large:
+        raise InputError(f"no picture has {crop} px on both sides; give larger ones")
     for picture in (large[i] for i in generator.choice(len(large), size=NEW_LATENTS_CROPS)):
         top, left = (int(generator.integers(side - crop + 1)) for side in picture.shape[:2])
         x = torch.from_numpy(picture[top : top + crop, left : left + crop].copy()).permute(2, 0, 1)[None]

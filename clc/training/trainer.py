@@ -32,7 +32,13 @@ from clc.training.batches import BatchSource, TrainingBatch
 from clc.training.config import TrainingConfig
 from clc.training.data import CropSampler, PictureSet
 from clc.training.distributed import ALONE, Ranks
-from clc.training.klt_start import klt_basis, linear_layers, spread_hyper_latents, start_from_klt
+from clc.training.klt_start import (
+    klt_basis,
+    linear_layers,
+    spread_hyper_latents,
+    start_from_klt,
+    start_self_prior,
+)
 from clc.training.pairs import Pair, PairSampler, split_pairs
 from clc.training.reference_bank import ReferenceBank
 from clc.training.run_folder import Best, forget_best
@@ -47,7 +53,7 @@ HELD_OUT_SEED = 0
 AS_GOOD = 0.001
 """By how much, as a share, the loss of weights nearer to the start may be larger for these to be kept."""
 FIGURES = ("loss", "bpp", "psnr_db", "z_bpp", "grad_norm")
-"""The figures of a step, means over the batch."""
+"""The figures of a step, means over the batch; with a self-generated prior, its `p_bpp` stands before the last one."""
 
 
 class Position(NamedTuple):
@@ -147,6 +153,8 @@ class Trainer:
         rng = np.random.default_rng(self.config.seed)
         basis = klt_basis(self.training.pictures, self.config.model.latents, rng)
         start_from_klt(self.model, basis.to(self.device))
+        if self.model.self_prior is not None:
+            start_self_prior(self.model, self.training.pictures, rng)
         spread_hyper_latents(self.model, self.held_out.crops)
         self.hyper_warmup_steps = self.config.hyper_warmup_steps
         self._begin()
@@ -228,14 +236,24 @@ class Trainer:
             self.refresh_bank()
         (x, photos, aligned), quality, has_tokens, noise_seed = batch.to(self.device)
         self.noise.manual_seed(noise_seed)
-        y = self.model.analysis(x, aligned)
+        generated = self.model.generate_prior(x, quality, self.noise)
+        y = self.model.analysis(x, aligned, generated)
         tokens = self._tokens(y, photos)
         is_synthesised = config.objective != LATENTS
         result = self.model(
-            y, quality, tokens, has_tokens, aligned=aligned, generator=self.noise, is_synthesised=is_synthesised
+            y,
+            quality,
+            tokens,
+            has_tokens,
+            aligned=aligned,
+            generator=self.noise,
+            is_synthesised=is_synthesised,
+            generated=generated,
         )
         charged = min(1.0, 0.05 + self.step / max(1, self.hyper_warmup_steps))
         result = result._replace(z_bits=result.z_bits * charged)
+        if generated is not None:
+            result = result._replace(p_bits=generated.bits * config.self_prior_charge(self.step))
         loss = rate_distortion_loss(result, x, from_q6(quality), config.objective)
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
@@ -244,14 +262,18 @@ class Trainer:
         psnr = -10.0 * torch.log10(loss.mse.clamp_min(1e-9)).mean()
         z_bpp = result.z_bits.mean() / (charged * x.shape[-1] ** 2)
         # All figures in one transfer: a step waits for the GPU once.
-        found = torch.stack([loss.total, loss.bpp.mean(), psnr, z_bpp, norm]).detach().tolist()
+        told = [loss.total, loss.bpp.mean(), psnr, z_bpp, norm]
+        if generated is not None:
+            told.insert(-1, generated.bits.mean() / x.shape[-1] ** 2)
+        found = torch.stack(told).detach().tolist()
         if np.isfinite(found[-1]):
             self.optimiser.step()
             self._update_average()
             self.step += 1
         else:
             self._count_bad_step(photos)
-        return {**dict(zip(FIGURES, found, strict=True)), "pictures": float(len(x))}
+        names = FIGURES if generated is None else (*FIGURES[:-1], "p_bpp", FIGURES[-1])
+        return {**dict(zip(names, found, strict=True)), "pictures": float(len(x))}
 
     def refresh_bank(self) -> None:
         """Refreshes the bank by the current g_a, of which a copy is kept for `state`."""

@@ -128,8 +128,11 @@ def _pass(
     quality_q6_B = torch.full((len(x),), to_q6(quality), device=x.device)
     absent = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     no_tokens = torch.zeros(len(x), 0, model.config.token, device=x.device)
-    y = model.g_a(x, aligned)
-    result: TrainingPass = model(y, quality_q6_B, no_tokens, absent, aligned=aligned, generator=noise)
+    generated = model.generate_prior(x, quality_q6_B)
+    y = model.analysis(x, aligned, generated)
+    result: TrainingPass = model(
+        y, quality_q6_B, no_tokens, absent, aligned=aligned, generator=noise, generated=generated
+    )
     return result, from_q6(quality_q6_B)
 
 

@@ -24,8 +24,9 @@ from clc.codec import Codec
 from clc.codec.selftest import replay
 from clc.model import tiling
 from clc.model.prior import matching
-from clc.model.prior.walk import Conditions, Turn, walk
+from clc.model.prior.walk import Conditions, HyperLatents, Turn, walk
 from tests.hostile.seeds import beside_streams
+from tests.self_prior import SELF_PRIOR, prior_of_integers
 
 FIXED_BITS = 20
 BATCH = 4
@@ -108,6 +109,28 @@ def walk_digest(codec: Codec, inputs: Inputs, batch: int, memory_format: torch.m
     return hashlib.sha256(b"".join(digest.digest() for digest in digests)).hexdigest()
 
 
+def self_prior_digest() -> str:
+    """Of all intermediate results of a small model with a self-generated prior, whose symbols are small and huge."""
+    prior, generator, digest = (
+        prior_of_integers(SELF_PRIOR.self_prior),
+        torch.Generator().manual_seed(13),
+        hashlib.sha256(),
+    )
+    rows, columns = Z_SHAPE
+    p_hat = torch.randint(-3000, 3001, (1, SELF_PRIOR.self_prior, 2 * rows, 2 * columns), generator=generator).double()
+    p_hat[..., ::2] = torch.remainder(p_hat[..., ::2], 5.0)
+    z_hat = torch.randint(-12, 13, (1, SELF_PRIOR.hyper, rows, columns), generator=generator).double()
+    symbols = torch.randint(-9, 10, (1, SELF_PRIOR.latents, 4 * rows, 4 * columns), generator=generator).double()
+
+    def exchange(turn: Turn, mean: Tensor, level: Tensor) -> Tensor:
+        del level
+        return turn.of(symbols) + mean
+
+    conditions = Conditions(3210, torch.zeros(1, 0, SELF_PRIOR.token, dtype=torch.float64))
+    walk(prior, HyperLatents(z_hat, p_hat), conditions, exchange, lambda name, values: _add(digest, name, values))
+    return digest.hexdigest()
+
+
 def ways(codec: Codec, streams: Sequence[bytes]) -> Iterator[tuple[str, str, str]]:
     """What was computed, the way, and its digest: everything under one name must be equal."""
     aligned = next(data for data in streams if parse(data).alignments)
@@ -118,6 +141,7 @@ def ways(codec: Codec, streams: Sequence[bytes]) -> Iterator[tuple[str, str, str
         for way, setting in SETTINGS.items():
             with setting():
                 yield "streams", way, streams_digest(codec, streams)
+                yield "self-generated prior", way, self_prior_digest()
                 for name, given in inputs.items():
                     said = f"{way}, batch of {BATCH}, channels last"
                     yield name, said, walk_digest(codec, given, BATCH, torch.channels_last)

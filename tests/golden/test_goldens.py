@@ -10,11 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
 from clc.bitstream.alignment import Alignment, mesh_shape
 from clc.bitstream.container import Stream, pack, parse, stream_id
 from clc.bitstream.range_coder import CdfTable, Decoder, Encoder
 from clc.bitstream.sections import Section
+from clc.codec.latent_coding import Analysed, decode_latents, encode_latents
+from clc.model.prior.walk import Conditions
+from tests.conftest import SMALL
+from tests.self_prior import prior_of_integers
 
 HERE = Path(__file__).parent
 
@@ -144,3 +150,25 @@ def test_a_payload_of_one_symbol_keeps_its_bytes() -> None:
     stored = golden("payload_of_one_symbol_v1", payload)
     assert payload == stored
     assert Decoder(TABLE, stored, 1).pop(INDEXES[:1]).tolist() == SYMBOLS[:1].tolist()
+
+
+@pytest.mark.parametrize("channels", [0, 4])
+def test_the_latents_of_a_model_keep_their_bytes_with_a_self_generated_prior_and_without(channels: int) -> None:
+    prior, numbers = prior_of_integers(channels), np.random.default_rng(7)
+
+    def whole(limit: int, *size: int) -> torch.Tensor:
+        return torch.from_numpy(numbers.integers(-limit, limit + 1, size).astype(np.float64))
+
+    z, y = whole(3, 1, SMALL.hyper, 1, 2), whole(400, 1, SMALL.latents, 4, 8) / 64.0
+    analysed = Analysed(y, z, None, whole(5, 1, channels, 2, 4) if channels else None)
+    rows = 64 * SMALL.first_phases + 2 * SMALL.hyper + channels
+    # Rows that differ, so that a symbol under another table is seen.
+    cdf = np.array([[0, 1000 + 50 * row, 30000 + 60 * row, 65536, 65536] for row in range(rows)], dtype=np.int32)
+    table = CdfTable(cdf, np.full(rows, 5, dtype=np.int32), np.full(rows, -1, dtype=np.int32))
+    conditions = Conditions(3200, torch.zeros(1, 0, SMALL.token, dtype=torch.float64))
+    payload, coded = encode_latents(prior, table, analysed, conditions)
+    stored = golden(f"payload_of_latents{'_with_self_prior' if channels else ''}", payload)
+    assert payload == stored
+    decoded = decode_latents(prior, table, stored, (SMALL.hyper, 1, 2), conditions)
+    assert decoded.crc32 == coded.crc32
+    assert torch.equal(decoded.y_hat, coded.y_hat)

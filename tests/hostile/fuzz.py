@@ -44,7 +44,7 @@ from clc.bitstream.sections import KIND_NAMES
 from clc.codec import Codec
 from clc.errors import BitstreamError, DecodeMismatch, LimitError
 from tests.hostile.mutations import Mutant, claiming, mutant, prefixes
-from tests.hostile.seeds import SEEDS, Seeds, make_seeds
+from tests.hostile.seeds import SEEDS, Seeds, make_seeds, with_self_prior
 
 MAX_CPU_S = 2.0
 MAX_WALL_S = 120.0
@@ -81,7 +81,8 @@ class Report:
 def fuzz(mutations: int, seed: int, *, only: str | None = None, with_progress: bool = False) -> Report:
     """Decode so many mutants, every prefix of the valid streams, and these themselves once more at the end.
 
-    `only` is the name of one of `tests.hostile.seeds.SEEDS`, whose streams alone are mutated then.
+    `only` is the name of one of `tests.hostile.seeds.SEEDS`, whose streams alone are mutated then, or
+    "with_self_prior".
     """
     chosen = ["--only", only] if only else []
     report = Report()
@@ -252,7 +253,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Decode mutated streams and watch what happens.")
     parser.add_argument("--mutations", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", choices=[make.__name__ for make in SEEDS], help="mutate streams of one kind alone")
+    kinds = [make.__name__ for make in (*SEEDS, with_self_prior)]
+    parser.add_argument("--only", choices=kinds, help="mutate streams of one kind alone")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -22,6 +22,7 @@ from clc.errors import MissingReference
 from clc.pictures.images import read_image
 from clc.pictures.metadata import Metadata
 from storage.digest import sha256_bytes
+from tests.self_prior import export_with_self_prior
 
 QUALITIES = (0, 25, 50, 75, 100)
 
@@ -47,7 +48,10 @@ def make_seeds(folder: Path, only: str | None = None) -> Seeds:
     """The streams of all `SEEDS`, or of one of them by its name, under the shipped bundle with two key pictures more.
 
     The bundle goes to `folder`. The codec decodes beside the pictures of `key_streams`, as that of an archive does.
+    `with_self_prior` has a bundle of its own, and is among them by its name alone.
     """
+    if only == with_self_prior.__name__:
+        return with_self_prior(folder)
     key_pictures = [crop("chelsea.png", 60, 120, 144, 176), crop("coffee.png", 100, 80, 128, 128)]
     add_pictures(SHIPPED, folder, key_pictures, [{"name": "chelsea"}, {"name": "coffee"}])
     loaded = Codec.load(folder)
@@ -138,6 +142,13 @@ def referring(codec: Codec) -> list[bytes]:
     ]
     alpha_HW = np.indices((64, 90))[1].astype(np.uint8)
     return [*made[:-1], with_sections_of(made[-1], sections_of(alpha_HW, Metadata(), (64, 90)))]
+
+
+def with_self_prior(folder: Path) -> Seeds:
+    """Alone, under the bundle of a small model with a self-generated prior, which goes to `folder`."""
+    export_with_self_prior(folder, crop("chelsea.png", 0, 0, 300, 451))
+    codec = Codec.load(folder)
+    return Seeds(codec, alone(codec), [])
 
 
 SEEDS: tuple[Callable[[Codec], list[bytes]], ...] = (

@@ -38,6 +38,14 @@ def test_mutated_streams_end_in_an_error_or_in_the_very_picture() -> None:
     assert report.claim_ms < CLAIM_MS * SLOW_MACHINE
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux: /proc and RLIMIT_AS")
+def test_mutated_streams_of_a_model_with_a_self_generated_prior_do_too() -> None:
+    report = fuzz(300, seed=2, only="with_self_prior")
+    assert report.failures == []
+    seen = {outcome for row in report.rows.values() for outcome in row.outcomes}
+    assert {"DecodeMismatch", "CorruptStream", "same picture"} <= seen
+
+
 def test_the_valid_streams_use_references_in_every_way(seeds: Seeds) -> None:
     streams = [parse(data) for data in seeds.streams]
     assert len(streams) == 5 * len(SEEDS)

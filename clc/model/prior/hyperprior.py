@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clc.exact.grid import activate, compand, residual, snap
-from clc.exact.layers import GridConv2d
+from clc.exact.layers import GridConv2d, ignoring_last
 
 COMPONENTS = 3
 SUPPORT = 96
@@ -56,9 +56,12 @@ class FactorizedPrior(nn.Module):
 
 
 class HyperSynthesis(nn.Module):
-    """h_s: z_hat (B, Z, h/4, w/4) and a vector of the rate level (B, C) -> h (B, C, h, w)."""
+    """h_s: z_hat (B, Z, h/4, w/4) and a vector of the rate level (B, C) -> h (B, C, h, w).
 
-    def __init__(self, hyper: int, width: int, features: int, *, is_exact: bool) -> None:
+    The last layer reads the `structure` of a self-generated prior too, so many channels of it; at first it ignores it.
+    """
+
+    def __init__(self, hyper: int, width: int, features: int, structure: int = 0, *, is_exact: bool) -> None:
         super().__init__()
         self.is_exact = is_exact
         self.enter = GridConv2d(hyper, width, 3, is_exact=is_exact)
@@ -66,10 +69,10 @@ class HyperSynthesis(nn.Module):
         self.spatial = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
         self.to_full = GridConv2d(width, 4 * features, is_exact=is_exact)
         self.smooth = GridConv2d(features, features, 3, groups=features, is_exact=is_exact)
-        self.leave = GridConv2d(features, features, is_exact=is_exact)
+        self.leave = ignoring_last(GridConv2d(features + structure, features, is_exact=is_exact), structure)
 
-    def forward(self, z_hat: Tensor, level_BC: Tensor) -> Tensor:
-        """Hyper-latents to hyper features."""
+    def forward(self, z_hat: Tensor, level_BC: Tensor, structure: Tensor | None = None) -> Tensor:
+        """Hyper-latents to hyper features; `structure` (B, S, h, w)."""
         is_exact = self.is_exact
         h = self.enter.activated(compand(z_hat, is_exact=is_exact))
         h = F.pixel_shuffle(self.to_half.activated(h), 2)
@@ -77,4 +80,4 @@ class HyperSynthesis(nn.Module):
         h = snap(F.pixel_shuffle(self.to_full(h), 2) + level_BC[:, :, None, None], is_exact=is_exact)
         h = activate(h, is_exact=is_exact)
         h = residual(h, self.smooth.activated(h), is_exact=is_exact)
-        return self.leave.activated(h)
+        return self.leave.activated(h) if structure is None else self.leave.activated(h, structure)

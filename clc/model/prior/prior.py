@@ -8,6 +8,8 @@
                                                        |
     warped reference -- Fusion -- r, features ---------+
 
+    p_hat, where a model has a self-generated prior -- structure --> h and every slice
+
 One function, `Prior.slice_parameters`, makes the mean and the scale of a slice for training, encoding and decoding
 (CLC Eq. 7 and 8; the paper's entropy model does not see the references, ours does). CLS (Eq. 5 and 6) is the form of
 the mean: alpha * mu_h + (1 - alpha) * y_a with alpha from the features of both, or mu_h alone without CLS; where a
@@ -26,6 +28,7 @@ from clc.model.config import ModelConfig
 from clc.model.prior.conditioners import make_conditioner
 from clc.model.prior.fusion import Fusion
 from clc.model.prior.hyperprior import HyperSynthesis
+from clc.model.prior.self_generated import STRUCTURE, SelfGenerated
 from clc.model.prior.slices import Context, SliceBase, SliceNet, SliceParameters, SliceWidths
 from clc.quality import MAX_QUALITY_Q6
 from clc.references.aligned import AlignedLatents
@@ -40,9 +43,10 @@ class Prior(nn.Module):
     def __init__(self, config: ModelConfig, *, is_exact: bool = False) -> None:
         super().__init__()
         slices, features = config.slices, config.features
+        structure = STRUCTURE if config.self_prior else 0
         self.slices, self.is_exact = slices, is_exact
         self.levels = GridTable(config.knots, features, spread=0.1, is_exact=is_exact)
-        self.h_s = HyperSynthesis(config.hyper, 96, features, is_exact=is_exact)
+        self.h_s = HyperSynthesis(config.hyper, 96, features, structure, is_exact=is_exact)
         self.matching = make_conditioner(config, is_exact=is_exact)
         self.refresh_before = config.refresh_before if config.before_refresh else 0
         self.fusion = Fusion(sum(slices), config.aligned, config.knots, is_exact=is_exact)
@@ -52,22 +56,33 @@ class Prior(nn.Module):
         for index, channels in enumerate(slices):
             phases = TWO_PHASES if index else PHASES[config.first_phases]
             inputs = SliceWidths(features, conditioning, before, channels, config.aligned, is_synthesised)
-            widths = inputs._replace(phases=phases, blocks=config.context_blocks)
+            widths = inputs._replace(phases=phases, blocks=config.context_blocks, structure=structure)
             nets.append(SliceNet(widths, config.context, is_exact=is_exact))
             before += channels
         self.nets = nn.ModuleList(nets)
         self.base_reach = 1 + config.context_blocks
+        self.self_generated = (
+            SelfGenerated(config.self_prior, config.knots, is_exact=is_exact) if config.self_prior else None
+        )
 
-    def hyper_features(self, z_hat: Tensor, quality_q6_B: Tensor) -> Tensor:
-        """z_hat (B, Z, h/4, w/4) and quality (int64 (B,), 64 units a quality step) -> h (B, C, h, w)."""
-        return self.h_s(z_hat, self.levels.interpolate(quality_q6_B, MAX_QUALITY_Q6))
+    def hyper_features(self, z_hat: Tensor, quality_q6_B: Tensor, structure: Tensor | None = None) -> Tensor:
+        """z_hat (B, Z, h/4, w/4) and quality (int64 (B,), 64 units a quality step) -> h (B, C, h, w).
+
+        `structure` (B, S, h, w) is what `self_generated` makes of p_hat, where the model has it.
+        """
+        return self.h_s(z_hat, self.levels.interpolate(quality_q6_B, MAX_QUALITY_Q6), structure)
 
     def context(
-        self, h: Tensor, tokens_BNT: Tensor, present_B: Tensor | None = None, reference: AlignedLatents | None = None
+        self,
+        h: Tensor,
+        tokens_BNT: Tensor,
+        present_B: Tensor | None = None,
+        reference: AlignedLatents | None = None,
+        structure: Tensor | None = None,
     ) -> Context:
-        """The context of the first slice, from hyper features, tokens (B, N, T) and an aligned reference."""
+        """The context of the first slice: hyper features, tokens (B, N, T), an aligned reference, the structure."""
         memory = self.matching.remember(tokens_BNT, present_B)
-        return Context(h, self.matching(h, memory), reference, memory)
+        return Context(h, self.matching(h, memory), reference, memory, structure)
 
     def refreshed(self, index: int, context: Context, decoded: list[Tensor]) -> Context:
         """The context of slice `index`: the same, or with a new `a` where the conditioner is asked once more."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from clc.exact.checkerboard import TWO_PHASES, Phase, of_phase
 from clc.exact.grid import MEAN_BITS, MEAN_LIMIT, activate, compand, mix, residual, share
-from clc.exact.layers import GridConv2d, from_zero
+from clc.exact.layers import GridConv2d, from_zero, ignoring_last
 from clc.model.growing import ResidualBranches
 from clc.model.prior.fusion import SliceFusion
 from clc.model.prior.interface import Memory
@@ -38,20 +38,22 @@ class Context(NamedTuple):
     """What the slices are conditioned on: h (B, C, h, w), a (B, A, h, w) of `clc.model.prior.matching`, an aligned
     reference.
 
-    `memory` holds the keys and values that a was found in; the conditioner may be asked again with it.
+    `memory` holds the keys and values that a was found in; the conditioner may be asked again with it. `structure`
+    (B, S, h, w) is that of a self-generated prior.
     """
 
     h: Tensor
     a: Tensor
     reference: AlignedLatents | None = None
     memory: Memory | None = None
+    structure: Tensor | None = None
 
 
 class SliceWidths(NamedTuple):
     """Channels of a slice's inputs: h, the conditioner's features a, latents `before` it, its own, aligned features.
 
     `is_synthesised`: the mean is that of CLS. `phases` are those of `clc.exact.checkerboard`; `blocks` are
-    `ContextBlock`s.
+    `ContextBlock`s. `structure` counts the channels of that of a self-generated prior.
     """
 
     features: int
@@ -62,6 +64,7 @@ class SliceWidths(NamedTuple):
     is_synthesised: bool
     phases: tuple[Phase, ...] = TWO_PHASES
     blocks: int = 0
+    structure: int = 0
 
 
 class SliceBase(NamedTuple):
@@ -102,7 +105,8 @@ class SliceNet(nn.Module, ResidualBranches):
         self.is_exact = is_exact
         channels, phases = widths.channels, widths.phases
         self.channels, self.phases = channels, phases
-        self.enter = GridConv2d(widths.features + widths.conditioning + widths.before, width, is_exact=is_exact)
+        inputs = widths.features + widths.conditioning + widths.before + widths.structure
+        self.enter = ignoring_last(GridConv2d(inputs, width, is_exact=is_exact), widths.structure)
         self.spatial = GridConv2d(width, width, 3, groups=width, is_exact=is_exact)
         self.blocks = nn.Sequential(*(ContextBlock(width, is_exact=is_exact) for _ in range(widths.blocks)))
         for phase in reversed(phases[1:]):
@@ -118,6 +122,8 @@ class SliceNet(nn.Module, ResidualBranches):
     def base(self, context: Context, decoded: list[Tensor], r: Tensor | None, errors: list[Tensor]) -> SliceBase:
         """The features that all phases of the slice share; `errors` are y_hat - r of the slices before."""
         known = [context.h, context.a, *(compand(y_hat, is_exact=self.is_exact) for y_hat in decoded)]
+        if context.structure is not None:
+            known.append(context.structure)
         if context.reference is None or r is None:
             u = self.enter.activated(*known)
         else:

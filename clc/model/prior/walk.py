@@ -1,6 +1,6 @@
 """The one order in which latents are coded: slice by slice, and each slice phase by phase.
 
-    z_hat --> h --> a --> for each slice: a again, for each phase: mean, scale --> symbols --> y_hat
+    p_hat, z_hat --> h --> a --> for each slice: a again, for each phase: mean, scale --> symbols --> y_hat
 
 `walk_slices` is that order. Training runs it on whole planes in float32 with gradients (`clc.model.model`); `walk` runs
 it on the exact prior, tile by tile, for the encoder and the decoder alike (`clc.codec.latent_coding`), so that both
@@ -15,7 +15,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -23,12 +23,15 @@ from torch import Tensor
 from clc.exact.checkerboard import Phase, assembled, decoded_anchors
 from clc.exact.grid import MEAN_BITS
 from clc.model.prior.prior import Prior
+from clc.model.prior.self_generated import SelfGenerated
 from clc.model.prior.slices import Context, SliceBase, SliceParameters
 from clc.model.tiling import GRAIN, Tile, in_tiles, tiles
 from clc.references.aligned import PATCH_PX, AlignedLatents, AlignedPixels
 
-HYPER_REACH, PRIOR_REACH = 8, 4
-"""Reach, in latents, of h_s (two hyper-latents), and of CLM and the aligned reference (F_a works at half scale)."""
+HYPER_REACH, PRIOR_REACH, STRUCTURE_REACH = 8, 4, 4
+"""Reach, in latents, of h_s (two hyper-latents), of CLM and the aligned reference (F_a works at half scale), and of the
+structure of a self-generated prior, whose first layer works at half scale, too.
+"""
 
 Trace = Callable[[str, Tensor], None]
 """Is shown each intermediate result of the exact path with its name, for the self-test."""
@@ -116,13 +119,26 @@ def walk_slices(
     return torch.cat(decoded, dim=1) if into is None else into, context.a
 
 
+class HyperLatents(NamedTuple):
+    """The symbols that are coded before those of y, float64: z_hat (1, Z, h/4, w/4), and p_hat (1, P, h/2, w/2) where
+    the model has a self-generated prior.
+    """
+
+    z_hat: Tensor
+    p_hat: Tensor | None = None
+
+
 class Decoded(NamedTuple):
-    """`y_hat` (1, M, h, w) in symbol units and `a` (1, A, h, w), float64; the aligned reference; `latents_crc32`."""
+    """`y_hat` (1, M, h, w) in symbol units and `a` (1, A, h, w), float64; the aligned reference; `latents_crc32`.
+
+    `structure` (1, S, h, w) is that of a self-generated prior, None where the model has none.
+    """
 
     y_hat: Tensor
     a: Tensor
     reference: AlignedLatents | None
     crc32: int
+    structure: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -162,9 +178,9 @@ class _Tiled:
             return context
         return context._replace(a=self.matched(context, decoded))
 
-    def hyper_features(self, z_hat: Tensor, quality_q6_B: Tensor) -> Tensor:
+    def hyper_features(self, z_hat: Tensor, quality_q6_B: Tensor, structure: Tensor | None) -> Tensor:
         def compute(tile: Tile) -> tuple[Tensor, ...]:
-            return (self.prior.hyper_features(tile.hyper_latents(z_hat), quality_q6_B),)
+            return (self.prior.hyper_features(tile.hyper_latents(z_hat), quality_q6_B, self._part(tile, structure)),)
 
         return in_tiles(tiles(*self.size, HYPER_REACH), compute)[0]
 
@@ -201,27 +217,55 @@ class _Tiled:
         if reference is not None:
             reference = AlignedLatents(*(part.to(self.dtype) for part in tile.aligned_latents(reference)))
         h, a = (tile.latents(part).to(self.dtype) for part in (context.h, context.a))
-        return Context(h, a, reference, context.memory)
+        return Context(h, a, reference, context.memory, self._part(tile, context.structure))
+
+    def _part(self, tile: Tile, plane: Tensor | None) -> Tensor | None:
+        return None if plane is None else tile.latents(plane).to(self.dtype)
 
 
 def walk(
-    prior: Prior, z_hat: Tensor, conditions: Conditions, exchange: Exchange, trace: Trace | None = None
+    prior: Prior,
+    hyper: HyperLatents | Tensor,
+    conditions: Conditions,
+    exchange: Exchange,
+    trace: Trace | None = None,
 ) -> Decoded:
-    """Runs the exact path from z_hat (1, Z, h/4, w/4), float64, through all that `exchange` makes of each turn."""
+    """Runs the exact path from z_hat (1, Z, h/4, w/4), float64, through all that `exchange` makes of each turn.
+
+    z_hat alone is enough for a model without a self-generated prior.
+    """
+    z_hat, p_hat = hyper if isinstance(hyper, HyperLatents) else HyperLatents(hyper)
     tiled = _Tiled(prior, (z_hat.shape[2] * GRAIN, z_hat.shape[3] * GRAIN), z_hat.dtype)
     reference = aligned_latents(prior, conditions)
-    h = tiled.hyper_features(z_hat, torch.tensor([conditions.quality_q6], device=z_hat.device))
-    context = Context(h, h[:, :0], reference, prior.matching.remember(conditions.tokens_1NT))
+    structure = None if p_hat is None else structure_of(prior, p_hat, conditions.quality_q6)
+    h = tiled.hyper_features(z_hat, torch.tensor([conditions.quality_q6], device=z_hat.device), structure)
+    context = Context(h, h[:, :0], reference, prior.matching.remember(conditions.tokens_1NT), structure)
     context = context._replace(a=tiled.matched(context))
     if trace is not None:
         if reference is not None:
             trace("aligned r", reference.r)
             trace("aligned features", reference.features)
+        if structure is not None:
+            trace("structure", structure)
         trace("h", h)
         trace("a", context.a)
     y_hat = h.new_empty(len(h), sum(prior.slices), *h.shape[2:], dtype=z_hat.dtype)
     y_hat, a = walk_slices(tiled, context, exchange, into=y_hat, trace=trace)
-    return Decoded(y_hat, a, reference, latents_crc32(conditions.header, z_hat, y_hat))
+    return Decoded(y_hat, a, reference, latents_crc32(conditions.header, z_hat, y_hat, p_hat), structure)
+
+
+def structure_of(prior: Prior, p_hat: Tensor, quality_q6: int) -> Tensor:
+    """The structure (1, S, h, w) of a self-generated prior p_hat (1, P, h/2, w/2), as the exact path sees it.
+
+    `prior` has one.
+    """
+    generated = cast("SelfGenerated", prior.self_generated)
+    quality = torch.tensor([quality_q6], device=p_hat.device)
+
+    def compute(tile: Tile) -> tuple[Tensor, ...]:
+        return (generated(tile.self_prior(p_hat), quality),)
+
+    return in_tiles(tiles(2 * p_hat.shape[2], 2 * p_hat.shape[3], STRUCTURE_REACH), compute)[0]
 
 
 def aligned_latents(prior: Prior, conditions: Conditions) -> AlignedLatents | None:
@@ -241,9 +285,12 @@ def aligned_latents(prior: Prior, conditions: Conditions) -> AlignedLatents | No
     return AlignedLatents(r, covered, features, pixels.present.double())
 
 
-def latents_crc32(header: bytes, z_hat: Tensor, y_hat: Tensor) -> int:
-    """CRC-32 over the header, then z_hat, then y_hat in 1/64, both as little-endian int32."""
-    crc = zlib.crc32(z_hat.to(torch.int32).cpu().numpy().astype("<i4").tobytes(), zlib.crc32(header))
+def latents_crc32(header: bytes, z_hat: Tensor, y_hat: Tensor, p_hat: Tensor | None = None) -> int:
+    """CRC-32 over the header, then p_hat if there is one, z_hat, and y_hat in 1/64, all as little-endian int32."""
+    crc = zlib.crc32(header)
+    if p_hat is not None:
+        crc = zlib.crc32(p_hat.to(torch.int32).cpu().numpy().astype("<i4").tobytes(), crc)
+    crc = zlib.crc32(z_hat.to(torch.int32).cpu().numpy().astype("<i4").tobytes(), crc)
     for channel in y_hat.flatten(0, 1):
         fixed = torch.round(channel * (1 << MEAN_BITS)).to(torch.int32).cpu().numpy()
         crc = zlib.crc32(fixed.astype("<i4").tobytes(), crc)

@@ -23,6 +23,7 @@ from clc.model.transforms.interface import (
     SLOPE,
     Analysis,
     HyperAnalysis,
+    ScaleAndShift,
     Synthesis,
     in_full_precision,
     near_zero,
@@ -81,15 +82,20 @@ class DepthConvAnalysis(Analysis):
         self.leave = near_zero(nn.Conv2d(wide, latents, 1))
         self.eighth_aligned = near_zero(nn.Conv2d(193, narrow, 1), 0.0)
 
-    def forward(self, x: Tensor, aligned: AlignedPixels | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, aligned: AlignedPixels | None = None, modulation: ScaleAndShift | None = None
+    ) -> Tensor:
         """Pictures to latents."""
         centred = x - 0.5
         deep = self.eighth[0](F.pixel_unshuffle(centred, 8) * 2.0)
         if aligned is not None:
             seen = [F.pixel_unshuffle(shown(aligned), 8) * 2.0, F.avg_pool2d(aligned.inside, 8)]
             deep = deep + self.eighth_aligned(torch.cat(seen, dim=1)) * aligned.present
-        deep = F.pixel_unshuffle(self.eighth[1:](deep), 2)
-        return in_full_precision(self.linear, F.pixel_unshuffle(centred, PATCH_PX)) + self.leave(self.sixteenth(deep))
+        deep = self.sixteenth[0](F.pixel_unshuffle(self.eighth[1:](deep), 2))
+        if modulation is not None:
+            deep = deep * (1.0 + modulation[0]) + modulation[1]
+        deep = self.sixteenth[1:](deep)
+        return in_full_precision(self.linear, F.pixel_unshuffle(centred, PATCH_PX)) + self.leave(deep)
 
     def reach(self) -> int:
         """As far as its blocks see."""
@@ -124,7 +130,7 @@ class DepthConvSynthesis(Synthesis, JoinedInputs):
         self,
         y_hat: Tensor,
         step: Tensor,
-        rate_modulation: tuple[Tensor, Tensor],
+        rate_modulation: ScaleAndShift,
         a: Tensor,
         aligned: AlignedView | None = None,
     ) -> Tensor:

@@ -26,11 +26,20 @@ from clc.references.aligned import AlignedLatents, AlignedPixels, AlignedView
 SLOPE = 0.125
 
 
+ScaleAndShift = tuple[Tensor, Tensor]
+"""Of the features of a transform; each (B, wide, 1, 1), or (B, wide, h, w) where it differs from place to place."""
+
+
 class Analysis(nn.Module, ABC):
-    """g_a: pictures (B, 3, H, W) in 0..1 with H, W multiples of 64 -> latents y (B, M, h, w)."""
+    """g_a: pictures (B, 3, H, W) in 0..1 with H, W multiples of 64 -> latents y (B, M, h, w).
+
+    `modulation` (B, wide, h, w) each is what a self-generated prior makes of the features (`self_generated`).
+    """
 
     @abstractmethod
-    def forward(self, x: Tensor, aligned: AlignedPixels | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, aligned: AlignedPixels | None = None, modulation: ScaleAndShift | None = None
+    ) -> Tensor:
         """Pictures to latents."""
 
     def linear_path(self) -> nn.Conv2d | None:
@@ -46,8 +55,8 @@ class Synthesis(nn.Module, ABC):
     """g_s: y_hat in symbol units, step sizes, rate-level vectors and reference features -> pictures (B, 3, H, W).
 
     `y_hat` (B, M, h, w) are latents over their step; `step` (B, M, 1, 1) brings them back to the scale of y;
-    `rate_modulation` holds scale and shift (B, wide, 1, 1) of the rate level; `a` (B, A, h, w) are the features of the
-    conditioner. The output is not clamped.
+    `rate_modulation` holds scale and shift of the rate level, and of a self-generated prior where there is one; `a`
+    (B, A, h, w) are the features of the conditioner. The output is not clamped.
     """
 
     @abstractmethod
@@ -55,7 +64,7 @@ class Synthesis(nn.Module, ABC):
         self,
         y_hat: Tensor,
         step: Tensor,
-        rate_modulation: tuple[Tensor, Tensor],
+        rate_modulation: ScaleAndShift,
         a: Tensor,
         aligned: AlignedView | None = None,
     ) -> Tensor:

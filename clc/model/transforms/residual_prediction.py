@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from clc.exact.grid import compand
 from clc.model.growing import JoinedInputs
-from clc.model.transforms.interface import SLOPE, Synthesis, near_zero
+from clc.model.transforms.interface import SLOPE, ScaleAndShift, Synthesis, near_zero
 from clc.references.aligned import AlignedView
 
 WIDTH = 96
@@ -40,7 +40,7 @@ class RefinedSynthesis(Synthesis, JoinedInputs):
         self,
         y_hat: Tensor,
         step: Tensor,
-        rate_modulation: tuple[Tensor, Tensor],
+        rate_modulation: ScaleAndShift,
         a: Tensor,
         aligned: AlignedView | None = None,
     ) -> Tensor:

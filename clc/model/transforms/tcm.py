@@ -26,6 +26,7 @@ from clc.model.growing import JoinedInputs
 from clc.model.transforms.interface import (
     Analysis,
     HyperAnalysis,
+    ScaleAndShift,
     Synthesis,
     near_zero,
     parts_beside,
@@ -121,7 +122,7 @@ def _mixed(n: int, head_width: int, window: int = WINDOW) -> nn.Sequential:
 
 
 class TcmAnalysis(Analysis):
-    """g_a; see `Analysis`. A reference's warped pixels join at 1/8."""
+    """g_a; see `Analysis`. A reference's warped pixels and a self-generated prior join at 1/8."""
 
     def __init__(self, latents: int, n: int) -> None:
         super().__init__()
@@ -133,11 +134,16 @@ class TcmAnalysis(Analysis):
         self.leave = nn.Conv2d(wide, latents, 3, stride=2, padding=1)
         self.eighth_aligned = near_zero(nn.Conv2d(193, wide, 1), 0.0)
 
-    def forward(self, x: Tensor, aligned: AlignedPixels | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, aligned: AlignedPixels | None = None, modulation: ScaleAndShift | None = None
+    ) -> Tensor:
         """Pictures to latents."""
         deep = self.to_eighth(self.at_quarter(self.at_half(x - 0.5)))
         if aligned is not None:
             deep = deep + self.eighth_aligned(_pixels_at_eighth(aligned)) * aligned.present
+        if modulation is not None:
+            scale, shift = (F.interpolate(part, scale_factor=2.0, mode="nearest") for part in modulation)
+            deep = deep * (1.0 + scale) + shift
         latents: Tensor = self.leave(self.at_eighth(deep)) * LATENT_SCALE
         return latents
 
@@ -167,7 +173,7 @@ class TcmSynthesis(Synthesis, JoinedInputs):
         self,
         y_hat: Tensor,
         step: Tensor,
-        rate_modulation: tuple[Tensor, Tensor],
+        rate_modulation: ScaleAndShift,
         a: Tensor,
         aligned: AlignedView | None = None,
     ) -> Tensor:

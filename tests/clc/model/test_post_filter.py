@@ -135,7 +135,7 @@ def test_pixels_that_a_reference_covers_are_left_alone(monkeypatch: pytest.Monke
     own = AlignedLatents(latents, torch.ones(1, 1, 12, 4), torch.zeros(1, SMALL.aligned, 12, 4), seen.present)
     quality = torch.tensor([3200])
     arguments = (model.g_s, latents, model.gains.step(quality), model.gains.modulation(quality))
-    sides = (torch.zeros(1, SMALL.conditioning, 12, 4), AlignedView(seen, own))
+    sides = tiled.Known(torch.zeros(1, SMALL.conditioning, 12, 4), AlignedView(seen, own))
     plain = tiled.synthesise(*arguments, sides).int()
     moved = tiled.synthesise(*arguments, sides, lambda levels: levels + 9.0).int()
     assert (moved - plain)[:, :, :100].abs().max() <= 1  # the margin of a tile is wider

@@ -78,7 +78,7 @@ def test_strips_give_what_the_whole_gives(model: Model, monkeypatch: pytest.Monk
         y = tiled.analyse(model.g_a, x, seen if is_aligned else None)
         own = AlignedLatents(y * 0.9 / step, torch.ones(1, 1, 28, 8), torch.zeros(1, 8, 28, 8), seen.present)
         view = AlignedView(seen, own) if is_aligned else None
-        return y, tiled.synthesise(model.g_s, torch.round(y / step), step, film, (a, view))
+        return y, tiled.synthesise(model.g_s, torch.round(y / step), step, film, tiled.Known(a, view))
 
     whole = run()
     monkeypatch.setattr(tiling, "WHOLE_LATENTS", 64)
