@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from storage.errors import AlreadyExists, StorageError, StorageFull
@@ -44,19 +44,25 @@ def write_bytes(path: Path, data: bytes, *, replace: bool = True) -> None:
     Raises `AlreadyExists` for that, `StorageFull` when the disk is full or read-only, and `StorageError` when the
     folder cannot be written, the file is read-only, or the path is a folder or a socket.
     """
+    write_pieces(path, (data,), replace=replace)
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes], *, replace: bool = True) -> None:
+    """Write what `pieces` are together to `path`, as `write_bytes` does, of which one at a time is kept in memory."""
     try:
         _make_folder(path.parent)
         target = find_target(path)
         if target.is_disk and not replace:
             raise AlreadyExists(f"{path} is a disk, which holds something already; write to another name")
         if target.is_stream:
-            _pour(target, data)
+            for piece in pieces:
+                _pour(target, piece)
             return
         if target.status is not None and replace:
             refuse_read_only(target)
         elif target.status is not None:
             raise AlreadyExists(f"{path} exists already; remove it or write to another name")
-        _write_file(path, target, data, replace)
+        _write_file(path, target, pieces, replace)
     except OSError as error:
         raise _failure(f"cannot write {path}", error) from error
 
@@ -122,14 +128,14 @@ def _make_folder(folder: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder", str(folder)) from error
 
 
-def _write_file(path: Path, target: Target, data: bytes, replace: bool) -> None:
+def _write_file(path: Path, target: Target, pieces: Iterable[bytes], replace: bool) -> None:
     """Write a regular file in one step; of two writers that may not replace, one gets `AlreadyExists`."""
     temporary = temporary_beside(target.path)
     # What replaces a private file is private from its first byte on; a new file's mode is the umask's.
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if target.status is None else 0o600)
     try:
         with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             keep_access(file.fileno(), target)
             os.fsync(file.fileno())

@@ -3,14 +3,17 @@
 `flows.ingest` puts pictures here as PNG; every later stage gets them by the digest that `items.parquet` names.
 """
 
+import hashlib
 import re
 from pathlib import Path
+from typing import BinaryIO
 
-from storage.atomic import write_bytes
-from storage.digest import sha256_bytes
+from storage.atomic import write_bytes, write_pieces
+from storage.digest import sha256_bytes, sha256_file
 from storage.errors import StorageError
 from storage.regular import read_regular
 
+_PIECE_BYTES = 2**20
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 
@@ -28,6 +31,16 @@ class BlobStore:
             write_bytes(path, data)
         return sha
 
+    def put_file(self, file: BinaryIO) -> str:
+        """Store what an open file holds, from its beginning, as `put` does; a piece at a time is kept in memory."""
+        file.seek(0)
+        sha = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        path = self._path(sha)
+        if not (path.is_file() and _is_intact(path, sha)):
+            file.seek(0)
+            write_pieces(path, iter(lambda: file.read(_PIECE_BYTES), b""))
+        return sha
+
     def get(self, sha: str) -> bytes:
         """Return the blob of this SHA-256. Raises `StorageError` when it is missing or its bytes were altered."""
         path = self._path(sha)
@@ -39,6 +52,10 @@ class BlobStore:
             raise StorageError(f"blob {sha} was altered on disk; remove {path} and run ingest-images again")
         return data
 
+    def path(self, sha: str) -> Path:
+        """Return where a blob lies, whether or not it is there; `StorageError` for what is no name of one."""
+        return self._path(sha)
+
     def has(self, sha: str) -> bool:
         """Whether a blob of this SHA-256 is there; its bytes are checked by `get` only."""
         return self._path(sha).is_file()
@@ -47,3 +64,10 @@ class BlobStore:
         if not _NAME.fullmatch(sha):
             raise StorageError(f"{sha!r} is no blob name: 64 hex digits are wanted")
         return self.root / sha[:2] / sha
+
+
+def _is_intact(path: Path, sha: str) -> bool:
+    try:
+        return sha256_file(path) == sha
+    except StorageError:
+        return False
