@@ -2,4 +2,4 @@
 
 from storage.extras import need
 
-need("pipeline", "prefect", "distributed", "mlflow", "pyarrow", "skimage", "sklearn", "sqlalchemy", "typer")
+need("pipeline", "prefect", "distributed", "fsspec", "mlflow", "pyarrow", "skimage", "sklearn", "sqlalchemy", "typer")

@@ -37,7 +37,16 @@ MODEL = {
 }
 """The parts of the network, and what each must not import: the whole, and the other part."""
 
-LIBRARIES = {"compressai": set(), "mlflow": {"flows/runtime/tracking.py"}}
+NETWORK = "storage/network/"
+LIBRARIES = {
+    "compressai": set(),
+    "fsspec": {"flows/intake/stores.py"},
+    "httpcore": {f"{NETWORK}{name}.py" for name in ("crawl", "fetch", "transport")},
+    "httpx": {f"{NETWORK}{name}.py" for name in ("body", "crawl", "fetch", "robots", "transport")},
+    "mlflow": {"flows/runtime/tracking.py"},
+    "protego": {f"{NETWORK}robots.py"},
+    "tenacity": {f"{NETWORK}fetch.py"},
+}
 """Libraries, and the files that import them."""
 
 UNSAFE_CODER, ITS_DOOR = "compressai.ans", {"clc/bitstream/range_coder.py"}
