@@ -1,9 +1,11 @@
 """The flow `ingest-images`: pictures of any source become lossless PNG in the blob store and rows of `items.parquet`.
 
-A picture that cannot be used is a row with a reason and does not end the run, whatever its decoder raises; so is a
-folder that cannot be searched. Equal pictures are kept once. What a picture loses by becoming 8-bit sRGB without
-transparency stands in its row and is counted in the summary. A picture's part (dictionary, training or evaluation)
-follows from its content, so that no two parts share a picture. Each of the built-in photos has a fixed part.
+A source that is no folder of files (an archive, a table, a store, URLs) is brought into the workspace first
+(`flows.intake`). A picture that cannot be used is a row with a reason and does not end the run, whatever its decoder
+raises; so is a folder that cannot be searched, and a URL that gave none. `ledger.parquet` has a row for each. Equal
+pictures are kept once. What a picture loses by becoming 8-bit sRGB without transparency stands in its row and is
+counted in the summary. A picture's part (dictionary, training or evaluation) follows from its content, so that no two
+parts share a picture. Each of the built-in photos has a fixed part.
 """
 
 import logging
@@ -22,11 +24,15 @@ from clc.console import text_of
 from clc.errors import InputError
 from clc.pictures.folders import passed_over_text
 from clc.pictures.images import ReadPicture, png_bytes, read_image, read_picture
+from clc.pictures.near_duplicates import perceptual_hash
+from flows.intake.gather import gather
+from flows.intake.ledger import hosts, read_ledger, reasons, write_ledger
 from flows.items import Item, RefusedPicture, write_items
+from flows.outcomes import NO_MEMORY, NOT_SEARCHED, SAME, UNREADABLE, Decoded, code_of, ledger_row, publish
 from flows.runtime.progress import track
 from flows.runtime.stage import run_stage
 from flows.runtime.workspace import Workspace
-from flows.sources import PARTS, Source, SourcePicture, read_source, split_parts
+from flows.sources import PARTS, Source, SourcePicture, brought, read_source, split_parts
 from storage.blobs import BlobStore
 from storage.digest import digest_json, sha256_bytes, sha256_file
 from storage.errors import StorageError
@@ -40,8 +46,10 @@ MODULES = (
     "clc.limits",
     "clc.pictures",
     "flows.ingest",
+    "flows.intake.ledger",
     "flows.items",
     "flows.listing",
+    "flows.outcomes",
     "flows.sources",
     "storage.blobs",
     "storage.digest",
@@ -52,18 +60,8 @@ MODULES = (
 
 SHARD_PICTURES = 16
 READERS = 4
+HOSTS_TOLD = 5
 METADATA_LOST = "EXIF and XMP data were left out, for the pipeline works on pixels"
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A picture after reading: the digest of its pixels, its PNG's blob and what it lost, or why there is none."""
-
-    picture: SourcePicture
-    content: str = ""
-    blob: str = ""
-    reason: str = ""
-    losses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,16 +78,23 @@ def ingest_images(
     patch_px: int | None = None,
     dictionary_share: float = 0.4,
     training_share: float = 0.4,
+    retry_failed: str | None = None,
+    success_rate: float = 0.5,
 ) -> str:
     """Read pictures, split them into dictionary, training and evaluation parts, and store them lossless.
 
     Args:
-        source: "builtin" for the photos that come with the packages, a folder, or a text file with one path a line
-            (and, behind a tab, the picture's licence).
+        source: "builtin" for the photos that come with the packages, a folder, a pattern (photos/**/*.jpg), a text file
+            with a path or URL a line (and, behind a tab, the picture's licence), a CSV or Parquet file with a column
+            of URLs, a Parquet file with a column of bytes, a zip or tar archive, or a store (s3://bucket/folder).
         patch_px: Side of the square patches that every picture is cut into, in pixels. Without it the built-in photos
             and the dictionary part of other sources are cut into patches of 256, other parts stay whole.
         dictionary_share: Part of the pictures that goes into the dictionary, 0 to 1; not used for the built-in photos.
         training_share: Part of the pictures that is trained on, 0 to 1; the rest is for evaluation.
+        retry_failed: Of what was to be fetched or read from an archive or store, and failed before, try again what
+            failed for this reason (several with commas between), or "all".
+        success_rate: Least share, 0 to 1, of 1,000 entries of such a source that must come; below it the run ends, and
+            the next one tries those again that may have passed.
 
     Returns:
         The key of the finished stage, which other flows take as `ingest`.
@@ -98,17 +103,19 @@ def ingest_images(
     if patch_px is not None and patch_px < 16:
         raise InputError(f"patch_px is {patch_px}; patches of at least 16 pixels are wanted")
     workspace = Workspace.from_environment()
-    pictures = read_source(source)
+    pictures = _source(workspace, source, retry_failed, success_rate)
     _tell_what_is_missing(pictures)
+    files = _file_digests(pictures)
     config = {"source": pictures.label, "patch_px": patch_px, "shares": shares}
     result = run_stage(
         workspace,
         "ingest-images",
-        inputs={"pictures": _source_digest(pictures)},
+        inputs={"pictures": _source_digest(pictures, files)},
         config=config,
         modules=MODULES,
-        body=lambda folder: _ingest(workspace.blobs, pictures, patch_px, shares, folder),
+        body=lambda folder: _ingest(workspace.blobs, pictures, patch_px, shares, folder, files),
     )
+    publish(pictures.label, read_ledger(result.directory))
     return result.key
 
 
@@ -128,18 +135,24 @@ def cut_shard(shard: int, pictures: Sequence[Decoded], sides_px: Mapping[str, in
         try:
             cut.items.extend(_items(decoded, sides_px[decoded.picture.part or ""], blobs))
         except MemoryError as error:
-            cut.refused.append(replace(decoded, reason=text_of(error)))
+            cut.refused.append(replace(decoded, reason=text_of(error), code=NO_MEMORY))
     return cut
 
 
 def _ingest(
-    blobs: BlobStore, source: Source, patch_px: int | None, shares: Mapping[str, float], folder: Path
+    blobs: BlobStore,
+    source: Source,
+    patch_px: int | None,
+    shares: Mapping[str, float],
+    folder: Path,
+    files: Mapping[str, str],
 ) -> dict[str, Any]:
     """Decode, split, cut, cap, write; the body of the stage."""
     shards = _in_shards(source.pictures)
     futures = [decode_shard.submit(index, shard, blobs.root) for index, shard in enumerate(shards)]
     decoded = [one for shard in track(futures, "reading pictures") for one in shard]
     kept, refused = _without_duplicates(decoded)
+    refused += _not_brought(source)
     if not kept:
         raise InputError(f"none of the {len(refused)} pictures of {source.label} can be used: {refused[0].reason}")
     kept = _with_parts(kept, shares)
@@ -148,12 +161,17 @@ def _ingest(
     cuts = list(track(futures, "cutting patches"))
     items = _capped([item for cut in cuts for item in cut.items], source.evaluation_items)
     refused += [one for cut in cuts for one in cut.refused]
-    rows = [_refused(index, one) for index, one in enumerate([*refused, *_unreadable(source)])]
-    write_items(folder, items, rows)
+    rest = [*refused, *_unreadable(source)]
+    write_items(folder, items, [_refused(index, one) for index, one in enumerate(rest)])
+    not_cut = {one.picture.name for cut in cuts for one in cut.refused}
+    ledger = [ledger_row(one, files) for one in (*(one for one in kept if one.picture.name not in not_cut), *rest)]
+    write_ledger(folder, ledger)
     summary = {
         "source": source.label,
         "pictures": len(kept) - sum(len(cut.refused) for cut in cuts),
         "failed": len(refused),
+        "reasons": reasons(ledger),
+        "hosts": dict(list(hosts(ledger).items())[:HOSTS_TOLD]),
         "items": {part: sum(item.part == part for item in items) for part in PARTS},
         "losses": dict(Counter(loss for one in kept for loss in one.losses)),
         "unreadable": dict(source.unreadable),
@@ -173,31 +191,53 @@ def _tell_what_is_missing(source: Source) -> None:
 
 def _decode(picture: SourcePicture, blobs: BlobStore) -> Decoded:
     try:
-        read = _read(picture.path)
+        read = _read(picture, blobs)
         png = png_bytes(read.image_HW3)
+    except StorageError:
+        raise  # a blob that is gone or altered is no fault of the picture
     except Exception as error:  # a decoder may raise anything over a file from outside
-        reason = text_of(error, picture.path)
+        reason = text_of(error, picture.name if picture.journal else picture.path)
         logger.warning("picture_refused name=%s reason=%s", picture.name, reason)
-        return Decoded(picture, reason=reason)
+        return Decoded(picture, reason=reason, code=code_of(error))
     losses = (*read.losses, METADATA_LOST) if read.metadata else read.losses
     for loss in losses:
         logger.info("picture_lost name=%s loss=%s", picture.name, loss)
     content = sha256_bytes(repr(read.image_HW3.shape).encode() + read.image_HW3.tobytes())
-    return Decoded(picture, content=content, blob=blobs.put(png), losses=losses)
+    return Decoded(
+        picture,
+        content=content,
+        blob=blobs.put(png),
+        losses=losses,
+        perceptual_hash=perceptual_hash(read.image_HW3),
+        width=read.image_HW3.shape[1],
+        height=read.image_HW3.shape[0],
+    )
 
 
-def _read(path: Path) -> ReadPicture:
+def _read(picture: SourcePicture, blobs: BlobStore) -> ReadPicture:
     """Return a picture as the pipeline works with it: pixels alone, what is transparent over white."""
-    return read_picture(path, background="white")
+    if picture.journal is None:
+        return read_picture(picture.path, background="white")
+    return read_picture(blobs.get(picture.journal.sha256), picture.name, background="white")
 
 
 def _unreadable(source: Source) -> list[Decoded]:
     """Return what could not be searched as if it were a picture that was refused."""
     origin = source.pictures[0].source
     return [
-        Decoded(SourcePicture(name, Path(name), origin, "not stated"), reason=f"cannot be searched: {reason}")
+        Decoded(
+            SourcePicture(name, Path(name), origin, "not stated"),
+            reason=f"cannot be searched: {reason}",
+            code=NOT_SEARCHED,
+        )
         for name, reason in source.unreadable.items()
     ]
+
+
+def _not_brought(source: Source) -> list[Decoded]:
+    """Return the entries that could not be brought as pictures that were refused."""
+    lines = [(one, one.journal) for one in source.missing if one.journal is not None]
+    return [Decoded(one, reason=line.detail or line.reason, code=line.reason) for one, line in lines]
 
 
 def _without_duplicates(decoded: Sequence[Decoded]) -> tuple[list[Decoded], list[Decoded]]:
@@ -208,7 +248,7 @@ def _without_duplicates(decoded: Sequence[Decoded]) -> tuple[list[Decoded], list
         if one.reason:
             refused.append(one)
         elif one.content in first:
-            refused.append(replace(one, reason=f"the same picture as {first[one.content]}"))
+            refused.append(replace(one, reason=f"the same picture as {first[one.content]}", code=SAME))
         else:
             first[one.content] = one.picture.name
             kept.append(one)
@@ -312,14 +352,34 @@ def _checked_shares(dictionary: float, training: float) -> dict[str, float]:
     return shares
 
 
-def _source_digest(source: Source) -> str:
-    """Return the digest of all names and file contents; an unreadable file counts as such."""
-    return digest_json([[picture.name, _file_digest(picture.path)] for picture in source.pictures])
+def _source(workspace: Workspace, source: str, retry_failed: str | None, success_rate: float) -> Source:
+    """Return the pictures of a source, brought into the workspace where they do not lie in files of their own."""
+    found = read_source(source)
+    if isinstance(found, Source):
+        return found
+    gathered = gather(workspace, found, retry_failed=retry_failed, success_rate=success_rate)
+    pictures = brought(found, gathered, workspace.blobs)
+    if not pictures.pictures:
+        others = f"; it holds {passed_over_text(pictures.passed_over)}" if pictures.passed_over else ""
+        first = f": {pictures.missing[0].name}: {gathered.lines[0].detail}" if pictures.missing else ""
+        raise InputError(f"no picture came of {found.label}{others}{first}; check it or name another source")
+    return pictures
+
+
+def _source_digest(source: Source, files: Mapping[str, str]) -> str:
+    """Return the digest of all names and file contents, and of what is missing and why."""
+    missing = [[one.name, one.journal.reason] for one in source.missing if one.journal is not None]
+    return digest_json([[[picture.name, files[picture.name]] for picture in source.pictures], missing])
+
+
+def _file_digests(source: Source) -> dict[str, str]:
+    """Return the SHA-256 of every picture's file by name; an unreadable file counts as such."""
+    return {one.name: _file_digest(one.path) if one.journal is None else one.journal.sha256 for one in source.pictures}
 
 
 def _file_digest(path: Path) -> str:
     try:
         # A list may name a pipe or a device, which would never end.
-        return sha256_file(path) if os.path.isfile(path) else "unreadable"  # noqa: PTH113 - no error for any path
+        return sha256_file(path) if os.path.isfile(path) else UNREADABLE  # noqa: PTH113 - no error for any path
     except StorageError:
-        return "unreadable"
+        return UNREADABLE

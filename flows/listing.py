@@ -29,7 +29,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1a\x7f]")
-_LINE_ENDS = re.compile(r"\r\n|\n|\r")
+LINE_ENDS = re.compile(r"\r\n|\n|\r")
 _BLANKS = " \t"
 
 
@@ -49,7 +49,7 @@ def read_listing(listing: Path) -> list[ListedPicture]:
     file that is no list, and for two different licences of one name.
     """
     found: dict[str, ListedPicture] = {}
-    for line in _LINE_ENDS.split(_text(listing)):
+    for line in LINE_ENDS.split(read_text(listing)):
         for one in _pictures(line, listing.parent):
             former = found.setdefault(one.name, one)
             if former.licence and one.licence and former.licence != one.licence:
@@ -73,29 +73,30 @@ def _pictures(line: str, folder: Path) -> Iterator[ListedPicture]:
     stated = stated.strip(_BLANKS)
     if not stated or (stated.startswith("#") and not os.path.isfile(folder / stated)):  # noqa: PTH113
         return
-    unquoted = _unquoted(stated)
-    readings = (stated, unquoted, real_name(unquoted))
-    name = next((one for one in readings if os.path.lexists(folder / expanded(one))), unquoted)
-    yield ListedPicture(shown_name(name), folder / expanded(name), shown_name(_unquoted(licence.strip(_BLANKS))))
+    bare = unquoted(stated)
+    readings = (stated, bare, real_name(bare))
+    name = next((one for one in readings if os.path.lexists(folder / expanded(one))), bare)
+    yield ListedPicture(shown_name(name), folder / expanded(name), shown_name(unquoted(licence.strip(_BLANKS))))
 
 
-def _unquoted(text: str) -> str:
+def unquoted(text: str) -> str:
     """Return what stands in quotes, in which two stand for one; all of it where there are none around it."""
     is_quoted = len(text) > 2 and text[0] == text[-1] == '"'
     return text[1:-1].replace('""', '"') if is_quoted else text
 
 
-def _text(listing: Path) -> str:
+def read_text(listing: Path, most_bytes: int = MAX_BYTES) -> str:
+    """Return the text of a list, whatever encoding it is in. Raises `InputError` for a file that is no text."""
     advice = "one path a line, UTF-8, is wanted"
     if listing.suffix.lower() in PICTURE_SUFFIXES:
         raise InputError(f"{_shown(listing)} is a picture, no readable list of pictures; name the folder that it is in")
     try:
         with listing.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(most_bytes + 1)
     except OSError as error:
         raise InputError(f"{_shown(listing)} is no readable list of pictures ({error.strerror}): {advice}") from error
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{_shown(listing)} is over {MAX_BYTES // 2**20} MiB, no readable list of pictures: {advice}")
+    if len(data) > most_bytes:
+        raise InputError(f"{_shown(listing)} is over {most_bytes // 2**20} MiB, no readable list of pictures: {advice}")
     mark, encoding = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", "utf-8"))
     try:
         # Names that are no UTF-8 are kept as the file system gives them.

@@ -47,6 +47,8 @@ class Recipe:
     """What one run asks of the five stages: the parameters of `retrain`, under their names."""
 
     source: str
+    retry_failed: str | None
+    success_rate: float
     patch_px: int | None
     backbone: str
     entries: int
@@ -60,6 +62,8 @@ class Recipe:
 @flow(name="retrain")
 def retrain(
     source: str = "builtin",
+    retry_failed: str | None = None,
+    success_rate: float = 0.5,
     patch_px: int | None = None,
     backbone: str = "codec",
     entries: int = 64,
@@ -72,7 +76,10 @@ def retrain(
     """Run the five stages in order, and put the new codec in service if its BD-rate against JPEG is better.
 
     Args:
-        source: "builtin", a folder of pictures, or a text file with one path a line.
+        source: "builtin", a folder of pictures, a list of paths or URLs, an archive, a table or a store; see
+            ingest-images.
+        retry_failed: Try again what failed to come before for this reason, or "all"; see ingest-images.
+        success_rate: Least share of 1,000 URLs or members that must come, 0 to 1.
         patch_px: Side of the patches that pictures are cut into, in pixels; see ingest-images for the default.
         backbone: What describes pictures for the dictionary: "codec", "resnet50" or the path of an .onnx file.
         entries: Pictures in the dictionary.
@@ -111,7 +118,12 @@ def _run_stages(recipe: Recipe, serving: str) -> tuple[dict[str, str], str]:
     from flows.ingest import ingest_images
     from flows.train import train_codec
 
-    ingest = ingest_images(source=recipe.source, patch_px=recipe.patch_px)
+    ingest = ingest_images(
+        source=recipe.source,
+        patch_px=recipe.patch_px,
+        retry_failed=recipe.retry_failed,
+        success_rate=recipe.success_rate,
+    )
     features = extract_features(
         ingest=ingest, backbone=recipe.backbone, part="dictionary", dask_scheduler=recipe.dask_scheduler
     )
@@ -130,7 +142,15 @@ def _run_stages(recipe: Recipe, serving: str) -> tuple[dict[str, str], str]:
 
 
 def command(
-    source: Annotated[str, typer.Option(help='"builtin", a folder of pictures, or a text file of paths.')] = "builtin",
+    source: Annotated[
+        str, typer.Option(help='"builtin", a folder, a list of paths or URLs, an archive, a table or a store.')
+    ] = "builtin",
+    retry_failed: Annotated[
+        str | None, typer.Option(help='Try again what failed to come for this reason, or "all".', metavar="REASON")
+    ] = None,
+    success_rate: Annotated[
+        float, typer.Option(help="Least share of 1,000 URLs or members that must come.", min=0.0, max=1.0)
+    ] = 0.5,
     patch_px: Annotated[int | None, typer.Option(help="Cut every picture into patches of this side.", min=16)] = None,
     backbone: Annotated[str, typer.Option(help='"codec", "resnet50" or the path of an .onnx file.')] = "codec",
     entries: Annotated[int, typer.Option(help="Pictures in the dictionary.", min=1)] = 64,

@@ -116,7 +116,14 @@ def left_out_lines(ingested: Mapping[str, Any]) -> list[str]:
     """Say what of the source is not among the pictures, and what the pictures lost, from the summary of an ingest."""
     lines = []
     if ingested.get("failed"):
-        lines.append(f"{_pictures(ingested['failed'])} cannot be used; items.parquet of the ingest says why")
+        counts = ", ".join(f"{reason} {count}" for reason, count in (ingested.get("reasons") or {}).items())
+        told = f" ({counts})" if counts else ""
+        lines.append(f"{_pictures(ingested['failed'])} cannot be used{told}; ledger.parquet of the ingest says why")
+    lines += [
+        f"{host}: {counts['ok']} came, {counts['failed']} failed"
+        for host, counts in (ingested.get("hosts") or {}).items()
+        if counts["failed"]
+    ]
     lines += [f"{name} cannot be searched: {reason}" for name, reason in (ingested.get("unreadable") or {}).items()]
     if ingested.get("passed_over"):
         lines.append(f"passed over: {passed_over_text(ingested['passed_over'])}")

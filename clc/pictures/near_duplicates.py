@@ -61,6 +61,11 @@ def fingerprint(item_id: str, image_HW3: NDArray[np.uint8]) -> Fingerprint:
     return Fingerprint(item_id, np.asarray(small, dtype=np.float32))
 
 
+def perceptual_hash(image_HW3: NDArray[np.uint8]) -> str:
+    """Return the difference hash of a picture, uint8 (H, W, 3): 16 hex digits, nearly the same for copies."""
+    return _difference_hash(fingerprint("", image_HW3).thumbnail).tobytes().hex()
+
+
 def find_duplicates(evaluated: Sequence[Fingerprint], known: Sequence[Fingerprint]) -> list[Duplicate]:
     """Return every pair of an evaluated and a known picture that are near-duplicates in any of eight orientations."""
     if not known:

@@ -61,6 +61,11 @@ class Workspace:
         return BlobStore(self.root / "blobs")
 
     @property
+    def intake(self) -> Path:
+        """The folder with the journal of what was brought from archives, stores and the web."""
+        return self.root / "intake"
+
+    @property
     def stages(self) -> Path:
         """The folder of finished stages: `stages/STAGE/KEY/`."""
         return self.root / "stages"

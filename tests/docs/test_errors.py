@@ -91,6 +91,8 @@ def folder(tmp_path: Path, stream: bytes, monkeypatch: pytest.MonkeyPatch) -> Pa
         "folder/b.png": b"broken",
         "texts/a.txt": b"x",
         "page.html": b"somebody's",
+        "cut.zip": b"PK\3\4 and no more",
+        "titles.csv": b"title\na\n",
         "bundle/manifest.json": b"{",
     }
     for name, content in contents.items():

@@ -37,6 +37,18 @@ STARTS = {
 DECIDES_NOTHING = {
     "clc.console": "how an error is said",
     "clc.errors": "what an error is called",
+    **dict.fromkeys(
+        (
+            "flows.intake.gather",
+            "flows.intake.journal",
+            "flows.intake.origin",
+            "flows.intake.packed",
+            "flows.intake.stores",
+            "flows.intake.url_lists",
+            "storage.archives",
+        ),
+        "how pictures are brought: names and bytes of what came, and reasons for the rest, are inputs of the stage",
+    ),
     "flows.codec_modules": "the list itself, of which every name is part of the key",
     "flows.runtime": "how a stage runs, is shown and is tracked",
     "storage.atomic": "how a file comes to its place",
