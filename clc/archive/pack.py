@@ -40,6 +40,10 @@ from storage.digest import sha256_file
 TABLE_EVERY_S = 2.0
 """How often the table is written while streams are."""
 
+TABLE_SHARE = 20
+"""How many times as long as writing the table takes, at least, lies between two tables: those of many pictures take
+seconds."""
+
 Watch = Callable[[Progress], None]
 
 
@@ -72,7 +76,7 @@ class _Packing:
             str(self.work.path), str(codec.bundle.directory), codec.device.type, options.effort, options.background
         )
         self.drafter = Drafter(self.sources.files, self.work, job, executor, options, watch)
-        self._written_at = 0.0
+        self._written_at = self._writing_s = 0.0
 
     def run(self) -> Packed:
         """Packs, while no other process packs into the same folder."""
@@ -147,10 +151,12 @@ class _Packing:
 
     def _table(self, rows: list[ArchivedPicture], *, is_last: bool = False) -> None:
         """Writes the table of what can be decoded so far: not of pictures whose references are not written yet."""
-        if is_last or time.monotonic() - self._written_at > TABLE_EVERY_S:
+        begun = time.monotonic()
+        if is_last or begun - self._written_at > max(TABLE_EVERY_S, TABLE_SHARE * self._writing_s):
             folder, files = self._model() if is_last and self._carries_model else ("", {})
             write_manifest(self.out, Manifest(self.codec.bundle.bundle_id, folder, _whole(rows), files))
             self._written_at = time.monotonic()
+            self._writing_s = self._written_at - begun
 
     @property
     def _carries_model(self) -> bool:
