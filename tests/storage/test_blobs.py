@@ -1,6 +1,8 @@
 """Content-addressed blobs: equal bytes once, altered bytes never."""
 
+import io
 import random
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,26 @@ def test_putting_again_repairs_an_altered_blob(tmp_path: Path) -> None:
     sha = store.put(DATA)
     only_file(tmp_path).write_bytes(b"x" * len(DATA))
     store.put(DATA)
+    assert store.get(sha) == DATA
+
+
+@pytest.mark.parametrize("kept_bytes", [10, 2**20])
+def test_a_file_is_put_from_its_beginning_as_its_bytes_would_be(tmp_path: Path, kept_bytes: int) -> None:
+    store = BlobStore(tmp_path)
+    with tempfile.SpooledTemporaryFile(kept_bytes) as file:
+        file.write(DATA)
+        sha = store.put_file(file)  # type: ignore[arg-type]
+    assert (sha, store.get(sha)) == (sha256_bytes(DATA), DATA)
+    inode = only_file(tmp_path).stat().st_ino
+    assert store.put_file(io.BytesIO(DATA)) == store.put(DATA) == sha
+    assert only_file(tmp_path).stat().st_ino == inode, "an intact blob is not written again"
+
+
+def test_putting_a_file_again_repairs_an_altered_blob(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    sha = store.put(DATA)
+    only_file(tmp_path).write_bytes(b"x" * len(DATA))
+    store.put_file(io.BytesIO(DATA))
     assert store.get(sha) == DATA
 
 
