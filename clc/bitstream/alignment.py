@@ -9,9 +9,10 @@ one encoding.
     bytes         field        content
     ============  ===========  ==================================================================================
     8 to 32       corners      zigzag varints: p0, p1 - p0, p2 - p0, p3 - (p1 + p2 - p0); x, then y; 1/16 px
-    1             flags        bit 0: brightness follows; bit 1: mesh follows
+    1             flags        bit 0: brightness follows; bit 1: mesh follows; bit 2: regions follow
     0 or 6        brightness   3 gains (u8, 1/64), 3 offsets (two's complement); never the neutral ones
     0, 1 and up   mesh         varint: number of bytes; then the mesh as `clc.bitstream.mesh_coder` codes it
+    0, 2 and up   regions      as `clc.bitstream.regions` codes them
     ============  ===========  ==================================================================================
 
 Ledger of bit widths: a corner is within +-2**20 sixteenths (65,536 px, more than any picture's side), a difference of
@@ -24,7 +25,8 @@ from typing import NamedTuple
 import numpy as np
 
 from clc.bitstream.mesh_coder import Mesh, pack_mesh, read_mesh
-from clc.bitstream.varints import read_varint, write_varint
+from clc.bitstream.regions import PackedRegions, Regions, pack_regions, read_regions
+from clc.bitstream.varints import read_varint, unzigzag, write_varint, zigzag
 from clc.errors import CorruptStream, InputError, TruncatedStream
 
 MAX_ALIGNMENTS = 3
@@ -45,7 +47,7 @@ GAIN_BITS = 6
 NEUTRAL_GAIN, NEUTRAL_OFFSET = (1 << GAIN_BITS,) * 3, (0, 0, 0)
 """Gains and offsets of R, G, B that leave every level as it is."""
 
-_HAS_BRIGHTNESS, _HAS_MESH = 1, 2
+_HAS_BRIGHTNESS, _HAS_MESH, _HAS_REGIONS = 1, 2, 4
 _BRIGHTNESS_BYTES = 6
 _MAX_CORNER_VARINT_BYTES = 4
 _MAX_LENGTH_VARINT_BYTES = 3
@@ -62,6 +64,7 @@ class Alignment:
       clipped to 0..255.
     - `mesh` int8 (rows, columns, 2) or None: offsets (dx, dy) in quarter px of the reference, at nodes every
       `MESH_PX` px of the target, bilinear between them. It is copied and read-only.
+    - `regions`: where the reference is used, and moved by how much beyond the map and its mesh; None for everywhere.
 
     Raises `InputError` on construction where a field breaks these rules.
     """
@@ -70,6 +73,7 @@ class Alignment:
     gain_q6: tuple[int, int, int] = NEUTRAL_GAIN
     offset: tuple[int, int, int] = NEUTRAL_OFFSET
     mesh: Mesh | None = None
+    regions: Regions | None = None
 
     def __post_init__(self) -> None:
         for name in ("corners_q4", "gain_q6", "offset"):
@@ -103,7 +107,7 @@ class Alignment:
 
     def _key(self) -> tuple[object, ...]:
         mesh = None if self.mesh is None else (self.mesh.shape, self.mesh.tobytes())
-        return self.corners_q4, self.gain_q6, self.offset, mesh
+        return self.corners_q4, self.gain_q6, self.offset, mesh, self.regions
 
     @property
     def is_neutral_in_brightness(self) -> bool:
@@ -114,6 +118,11 @@ class Alignment:
 def without_brightness(alignment: Alignment) -> Alignment:
     """The alignment with the same geometry and a neutral brightness."""
     return replace(alignment, gain_q6=NEUTRAL_GAIN, offset=NEUTRAL_OFFSET)
+
+
+def without_regions(alignment: Alignment) -> Alignment:
+    """The alignment with the same geometry and brightness everywhere: no block moves, and all are covered."""
+    return replace(alignment, regions=None)
 
 
 def identity(height: int, width: int) -> Alignment:
@@ -144,16 +153,20 @@ def pack_alignment(alignment: Alignment) -> bytes:
     """Return the bytes of `alignment`, in the layout of the module's table; the inverse of `read_alignment`."""
     x0, y0, x1, y1, x2, y2, x3, y3 = alignment.corners_q4
     numbers = (x0, y0, x1 - x0, y1 - y0, x2 - x0, y2 - y0, x3 - x1 - x2 + x0, y3 - y1 - y2 + y0)
-    parts = [write_varint(2 * n if n >= 0 else -2 * n - 1) for n in numbers]
+    parts = [write_varint(zigzag(number)) for number in numbers]
     flags = 0 if alignment.is_neutral_in_brightness else _HAS_BRIGHTNESS
     if alignment.mesh is not None:
         flags |= _HAS_MESH
+    if alignment.regions is not None:
+        flags |= _HAS_REGIONS
     parts.append(bytes((flags,)))
     if flags & _HAS_BRIGHTNESS:
         parts.append(bytes((*alignment.gain_q6, *(offset & 255 for offset in alignment.offset))))
     if alignment.mesh is not None:
         packed = pack_mesh(alignment.mesh)
         parts += [write_varint(len(packed)), packed]
+    if alignment.regions is not None:
+        parts.append(pack_regions(alignment.regions))
     return b"".join(parts)
 
 
@@ -161,8 +174,8 @@ def read_alignment(data: bytes, position: int, height: int, width: int) -> tuple
     """Return the alignment of a target of `height` x `width` px at `data[position:]` and the position behind it.
 
     The inverse of `pack_alignment`. Raises `TruncatedStream` where the data end inside it, `CorruptStream` where no
-    encoder writes such bytes. Time and memory grow with the number of nodes of the picture (about 1 us and 150 bytes
-    for each), and with no other number in the stream.
+    encoder writes such bytes. Time and memory grow with the number of nodes and blocks of the picture (about 1 us and
+    150 bytes for each), and with no other number in the stream.
     """
     fields, position = _read_fields(data, position)
     try:
@@ -171,6 +184,7 @@ def read_alignment(data: bytes, position: int, height: int, width: int) -> tuple
             gain_q6=fields.gain_q6,
             offset=fields.offset,
             mesh=None if fields.mesh is None else read_mesh(fields.mesh, *mesh_shape(height, width)),
+            regions=None if fields.regions is None else fields.regions.unpack(height, width),
         )
     except InputError as error:
         raise CorruptStream(f"the stream is damaged: {error}") from error
@@ -178,7 +192,7 @@ def read_alignment(data: bytes, position: int, height: int, width: int) -> tuple
 
 
 def skip_alignment(data: bytes, position: int) -> int:
-    """Return the position behind the alignment at `data[position:]`; corners and mesh are not checked.
+    """Return the position behind the alignment at `data[position:]`; corners, mesh and map are not checked.
 
     Takes constant time. Raises `TruncatedStream` and `CorruptStream` as `read_alignment` does for the other fields.
     """
@@ -186,21 +200,22 @@ def skip_alignment(data: bytes, position: int) -> int:
 
 
 class _Fields(NamedTuple):
-    """An alignment's fields as they stand in the bytes: `numbers` are the corners' differences, `mesh` is packed."""
+    """An alignment's fields as they stand in the bytes: the corners' differences; mesh and map are packed."""
 
     numbers: tuple[int, ...]
     gain_q6: tuple[int, int, int]
     offset: tuple[int, int, int]
     mesh: bytes | None
+    regions: PackedRegions | None
 
 
 def _read_fields(data: bytes, position: int) -> tuple[_Fields, int]:
     numbers = []
     for _ in range(8):
         number, position = read_varint(data, position, _MAX_CORNER_VARINT_BYTES, "alignment's corners")
-        numbers.append(number >> 1 if number & 1 == 0 else -(number >> 1) - 1)
+        numbers.append(unzigzag(number))
     (flags,), position = _take(data, position, 1, "flags")
-    if flags & ~(_HAS_BRIGHTNESS | _HAS_MESH):
+    if flags & ~(_HAS_BRIGHTNESS | _HAS_MESH | _HAS_REGIONS):
         raise CorruptStream(f"the alignment's flags are {flags:#04x}, which this release does not know")
     gain_q6, offset = NEUTRAL_GAIN, NEUTRAL_OFFSET
     if flags & _HAS_BRIGHTNESS:
@@ -213,7 +228,10 @@ def _read_fields(data: bytes, position: int) -> tuple[_Fields, int]:
     if flags & _HAS_MESH:
         length, position = read_varint(data, position, _MAX_LENGTH_VARINT_BYTES, "mesh's length")
         mesh, position = _take(data, position, length, "mesh")
-    return _Fields(tuple(numbers), gain_q6, offset, mesh), position
+    regions = None
+    if flags & _HAS_REGIONS:
+        regions, position = read_regions(data, position)
+    return _Fields(tuple(numbers), gain_q6, offset, mesh, regions), position
 
 
 def _corners(numbers: tuple[int, ...]) -> tuple[int, ...]:

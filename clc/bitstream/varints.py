@@ -44,6 +44,16 @@ def read_varint(data: bytes, position: int, max_bytes: int, field: str) -> tuple
     raise CorruptStream(f"the {field} is longer than {max_bytes} bytes: the stream is damaged")
 
 
+def zigzag(number: int) -> int:
+    """Return the integer >= 0 that stands for any integer: 0, -1, 1, -2 become 0, 1, 2, 3."""
+    return 2 * number if number >= 0 else -2 * number - 1
+
+
+def unzigzag(number: int) -> int:
+    """The inverse of `zigzag`."""
+    return number >> 1 if number & 1 == 0 else -(number >> 1) - 1
+
+
 def write_varints(values: npt.NDArray[np.int64]) -> bytes:
     """Encode int64 (n,) within 0..2**21 - 1, one varint after the other. Raises `InputError` for other values."""
     if values.size and (values.min() < 0 or values.max() >= 1 << 7 * MAX_ARRAY_VARINT_BYTES):

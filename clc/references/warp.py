@@ -7,12 +7,13 @@ The projective map of `clc.bitstream.alignment` is evaluated exactly at nodes ev
 added there, and positions between nodes are bilinear. The last column or row of nodes may lie beyond the target's edge,
 where the map may have a pole; such a node continues the line through the last inner node and the edge. A sample is a
 4x4 filter (Catmull-Rom's kernel in 1/128) at positions of 1/32 px; taps beyond the reference take its edge's pixel.
+Regions of an alignment move whole blocks by an offset, or leave them uncovered.
 
 Ledger of bit widths (px positions count from the picture's edge):
 
     corners                      q4, 2**20; the map's numerators below 2**64 and 2**93 with the sizes: Python's integers
     nodes                        q8; within 2**16 px, beyond the edge within 2**28 px: 2**36
-    interpolated positions       times (2 * 32)**2: q20, 2**48; rounded once to q5
+    interpolated positions       times (2 * 32)**2: q20, 2**48; rounded once to q5, 2**33; with a region's offset 2**34
     horizontal sums              255 * 128 * 1.25 < 2**16 in magnitude and range, rounded by 2 bits: 2**14
     vertical sums                range of 2**13.4 * 128 * 1.25 < 2**21
     three colours in an int64    lanes of 21 bits, biased to be positive: 63 bits
@@ -25,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clc.bitstream.alignment import CORNER_BITS, GAIN_BITS, MESH_PX, Alignment, corner_denominators, mesh_shape
+from clc.bitstream.regions import UNCOVERED, Regions, map_shape
 from clc.errors import InputError
 from clc.limits import check_size
 from clc.pictures.picture import Picture, check_picture
@@ -57,15 +59,16 @@ class Warped(NamedTuple):
 def warp(reference_HW3: Picture, size: tuple[int, int], alignment: Alignment) -> Warped:
     """Return the reference, uint8 (H', W', 3), warped onto a target of `size` (height, width).
 
-    A pixel is inside where its centre maps into the reference, edges included. Raises `InputError` for another shape or
-    dtype or a mesh of another size, `LimitError` over the caps of `clc.limits`. Memory: 8 bytes a pixel of the
-    reference and 4 a pixel of the target; time in proportion to both.
+    A pixel is inside where its centre maps into the reference, edges included, and its block is covered. Raises
+    `InputError` for another shape or dtype and for a mesh or regions of another size, `LimitError` over the caps of
+    `clc.limits`. Memory: 8 bytes a pixel of the reference and 4 a pixel of the target; time in proportion to both.
     """
     check_picture(reference_HW3, "a reference")
     height, width = size
     check_size(width, height)
     check_size(reference_HW3.shape[1], reference_HW3.shape[0])
     nodes = _nodes(alignment, height, width)
+    moves = _Moves(alignment.regions, size)
     source = _Source(reference_HW3)
     brightness = brightness_curves(alignment)[:, np.clip(np.arange(_LEVELS) - _LEVEL_BIAS, 0, 255)]
     pixels = np.zeros((height, width, 3), dtype=np.uint8)
@@ -74,7 +77,8 @@ def warp(reference_HW3: Picture, size: tuple[int, int], alignment: Alignment) ->
     for top in range(0, height, n_rows):
         rows = slice(top, min(height, top + n_rows))
         x_q5, y_q5 = (_positions(axis, rows, width) for axis in nodes)
-        inside[rows] = (x_q5 >= 0) & (x_q5 <= source.right_q5) & (y_q5 >= 0) & (y_q5 <= source.bottom_q5)
+        inside[rows] = moves.apply(rows, x_q5, y_q5)
+        inside[rows] &= (x_q5 >= 0) & (x_q5 <= source.right_q5) & (y_q5 >= 0) & (y_q5 <= source.bottom_q5)
         where = inside[rows]
         if where.any():
             source.sample(x_q5, y_q5, brightness, pixels[rows])
@@ -157,6 +161,31 @@ def _positions(nodes: Int64Array, rows: slice, width: int) -> Int64Array:
     drop = _NODE_BITS - POSITION_BITS + 2 * (_WEIGHTS.bit_length() - 1)
     position: Int64Array = (exact.reshape(len(y), -1)[:, :width] + (1 << drop - 1)) >> drop
     return position
+
+
+class _Moves:
+    """The offsets and the coverage that regions give to the blocks of a target of `size` (height, width)."""
+
+    def __init__(self, regions: Regions | None, size: tuple[int, int]) -> None:
+        if regions is None:
+            self._blocks = None
+            return
+        self._px, self._width, self._blocks = regions.block_px, size[1], regions.blocks
+        if regions.blocks.shape != map_shape(*size, self._px):
+            raise InputError(f"the map has {regions.blocks.shape} blocks of {self._px} px, the target {size} px")
+        offsets = np.array([(0, 0), (0, 0), *regions.offsets_q2], dtype=np.int64)
+        self._offsets_q5 = offsets << POSITION_BITS - _MESH_BITS
+
+    def apply(self, rows: slice, x_q5: Int64Array, y_q5: Int64Array) -> npt.NDArray[np.bool_] | bool:
+        """Move the positions (rows, width) of some rows in place; returns which of them are covered, True for all."""
+        if self._blocks is None:
+            return True
+        lines = self._blocks[np.arange(rows.start, rows.stop) // self._px]
+        at = np.repeat(lines, self._px, axis=1)[:, : self._width]
+        x_q5 += self._offsets_q5[at, 0]
+        y_q5 += self._offsets_q5[at, 1]
+        covered: npt.NDArray[np.bool_] = at != UNCOVERED
+        return covered
 
 
 def _tap_table() -> Int64Array:

@@ -16,6 +16,7 @@ import torch
 from clc.bitstream.alignment import Alignment, mesh_shape
 from clc.bitstream.container import Stream, pack, parse, stream_id
 from clc.bitstream.range_coder import CdfTable, Decoder, Encoder
+from clc.bitstream.regions import Regions, map_shape
 from clc.bitstream.sections import Section
 from clc.codec.latent_coding import Analysed, decode_latents, encode_latents
 from clc.model.prior.walk import Conditions
@@ -89,6 +90,26 @@ REFERRING_STREAM = replace(
 )
 
 
+VALUES = np.arange(32 * 48) // 7 % 11 * (np.arange(32 * 48) // 48 % 5 > 2)
+REGIONAL_STREAM = replace(
+    STREAM,
+    alignments=(
+        replace(
+            ALIGNED_STREAM.alignments[0],
+            regions=Regions(32, (), (np.arange(16 * 24) % 9 > 2).reshape(16, 24).astype(np.uint8)),
+        ),
+        replace(
+            ALIGNED_STREAM.alignments[1],
+            regions=Regions(
+                16,
+                tuple((131_072 * (at % 3) - 131_072 * (at % 2), 4 * at * at - 160) for at in range(9)),
+                VALUES.reshape(map_shape(512, 768, 16)).astype(np.uint8),
+            ),
+        ),
+    ),
+)
+
+
 def golden(name: str, current: bytes) -> bytes:
     """The stored bytes of `name`, hexadecimal in lines of 32; replaced by `current` first where that is asked for."""
     path = HERE / f"{name}.hex"
@@ -126,6 +147,12 @@ def test_a_stream_of_version_4_keeps_its_bytes() -> None:
     stored = golden("stream_v4_without_sections", pack(plain))
     assert pack(plain) == stored
     assert parse(stored) == plain
+
+
+def test_a_stream_with_regions_keeps_its_bytes() -> None:
+    stored = golden("stream_v2_with_regions", pack(REGIONAL_STREAM))
+    assert pack(REGIONAL_STREAM) == stored
+    assert parse(stored) == REGIONAL_STREAM
 
 
 def test_a_stream_keeps_its_id() -> None:

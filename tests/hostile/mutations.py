@@ -15,6 +15,7 @@ import numpy as np
 
 from clc.bitstream.alignment import MAX_CORNER_Q4, Alignment, pack_alignment, read_alignment
 from clc.bitstream.container import parse
+from clc.bitstream.regions import MAX_OFFSET_Q2
 from clc.bitstream.sections import Section, pack_sections
 from clc.bitstream.stream import REFERRING_VERSION, STREAM_ID_BYTES
 from clc.bitstream.varints import read_varint, write_varint
@@ -293,6 +294,11 @@ def _elsewhere(rng: random.Random, alignment: Alignment) -> Alignment:
         changes["mesh"] = np.random.default_rng(rng.randrange(99)).integers(
             low, high, alignment.mesh.shape, np.int8, endpoint=True
         )
+    if alignment.regions is not None and rng.random() < 0.7:
+        n_offsets, far = rng.choice((0, 1, len(alignment.regions.offsets_q2))), rng.choice((4, 400, MAX_OFFSET_Q2))
+        offsets = tuple((rng.randint(-far, far), rng.randint(-far, far)) for _ in range(n_offsets))
+        values = np.random.default_rng(rng.randrange(99)).integers(0, n_offsets + 2, alignment.regions.blocks.shape)
+        changes["regions"] = replace(alignment.regions, offsets_q2=offsets, blocks=values.astype(np.uint8))
     if rng.random() < 0.3:
         changes |= {"gain_q6": (255, 1, 64), "offset": (127, -128, 0)}
     try:

@@ -1,6 +1,7 @@
 """The valid streams that mutations start from: small pictures at several qualities, with every use of references."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from clc.archive.pictures import ReferredPictures, nothing_stored
 from clc.bitstream.alignment import Alignment, mesh_shape
 from clc.bitstream.container import stream_id
 from clc.bitstream.container import with_sections as with_sections_of
+from clc.bitstream.regions import Regions
 from clc.bundle.bundle import SHIPPED
 from clc.bundle.extend import add_pictures
 from clc.codec import Codec
@@ -151,6 +153,21 @@ def with_self_prior(folder: Path) -> Seeds:
     return Seeds(codec, alone(codec), [])
 
 
+def in_regions(codec: Codec) -> list[bytes]:
+    """Beside the picture of another stream, some blocks of which moved and some of which show something else."""
+    picture = crop("chelsea.png", 90, 150, 64, 90)
+    first, _ = map(stream_id, key_streams(codec))
+    blocks = (np.arange(4 * 6) % 4).reshape(4, 6).astype(np.uint8)
+    mesh = np.random.default_rng(5).integers(-3, 4, (*mesh_shape(64, 90), 2)).astype(np.int8)
+    at = Alignment((480, 480, 1920, 480, 480, 1504, 1920, 1504), regions=Regions(16, ((8, -6), (-400, 3)), blocks))
+    bent = replace(at, mesh=mesh, gain_q6=(66, 64, 61), regions=Regions(32, (), np.array([[1, 0, 1], [0, 1, 1]], "u1")))
+    choices = (Choice((), (alignment,), streams=(first,)) for alignment in (at, bent, at, bent, at))
+    return [
+        codec.encoding(picture).code(quality * 64, choice).data
+        for quality, choice in zip(QUALITIES, choices, strict=True)
+    ]
+
+
 SEEDS: tuple[Callable[[Codec], list[bytes]], ...] = (
     alone,
     with_tokens,
@@ -158,4 +175,5 @@ SEEDS: tuple[Callable[[Codec], list[bytes]], ...] = (
     aligned_and_tokens,
     with_sections,
     referring,
+    in_regions,
 )

@@ -124,10 +124,15 @@ def test_a_corner_of_five_bytes_is_refused() -> None:
         parse(altered(CORNERS, b"\x02", b"\x82\x80\x80\x80\x01"))
 
 
-@pytest.mark.parametrize("flag", [0x04, 0x08, 0x10, 0x20, 0x40, 0x80])
+@pytest.mark.parametrize("flag", [0x08, 0x10, 0x20, 0x40, 0x80])
 def test_an_unknown_flag_is_refused(flag: int) -> None:
     with pytest.raises(CorruptStream, match="flags"):
         parse(altered(FLAGS, b"\x03", bytes((3 | flag,))))
+
+
+def test_regions_that_are_announced_and_not_there_are_refused() -> None:
+    with pytest.raises(BitstreamError):
+        parse(altered(FLAGS, b"\x03", b"\x07"))
 
 
 def test_a_neutral_brightness_is_not_spelled_out() -> None:

@@ -19,6 +19,7 @@ from clc.bitstream.alignment import (
     skip_alignment,
 )
 from clc.bitstream.mesh_coder import pack_mesh, read_mesh
+from clc.bitstream.regions import Regions, map_shape
 from clc.errors import BitstreamError, CorruptStream, InputError, TruncatedStream
 
 HEIGHT, WIDTH = 40, 60
@@ -31,7 +32,12 @@ def random_mesh(seed: int, spread: float = 3.0) -> npt.NDArray[np.int8]:
     return np.clip(np.rint(generator.normal(0, spread, shape)), -128, 127).astype(np.int8)
 
 
-EXAMPLE = Alignment(CORNERS, (70, 64, 60), (-3, 0, 127), random_mesh(1))
+def random_regions(seed: int) -> Regions:
+    blocks = np.random.default_rng(seed).integers(0, 4, map_shape(HEIGHT, WIDTH, 16)).astype(np.uint8)
+    return Regions(16, ((seed, -3), (4, 900)), blocks)
+
+
+EXAMPLE = Alignment(CORNERS, (70, 64, 60), (-3, 0, 127), random_mesh(1), random_regions(2))
 
 
 def alignments() -> st.SearchStrategy[Alignment]:
@@ -43,15 +49,17 @@ def alignments() -> st.SearchStrategy[Alignment]:
     offsets = st.tuples(*[st.integers(-128, 127)] * 3)
     brightness = st.one_of(st.just(((64, 64, 64), (0, 0, 0))), st.tuples(gains, offsets))
     return st.builds(
-        lambda moves, corner, light, mesh: Alignment(
+        lambda moves, corner, light, mesh, regions: Alignment(
             tuple(m + c + s for m, c, s in zip(moves, corner * 4, (0, 0, 960, 0, 0, 640, 960, 640), strict=True)),
             *light,
             mesh,
+            regions,
         ),
         moved,
         at,
         brightness,
         meshes,
+        st.one_of(st.none(), st.builds(random_regions, st.integers(0, 99))),
     )
 
 

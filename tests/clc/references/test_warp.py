@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from clc.bitstream.alignment import Alignment, identity, mesh_shape, without_brightness
+from clc.bitstream.regions import Regions
 from clc.errors import InputError, LimitError
 from clc.references.warp import Warped, compose, warp, with_brightness
 
@@ -237,3 +239,35 @@ def test_the_warp_has_the_same_bits_under_any_number_of_threads(threads: str) ->
 
 if __name__ == "__main__":
     sys.stdout.write(digest() + "\n")
+
+
+def test_a_block_that_moves_shows_what_lies_at_its_offset() -> None:
+    picture = texture(70, 90)
+    blocks = np.ones((5, 6), dtype=np.uint8)
+    blocks[1, 2], blocks[4, 5], blocks[0, 0] = 2, 3, 0
+    regions = Regions(16, ((4 * 20, -4 * 9), (-4 * 30 - 2, 0)), blocks)
+    whole = replace(identity(70, 90), regions=regions)
+    warped = warp(picture, (70, 90), whole)
+    expected = picture.copy()
+    expected[16:32, 32:48] = picture[7:23, 52:68]
+    expected[64:, 80:] = warp(picture, (70, 90), moved(70, 90, -16 * 30 - 8, 0)).pixels[64:, 80:]
+    expected[:16, :16] = 0
+    assert np.array_equal(warped.pixels, expected)
+    assert not warped.inside[:16, :16].any()
+    assert warped.inside.sum() == 70 * 90 - 16 * 16
+
+
+def test_a_block_that_moves_beyond_the_reference_is_outside() -> None:
+    picture = texture(64, 64) | 1
+    farthest = Regions(32, ((1 << 18, -(1 << 18)), (-4 * 8, 0)), np.array([[2, 3], [3, 1]], dtype=np.uint8))
+    inside = warp(picture, (64, 64), replace(identity(64, 64), regions=farthest)).inside
+    assert not inside[:32, :32].any()
+    assert inside[:32, 32:].all()
+    assert inside[32:, 8:].all()
+    assert not inside[32:, :8].any()
+
+
+def test_regions_of_another_size_are_refused() -> None:
+    regions = Regions(16, (), np.ones((4, 4), dtype=np.uint8))
+    with pytest.raises(InputError, match="blocks of 16 px"):
+        warp(texture(64, 64), (65, 64), replace(identity(65, 64), regions=regions))
