@@ -21,12 +21,16 @@ class ReferencePolicy:
     | `scene_coverage` | 0.01 | share of the picture | it covers at least this much |
     | `scene_correlation` | 0.2 | correlation | means of 8x8 px agree by more than this |
 
-    Do a mesh and brightness pay for their bytes? (registration)
+    Does the identity go before the homography? Do mesh, brightness and regions pay for their bytes? (registration)
 
     | field | default | unit | meaning |
     |---|---|---|---|
-    | `coded_error` | 20 | squared levels | error that the codec leaves anyway (35 dB): less of it saves no bits |
-    | `active_share` | 0.25 | share of coefficients | those whose bits shrink with the error |
+    | `clearly_nearer` | 1.1 | ratio | by which the identity's worth must exceed that of the homography |
+    | `coded_error` | 100 | squared levels | the codec's squared step, about: coefficients below it take no bits |
+    | `coded_share` | 0.6 | share of the estimate | bits that are saved of those that the estimate says |
+    | `trusted_bits` | 12 | bits | by which a block may cost more beside a reference before it is not covered |
+    | `misled_share` | 1.1 | share of the bits alone | a block beside a reference that shows something else |
+    | `misled_bits` | 10 | bits | takes this share and these bits, because the codec learns to mistrust it |
 
     Which key pictures are laid over one another? (selection)
 
@@ -58,8 +62,12 @@ class ReferencePolicy:
 
     scene_coverage: float = 0.01
     scene_correlation: float = 0.2
-    coded_error: float = 20.0
-    active_share: float = 0.25
+    clearly_nearer: float = 1.1
+    coded_error: float = 100.0
+    coded_share: float = 0.6
+    trusted_bits: float = 12.0
+    misled_share: float = 1.1
+    misled_bits: float = 10.0
     flat_db: float = 20.0
     added_coverage: float = 0.03
     located_at_once: int = 4

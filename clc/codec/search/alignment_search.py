@@ -52,9 +52,13 @@ class AlignmentSearch:
         refined = self._registrar.refine(sought.image_HW3, chosen, sought.warped)
         fitting = [(entry, found) for (entry, _), found in zip(chosen, refined, strict=True)]
         fitting.sort(key=lambda pair: -_worth(pair[1].coverage, pair[1].psnr_db))
-        is_sure = [found.psnr_db >= detail + self._policy.sure_db for _, found in fitting]
+        is_sure = [self._is_sure(found, detail) for _, found in fitting]
         masks = {entry: found.covered for entry, found in chosen}
         return [self._choice(fitting[:count], masks, all(is_sure[:count])) for count in range(1, len(fitting) + 1)]
+
+    def _is_sure(self, found: Registration, detail: float) -> bool:
+        """Whether a reference saves bytes for certain. What covers a picture in parts is near it by being chosen so."""
+        return found.alignment.regions is None and found.psnr_db >= detail + self._policy.sure_db
 
     def _choice(
         self,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Generic, NamedTuple, TypeVar
 
-from clc.bitstream.alignment import Alignment, pack_alignment
+from clc.bitstream.alignment import Alignment, pack_alignment, without_regions
 from clc.references.policy import POLICY
 
 Coded = TypeVar("Coded")
@@ -52,7 +52,7 @@ class _Contest(Generic[Coded]):
     """The best of the ways to code a picture so far."""
 
     def __init__(self, judge: Judge[Coded], first: Choice) -> None:
-        self.judge, self.best = judge, judge.code(first)
+        self.judge, self.choice, self.best = judge, first, judge.code(first)
         self._cost: float | None = None
 
     @property
@@ -67,21 +67,21 @@ class _Contest(Generic[Coded]):
 
         A rate above the best cost loses without a synthesis; the cost returned then assumes the best's distortion.
         """
-        return self._weigh(self.judge.code(choice))
+        return self._weigh(choice, self.judge.code(choice))
 
     def enter_where_smaller(self, choice: Choice) -> None:
         """The same for a choice that hardly changes pixels: it is only synthesised if its rate is clearly less."""
         coded = self.judge.code(choice)
         if self.judge.rate(coded) < (1.0 - POLICY.tokens_rate_gain) * self.judge.rate(self.best):
-            self._weigh(coded)
+            self._weigh(choice, coded)
 
-    def _weigh(self, coded: Coded) -> float:
+    def _weigh(self, choice: Choice, coded: Coded) -> float:
         rate = self.judge.rate(coded)
         if rate >= self.cost:
             return rate + self.cost - self.judge.rate(self.best)
         cost = self.judge.cost(coded)
         if cost < self.cost:
-            self.best, self._cost = coded, cost
+            self.choice, self.best, self._cost = choice, coded, cost
         return cost
 
 
@@ -93,6 +93,7 @@ def cheapest(choices: Sequence[Choice], judge: Judge[Coded]) -> Coded:
     - Key pictures that are sure are coded first and together. If their alignments are a small part of the cost, coding
       with fewer key pictures or with none is not tried.
     - Otherwise the best key picture competes with no reference, and further ones are added while each wins.
+    - Regions are found by an estimate, so the best is tried without them too.
     - Tokens save little. They are tried where alignment saved less than they may; without alignment they are kept only
       if they clearly save bytes.
     """
@@ -109,6 +110,7 @@ def cheapest(choices: Sequence[Choice], judge: Judge[Coded]) -> Coded:
         _lay_over(contest, more, alone)
         if not is_settled:
             _leave_out(contest, fewer)
+        _use_everywhere(contest)
         if alone - contest.cost >= POLICY.tokens_gain * alone:
             tokens = []
     for choice in tokens:
@@ -142,6 +144,14 @@ def _leave_out(contest: _Contest[Coded], fewer: Sequence[Choice]) -> None:
         contest.enter(choice)
         if contest.best is best:
             return
+
+
+def _use_everywhere(contest: _Contest[Coded]) -> None:
+    """Tries the best choice with its references used everywhere, where regions say otherwise."""
+    choice = contest.choice
+    everywhere = choice._replace(alignments=tuple(map(without_regions, choice.alignments)))
+    if everywhere != choice:
+        contest.enter(everywhere)
 
 
 def _is_light(choice: Choice, contest: _Contest[Coded]) -> bool:

@@ -10,17 +10,10 @@ import pytest
 from clc.bitstream.alignment import Alignment, identity
 from clc.pictures.images import read_image
 from clc.references.key_pictures import PicturesInMemory
+from clc.references.likeness import agreement_db, detail_db, fit_brightness
 from clc.references.mesh_fit import fit_mesh
-from clc.references.registration import (
-    Registrar,
-    Registration,
-    agreement_db,
-    bytes_saved,
-    detail_db,
-    find_keypoints,
-    fit_brightness,
-    quantise,
-)
+from clc.references.projective import quantise
+from clc.references.registration import Registrar, Registration, find_keypoints
 from clc.references.warp import Warped, warp
 
 Picture = npt.NDArray[np.uint8]
@@ -168,15 +161,6 @@ def test_brightness_is_kept_where_it_pays() -> None:
     assert not found.alignment.is_neutral_in_brightness
     assert found.plain.is_neutral_in_brightness
     assert found.psnr_db > 40
-
-
-def test_a_better_warp_saves_bytes_and_a_worse_one_none() -> None:
-    target = texture(HEIGHT, WIDTH, 11)
-    everywhere = np.ones((HEIGHT, WIDTH), dtype=bool)
-    good, bad = Warped(target, everywhere), Warped(texture(HEIGHT, WIDTH, 12), everywhere)
-    assert bytes_saved(target, bad, good) > 0
-    assert bytes_saved(target, good, bad) < 0
-    assert bytes_saved(target, good, good) == 0
 
 
 @pytest.mark.parametrize(

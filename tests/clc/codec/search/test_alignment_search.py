@@ -1,11 +1,13 @@
 """Which ways to code a picture are tried, and which key pictures are laid over one another."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from clc.bitstream.alignment import Alignment, identity
+from clc.bitstream.regions import Regions
 from clc.codec import Codec
 from clc.codec.search.alignment_search import covering
 from clc.codec.search.contest import Choice, Judge, cheapest
@@ -48,6 +50,17 @@ def test_the_cheapest_of_choices_that_lie_close_together_wins(best: Choice) -> N
         costs[THREE if best is TWO else TWO] = 1.0
     costs[best] = 0.9 if best in (NONE, TOKENS) else costs[best]
     assert Trial(costs).winner(ALL) == best
+
+
+def test_the_best_with_regions_is_tried_without_them() -> None:
+    regions = Regions(64, (), np.ones((4, 4), dtype=np.uint8))
+    parts = ONE._replace(alignments=(replace(FLAT, regions=regions),))
+    for winner, costs in ((parts, (0.5, 0.6)), (ONE, (0.6, 0.5))):
+        trial = Trial({NONE: 1.0, parts: costs[0], ONE: costs[1]})
+        assert trial.winner([NONE, parts]) == winner
+        assert set(trial.coded) == {NONE, parts, ONE}
+    trial = Trial({NONE: 1.0, parts: 1.2, ONE: 0.5})
+    assert trial.winner([NONE, parts]) == NONE
 
 
 def test_a_single_choice_is_not_synthesised() -> None:
