@@ -86,7 +86,9 @@ class ArchiveCoder:
             return alone
         least_db = alone.psnr_db - FLOOR_DB
         for raised_q6 in range(quality_q6, MAX_QUALITY_Q6 + 1, _RAISED_Q6):
-            attempt = encoding.best_of([Choice(), *choices], raised_q6, self.effort)
+            pixels = encoding.image_HW3.shape[0] * encoding.image_HW3.shape[1]
+            known = alone.cost / pixels if raised_q6 == asked_q6 == alone.quality_q6 else None
+            attempt = encoding.best_of([Choice(), *choices], raised_q6, self.effort, known)
             coded = self._coded(encoding, attempt, asked_q6)
             if coded.cost >= alone.cost and quality_q6 == asked_q6:
                 return alone

@@ -107,14 +107,17 @@ class Encoding:
         return self.best_of(self.proposals(search, quality_q6), quality_q6, search.effort).data
 
     @torch.no_grad()
-    def best_of(self, choices: Sequence[Choice], quality_q6: int, level: Effort) -> Attempt:
-        """The way with the least rate + lambda * distortion among `choices`, the first of which aligns nothing."""
+    def best_of(self, choices: Sequence[Choice], quality_q6: int, level: Effort, alone: float | None = None) -> Attempt:
+        """The way with the least rate + lambda * distortion among `choices`, the first of which aligns nothing.
+
+        `alone` is what that one costs, bits a pixel, where it is known: it is then not coded beside ways that align.
+        """
         cost = _once_for_each_stream(self.cost)
         # Beside aligned key pictures latents are refined anew each time, so the best's alone, once all were compared.
         first = UNREFINED if any(choice.alignments for choice in choices) else level
         code = partial(self.code, quality_q6, level=first)
         pixels = self.image_HW3.shape[0] * self.image_HW3.shape[1]
-        best = cheapest(choices, Judge(code, rate=lambda attempt: attempt.bpp, cost=cost, pixels=pixels))
+        best = cheapest(choices, Judge(code, lambda attempt: attempt.bpp, cost, pixels, alone))
         ways = dict.fromkeys((best.choice,) if best.choice.alignments else (best.choice, choices[0]))
         further = [refinement for refinement in refinements(level) if refinement != first]
         for refinement, way in product(further, ways):

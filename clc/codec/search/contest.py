@@ -39,13 +39,15 @@ class Judge(Generic[Coded]):
     """How a picture of `pixels` pixels is coded with a choice, and what the result costs.
 
     `cost` is rate + lambda * distortion and `rate` its first part, both in bits a pixel. The rate is known as soon as
-    the picture is coded; the cost takes a synthesis.
+    the picture is coded; the cost takes a synthesis. `alone` is the cost without references where that is known: that
+    way is then not coded beside aligned ones, and the result may cost more.
     """
 
     code: Callable[[Choice], Coded]
     rate: Callable[[Coded], float]
     cost: Callable[[Coded], float]
     pixels: int
+    alone: float | None = None
 
 
 class _Contest(Generic[Coded]):
@@ -106,7 +108,7 @@ def cheapest(choices: Sequence[Choice], judge: Judge[Coded]) -> Coded:
     else:
         contest = _Contest(judge, more[0])
         is_settled = more[0].is_sure and _is_light(more[0], contest)
-        alone = math.inf if is_settled else contest.enter(plain)
+        alone = math.inf if is_settled else contest.enter(plain) if judge.alone is None else judge.alone
         _lay_over(contest, more, alone)
         if not is_settled:
             _leave_out(contest, fewer)

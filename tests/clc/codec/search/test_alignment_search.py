@@ -29,8 +29,9 @@ class Trial:
     def __init__(self, costs: dict[Choice, float]) -> None:
         self._costs, self.coded, self.synthesised = costs, list[Choice](), list[Choice]()
 
-    def winner(self, choices: Sequence[Choice]) -> Choice:
-        return cheapest(choices, Judge(self._code, lambda choice: self._costs[choice] / 2, self._cost, PIXELS))
+    def winner(self, choices: Sequence[Choice], alone: float | None = None) -> Choice:
+        judge = Judge(self._code, lambda choice: self._costs[choice] / 2, self._cost, PIXELS, alone)
+        return cheapest(choices, judge)
 
     def _code(self, choice: Choice) -> Choice:
         self.coded.append(choice)
@@ -50,6 +51,16 @@ def test_the_cheapest_of_choices_that_lie_close_together_wins(best: Choice) -> N
         costs[THREE if best is TWO else TWO] = 1.0
     costs[best] = 0.9 if best in (NONE, TOKENS) else costs[best]
     assert Trial(costs).winner(ALL) == best
+
+
+def test_what_a_picture_costs_alone_is_not_coded_again_where_it_is_known() -> None:
+    trial = Trial({NONE: 1.0, ONE: 0.7, TWO: 0.6, THREE: 0.65})
+    assert trial.winner([NONE, ONE, TWO, THREE], alone=1.0) == TWO
+    assert NONE not in trial.coded
+    dear = Trial({NONE: 1.0, ONE: 1.2, TWO: 1.1, THREE: 1.1})
+    assert dear.winner([NONE, ONE, TWO, THREE], alone=1.0) == ONE
+    assert dear.coded == [ONE]
+    assert Trial({NONE: 1.0}).winner([NONE], alone=1.0) == NONE
 
 
 def test_the_best_with_regions_is_tried_without_them() -> None:
@@ -184,9 +195,9 @@ def counted(shipped: Codec, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     analysed: list[bytes] = []
     analyse: Callable[..., object] = shipped.decoder.model.analyse
 
-    def count(image_HW3: Picture, aligned: object = None) -> object:
+    def count(image_HW3: Picture, *others: object, **by_name: object) -> object:
         analysed.append(image_HW3.tobytes())
-        return analyse(image_HW3, aligned)
+        return analyse(image_HW3, *others, **by_name)
 
     monkeypatch.setattr(shipped.decoder.model, "analyse", count)
     return analysed
