@@ -1,31 +1,26 @@
 """The flow `extract-features`: every picture of a part becomes a vector, one Dask task a shard.
 
 The flow plans the shards and collects their reports. The work is done by `clc.dictionary.extraction` in Dask's worker
-processes, which never import Prefect. The flow uses `dask.distributed` itself instead of Prefect's Dask runner. That
-runner makes a Prefect task run of each shard, so every worker process needs a server, and starts one if it finds none.
-
-By default the workers are two processes on this machine, of one thread each. Dask then limits the native libraries of a
-process to one thread before they are loaded, and a crash of native code costs one try of one shard. Workers behind
-`dask_scheduler` must see the workspace under the same path.
+processes, which never import Prefect (`flows.runtime.dask_cluster`). By default these are two on this machine. Workers
+behind `dask_scheduler` must see the workspace under the same path.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from distributed import Client, KilledWorker, LocalCluster
 from prefect import flow
 
 from clc.dictionary.extraction import ShardPlan, ShardReport, extract_shard, open_descriptor
 from clc.dictionary.vectors import COLUMNS, StoredPicture
-from clc.errors import ClcError, InputError
+from clc.errors import InputError
 from clc.retrieval.descriptors import Descriptor
 from flows.codec_modules import CODEC_MODULES
 from flows.items import read_items
-from flows.runtime.progress import track
+from flows.runtime.dask_cluster import dask_client, in_order
+from flows.runtime.progress import counted
 from flows.runtime.stage import resolve, run_stage
 from flows.runtime.workspace import Workspace
 from storage.digest import digest_json
@@ -55,9 +50,6 @@ MODULES = (
 MODULES_WITH_CODEC = (*_OWN_MODULES, *CODEC_MODULES)
 """The same for the backbone "codec"; its weights are named by the bundle id in the backbone's description."""
 
-_RETRIES = 2
-_CONNECT_S = 10
-_ANY_PORT = "127.0.0.1:0"
 _FAILURES = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("item_id", "reason")])
 
 
@@ -136,15 +128,14 @@ def _plans(
 
 def _extract(plans: Sequence[ShardPlan], descriptor: Descriptor, workers: int, scheduler: str | None) -> dict[str, Any]:
     """Have all shards worked on, and return the stage's summary."""
-    with _client(min(workers, len(plans)), scheduler) as client:
-        futures = client.map(extract_shard, plans, retries=_RETRIES, pure=False)
-        try:
-            # A future of Dask has the one method that `track` asks for.
-            reports: list[ShardReport] = list(track(futures, "describing shards"))
-        except KilledWorker as error:
-            raise ClcError(
-                f"the workers died over a shard several times, for want of memory perhaps: {error}"
-            ) from error
+    reports: list[ShardReport] = []
+    with (
+        dask_client(min(workers, len(plans)), scheduler) as client,
+        counted("describing shards", len(plans)) as one_more,
+    ):
+        for report in in_order(client, extract_shard, plans, lambda plan: plan.stem.name):
+            reports.append(report)
+            one_more()
     failures = [failure for report in reports for failure in report.failures]
     count = sum(report.count for report in reports)
     if not count:
@@ -158,24 +149,3 @@ def _extract(plans: Sequence[ShardPlan], descriptor: Descriptor, workers: int, s
         "dimension": descriptor.dimension,
         "backbone": descriptor.name,
     }
-
-
-@contextmanager
-def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
-    """Yield a client of the scheduler at that address, or of a local cluster that ends with the context."""
-    if scheduler is None:
-        # Any free port of the loopback: Dask would complain of a taken 8787 where two flows run at once.
-        with (
-            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=_ANY_PORT) as cluster,
-            Client(cluster) as client,
-        ):
-            yield client
-        return
-    try:
-        client = Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"no Dask scheduler answers at {scheduler}: start one, or leave dask_scheduler out for a local cluster"
-        ) from error
-    with client:
-        yield client

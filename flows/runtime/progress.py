@@ -36,20 +36,40 @@ def track(futures: Sequence[Future[T_co]], description: str) -> Iterator[T_co]:
 @contextmanager
 def counted(description: str, total: int, columns: Sequence[ProgressColumn] = ()) -> Iterator[Callable[[], None]]:
     """Show `total` pieces of work: yields the function to call after each. `columns` are rich's own by default."""
-    console = Console(stderr=True)
-    done, spoken_at = 0, time.monotonic()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(description, total=total)
+    done = 0
+    with stepwise(columns) as report:
 
         def one_more() -> None:
-            nonlocal done, spoken_at
+            nonlocal done
             done += 1
+            report(description, done, total)
+
+        report(description, 0, total)
+        yield one_more
+
+
+@contextmanager
+def stepwise(columns: Sequence[ProgressColumn] = ()) -> Iterator[Callable[[str, int, int], None]]:
+    """Show work in steps, one after the other: yields the function that takes the step, how much is done, of how much.
+
+    `columns` are rich's own by default.
+    """
+    console = Console(stderr=True)
+    spoken_at = time.monotonic()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar, shown = progress.add_task("", total=None, visible=False), ""
+
+        def report(step: str, done: int, total: int) -> None:
+            nonlocal shown, spoken_at
+            if step != shown:
+                progress.reset(bar, total=total, description=step, visible=True)
+                shown = step
             progress.update(bar, completed=done)
             if not console.is_terminal and time.monotonic() - spoken_at > _LINE_EVERY_S:
-                logger.info("progress what=%r done=%d of=%d", description, done, total)
+                logger.info("progress what=%r done=%d of=%d", step, done, total)
                 spoken_at = time.monotonic()
 
-        yield one_more
+        yield report
 
 
 @contextmanager

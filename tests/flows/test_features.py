@@ -187,7 +187,7 @@ def test_a_worker_with_another_descriptor_refuses_the_work(workspace: Workspace,
 def test_what_cannot_be_extracted_is_refused(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], reason: str
 ) -> None:
-    monkeypatch.setattr("flows.features._CONNECT_S", 1)
+    monkeypatch.setattr("flows.runtime.dask_cluster._CONNECT_S", 1)
     ingest(workspace)
     with pytest.raises(InputError, match=reason):
         extract(workspace, **parameters)
