@@ -54,13 +54,15 @@ def pack(
     options: PackOptions,
     watch: Watch = lambda progress: None,
     executor: Executor | None = None,
+    finish: Callable[[Packed], None] = lambda packed: None,
 ) -> Packed:
     """Packs the pictures of a folder into a new archive, or goes on where the same call was interrupted.
 
-    `executor` carries out the coding, this process by default. Raises `InputError` where there is no picture, `out`
-    holds something else, or a target cannot be met.
+    `executor` carries out the coding, this process by default. `finish` is called when the archive is written, and
+    before that is removed by which an interrupted run goes on: what it leaves is there whenever the archive is. Raises
+    `InputError` where there is no picture, `out` holds something else, or a target cannot be met.
     """
-    return _Packing(folder, out, codec, options, watch, executor or InThisProcess(codec)).run()
+    return _Packing(folder, out, codec, options, watch, executor or InThisProcess(codec)).run(finish)
 
 
 class _Packing:
@@ -78,7 +80,7 @@ class _Packing:
         self.drafter = Drafter(self.sources.files, self.work, job, executor, options, watch)
         self._written_at = self._writing_s = 0.0
 
-    def run(self) -> Packed:
+    def run(self, finish: Callable[[Packed], None]) -> Packed:
         """Packs, while no other process packs into the same folder."""
         with self.work.held():
             self.work.begin(self._settings())
@@ -88,6 +90,7 @@ class _Packing:
             else:
                 draft = reach(self.drafter, self._bytes_of, len(self.sources.files), options)
             packed = self._published(draft)
+            finish(packed)
             self.work.remove()
         return packed
 
@@ -116,6 +119,7 @@ class _Packing:
             ours,
             theirs,
             math.exp(draft.log_bytes_per_db * (ours - theirs)) * sum(row.alone_bytes for row in rows),
+            {names[index]: coded.psnr_db for index, coded in draft.coded.items()},
         )
 
     def _finished(self, draft: Draft, index: int) -> tuple[bytes, ArchivedPicture]:

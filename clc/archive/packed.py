@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from clc.archive.layout import table_of
 from clc.archive.manifest import Manifest
@@ -70,7 +71,7 @@ class Packed:
     files that are no pictures, by their extension. `keys` are the key pictures by name, each with the units of quality
     by which it is finer. `quality` was asked for, or found for a target; `psnr_db` is that of all pixels,
     `alone_psnr_db` what they have where every picture is coded alone, and `alone_bytes_at_psnr` about the bytes that
-    these would take at `psnr_db`.
+    these would take at `psnr_db`. `psnr_db_of` has the PSNR of each picture by its name.
     """
 
     manifest: Manifest
@@ -83,6 +84,7 @@ class Packed:
     psnr_db: float
     alone_psnr_db: float
     alone_bytes_at_psnr: float
+    psnr_db_of: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def archive_bytes_alone(self) -> int:

@@ -6,12 +6,13 @@ that the table holds, and says which pictures are lost with a damaged one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import groupby
 
 from clc.archive.layout import Archive
-from clc.archive.manifest import WORK_FOLDER, ArchivedPicture
+from clc.archive.manifest import WORK_FOLDER, ArchivedPicture, Manifest
 from clc.archive.pixel_cache import PixelCache
 from clc.bitstream.container import parse_with_fields, stream_id
 from clc.codec.beside import DecodedPicture, with_beside
@@ -83,19 +84,41 @@ def verify(
 ) -> Iterator[Fault]:
     """Decodes every picture and yields those that are damaged; not those that are only lost with another."""
     reader = ArchiveReader(archive, codec)
-    in_order = archive.manifest.in_order()
-    bad: set[str] = set()
-    for number, picture in enumerate(in_order):
-        watch(number, len(in_order))
-        if bad.intersection(picture.references):
-            bad.add(picture.id)
-            continue
-        try:
-            _check(reader, picture)
-        except ClcError as error:
-            bad.add(picture.id)
-            lost = tuple(one.name for one in archive.manifest.dependents([picture.id]))
-            yield Fault(picture.name, str(error), lost)
+    return faults(archive.manifest, lambda pictures: (problem_of(reader, one) for one in pictures), watch)
+
+
+def faults(
+    manifest: Manifest,
+    check: Callable[[Sequence[ArchivedPicture]], Iterable[str]],
+    watch: Callable[[int, int], None] = lambda done, of: None,
+) -> Iterator[Fault]:
+    """Yields what `check` finds in the pictures of an archive, each with those that are lost with it.
+
+    `check` gives for each of some pictures, in their order, what is wrong with it, or "". It is asked once for all that
+    stand alone, then for those that refer to these, and so on; never for what is lost with another picture.
+    """
+    depths, done, bad = manifest.depths(), 0, set[str]()
+    for _, level in groupby(manifest.in_order(), key=lambda picture: depths[picture.id]):
+        pictures = list(level)
+        lost = {one.id for one in pictures if bad.intersection(one.references)}
+        bad |= lost
+        done += sum(one.id in lost for one in pictures)
+        whole = [one for one in pictures if one.id not in lost]
+        for picture, reason in zip(whole, check(whole), strict=True):
+            done += 1
+            watch(done, len(manifest.pictures))
+            if reason:
+                bad.add(picture.id)
+                yield Fault(picture.name, reason, tuple(one.name for one in manifest.dependents([picture.id])))
+
+
+def problem_of(reader: ArchiveReader, picture: ArchivedPicture) -> str:
+    """What is wrong with a picture: it cannot be decoded, or is another than the table says; "" where nothing is."""
+    try:
+        _check(reader, picture)
+    except ClcError as error:
+        return str(error)
+    return ""
 
 
 def _check(reader: ArchiveReader, picture: ArchivedPicture) -> None:
