@@ -1,9 +1,9 @@
 """What the project tells MLflow, and the only module that imports it.
 
-`flows.evaluate` logs here after its stage is finished and `flows.runtime.live_tracking` beside a training, so that
-tracking can never cost a result: a server that is gone or refuses makes a warning, and what sends returns False. Series
-are logged with steps that make sense on an axis: MLflow draws a rate-distortion curve from a metric whose step is the
-rate.
+`flows.evaluate` and `flows.archive` log here after their work is finished, `flows.runtime.live_tracking` beside a
+training, so that tracking can never cost a result: a server that is gone or refuses makes a warning, and what sends
+returns False. Series are logged with steps that make sense on an axis: MLflow draws a rate-distortion curve from a
+metric whose step is the rate.
 """
 
 import logging
@@ -62,6 +62,23 @@ def log_evaluation(server: Server, evaluation: Evaluation) -> bool:
         session.open()
         for curve in evaluation.comparison.curves:
             _log_curve(session, evaluation, curve)
+    return session.is_logged
+
+
+def log_totals(
+    server: Server,
+    experiment: str,
+    name: str,
+    params: Mapping[str, Any],
+    totals: Mapping[str, float],
+    files: Sequence[Path] = (),
+) -> bool:
+    """Log one run with its parameters, figures and files. Returns False, after a warning, when the server could not."""
+    with _tolerant(server, experiment) as session:
+        session.open()
+        run_id = session.start(name, {key: str(value) for key, value in params.items()})
+        session.metrics(run_id, [(key, float(value), 0) for key, value in totals.items()])
+        session.finish(run_id, files)
     return session.is_logged
 
 

@@ -93,6 +93,7 @@ def folder(tmp_path: Path, stream: bytes, monkeypatch: pytest.MonkeyPatch) -> Pa
         "page.html": b"somebody's",
         "cut.zip": b"PK\3\4 and no more",
         "titles.csv": b"title\na\n",
+        "taken.ledger.parquet": b"mine",
         "bundle/manifest.json": b"{",
     }
     for name, content in contents.items():

@@ -1,7 +1,9 @@
 """What tests of flows share: a workspace of their own, and one Prefect server for the whole session."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,3 +24,21 @@ def prefect_api() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture
+def published(prefect_api: None) -> Callable[[str], tuple[list[dict[str, Any]], str]]:
+    """Return the function that gives rows and description of the newest table under a key, of those of this server."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.client.schemas.sorting import ArtifactSort
+
+    def read(key: str) -> tuple[list[dict[str, Any]], str]:
+        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+        with get_client(sync_client=True) as client:
+            [found] = client.read_artifacts(limit=1, sort=ArtifactSort.UPDATED_DESC, artifact_filter=wanted)
+        assert found.type == "table"
+        assert found.flow_run_id is not None
+        return json.loads(found.data), found.description
+
+    return read
