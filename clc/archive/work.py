@@ -157,10 +157,13 @@ class WorkFolder:
             )
 
     def remembered(self, step: str, index: int, code: Callable[[], Coded]) -> Remembered:
-        """What `code` gives for a picture in a step, as an earlier run left it here if there was one."""
+        """What `code` gives for a picture in a step, as an earlier run left it here if there was one.
+
+        One that was killed while it cleared the folder may have left half of it.
+        """
         record = self.path / step / f"{index}.json"
         stream = record.with_suffix(".clc")
-        if record.exists():
+        if record.exists() and stream.exists():
             return Remembered.from_json(stream, json.loads(record.read_bytes()))
         coded = code()
         remembered = Remembered.of(coded, stream)

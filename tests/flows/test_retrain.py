@@ -173,6 +173,8 @@ def test_command_flow_and_recipe_have_the_same_parameters_with_the_same_defaults
 def test_command_hands_every_option_to_the_stages(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> None:
     options = {
         "source": "photos",
+        "retry_failed": "timeout",
+        "success_rate": 0.25,
         "patch_px": 64,
         "backbone": "resnet50",
         "entries": 3,
