@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from clc.codec.beside import DecodedPicture
     from clc.codec.info import StreamInfo
-    from clc.codec.interface import Bundles
+    from clc.codec.interface import Bundles, Folder
     from clc.codec.search.selection import References
     from clc.codec.sources import PictureSource, StreamSource
     from clc.pictures.metadata import Metadata
@@ -69,6 +69,7 @@ def encode(
     references: References = "auto",
     *,
     bundle: Bundles = None,
+    autoencoder: Folder | None = None,
     effort: int = 5,
     alpha_HW: npt.NDArray[np.uint8] | None = None,
     metadata: Metadata | None = None,
@@ -83,6 +84,8 @@ def encode(
         bundle: What to code with: the folder of a bundle, an id or "service" as in `clc.bundle.locate`, or a loaded
             `Bundle`; the first of a list is used. A `Path` is a folder, whatever its name. None is the bundle that the
             package ships.
+        autoencoder: The folder of a pretrained autoencoder, in place of a bundle: a function is overfitted to the
+            picture in its latents, which takes seconds to minutes (`clc.codec.overfitted`).
         effort: 0 to 9, how long the search may take (`clc.codec.effort`).
         alpha_HW: Transparency of a picture that has none of its own, uint8 (H, W), 255 opaque.
         metadata: EXIF and XMP in place of the picture's own; `Metadata()` leaves them out. An orientation in them turns
@@ -99,17 +102,25 @@ def encode(
     from clc.codec import interface  # torch takes a second that `import clc` should not cost
 
     return interface.encode(
-        source, quality, references, bundle=bundle, effort=effort, alpha_HW=alpha_HW, metadata=metadata
+        source,
+        quality,
+        references,
+        bundle=bundle,
+        autoencoder=autoencoder,
+        effort=effort,
+        alpha_HW=alpha_HW,
+        metadata=metadata,
     )
 
 
-def decode(data: StreamSource, bundle: Bundles = None) -> npt.NDArray[np.uint8]:
+def decode(data: StreamSource, bundle: Bundles = None, autoencoder: Folder | None = None) -> npt.NDArray[np.uint8]:
     """Decodes the colours of a stream to uint8 (H, W, 3); `decode_picture` also gives what stands beside them.
 
     Args:
         data: The stream: bytes or any buffer of bytes, the path of a file, or a file open in binary mode.
         bundle: Where to look for the bundle that the stream names, before the places of `clc.bundle.locate`: as in
             `encode`, and a folder of bundles, or a list of them.
+        autoencoder: The folder of the autoencoder that an overfitted stream names.
 
     Raises:
         BitstreamError: For a damaged stream, or one whose bundle is not found; see `clc.codec.Codec.decode_picture`.
@@ -119,17 +130,17 @@ def decode(data: StreamSource, bundle: Bundles = None) -> npt.NDArray[np.uint8]:
     """
     from clc.codec import interface
 
-    return interface.decode(data, bundle)
+    return interface.decode(data, bundle, autoencoder)
 
 
-def decode_picture(data: StreamSource, bundle: Bundles = None) -> DecodedPicture:
+def decode_picture(data: StreamSource, bundle: Bundles = None, autoencoder: Folder | None = None) -> DecodedPicture:
     """Decodes a stream with all that it holds: colours, transparency, EXIF and XMP; arguments and errors as `decode`.
 
     What the stream holds and this release cannot give back is in `left_out`, and a `LossWarning` for each.
     """
     from clc.codec import interface
 
-    return interface.decode_picture(data, bundle)
+    return interface.decode_picture(data, bundle, autoencoder)
 
 
 def info(data: StreamSource) -> StreamInfo:

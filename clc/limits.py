@@ -21,6 +21,11 @@ MAX_STREAM_BYTES = 256 * 2**20
 MAX_BUNDLE_FILE_BYTES = 2**30
 """Largest file of a bundle, key pictures apart; the shipped one's have 14 MB at most."""
 
+MAX_OVERFITTED_PIXELS = 4 * 2**20
+MAX_OVERFITTED_SIDE_PX = 8_192
+"""Largest area and longest side of a picture that a function is overfitted to: an autoencoder sees it as a whole, which
+takes about 1 KiB a pixel, and latents are decoded in two wavefronts or so for each of their rows."""
+
 MAX_METADATA_BYTES = 16 * 2**20
 """Largest EXIF or XMP of one picture, and what a deflated section of a stream may unfold to."""
 

@@ -23,7 +23,7 @@ FLOORS = (
     {"pictures", "bitstream", "exact", "pages"},
     {"references", "retrieval"},
     {"model"},
-    {"bundle"},
+    {"bundle", "overfitted"},
     {"codec", "training"},
     {"evaluation", "dictionary", "archive"},
 )

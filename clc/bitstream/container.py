@@ -8,11 +8,13 @@ All numbers are little-endian; varints are minimal (`clc.bitstream.varints`).
     4          magic           89 43 4C 43
     1          version         1; 2 where references are aligned; 3 where the stream has sections; 4 where it refers to
                                other streams
-    1          profile         0
+    1          profile         0: latents of the bundle's model; 1: a function overfitted to the picture, in versions 1
+                               and 3 alone, without references
     1 to 3     width           varint, px, 1 to 65,535
     1 to 3     height          varint, px, 1 to 65,535; width x height is 64 Mi pixels at most
     2          quality and M   bits 0 to 12: quality x 64, 0 to 6,400; bits 13 to 15: M, number of references, 0 to 5
-    8          bundle id       head of the sha256 of the manifest of the bundle that decodes the stream
+    8          bundle id       head of the sha256 of the manifest of the bundle that decodes the stream; in
+                               profile 1 the id of the autoencoder (`clc.overfitted.autoencoder`)
     0 to 8     references      M dictionary indexes of 12 bits, the first in the lowest bits; unused high bits are 0
     1          alignment       number of aligned references: 0 in version 1, 1 to 3 (and at most M) in version 2, 0 to 3
                                in version 3; in version 4 the number of streams that are referred to, 1 to 3
@@ -24,7 +26,7 @@ All numbers are little-endian; varints are minimal (`clc.bitstream.varints`).
     1 to 4     payload length  varint, bytes
     4          checksum        CRC-32 of every byte of the stream but these four
     4          latents' CRC    CRC-32 of `empty_stream` of the fields and of the decoded latents; the codec checks it
-    ..         payload         see `clc.bitstream.range_coder`
+    ..         payload         see `clc.bitstream.range_coder`; in profile 1 `clc.overfitted.coding`
     =========  ==============  =================================================================================
 
 The header takes 37 bytes for a usual picture with three references, at most 40 with up to four, 42 with five, plus the
@@ -51,7 +53,8 @@ from clc.bitstream.sections import Section, pack_sections, read_sections
 from clc.bitstream.stream import (
     ALIGNED_VERSION,
     BUNDLE_ID_BYTES,
-    PROFILE,
+    OVERFITTED_PROFILE,
+    PROFILES,
     REFERRING_VERSION,
     SECTIONED_VERSION,
     STREAM_ID_BYTES,
@@ -297,10 +300,10 @@ def _check_magic_and_version(data: bytes) -> None:
     if len(data) < len(MAGIC) + 2:
         raise TruncatedStream(f"the stream has only {len(data)} bytes: get the whole file again")
     version, profile = data[len(MAGIC)], data[len(MAGIC) + 1]
-    if not VERSION <= version <= REFERRING_VERSION or profile != PROFILE:
+    if not VERSION <= version <= REFERRING_VERSION or profile not in PROFILES:
         raise UnknownVersion(
             f"the stream is of version {version}, profile {profile}; this release reads versions {VERSION} to "
-            f"{REFERRING_VERSION}, profile {PROFILE}: install the release that wrote it"
+            f"{REFERRING_VERSION}, profiles {PROFILES[0]} and {PROFILES[-1]}: install the release that wrote it"
         )
 
 
@@ -313,6 +316,8 @@ def _check_meaning(header: _Header) -> None:
         raise CorruptStream(
             f"the stream asks for alignment {header.n_alignments}, which version {header.version} does not have"
         )
+    if header.profile == OVERFITTED_PROFILE and (header.n_references or header.n_alignments):
+        raise CorruptStream("the stream is overfitted to its picture and claims references all the same: it is damaged")
     ids = _parse_streams(header.packed_streams)
     if len(set(ids)) != len(ids):
         raise CorruptStream("the stream refers to the same stream twice: it is damaged")

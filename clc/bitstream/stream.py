@@ -15,6 +15,10 @@ ALIGNED_VERSION = 2
 SECTIONED_VERSION = 3
 REFERRING_VERSION = 4
 PROFILE = 0
+OVERFITTED_PROFILE = 1
+"""What the payload holds: latents of the bundle's model, or a function overfitted to the picture (`clc.overfitted`)."""
+
+PROFILES = (PROFILE, OVERFITTED_PROFILE)
 BUNDLE_ID_BYTES = 8
 STREAM_ID_BYTES = 8
 
@@ -26,7 +30,9 @@ Reference = int | bytes
 class Stream:
     """The fields of one coded picture, as the module's table describes them.
 
-    - `width`, `height` in px; `quality_q6` the quality x 64, 0..6400; `bundle_id` 8 bytes.
+    - `profile` 0 for the bundle's model; 1 for a function overfitted to the picture, which refers to nothing.
+    - `width`, `height` in px; `quality_q6` the quality x 64, 0..6400; `bundle_id` 8 bytes, of an
+      autoencoder in profile 1.
     - `references` the indexes of dictionary entries in order, empty where none is used.
     - `streams` the ids (`clc.bitstream.container.stream_id`) of other streams, whose pictures are aligned.
     - `alignments` one for each of `streams`; without these, one for each of the first of `references`, whose key
@@ -51,8 +57,10 @@ class Stream:
 
     def __post_init__(self) -> None:
         check_size(self.width, self.height)
-        if self.profile != PROFILE:
-            raise InputError(f"profile {self.profile} does not exist: {PROFILE} is the only one")
+        if self.profile not in PROFILES:
+            raise InputError(f"profile {self.profile} does not exist: there are {PROFILES}")
+        if self.is_overfitted and (self.references or self.alignments or self.streams):
+            raise InputError("an overfitted stream refers to no entry and no other stream")
         if not 0 <= self.quality_q6 <= MAX_QUALITY_Q6:
             raise InputError(f"the quality x 64 must lie within 0..{MAX_QUALITY_Q6}, not {self.quality_q6}")
         if len(self.bundle_id) != BUNDLE_ID_BYTES:
@@ -82,6 +90,11 @@ class Stream:
             raise InputError(f"a stream's id has {STREAM_ID_BYTES} bytes: {self.streams}")
         if len(set(self.streams)) != n_streams:
             raise InputError("a stream refers to another stream once")
+
+    @property
+    def is_overfitted(self) -> bool:
+        """Whether the payload is a function (`clc.overfitted.coding`), in place of latents under a bundle's prior."""
+        return self.profile == OVERFITTED_PROFILE
 
     @property
     def aligned_references(self) -> tuple[Reference, ...]:

@@ -18,7 +18,8 @@ from clc.bundle.identity import SHIPPED, id_of, is_id, read_manifest_bytes
 from clc.bundle.locate import Shelf, log_once
 from clc.bundle.search import Tell
 from clc.codec.codec import Codec
-from clc.errors import InputError, StorageError
+from clc.codec.overfitted import OverfittedCodec
+from clc.errors import DictionaryMismatch, InputError, StorageError
 
 CODECS_IN_MEMORY = 3
 """Codecs that a process keeps: one takes about 150 MiB, and its key pictures up to as much again."""
@@ -29,13 +30,14 @@ class Codecs:
     """The codecs of all bundles within reach (`clc.bundle.locate`), loaded when they are first needed.
 
     `given` are values of `--bundle` and bundles in memory, `device` is torch's, `tell` takes sentences about what is
-    passed over. Threads may share it. It has no lock, so that a process may be forked meanwhile. Raises what `Shelf`
-    raises.
+    passed over; `autoencoder` is the folder that overfitted streams are decoded with. Threads may share it. It has no
+    lock, so that a process may be forked meanwhile. Raises what `Shelf` raises.
     """
 
     given: Sequence[str | Path | Bundle] = ()
     device: str = "cpu"
     tell: Tell = field(default=log_once, compare=False)
+    autoencoder: str | Path | None = None
 
     def __post_init__(self) -> None:
         """Keeps what is given as a tuple, by which codecs are remembered."""
@@ -61,13 +63,30 @@ class Codecs:
         """Return the codec of a bundle's id, 16 hex digits; raises as `for_stream` does."""
         return _loaded(self, bundle_id)
 
-    def for_stream(self, data: bytes) -> Codec:
+    def for_stream(self, data: bytes) -> Codec | OverfittedCodec:
         """Return the codec that decodes a stream.
 
-        Raises a `BitstreamError` for bytes that are no sound stream, `DictionaryMismatch` where its bundle is not
-        within reach, `StorageError` where all its copies are damaged.
+        Raises a `BitstreamError` for bytes that are no sound stream, `DictionaryMismatch` where its bundle or its
+        autoencoder is not within reach, `StorageError` where all copies of the bundle are damaged.
         """
-        return _loaded(self, parse(data).bundle_id.hex())
+        stream = parse(data)
+        if not stream.is_overfitted:
+            return _loaded(self, stream.bundle_id.hex())
+        if self.autoencoder is None:
+            raise DictionaryMismatch(
+                f"the stream is overfitted in the latents of autoencoder {stream.bundle_id.hex()}: name its folder "
+                "(--autoencoder FOLDER)"
+            )
+        return self.overfitted()
+
+    def overfitted(self) -> OverfittedCodec:
+        """Return the codec of the autoencoder, opened once; raises `InputError` where none is named, or it is none."""
+        if self.autoencoder is None:
+            raise InputError("no autoencoder is named; give its folder (--autoencoder FOLDER)")
+        if "_overfitted" not in self.__dict__:
+            self.__dict__["_overfitted"] = OverfittedCodec.load(self.autoencoder)
+        opened: OverfittedCodec = self.__dict__["_overfitted"]
+        return opened
 
     def _in_memory(self, one: str | Path | Bundle) -> Bundle | None:
         """The loaded bundle that is given, or that an id names; None for all others."""

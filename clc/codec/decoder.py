@@ -151,6 +151,11 @@ class Decoder:
         return synthesised(parts, stream, latents, conditions)
 
     def _check_bundle(self, stream: Stream) -> None:
+        if stream.is_overfitted:
+            raise DictionaryMismatch(
+                f"the stream is overfitted in the latents of autoencoder {stream.bundle_id.hex()}: no bundle decodes "
+                "it, name the autoencoder's folder (--autoencoder FOLDER)"
+            )
         if stream.bundle_id != self.bundle.id_bytes:
             raise DictionaryMismatch(
                 f"the stream was written with bundle {stream.bundle_id.hex()}, but bundle {self.bundle.bundle_id} "

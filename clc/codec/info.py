@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class StreamInfo:
     """The header of a stream; sizes in pixels and bytes. `overhead_bytes` is all that is not payload.
 
+    `mode` is "learned", or "overfitted" where the payload is a function; `bundle_id` then is the id of its autoencoder.
     `references` are dictionary entries that give tokens, `aligned` those whose key pictures are warped, `streams` the
     ids, 16 hex digits each, of streams whose pictures are. `sections` are
     what the picture has beside its colours: the name of each kind, with the bytes that it takes in the stream.
@@ -25,6 +26,7 @@ class StreamInfo:
 
     version: int
     profile: int
+    mode: str
     width: int
     height: int
     quality: float
@@ -58,6 +60,7 @@ def stream_info(data: Buffer) -> StreamInfo:
     return StreamInfo(
         version=data[4],
         profile=stream.profile,
+        mode="overfitted" if stream.is_overfitted else "learned",
         width=stream.width,
         height=stream.height,
         quality=from_q6(stream.quality_q6),

@@ -18,6 +18,7 @@ from clc.codec.beside import DecodedPicture
 from clc.codec.codec import Codec
 from clc.codec.codecs import Codecs
 from clc.codec.effort import DEFAULT_EFFORT, effort_of
+from clc.codec.overfitted import OverfittedCodec
 from clc.codec.search.selection import References, checked_references
 from clc.codec.sources import given_metadata, picture_from, stream_from, tell
 from clc.errors import InputError
@@ -27,6 +28,8 @@ from clc.quality import checked_quality
 
 if TYPE_CHECKING:
     from clc.codec.sources import PictureSource, StreamSource
+
+Folder = str | os.PathLike[str]
 
 OneBundle = str | os.PathLike[str] | Bundle
 Bundles = OneBundle | Sequence[OneBundle] | None
@@ -41,6 +44,7 @@ def encode(
     references: References,
     *,
     bundle: Bundles = None,
+    autoencoder: Folder | None = None,
     effort: int = DEFAULT_EFFORT,
     alpha_HW: Plane | None = None,
     metadata: Metadata | None = None,
@@ -53,7 +57,10 @@ def encode(
     if alpha_HW is not None and picture.alpha_HW is not None:
         raise InputError("the picture has transparency of its own; give either that or alpha_HW")
     is_upright = not isinstance(source, np.ndarray)  # an array is as its caller made it
-    data = codec_of(bundle).encode(
+    if bundle is not None and autoencoder is not None:
+        raise InputError("a picture is coded with a bundle or overfitted with an autoencoder; give one of them")
+    codec = codec_of(bundle) if autoencoder is None else OverfittedCodec.load(_folder(autoencoder))
+    data = codec.encode(
         picture.image_HW3,
         quality,
         references,
@@ -65,30 +72,43 @@ def encode(
     return data
 
 
-def decode(source: StreamSource, bundle: Bundles = None) -> Picture:
+def decode(source: StreamSource, bundle: Bundles = None, autoencoder: Folder | None = None) -> Picture:
     """See `clc.decode`."""
     data = stream_from(source)
-    return codec_of(bundle, data).decode(data)
+    return codec_for(data, bundle, autoencoder).decode(data)
 
 
-def decode_picture(source: StreamSource, bundle: Bundles = None) -> DecodedPicture:
+def decode_picture(source: StreamSource, bundle: Bundles = None, autoencoder: Folder | None = None) -> DecodedPicture:
     """See `clc.decode_picture`."""
     data = stream_from(source)
-    decoded = codec_of(bundle, data).decode_picture(data)
+    decoded = codec_for(data, bundle, autoencoder).decode_picture(data)
     tell(decoded.left_out, "the stream", 3)
     return decoded
 
 
-def codec_of(bundles: Bundles, data: bytes | None = None) -> Codec:
-    """Return the codec that decodes a stream, or without one that which encodes: the first bundle's that is named.
+def codec_of(bundles: Bundles) -> Codec:
+    """Return the codec that encodes: of the first bundle that is named, or the shipped one.
 
-    A stream names its bundle, which is looked for among those that are named here, and where `clc.bundle.locate` looks.
-
-    Raises `InputError` for what is no bundle, `StorageError` for one that is damaged, and over a stream a
-    `BitstreamError`: `DictionaryMismatch` where its bundle is not within reach.
+    Raises `InputError` for what is no bundle, `StorageError` for one that is damaged.
     """
-    codecs = Codecs(_listed(bundles))
-    return codecs.for_encoding() if data is None else codecs.for_stream(data)
+    return Codecs(_listed(bundles)).for_encoding()
+
+
+def codec_for(data: bytes, bundles: Bundles = None, autoencoder: Folder | None = None) -> Codec | OverfittedCodec:
+    """Return the codec that decodes a stream.
+
+    A stream names its bundle, which is looked for among those that are named here, and where `clc.bundle.locate` looks;
+    an overfitted one names its autoencoder. Raises what `codec_of` raises, and over a stream a `BitstreamError`:
+    `DictionaryMismatch` where its bundle or autoencoder is not within reach.
+    """
+    folder = None if autoencoder is None else _folder(autoencoder)
+    return Codecs(_listed(bundles), autoencoder=folder).for_stream(data)
+
+
+def _folder(autoencoder: Folder) -> Path:
+    if not isinstance(autoencoder, str | os.PathLike):
+        raise InputError(f"an autoencoder is a folder's path, not {autoencoder!r}")
+    return Path(os.fsdecode(autoencoder))
 
 
 def _listed(bundles: Bundles) -> list[str | Path | Bundle]:

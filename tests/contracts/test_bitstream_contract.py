@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from clc.bitstream.alignment import Alignment, identity, mesh_shape
 from clc.bitstream.container import pack, pack_fields, parse, parse_with_fields, stream_id, with_sections
 from clc.bitstream.sections import ALPHA, EXIF, XMP, Section, pack_sections
-from clc.bitstream.stream import PROFILE, Stream
+from clc.bitstream.stream import OVERFITTED_PROFILE, PROFILE, Stream
 from clc.errors import BitstreamError, ClcError, CorruptStream, InputError, LimitError, TruncatedStream
 from clc.limits import MAX_PIXELS
 from clc.quality import MAX_QUALITY_Q6
@@ -197,6 +197,19 @@ def test_a_stream_of_version_3_has_a_section() -> None:
         parse(bytes(bare))
 
 
+@pytest.mark.parametrize("of", [(), (Section.of(XMP, b"x"),)])
+def test_an_overfitted_stream_refers_to_nothing(of: tuple[Section, ...]) -> None:
+    stream = dataclasses.replace(EXAMPLE, profile=OVERFITTED_PROFILE, references=(), sections=of)
+    assert parse(pack(stream)) == stream
+    assert pack(stream)[4] == (3 if of else 1)
+    claiming = bytearray(pack(dataclasses.replace(EXAMPLE, sections=of)))
+    claiming[5] = OVERFITTED_PROFILE
+    at = len(claiming) - len(EXAMPLE.payload) - 8
+    claiming[at : at + 4] = zlib.crc32(claiming[at + 4 :], zlib.crc32(claiming[:at])).to_bytes(4, "little")
+    with pytest.raises(CorruptStream, match="claims references all the same"):
+        parse(bytes(claiming))
+
+
 def test_two_plain_alignments_take_at_most_40_bytes() -> None:
     plain = tuple(Alignment(alignment.corners_q4) for alignment in ALIGNED.alignments)
     assert len(pack(dataclasses.replace(ALIGNED, alignments=plain))) - len(pack(EXAMPLE)) <= 40
@@ -211,6 +224,7 @@ def test_an_empty_payload_and_no_references_are_allowed() -> None:
     ("changes", "error"),
     [
         ({"profile": 1}, InputError),
+        ({"profile": 2, "references": ()}, InputError),
         ({"width": 0}, InputError),
         ({"height": -1}, InputError),
         ({"width": 65_536}, LimitError),

@@ -21,8 +21,11 @@ from clc.bitstream.container import pack, parse
 from clc.bundle.identity import SHIPPED
 from clc.codec import Codec
 from clc.codec.__main__ import main
+from clc.codec.overfitted import OverfittedCodec
+from tests.tiny_autoencoder import make_autoencoder
 
 ROOT = Path(__file__).parents[2]
+AUTOENCODERS = ("autoencoder", "other-autoencoder")
 PAGE = ROOT / "docs" / "errors.md"
 ROW = re.compile(r"^\| (?P<given>[^|]+) \| `(?P<command>[^`]+)` \| `+ ?(?P<said>.+?) ?`+ \| (?P<status>\d+) \|$")
 
@@ -58,7 +61,7 @@ def _png(width: int, height: int, colour: int, data: bytes = b"") -> bytes:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, stream: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, stream: bytes, overfitted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The files that the page's commands name."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["clc"])
@@ -101,6 +104,8 @@ def folder(tmp_path: Path, stream: bytes, monkeypatch: pytest.MonkeyPatch) -> Pa
     Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "height.tif")
     Image.fromarray(np.full((8, 8), -5, np.int32)).save(tmp_path / "signed.tif")
     _broken_bundles(tmp_path)
+    for path in overfitted.iterdir():
+        (tmp_path / path.name).symlink_to(path)
     _archive(tmp_path / "archive", stream)
     _broken_tables(tmp_path)
     (tmp_path / "other").mkdir()
@@ -109,6 +114,16 @@ def folder(tmp_path: Path, stream: bytes, monkeypatch: pytest.MonkeyPatch) -> Pa
     (tmp_path / "same.clc").symlink_to("photo.png")
     (tmp_path / "circle.clc").symlink_to("circle.clc")
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def overfitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two autoencoders, a stream of the first, and a picture that is too wide for them."""
+    folder = tmp_path_factory.mktemp("overfitted")
+    opened = [OverfittedCodec.load(make_autoencoder(folder / name, seed)) for seed, name in enumerate(AUTOENCODERS)]
+    (folder / "overfitted.clc").write_bytes(opened[0].encode(_noise()[:8, :8], effort=0))
+    Image.new("RGB", (8200, 8)).save(folder / "huge.png")
+    return folder
 
 
 def _archive(folder: Path, stream: bytes) -> None:

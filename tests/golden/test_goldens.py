@@ -14,12 +14,15 @@ import pytest
 import torch
 
 from clc.bitstream.alignment import Alignment, mesh_shape
-from clc.bitstream.container import Stream, pack, parse, stream_id
+from clc.bitstream.container import Stream, empty_stream, pack, pack_fields, parse, parse_with_fields, stream_id
 from clc.bitstream.range_coder import CdfTable, Decoder, Encoder
 from clc.bitstream.regions import Regions, map_shape
 from clc.bitstream.sections import Section
 from clc.codec.latent_coding import Analysed, decode_latents, encode_latents
 from clc.model.prior.walk import Conditions
+from clc.overfitted.coding import decode_function, encode_function
+from clc.overfitted.integers import FunctionIntegers, group_sizes
+from clc.overfitted.layout import layout_of
 from tests.conftest import SMALL
 from tests.self_prior import prior_of_integers
 
@@ -110,6 +113,31 @@ REGIONAL_STREAM = replace(
 )
 
 
+def _spread(count: int, largest: int, start: int) -> np.ndarray:
+    """Integers around 0, most of them small, made without a generator whose numbers a release might change."""
+    places = (np.arange(count) + start) * 7919 % 104_729
+    return np.round((places / 104_729 - 0.5) ** 3 * 8 * largest).astype(np.int32)
+
+
+FUNCTION = FunctionIntegers(
+    shape=(2, 5, 9),
+    shifts=(5, 4, 8, 5, 4, 6),
+    weights=tuple(_spread(size, 30, 1000 * group) for group, size in enumerate(group_sizes(2))),
+    latents=_spread(layout_of(5, 9).n_latents, 6, 77),
+)
+_UNSEALED = replace(
+    STREAM,
+    profile=1,
+    width=66,
+    height=40,
+    references=(),
+    latents_crc32=0,
+    payload=encode_function(FUNCTION),
+    sections=SECTIONED_STREAM.sections[1:2],
+)
+OVERFITTED_STREAM = replace(_UNSEALED, latents_crc32=FUNCTION.crc32(empty_stream(pack_fields(_UNSEALED))))
+
+
 def golden(name: str, current: bytes) -> bytes:
     """The stored bytes of `name`, hexadecimal in lines of 32; replaced by `current` first where that is asked for."""
     path = HERE / f"{name}.hex"
@@ -153,6 +181,17 @@ def test_a_stream_with_regions_keeps_its_bytes() -> None:
     stored = golden("stream_v2_with_regions", pack(REGIONAL_STREAM))
     assert pack(REGIONAL_STREAM) == stored
     assert parse(stored) == REGIONAL_STREAM
+
+
+def test_an_overfitted_stream_keeps_its_bytes_and_its_integers() -> None:
+    """Weights, latents and the tables that code them are integers, so a payload is the same on every machine."""
+    stored = golden("stream_overfitted", pack(OVERFITTED_STREAM))
+    assert pack(OVERFITTED_STREAM) == stored
+    parsed = parse_with_fields(stored)
+    assert parsed.stream == OVERFITTED_STREAM
+    function = decode_function(parsed.stream.payload, FUNCTION.shape)
+    assert function.crc32(empty_stream(parsed.fields)) == parsed.stream.latents_crc32
+    assert (function.latents == FUNCTION.latents).all()
 
 
 def test_a_stream_keeps_its_id() -> None:

@@ -16,6 +16,9 @@ from clc.codec.cli.single_file import STANDARD
 from clc.console import DONE, FAILED, OneLineParser, say
 from clc.limits import MAX_REFERENCES
 
+LEARNED, OVERFITTED = "learned", "overfitted"
+"""The modes of `encode`."""
+
 Command = Callable[[argparse.Namespace], int]
 Further = Callable[["argparse._SubParsersAction[Any]"], None]
 
@@ -50,6 +53,8 @@ def parsed(
             options.parser.error(f"argument PATH: {error}")
     if options.command in ("encode", "decode"):
         _check_paths(options)
+    if options.command == "encode":
+        _check_mode(options)
     return options
 
 
@@ -67,6 +72,21 @@ def _check_paths(options: argparse.Namespace) -> None:
     elif len(names) != 2:
         what = f"no output after {names[0]}" if len(names) == 1 else f"{len(names)} paths without --out"
         options.parser.error(f"{what}: give INPUT OUTPUT, or any number of inputs and --out FOLDER")
+
+
+def _check_mode(options: argparse.Namespace) -> None:
+    """Exits with 2 where options are given that the mode has no use for, or its autoencoder is not named."""
+    if options.mode == LEARNED:
+        if options.autoencoder is not None:
+            options.parser.error("--autoencoder goes with --mode overfitted: give that, or leave it out")
+        return
+    if options.autoencoder is None:
+        options.parser.error("--mode overfitted needs an autoencoder: give --autoencoder FOLDER")
+    without = {"--bundle": options.bundle, "--device": options.device != "cpu"}
+    without["--references"] = options.references not in ("auto", "none")
+    for name, is_given in without.items():
+        if is_given:
+            options.parser.error(f"{name} does not go with --mode overfitted: leave it out")
 
 
 def _parser(run: Mapping[str, Command], further: Further | None) -> argparse.ArgumentParser:
@@ -96,6 +116,13 @@ def _parser(run: Mapping[str, Command], further: Further | None) -> argparse.Arg
         metavar="COLOUR",
         help="composite transparency over a colour (white, #336699) instead of keeping it",
     )
+    encode.add_argument(
+        "--mode",
+        choices=(LEARNED, OVERFITTED),
+        default=LEARNED,
+        help="learned (default): by a bundle's model; overfitted: a function fitted to each picture, in the latents of "
+        "an autoencoder",
+    )
     decode = commands.add_parser(
         "decode", help="decode .clc files", description="Decode a .clc file into a PNG, or many into a folder of them."
     )
@@ -113,6 +140,13 @@ def _parser(run: Mapping[str, Command], further: Further | None) -> argparse.Arg
     )
     for command in (encode, decode, selftest):
         add_bundles(command)
+    for command in (encode, decode):
+        command.add_argument(
+            "--autoencoder",
+            type=path_argument,
+            metavar="FOLDER",
+            help="the autoencoder of overfitted streams: a folder with autoencoder.json, its encoder and its decoder",
+        )
     for name, command in commands.choices.items():
         command.set_defaults(run=run[name], parser=command)
     if further is not None:

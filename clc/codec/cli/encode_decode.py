@@ -10,9 +10,11 @@ from __future__ import annotations
 import time
 import warnings
 from argparse import Namespace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from clc.codec.beside import sections_of
+from clc.codec.cli.arguments import OVERFITTED
 from clc.codec.cli.many_files import Done, LossesTold, error_lines, run, summary_lines, warning_lines
 from clc.codec.cli.single_file import Output, check_source, existing_of, name_of, read_source, read_stream
 from clc.codec.files import DECODE, ENCODE, Direction, Job, plan
@@ -20,12 +22,13 @@ from clc.codec.rate_control import encode_to_size, target_bytes_of
 from clc.console import complain, one_line, say, shown
 from clc.errors import InputError
 from clc.pictures.images import ReadPicture, png_bytes
-from clc.pictures.metadata import NO_METADATA
+from clc.pictures.metadata import NO_METADATA, Metadata
 from storage.atomic import write_bytes
 
 if TYPE_CHECKING:
     from clc.codec.codec import Codec
     from clc.codec.codecs import Codecs
+    from clc.codec.overfitted import OverfittedCodec
 
 _MISSED = "no quality comes within 2 % of the size asked for, so the nearest was taken"
 
@@ -50,7 +53,7 @@ def encode_command(options: Namespace) -> int:
         return 0
     source = options.paths[0]
     picture = read_source(source, options.background)
-    codec = load_codecs(options).for_encoding()
+    codec = _encoder(load_codecs(options), options)
     began = time.perf_counter()
     try:
         data, losses = encoded(codec, picture, options)
@@ -87,21 +90,11 @@ def decode_command(options: Namespace) -> int:
     return 0
 
 
-def encoded(codec: Codec, picture: ReadPicture, options: Namespace) -> tuple[bytes, tuple[str, ...]]:
+def encoded(codec: Codec | OverfittedCodec, picture: ReadPicture, options: Namespace) -> tuple[bytes, tuple[str, ...]]:
     """The stream of a picture at the quality or the size that was asked for, and what is lost by it."""
     target = _target_bytes(picture, options)
     metadata = NO_METADATA if options.strip else picture.metadata
-
-    def encode(quality: float) -> bytes:
-        return codec.encode(
-            picture.image_HW3,
-            quality,
-            options.references,
-            effort=options.effort,
-            alpha_HW=picture.alpha_HW,
-            metadata=metadata,
-        )
-
+    encode = _at_qualities(codec, picture, metadata, options)
     if target is None:
         return encode(options.quality), picture.losses
     height, width = picture.image_HW3.shape[:2]
@@ -110,7 +103,31 @@ def encoded(codec: Codec, picture: ReadPicture, options: Namespace) -> tuple[byt
     return found.data, picture.losses if found.is_met else (*picture.losses, _MISSED)
 
 
-def decoded(codec: Codec, data: bytes, options: Namespace) -> Decoded:
+def _encoder(codecs: Codecs, options: Namespace) -> Codec | OverfittedCodec:
+    """The codec of the mode that was asked for."""
+    return codecs.overfitted() if options.mode == OVERFITTED else codecs.for_encoding()
+
+
+def _at_qualities(
+    codec: Codec | OverfittedCodec, picture: ReadPicture, metadata: Metadata, options: Namespace
+) -> Callable[[float], bytes]:
+    """What codes the picture at one quality after another."""
+    if options.mode == OVERFITTED:
+        fitting: Callable[[float], bytes] = codec.at_qualities(  # type: ignore[union-attr]  # the codec of this mode
+            picture.image_HW3, effort=options.effort, alpha_HW=picture.alpha_HW, metadata=metadata
+        )
+        return fitting
+    return lambda quality: codec.encode(
+        picture.image_HW3,
+        quality,
+        options.references,
+        effort=options.effort,
+        alpha_HW=picture.alpha_HW,
+        metadata=metadata,
+    )
+
+
+def decoded(codec: Codec | OverfittedCodec, data: bytes, options: Namespace) -> Decoded:
     """The picture of a stream as a PNG file, with its transparency and, unless they are stripped, EXIF and XMP."""
     picture = codec.decode_picture(data)
     metadata = NO_METADATA if options.strip else picture.metadata
@@ -131,13 +148,13 @@ def _output(options: Namespace, direction: Direction) -> Output:
 def _many(options: Namespace, direction: Direction) -> int:
     jobs, passed_over, unreadable = plan(options.paths, options.out, direction)
     codecs = load_codecs(options)
-    codec = codecs.for_encoding() if direction is ENCODE else None
+    codec = _encoder(codecs, options) if direction is ENCODE else None
     existing = existing_of(options)
     told = LossesTold(options.verbose)
 
     def encode(job: Job) -> Done:
         picture = read_source(job.source, options.background)
-        data, losses = encoded(codec or codecs.for_encoding(), picture, options)
+        data, losses = encoded(codec or _encoder(codecs, options), picture, options)
         told.tell(job.source, losses)
         write_bytes(job.output, data, replace=existing == "replace")
         return Done(picture.file_bytes, len(data), picture.image_HW3.size // 3, losses)
@@ -177,7 +194,7 @@ def load_codecs(options: Namespace) -> Codecs:
     from clc.machine import keep_freed_memory
 
     _check_device(options.device)
-    codecs = Codecs(options.bundle, options.device, warn)
+    codecs = Codecs(options.bundle, options.device, warn, getattr(options, "autoencoder", None))
     codecs.shelf.named()  # what is wrong with a name is said once, before any file is read
     keep_freed_memory()
     return codecs

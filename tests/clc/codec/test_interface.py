@@ -295,7 +295,7 @@ def test_a_bundle_is_named_by_its_folder_its_id_loaded_or_in_a_list(codec: Codec
         assert np.array_equal(clc.decode(stream, bundle), expected)
         assert clc.encode(RGB, 50, bundle=bundle, **FAST) == stream
     assert interface.codec_of(str(folder)) is interface.codec_of(None) is codec
-    assert interface.codec_of(codec.bundle) is interface.codec_of([codec.bundle], stream)
+    assert interface.codec_of(codec.bundle) is interface.codec_for(stream, [codec.bundle])
 
 
 @pytest.fixture
