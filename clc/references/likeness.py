@@ -47,6 +47,20 @@ def near_squares(target_HW: GreyPicture, warped_HW: GreyPicture) -> npt.NDArray[
     return near
 
 
+def shown_share(target_HW: GreyPicture, warped: Warped) -> float:
+    """The share of a grey target's detail, 0..1, that a warped grey reference shows, uint8 (h, w) both.
+
+    Detail is what is left of squares of `CORRELATION_PX` without their means; it counts by its logarithm, as bits do.
+    """
+    ours, theirs = target_HW.astype(np.float32), warped.pixels.astype(np.float32)
+    size = CORRELATION_PX, CORRELATION_PX
+    variance = np.maximum(cv2.boxFilter(ours * ours, -1, size) - np.square(cv2.boxFilter(ours, -1, size)), 0)
+    error = cv2.boxFilter(np.square(ours - theirs), -1, size)
+    detail, missed = (np.log2(1 + value / POLICY.coded_error) for value in (variance, error))
+    shown = np.maximum(detail - missed, 0)[warped.inside].sum()
+    return float(shown / max(float(detail.sum()), 1e-9))
+
+
 def is_same_scene(target_HW: GreyPicture, warped_HW: GreyPicture, covered: npt.NDArray[np.bool_]) -> bool:
     """Whether a warped reference covers enough of a target, and means over squares correlate there (`POLICY`).
 

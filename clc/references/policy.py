@@ -20,6 +20,7 @@ class ReferencePolicy:
     |---|---|---|---|
     | `scene_coverage` | 0.01 | share of the picture | it covers at least this much |
     | `scene_correlation` | 0.2 | correlation | means of 8x8 px agree by more than this |
+    | `shown_in_place` | 0.05 | share of the detail | it shows as much with no map at all, where none is found |
 
     Does the identity go before the homography? Do mesh, brightness and regions pay for their bytes? (registration)
 
@@ -62,6 +63,7 @@ class ReferencePolicy:
 
     scene_coverage: float = 0.01
     scene_correlation: float = 0.2
+    shown_in_place: float = 0.05
     clearly_nearer: float = 1.1
     coded_error: float = 100.0
     coded_share: float = 0.6

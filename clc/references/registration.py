@@ -26,7 +26,7 @@ from clc.bitstream.stream import Reference
 from clc.pictures.picture import Picture
 from clc.references.key_pictures import PictureSource, WarpedKeyPictures
 from clc.references.likeness import detail_db as detail_db
-from clc.references.likeness import grey_db, is_same_scene, near_squares
+from clc.references.likeness import grey_db, is_same_scene, near_squares, shown_share
 from clc.references.policy import POLICY
 from clc.references.projective import matrix_of, quantise, warp_in_float
 from clc.references.refine import Refinement
@@ -201,10 +201,23 @@ def _locate(target: Keypoints, reference: Keypoints) -> Located | None:
     """
     matrix = find_homography(target, reference)
     by_features = None if matrix is None else _judged(target, reference, quantise(matrix, target.size))
-    still = _judged(target, reference, identity(*target.size)) if target.size == reference.size else None
+    still = _in_place(target, reference)
     if by_features is None or still is None:
         return by_features or still
     return still if _worth(still) > POLICY.clearly_nearer * _worth(by_features) else by_features
+
+
+def _in_place(target: Keypoints, reference: Keypoints) -> Located | None:
+    """The identity, where two pictures of one size show the same at the same place; None where they do not.
+
+    Photographs of any two places may have the sky above and the ground below, so that means over squares correlate.
+    """
+    if target.size != reference.size:
+        return None
+    everywhere = Warped(reference.grey, np.ones(reference.grey.shape, dtype=np.bool_))
+    if shown_share(target.grey, everywhere) < POLICY.shown_in_place:
+        return None
+    return _judged(target, reference, identity(*target.size))
 
 
 def _judged(target: Keypoints, reference: Keypoints, plain: Alignment | None) -> Located | None:

@@ -78,6 +78,12 @@ def test_another_picture_does_not_fit() -> None:
     assert register(texture(HEIGHT, WIDTH, 1), texture(HEIGHT, WIDTH, 2)) is None
 
 
+def test_the_same_sky_above_another_ground_does_not_fit() -> None:
+    shade = np.linspace(90, -90, HEIGHT).astype(np.int64)[:, None, None]
+    one, other = (np.clip(texture(HEIGHT, WIDTH, seed) // 2 + 64 + shade, 0, 255).astype(np.uint8) for seed in (1, 2))
+    assert register(one, other) is None
+
+
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (40, 30)])
 def test_flat_and_tiny_pictures_do_not_fit(size: tuple[int, int]) -> None:
     flat = np.full((*size, 3), 100, dtype=np.uint8)
