@@ -38,7 +38,9 @@ from clc.limits import MAX_STREAM_BYTES
 
 if TYPE_CHECKING:
     from clc.bitstream.container import Head
+    from clc.codec.codec import Codec
     from clc.codec.interface import Bundles
+    from clc.codec.overfitted import OverfittedCodec
     from clc.codec.sources import Source
 
 FORMAT = "CLC"
@@ -117,12 +119,11 @@ class ClcImageFile(ImageFile.ImageFile):
         """The pixels as they lie in a picture of this mode."""
         import numpy as np
 
-        from clc.codec.interface import codec_for
         from clc.codec.sources import tell
 
         try:
             data = self._read(MAX_STREAM_BYTES + 1)
-            picture = codec_for(data, self.bundle).decode_picture(data)
+            picture = _codec(self.bundle, data).decode_picture(data)
         except ClcError as error:
             raise OSError(self._told(error)) from error
         tell(picture.left_out, self._name or "the stream", 3)
@@ -162,13 +163,12 @@ def _accept(prefix: bytes) -> bool:
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     """Codes a picture and writes the whole stream at once, so that no half of one is ever in the file."""
     from clc.codec.effort import DEFAULT_EFFORT
-    from clc.codec.interface import codec_of
     from clc.codec.sources import tell
 
     options = image.encoderinfo
     try:
         source = _source(image, options)
-        data = codec_of(options.get("bundle")).encode(
+        data = _codec(options.get("bundle"), None).encode(
             source.image_HW3,
             options.get("quality", 50.0),
             options.get("references", "auto"),
@@ -194,3 +194,10 @@ def _source(image: Image.Image, options: dict[str, Any]) -> Source:
         if value is not None and not isinstance(value, bytes):
             raise InputError(f"{name} must be bytes, not {kind_of(value)}; leave it out to keep the picture's own")
     return pillow_source(image, exif, xmp)
+
+
+def _codec(bundle: Bundles, data: bytes | None) -> Codec | OverfittedCodec:
+    """The codec of a bundle, loaded on first use; the shipped one is that of `clc.encode` and `clc.decode`."""
+    from clc.codec.interface import codec_for, codec_of
+
+    return codec_of(bundle) if data is None else codec_for(data, bundle)
