@@ -30,6 +30,7 @@ class ReferencePolicy:
     | `coded_error` | 100 | squared levels | the codec's squared step, about: coefficients below it take no bits |
     | `coded_share` | 0.6 | share of the estimate | bits that are saved of those that the estimate says |
     | `trusted_bits` | 12 | bits | by which a block may cost more beside a reference before it is not covered |
+    | `moved_gain` | 0.1 | share of the bits | regions that moved must save more than this to replace a mesh |
     | `misled_share` | 1.1 | share of the bits alone | a block beside a reference that shows something else |
     | `misled_bits` | 10 | bits | takes this share and these bits, because the codec learns to mistrust it |
 
@@ -68,6 +69,7 @@ class ReferencePolicy:
     coded_error: float = 100.0
     coded_share: float = 0.6
     trusted_bits: float = 12.0
+    moved_gain: float = 0.1
     misled_share: float = 1.1
     misled_bits: float = 10.0
     flat_db: float = 20.0

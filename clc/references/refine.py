@@ -75,7 +75,10 @@ class Refinement:
         flat = best if best.alignment.mesh is None else self._with_brightness(start)
         offsets = likely_offsets(self._corners, corners(), matrix_of(start.alignment, self._size))
         if offsets:
-            ways.append(self._with_regions(flat, offsets, self._mover(flat.alignment, reference_HW3)))
+            moved = self._with_regions(flat, offsets, self._mover(flat.alignment, reference_HW3))
+            # A mesh is as good as many offsets where a scene is bent: they take its place for a clear gain alone.
+            if flat is best or moved.total_bits < (1 - POLICY.moved_gain) * best.total_bits:
+                ways.append(moved)
         alignment = min(ways, key=_total_bits).alignment
         warped = warp_to(self._size, alignment)
         agreement = agreement_db(self._target_HW3, warped)
