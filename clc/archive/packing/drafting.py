@@ -25,7 +25,7 @@ from clc.archive.packing.tasks import Alone, Call, Job
 from clc.archive.sources import SourceFile
 from clc.archive.work import Remembered, WorkFolder
 from clc.errors import InputError
-from clc.quality import MAX_QUALITY_Q6, to_q6
+from clc.quality import MAX_QUALITY_Q6, from_q6, to_q6
 from storage.atomic import write_bytes
 
 CANDIDATES = 6
@@ -164,8 +164,10 @@ class Drafter:
     def _trial(
         self, quality_q6: int, pairs: Sequence[tuple[int, int]], alone: Mapping[int, Remembered]
     ) -> list[Measured]:
-        """What keys cost and save, for each of `OFFSETS`, from pairs (picture, key)."""
-        tried = [(offset, target, key) for offset in OFFSETS for target, key in pairs]
+        """What keys cost and save, for each of `OFFSETS` that the scale has room for, from pairs (picture, key)."""
+        most = from_q6(MAX_QUALITY_Q6 - quality_q6)
+        offsets = sorted({min(offset, most) for offset in OFFSETS}) if pairs else []
+        tried = [(offset, target, key) for offset in offsets for target, key in pairs]
         calls = [self._key_call(Key(key, offset), alone[key], ()) for offset, _, key in tried]
         keys = list(self._run("trial of keys", calls))
         calls = [
@@ -174,7 +176,7 @@ class Drafter:
         ]
         found = list(zip(tried, keys, self._run("trial beside keys", calls), strict=True))
         measured = []
-        for offset in OFFSETS if pairs else ():
+        for offset in offsets:
             of_offset = [(target, key, coded, beside) for (one, target, key), coded, beside in found if one == offset]
             penalty = [coded.cost / alone[key].cost - 1.0 for _, key, coded, _ in of_offset]
             saved = [1.0 - beside.cost / alone[target].cost for target, _, _, beside in of_offset]

@@ -105,6 +105,16 @@ def test_dear_references_are_not_made_finer(tmp_path: Path) -> None:
     assert [key.offset for key in draft.keys] == [0.0]
 
 
+def test_no_key_is_said_to_be_finer_than_the_scale_goes(tmp_path: Path) -> None:
+    executor = Computed(alike=6, penalty=0.0)
+    files = [SourceFile(index, tmp_path / f"{index}.png", f"{index}.png", "") for index in range(6)]
+    (tmp_path / ".packing").mkdir()
+    drafter = Drafter(files, WorkFolder(tmp_path), JOB, executor, PackOptions(quality=95.0), lambda progress: None)
+    drafter.draft(95 * 64)
+    tried = {call.given[2] - 95 * 64 for call in executor.calls if call.what == "key"}
+    assert {0, 5 * 64} <= tried <= set(range(5 * 64 + 1))
+
+
 def test_what_cannot_be_read_costs_no_other_its_turn(tmp_path: Path) -> None:
     executor = Computed(alike=6)
     executor.broken = {0, 3}
