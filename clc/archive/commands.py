@@ -298,8 +298,9 @@ def summary(packed: Packed, archive: Path) -> list[str]:
     lines.append(f"  alone at the archive's PSNR about {at_psnr} bytes: {_change(packed.archive_bytes, at_psnr)}")
     if packed.keys:
         finer = sorted({offset for _, offset in packed.keys})
-        told = f"{finer[0]:g}" if len(finer) == 1 else f"{finer[0]:g} to {finer[-1]:g}"
-        lines.append(f"  {len(packed.keys)} key pictures, {told} units of quality finer than the others")
+        told = f"{finer[0]:.0f}" if len(finer) == 1 else f"{finer[0]:.0f} to {finer[-1]:.0f}"
+        what = "key picture" if len(packed.keys) == 1 else "key pictures"
+        lines.append(f"  {len(packed.keys)} {what}, {told} units of quality finer than the others")
     else:
         lines.append("  no key pictures: nothing that the pictures share pays for one")
     if packed.losses:
