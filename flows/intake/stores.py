@@ -83,18 +83,26 @@ class Store:
 
     def _read(self, path: str, into: BinaryIO) -> int:
         size = 0
-        try:
-            with self._system.open(path, "rb") as file:
-                while piece := file.read(_PIECE_BYTES):
-                    size += len(piece)
-                    if size > MAX_PICTURE_FILE_BYTES:
-                        break
-                    into.write(piece)
-        except Exception as error:  # each store raises what its own library does
-            raise Unavailable(UNREADABLE, f"{type(error).__name__}: {error}") from error
-        if size > MAX_PICTURE_FILE_BYTES:
-            raise Unavailable(TOO_LARGE, f"more than the {MAX_PICTURE_FILE_BYTES} bytes that are read")
+        # Writing stands outside: a full disk here is no fault of the store's file.
+        for piece in self._pieces(path):
+            size += len(piece)
+            if size > MAX_PICTURE_FILE_BYTES:
+                raise Unavailable(TOO_LARGE, f"more than the {MAX_PICTURE_FILE_BYTES} bytes that are read")
+            into.write(piece)
         return size
+
+    def _pieces(self, path: str) -> Iterator[bytes]:
+        with contextlib.ExitStack() as opened:
+            file = None
+            while True:
+                try:
+                    file = file or opened.enter_context(self._system.open(path, "rb"))
+                    piece = file.read(_PIECE_BYTES)
+                except Exception as error:  # each store raises what its own library does
+                    raise Unavailable(UNREADABLE, f"{type(error).__name__}: {error}") from error
+                if not piece:
+                    return
+                yield piece
 
     @cached_property
     def _place(self) -> tuple[Any, str]:

@@ -1,5 +1,6 @@
 """Every kind of source gives its pictures with their names and licences, and tells what it does not give."""
 
+import errno
 import io
 import tarfile
 import zipfile
@@ -230,6 +231,17 @@ def test_an_object_that_fails_costs_its_own_row(store: str, monkeypatch: pytest.
 
     monkeypatch.setattr(type(system), "_open", opens)
     assert contents(store) == {**PICTURES, "c.png": "store_failed"}
+
+
+def test_a_full_disk_is_no_fault_of_the_object_that_was_read(store: str) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    entry = next(entry for entry in origin(store).entries() if entry.read is not None)
+    assert entry.read is not None
+    with pytest.raises(OSError, match="No space left on device"):
+        entry.read(Full())
 
 
 def test_an_archive_in_a_store_is_streamed(store: str, tmp_path: Path) -> None:
