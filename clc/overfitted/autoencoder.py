@@ -237,6 +237,10 @@ def _numbers(value: Any, name: str) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def _onnx(data: bytes, path: Path) -> Network:
     """The network of an ONNX file: its first input, float32 (1, C, H, W), and its first output."""
     need("pipeline", "onnxruntime")
@@ -247,12 +251,12 @@ def _onnx(data: bytes, path: Path) -> Network:
         name = session.get_inputs()[0].name
     # The runtime has exceptions of its own, a class for each of its status codes, all below RuntimeError or Exception.
     except Exception as error:
-        raise InputError(f"{path}: is no ONNX network ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{path}: is no ONNX network ({_first_line(error)})") from error
 
     def run(x: Tensor) -> Tensor:
         try:
             return torch.from_numpy(session.run(None, {name: x.contiguous().numpy()})[0])
         except Exception as error:
-            raise InputError(f"{path}: cannot take {tuple(x.shape)} ({str(error).splitlines()[0]})") from error
+            raise InputError(f"{path}: cannot take {tuple(x.shape)} ({_first_line(error)})") from error
 
     return run
