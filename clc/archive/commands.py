@@ -7,10 +7,10 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from clc.archive.report_command import add_report
-from clc.codec.cli.arguments import add_bundles, colour_argument, path_argument
+from clc.codec.cli.arguments import add_bundles, colour_argument, path_argument, size_argument
 from clc.console import DONE, FAILED, complain, one_line, progress_line, say, shown
 
 if TYPE_CHECKING:
@@ -22,28 +22,45 @@ if TYPE_CHECKING:
     from clc.codec.codec import Codec
 
 
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
 _NAMES_TOLD = 5
 MOST_PROCESSES = 1024
-_UNITS = {"k": 1000, "m": 1000**2, "g": 1000**3}
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: _Commands) -> None:
     """Adds the commands to the parser of `clc`."""
-    pack = commands.add_parser(
+    for add_parser, run, takes_bundles in (
+        (_pack, pack_command, True),
+        (_unpack, unpack_command, True),
+        (_list, list_command, False),
+        (_verify, verify_command, True),
+        (_add, add_command, True),
+        (_remove, remove_command, False),
+    ):
+        command = add_parser(commands)
+        command.set_defaults(run=run, parser=command)
+        if takes_bundles:
+            add_bundles(command)
+    add_report(commands)
+
+
+def _pack(commands: _Commands) -> argparse.ArgumentParser:
+    command = commands.add_parser(
         "pack",
         help="make an archive of a folder",
         description="Pack the pictures of a folder into an archive, in which similar pictures share what they show.",
     )
-    pack.add_argument("folder", type=path_argument, metavar="FOLDER", help="the pictures; they are only read")
-    pack.add_argument("archive", type=path_argument, metavar="ARCHIVE", help="the folder to write, a new one")
-    aim = pack.add_mutually_exclusive_group()
+    command.add_argument("folder", type=path_argument, metavar="FOLDER", help="the pictures; they are only read")
+    command.add_argument("archive", type=path_argument, metavar="ARCHIVE", help="the folder to write, a new one")
+    aim = command.add_mutually_exclusive_group()
     aim.add_argument("--quality", type=float, default=50.0, help="0 (smallest) to 100 (best); default 50")
     aim.add_argument(
-        "--target-size", type=_size, metavar="SIZE", help="what the archive may take: 250k, 3M, 1.5G, or bytes"
+        "--target-size", type=size_argument, metavar="SIZE", help="what the archive may take: 250k, 3M, 1.5G, or bytes"
     )
     aim.add_argument("--target-psnr", type=float, metavar="DB", help="PSNR that all its pixels have at least")
-    pack.add_argument("--keys", type=_keys, metavar="auto|N", help="key pictures; auto, the default: as many as pay")
-    pack.add_argument(
+    command.add_argument("--keys", type=_keys, metavar="auto|N", help="key pictures; auto, the default: as many as pay")
+    command.add_argument(
         "--levels",
         type=int,
         choices=(1, 2, 3),
@@ -51,62 +68,71 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="1: every picture alone; 2 (default): beside key pictures; 3: these beside others too, which takes fewer "
         "bytes, and more streams to decode one picture",
     )
-    _add_coding(pack)
-    pack.add_argument(
+    _add_coding(command)
+    command.add_argument(
         "--processes", type=_processes, metavar="N", help="how many code side by side; default: one for each core"
     )
-    pack.add_argument("--with-model", action="store_true", help="put the shipped model into the archive too")
-    unpack = commands.add_parser(
+    command.add_argument("--with-model", action="store_true", help="put the shipped model into the archive too")
+    return command
+
+
+def _unpack(commands: _Commands) -> argparse.ArgumentParser:
+    command = commands.add_parser(
         "unpack", help="decode an archive", description="Decode pictures of an archive to PNG."
     )
-    unpack.add_argument("archive", type=path_argument, metavar="ARCHIVE")
-    unpack.add_argument("out", type=path_argument, metavar="OUT", help="the folder to write into")
-    unpack.add_argument("names", nargs="*", metavar="NAME", help="pictures, folders or patterns as `list` shows; all")
-    existing = unpack.add_mutually_exclusive_group()
+    command.add_argument("archive", type=path_argument, metavar="ARCHIVE")
+    command.add_argument("out", type=path_argument, metavar="OUT", help="the folder to write into")
+    command.add_argument("names", nargs="*", metavar="NAME", help="pictures, folders or patterns as `list` shows; all")
+    existing = command.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     existing.add_argument("--skip-existing", action="store_true", help="leave outputs that exist, and do the others")
-    unpack.add_argument(
+    command.add_argument(
         "--cache",
         type=path_argument,
         metavar="FOLDER",
         help="keep decoded key pictures there, 4 GiB at most, so that the next command need not decode them again",
     )
-    listed = commands.add_parser("list", help="show what an archive holds", description="Show what an archive holds.")
-    listed.add_argument("archive", type=path_argument, metavar="ARCHIVE")
-    listed.add_argument("names", nargs="*", metavar="NAME", help="pictures, folders or patterns; all")
-    listed.add_argument("--json", action="store_true", help="as one JSON object a line")
-    verify = commands.add_parser(
+    return command
+
+
+def _list(commands: _Commands) -> argparse.ArgumentParser:
+    command = commands.add_parser("list", help="show what an archive holds", description="Show what an archive holds.")
+    command.add_argument("archive", type=path_argument, metavar="ARCHIVE")
+    command.add_argument("names", nargs="*", metavar="NAME", help="pictures, folders or patterns; all")
+    command.add_argument("--json", action="store_true", help="as one JSON object a line")
+    return command
+
+
+def _verify(commands: _Commands) -> argparse.ArgumentParser:
+    command = commands.add_parser(
         "verify", help="check an archive", description="Decode everything in an archive and compare every digest."
     )
-    verify.add_argument("archive", type=path_argument, metavar="ARCHIVE")
-    added = commands.add_parser(
+    command.add_argument("archive", type=path_argument, metavar="ARCHIVE")
+    return command
+
+
+def _add(commands: _Commands) -> argparse.ArgumentParser:
+    command = commands.add_parser(
         "add",
         help="add pictures to an archive",
         description="Add pictures to an archive, coded beside those that it holds. What it holds stays as it is.",
     )
-    added.add_argument("archive", type=path_argument, metavar="ARCHIVE")
-    added.add_argument("inputs", nargs="+", type=path_argument, metavar="PICTURE|FOLDER", help="they are only read")
-    added.add_argument("--quality", type=float, help="0 (smallest) to 100 (best); default: that of the archive")
-    _add_coding(added)
-    removed = commands.add_parser(
+    command.add_argument("archive", type=path_argument, metavar="ARCHIVE")
+    command.add_argument("inputs", nargs="+", type=path_argument, metavar="PICTURE|FOLDER", help="they are only read")
+    command.add_argument("--quality", type=float, help="0 (smallest) to 100 (best); default: that of the archive")
+    _add_coding(command)
+    return command
+
+
+def _remove(commands: _Commands) -> argparse.ArgumentParser:
+    command = commands.add_parser(
         "remove",
         help="remove pictures from an archive",
         description="Remove pictures from an archive; refused where others are coded beside them.",
     )
-    removed.add_argument("archive", type=path_argument, metavar="ARCHIVE")
-    removed.add_argument("names", nargs="+", metavar="NAME", help="pictures, folders or patterns as `list` shows")
-    for command, run in (
-        (pack, pack_command),
-        (unpack, unpack_command),
-        (listed, list_command),
-        (verify, verify_command),
-        (added, add_command),
-        (removed, remove_command),
-    ):
-        command.set_defaults(run=run, parser=command)
-        if command not in (listed, removed):
-            add_bundles(command)
-    add_report(commands)
+    command.add_argument("archive", type=path_argument, metavar="ARCHIVE")
+    command.add_argument("names", nargs="+", metavar="NAME", help="pictures, folders or patterns as `list` shows")
+    return command
 
 
 def _add_coding(command: argparse.ArgumentParser) -> None:
@@ -355,17 +381,6 @@ def _processes(text: str) -> int:
     if text.isascii() and text.isdigit() and 0 < int(text) <= MOST_PROCESSES:
         return int(text)
     raise argparse.ArgumentTypeError(f"say a number of processes from 1 to {MOST_PROCESSES}, not {text!r}")
-
-
-def _size(text: str) -> int:
-    number, unit = (text[:-1], text[-1].lower()) if text[-1:].lower() in tuple(_UNITS) else (text, "")
-    try:
-        size = float(number) * _UNITS.get(unit, 1)
-    except ValueError:
-        size = 0.0
-    if 1 <= size < 1 << 62:
-        return int(size)
-    raise argparse.ArgumentTypeError(f"say a size such as 250k, 3M, 1.5G or a number of bytes, not {text!r}")
 
 
 def _watch() -> Callable[[Progress], None]:

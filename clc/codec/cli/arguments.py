@@ -19,6 +19,9 @@ from clc.limits import MAX_REFERENCES
 LEARNED, OVERFITTED = "learned", "overfitted"
 """The modes of `encode`."""
 
+SIZE_UNITS = {"k": 1000, "m": 1000**2, "g": 1000**3}
+"""Letters behind a size, and how many bytes they stand for."""
+
 Command = Callable[[argparse.Namespace], int]
 Further = Callable[["argparse._SubParsersAction[Any]"], None]
 
@@ -257,6 +260,18 @@ def colour_argument(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no colour: give a name (white) or #RRGGBB") from error
     return text
+
+
+def size_argument(text: str) -> int:
+    """A number of bytes, or of thousands, millions or milliards of them: 250k, 3M, 1.5G."""
+    number, unit = (text[:-1], text[-1].lower()) if text[-1:].lower() in tuple(SIZE_UNITS) else (text, "")
+    try:
+        size = float(number) * SIZE_UNITS.get(unit, 1)
+    except ValueError:
+        size = 0.0
+    if 1 <= size < 1 << 62:
+        return int(size)
+    raise argparse.ArgumentTypeError(f"say a size such as 250k, 3M, 1.5G or a number of bytes, not {text!r}")
 
 
 def _device(text: str) -> str:

@@ -23,45 +23,11 @@ from clc.codec.codec import Codec
 from clc.codec.exact_pixels import MARGIN, ExactPicture
 from clc.errors import InputError
 from storage.digest import sha256_bytes
+from tests.clc.archive.conftest import ADD_OPTIONS as OPTIONS
 from tests.clc.archive.conftest import EXIF_ARTIST
 from tests.clc.archive.test_pack import Stopped, contents, stop_after
 from tests.clc.archive.test_table import first_version
 from tests.conftest import Picture
-
-OPTIONS = AddOptions(effort=1)
-
-
-@pytest.fixture
-def copy(tmp_path: Path, packed: tuple[Path, Packed]) -> Path:
-    return Path(shutil.copytree(packed[0], tmp_path / "copy"))
-
-
-@pytest.fixture(scope="session")
-def further(tmp_path_factory: pytest.TempPathFactory, photo: Picture) -> Path:
-    """A folder with two more pictures of the strip in `more/`, the second with alpha and EXIF, and a text."""
-    folder = tmp_path_factory.mktemp("further")
-    (folder / "more").mkdir()
-    for number, left in ((4, 16), (5, 48)):
-        image = Image.fromarray(np.ascontiguousarray(photo[44:236, left : left + 224]))
-        exif = Image.Exif()
-        if number == 5:
-            exif[EXIF_ARTIST] = "Somebody"
-            image.putalpha(Image.linear_gradient("L").resize(image.size))
-        image.save(folder / "more" / f"{number}.png", exif=exif)
-    (folder / "notes.txt").write_text("of the flight")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def extended(
-    tmp_path_factory: pytest.TempPathFactory, packed: tuple[Path, Packed], further: Path, shipped: Codec
-) -> Path:
-    """The packed strip with the further pictures added, which nobody may change."""
-    folder = Path(shutil.copytree(packed[0], tmp_path_factory.mktemp("extended") / "archive"))
-    told = add(folder, [further], shipped, OPTIONS)
-    assert (told.added, told.there, told.failed) == (("more/4.png", "more/5.png"), (), ())
-    assert told.passed_over == {".txt": 1}
-    return folder
 
 
 def sound(folder: Path, codec: Codec) -> bool:
