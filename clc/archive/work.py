@@ -18,7 +18,7 @@ from clc.archive.coding import Coded
 from clc.archive.manifest import NAME, PARQUET_NAME, WORK_FOLDER
 from clc.bitstream.container import parse
 from clc.errors import InputError, StorageError
-from storage.atomic import is_temporary, write_bytes
+from storage.atomic import is_temporary, leftovers_of, write_bytes
 from storage.digest import digest_json
 from storage.errors import LeaseHeld
 from storage.locks import Lease
@@ -186,6 +186,7 @@ class WorkFolder:
             raise InputError(f"{self.path}: is in the way, and not from packing; remove it, or name another folder")
         others = [path for path in self.out.iterdir() if path != self.path] if self.out.exists() else []
         if others and not (self.path / RECORD).exists():
+            self._clear()
             is_archive = any((self.out / name).exists() for name in (NAME, PARQUET_NAME))
             what = "is an archive already" if is_archive else "is not empty"
             raise InputError(f"{self.out}: {what}; name a new folder")
@@ -194,9 +195,20 @@ class WorkFolder:
         except OSError as error:
             raise StorageError(f"cannot make {self.path}: {error.strerror}; check the folder and the disk") from error
 
+    def _clear(self) -> None:
+        """Clears what is left where a run was killed after everything but its lease was removed."""
+        if not (self.path.is_dir() and self._is_new()):
+            return
+        with contextlib.suppress(InputError), self._lease():
+            for path in leftovers_of(self.path / _LEASE):
+                path.unlink(missing_ok=True)
+
+    def _is_new(self) -> bool:
+        """Whether the folder holds a lease at most."""
+        return all(path.name.startswith(_LEASE) or is_temporary(path.name) for path in self.path.iterdir())
+
     def _is_ours(self) -> bool:
         """Whether the folder was begun by packing, or holds nothing of anybody's yet."""
         if not self.path.is_dir():
             return False
-        is_new = all(path.name.startswith(_LEASE) or is_temporary(path.name) for path in self.path.iterdir())
-        return is_new or any((self.path / name).is_file() for name in (RECORD, PENDING))
+        return self._is_new() or any((self.path / name).is_file() for name in (RECORD, PENDING))

@@ -68,7 +68,7 @@ def kill_once(sources: Path, out: Path, share: float, seconds: float, whole: dic
     if has_table and ended(forked(lambda: is_sound(out))) != 0:
         return has_table, "what was packed so far has faults"
     status = ended(forked(lambda: main(command)))
-    # What was finished, but for the last entries of its work folder, is an archive already.
+    # What was finished, but for the lease in its work folder, is an archive already; the lease is cleared.
     if status != 0 and not (was_finished or contents(out) == whole):
         return has_table, f"the same command ends with status {status}"
     return has_table, "" if contents(out) == whole else "another archive than without a kill"

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,8 @@ from clc.codec.exact_pixels import MARGIN, ExactPicture
 from clc.codec.info import stream_info
 from clc.errors import InputError, MissingReference
 from clc.pictures.images import read_picture
+from storage import locks
+from storage.atomic import temporary_beside
 from storage.digest import sha256_bytes
 from tests.clc.archive.conftest import EXIF_ARTIST, OPTIONS
 from tests.conftest import Picture
@@ -150,6 +154,22 @@ def test_nothing_of_a_user_is_replaced(
     with pytest.raises(InputError, match="is an archive already; name a new folder"):
         pack(strip, packed[0], shipped, OPTIONS)
     assert contents(tmp_path / "own") == {"thesis.txt": b"years of work"}
+
+
+def test_a_lease_that_a_kill_left_in_a_finished_archive_is_cleared(
+    tmp_path: Path, strip: Path, packed: tuple[Path, Packed], shipped: Codec
+) -> None:
+    out = shutil.copytree(packed[0], tmp_path / "out")
+    lease = out / WORK_FOLDER / "lease"
+    lease.parent.mkdir()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    lease.write_text(json.dumps({"token": "", "beat": 0, "pid": ended.pid, "machine": locks._machine()}))
+    temporary_beside(lease).write_text("half")
+    with pytest.raises(InputError, match="is an archive already; name a new folder"):
+        pack(strip, out, shipped, OPTIONS)
+    assert contents(out) == contents(packed[0])
+    assert not lease.parent.exists()
 
 
 def test_a_folder_of_a_users_with_the_work_folders_name_is_left_alone(
