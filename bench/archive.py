@@ -3,13 +3,14 @@
     python bench/archive.py --set ../shared/data/correlated/copr --json a.json
 
 Bytes are those of whole folders: streams and `archive.json`; the shipped model is not counted on either side. PSNR is
-that of all pixels together. Every archive is verified again in fresh processes, with one and two threads and with fewer
-instructions of the processor. A negative BD-rate means that the archive saves bytes. The keys of the JSON:
+that of all pixels together. Every archive is verified again in fresh processes: with one thread, and at the qualities
+of `--verify-at` with two threads and with fewer instructions of the processor as well. A negative BD-rate means that
+the archive saves bytes. The keys of the JSON:
 
 - `bd_rate_alone`: per cent against an archive of the same pictures in which none refers to another; `bd_rate_bare`:
-  against the streams of that without its table. `bd_rate_avif`, `bd_rate_jpeg`, `bd_rate_video`: against each; null
-  where curves do not overlap or the coder is not there. The video is an AVIF image sequence (libaom by libavif), in
-  order of names, 4:4:4, which needs pictures of one size.
+  against the streams of that without its table. `bd_rate_avif`, `bd_rate_jpeg`, `bd_rate_video`: against each of
+  `--anchors`; null where curves do not overlap or the coder is not there. The video is an AVIF image sequence (libaom
+  by libavif), in order of names, 4:4:4, which needs pictures of one size.
 - `worst_streams_to_decode`, `mean_streams_to_decode`: other streams that one picture needs.
 - `points`: bytes, PSNR, key pictures, offset and seconds of each quality.
 """
@@ -48,6 +49,7 @@ from clc.pictures.picture import Picture
 from storage.atomic import write_bytes
 
 QUALITIES = "0,30,60,95"
+ANCHORS = "avif,jpeg,video"
 TIMED = 6
 """Pictures of each archive that are decoded by themselves, to tell how long that takes."""
 
@@ -61,9 +63,14 @@ MACHINES: tuple[dict[str, str], ...] = (
 
 
 def pack_and_measure(
-    folder: Path, codec: Codec, options: PackOptions, sources: Sequence[Picture], processes: int
+    folder: Path,
+    codec: Codec,
+    options: PackOptions,
+    sources: Sequence[Picture],
+    processes: int,
+    machines: Sequence[dict[str, str]],
 ) -> dict[str, Any]:
-    """Packs a folder, decodes all of it again, and returns what was measured."""
+    """Packs a folder, decodes all of it again, also on `machines`, and returns what was measured."""
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "archive"
         with InProcesses(processes) as executor:
@@ -81,7 +88,7 @@ def pack_and_measure(
             times.append(time.monotonic() - begun)
         needed = [len(archive.manifest.needed_for(picture)) for picture in pictures]
         with ThreadPoolExecutor(processes) as side_by_side:
-            list(side_by_side.map(lambda machine: _verify(out, machine), MACHINES))
+            list(side_by_side.map(lambda machine: _verify(out, machine), machines))
         return {
             "quality": options.quality,
             "bytes": packed.archive_bytes,
@@ -90,6 +97,7 @@ def pack_and_measure(
             "alone_streams_bytes": sum(picture.alone_bytes for picture in pictures),
             "alone_psnr_db": packed.alone_psnr_db,
             "table_bytes": packed.archive_bytes - sum(picture.bytes for picture in pictures),
+            "verified_on": list(machines),
             "keys": [list(key) for key in packed.keys],
             "pack_seconds": seconds,
             "decode_seconds_mean": float(np.mean(times)),
@@ -106,12 +114,13 @@ def _verify(archive: Path, machine: dict[str, str]) -> None:
         raise ClcError(f"verify with {machine} failed: {done.stderr.strip() or done.stdout.strip()}")
 
 
-def baseline_curve(name: str, sources: Sequence[Picture]) -> RateCurve | None:
+def baseline_curve(name: str, sources: Sequence[Picture], processes: int) -> RateCurve | None:
     """Totals of a picture format over its qualities; None where this Pillow lacks the format."""
     found = find_baselines((name,)).available
     if not found:
         return None
-    points = [total(found[0], quality, sources) for quality in found[0].qualities]
+    with ThreadPoolExecutor(processes) as side_by_side:
+        points = list(side_by_side.map(lambda quality: total(found[0], quality, sources), found[0].qualities))
     return curve(name, [(one.bytes, one.psnr_db) for one in points], sources)
 
 
@@ -148,6 +157,8 @@ def main(
     keys: Annotated[int | None, typer.Option(help="Key pictures; as many as pay.")] = None,
     levels: Annotated[int, typer.Option(help="1 to 3.")] = 2,
     processes: Annotated[int, typer.Option(help="How many code side by side.")] = 2,
+    anchors: Annotated[str, typer.Option(help="Peers beside it, separated by commas.")] = ANCHORS,
+    verify_at: Annotated[str, typer.Option(help="Qualities that are verified on all machines; all if empty.")] = "",
     overwrite: Annotated[bool, typer.Option(help="Replace the JSON.")] = False,
 ) -> None:
     """Measures a folder; see the module."""
@@ -156,19 +167,19 @@ def main(
     if len(paths) < 2:
         raise InputError(f"{folder}: an archive is measured on two pictures or more")
     sources, codec = [read_image(path) for path in paths], Codec.shipped()
-    points = []
-    for quality in (float(one) for one in qualities.split(",")):
+    points, everywhere = [], _numbers(verify_at or qualities)
+    for quality in _numbers(qualities):
         options = PackOptions(quality=quality, effort=effort, keys=keys, levels=levels)
-        points.append(pack_and_measure(folder, codec, options, sources, processes))
+        machines = MACHINES if quality in everywhere else MACHINES[:1]
+        points.append(pack_and_measure(folder, codec, options, sources, processes, machines))
         print(_told(points[-1]), flush=True)
     ours = curve("archive", [(one["bytes"], one["psnr_db"]) for one in points], sources)
-    against = {
+    against: dict[str, RateCurve | None] = {
         "alone": curve("alone", [(one["alone_bytes"], one["alone_psnr_db"]) for one in points], sources),
         "bare": curve("bare", [(one["alone_streams_bytes"], one["alone_psnr_db"]) for one in points], sources),
-        "avif": baseline_curve("avif", sources),
-        "jpeg": baseline_curve("jpeg", sources),
-        "video": video_curve(sources),
     }
+    for name in anchors.split(",") if anchors else ():
+        against[name] = video_curve(sources) if name == "video" else baseline_curve(name, sources, processes)
     result: dict[str, Any] = {"set": folder.name, "pictures": len(paths), "effort": effort, "levels": levels}
     for name, anchor in against.items():
         result[f"bd_rate_{name}"] = None if anchor is None else bd_rate(anchor, ours).percent
@@ -177,6 +188,11 @@ def main(
     result["mean_streams_to_decode"] = float(np.mean([one["streams_to_decode_mean"] for one in points]))
     result["points"] = points
     write_bytes(json_path, json.dumps(result, indent=1).encode(), replace=overwrite)
+
+
+def _numbers(text: str) -> list[float]:
+    """Numbers that are separated by commas."""
+    return [float(one) for one in text.split(",")]
 
 
 def _told(one: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ that were made by links should. A file that is read-only is not replaced, by roo
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
 import re
 import secrets
@@ -23,6 +24,7 @@ from storage.errors import AlreadyExists, StorageError, StorageFull
 from storage.target import Target, find_target, keep_access, refuse_read_only
 
 _SUFFIX = ".partial"
+_RANDOM = 8  # characters that keep temporaries of one name apart
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV)
 _ADVICE = {
@@ -89,7 +91,7 @@ def staging_directory(final: Path) -> Iterator[Path]:
 
 def temporary_beside(final: Path) -> Path:
     """Return a new hidden name of 34 bytes in the folder of `final`; `remove_leftovers` knows it by `final`."""
-    return final.parent / f"{_prefix(final)}{secrets.token_hex(4)}{_SUFFIX}"
+    return final.parent / f"{_prefix(final)}{secrets.token_hex(_RANDOM // 2)}{_SUFFIX}"
 
 
 def is_temporary(name: str) -> bool:
@@ -97,24 +99,33 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(_SUFFIX)
 
 
-def leftovers_of(final: Path) -> list[Path]:
-    """Return the temporaries beside `final`, in order: of writers that were killed, or are at work.
+def leftovers_of(*finals: Path) -> list[Path]:
+    """Return the temporaries beside each of `finals`, in order: of writers that were killed, or are at work.
 
-    Files and folders of others are never among them: a temporary has the name that only writers of `final` give.
+    Files and folders of others are never among them: a temporary has the name that only writers of a final give. Each
+    folder is read once, however many of the finals lie in it.
     """
-    # The second is how releases up to 0.16.0 named theirs.
-    names = f"{re.escape(_prefix(final))}[0-9a-f]{{8}}|{re.escape(f'.{final.name}.')}[a-z0-9_]{{8}}"
-    try:
-        with os.scandir(final.parent) as entries:
-            found = [entry.name for entry in entries if re.fullmatch(f"(?:{names}){re.escape(_SUFFIX)}", entry.name)]
-    except OSError:
-        return []
-    return [final.parent / name for name in sorted(found)]
+    found = []
+    for folder, paths in itertools.groupby(sorted(finals), lambda final: final.parent):
+        starts: dict[str, str] = {}
+        for path in paths:
+            # The second is how releases up to 0.16.0 named theirs.
+            starts |= {_prefix(path): "[0-9a-f]{8}", f".{path.name}.": "[a-z0-9_]{8}"}
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            found += [folder / entry.name for entry in entries if _is_started(entry.name, starts)]
+    return sorted(found)
 
 
-def remove_leftovers(final: Path) -> None:
-    """Remove the temporaries that killed writers of `final` left beside it. Nobody may be writing `final` meanwhile."""
-    for leftover in leftovers_of(final):
+def _is_started(name: str, starts: dict[str, str]) -> bool:
+    """Whether a name is one of the starts, then what its pattern allows, then the suffix of temporaries."""
+    length = len(name) - len(_SUFFIX) - _RANDOM
+    pattern = starts.get(name[:length]) if length > 0 else None
+    return pattern is not None and re.fullmatch(pattern + re.escape(_SUFFIX), name[length:]) is not None
+
+
+def remove_leftovers(*finals: Path) -> None:
+    """Remove what killed writers of each of `finals` left beside it. Nobody may be writing any of them meanwhile."""
+    for leftover in leftovers_of(*finals):
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from clc.archive.layout import MODEL_FOLDER, Archive, table_of, write_manifest
-from clc.archive.manifest import ArchivedPicture, Manifest
+from clc.archive.manifest import NAME, PARQUET_NAME, ArchivedPicture, Manifest
 from clc.archive.model import copy_model, model_digests
 from clc.archive.packed import Packed as Packed
 from clc.archive.packed import PackOptions as PackOptions
@@ -34,7 +34,7 @@ from clc.bundle.bundle import SHIPPED
 from clc.codec.codec import Codec
 from clc.errors import InputError
 from clc.quality import from_q6, to_q6
-from storage.atomic import write_bytes
+from storage.atomic import remove_leftovers, write_bytes
 from storage.digest import sha256_file
 
 TABLE_EVERY_S = 2.0
@@ -105,6 +105,7 @@ class _Packing:
             done = sum(row.source_bytes for row in rows), sum(row.bytes for row in rows)
             self.watch(Progress("writing", number + 1, len(draft.coded), *done))
         self._table(rows, is_last=True)
+        remove_leftovers(*(self.out / name for name in (NAME, PARQUET_NAME, *(row.stream for row in rows))))
         archive = Archive(self.out)
         ours, theirs = (psnr_db(list(coded.values())) for coded in (draft.coded, draft.alone))
         names = self.sources.names

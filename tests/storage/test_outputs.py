@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.atomic import remove_leftovers, staging_directory, temporary_beside, write_bytes
+from storage.atomic import leftovers_of, remove_leftovers, staging_directory, temporary_beside, write_bytes
 from storage.errors import AlreadyExists, StorageError, StorageFull
 from storage.target import find_target, keep_access
 
@@ -56,6 +56,18 @@ def test_leftovers_of_former_releases_are_found(tmp_path: Path) -> None:
     (tmp_path / ".final.a.ab_cd3f8.partial").mkdir()
     remove_leftovers(tmp_path / "final")
     assert only_name(tmp_path) == ".final.a.ab_cd3f8.partial"
+
+
+def test_leftovers_of_many_are_removed_and_no_others(tmp_path: Path) -> None:
+    finals = [tmp_path / "a" / "one", tmp_path / "b" / "two", tmp_path / "a" / "three", tmp_path / "none" / "four"]
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    own = temporary_beside(tmp_path / "b" / "one")
+    for path in (own, *(temporary_beside(final) for final in finals[:3])):
+        path.write_bytes(b"half")
+    assert [path.parent.name for path in leftovers_of(*finals)] == ["a", "a", "b"]
+    remove_leftovers(*finals)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [own]
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o664, 0o755, 0o2644])
