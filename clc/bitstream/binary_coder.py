@@ -47,6 +47,7 @@ class BinaryEncoder(BinaryCoder):
         self.out = bytearray()
 
     def code(self, context: int, bit: int) -> int:
+        """Write a bit, 0 or 1, by the probability of its context; the bit itself."""
         bound = (self.range >> 16) * self.probabilities[context]
         if bit:
             self.low += bound
@@ -93,6 +94,7 @@ class BinaryDecoder(BinaryCoder):
         self.offset = int.from_bytes(data[:4].ljust(4, b"\x00"), "big")
 
     def code(self, context: int, bit: int) -> int:
+        """Read a bit by the probability of its context; the bit that is given is not looked at."""
         bound = (self.range >> 16) * self.probabilities[context]
         bit = int(self.offset >= bound)
         if bit:

@@ -37,20 +37,22 @@ class Unavailable(Exception):
 
 
 class Origin(Protocol):
-    """Something that names pictures and gives their bytes.
-
-    `label` is how a user knows it, `identity` changes when its content does. `passed_over` counts what is no picture,
-    by extension, and is complete when all entries were asked for.
-    """
+    """Something that names pictures and gives their bytes."""
 
     @property
-    def label(self) -> str: ...
+    def label(self) -> str:
+        """How a user knows it, in one line."""
+        ...
 
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """A text that changes when the content does."""
+        ...
 
     @property
-    def passed_over(self) -> Mapping[str, int]: ...
+    def passed_over(self) -> Mapping[str, int]:
+        """How many files were no pictures, by extension: complete when all entries were asked for."""
+        ...
 
     def entries(self) -> Iterator[Entry]:
         """Yield the entries in an order that is always the same. Raises `InputError` for what cannot be read at all."""

@@ -213,6 +213,7 @@ def _add_collect(commands: argparse._SubParsersAction[OneLineParser]) -> None:
 
 
 def path_argument(text: str) -> Path:
+    """The path that an argument names. Raises `ArgumentTypeError` for an empty one."""
     # `Path("")` is the current folder: a variable that a script left empty would mean all that is in it.
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is no path; name a file or folder, the current one is .")
@@ -255,6 +256,7 @@ def _references(text: str) -> Any:
 
 
 def colour_argument(text: str) -> str:
+    """A colour by its name or as #RRGGBB, as it was given. Raises `ArgumentTypeError` for anything else."""
     try:
         ImageColor.getrgb(text)
     except ValueError as error:
