@@ -270,14 +270,15 @@ class _Adding:
 
     def _is_there(self, source: Source) -> bool:
         """Whether the archive holds this very file. Raises `InputError` where it cannot be added."""
-        for row in self.archive.manifest.pictures:
-            if row.name == source.name:
-                if row.source_sha256 == source.sha256:
-                    return True
-                raise InputError("the archive holds another picture of this name; rename it, or remove that one first")
-            if row.stream == source.stream:
-                raise InputError(f"would become {source.stream}, as {row.name} did; rename it")
-        check_paths([source.name, source.stream], self.archive.manifest.model_folder)
+        manifest = self.archive.manifest
+        if source.name in manifest.by_name:
+            if manifest.by_name[source.name].source_sha256 == source.sha256:
+                return True
+            raise InputError("the archive holds another picture of this name; rename it, or remove that one first")
+        if source.stream in manifest.by_stream:
+            other = manifest.by_stream[source.stream].name
+            raise InputError(f"would become {source.stream}, as {other} did; rename it")
+        check_paths([source.name, source.stream], manifest.model_folder)
         if os.path.lexists(self.archive.folder / source.stream):
             name = self.archive.table_name
             raise InputError(f"{source.stream} lies in the archive, and {name} does not name it; move it away")

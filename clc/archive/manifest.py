@@ -12,6 +12,7 @@ import binascii
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from clc.bitstream.alignment import MAX_ALIGNMENTS
@@ -103,7 +104,7 @@ class Manifest:
                 raise broken(f"{picture.name} refers to stream {missing[0]}, which the archive does not hold")
         self.in_order()
 
-    @property
+    @cached_property
     def by_id(self) -> dict[str, ArchivedPicture]:
         """The pictures by their ids; of equal streams one whose pixels are named, and else the first by name."""
         found: dict[str, ArchivedPicture] = {}
@@ -112,6 +113,16 @@ class Manifest:
             if known is None or (picture.pixels_sha256 and not known.pixels_sha256):
                 found[picture.id] = picture
         return found
+
+    @cached_property
+    def by_name(self) -> dict[str, ArchivedPicture]:
+        """The pictures by their names."""
+        return {picture.name: picture for picture in self.pictures}
+
+    @cached_property
+    def by_stream(self) -> dict[str, ArchivedPicture]:
+        """The pictures by the paths of their streams."""
+        return {picture.stream: picture for picture in self.pictures}
 
     def in_order(self) -> list[ArchivedPicture]:
         """The pictures in an order in which each comes after those that it refers to. Raises `StorageError`."""

@@ -86,6 +86,7 @@ class Drafter:
         self._files, self._work, self._job, self._options = files, work, job, options
         self._executor, self._watch = executor, watch
         self._seen: Seen | None = None
+        self._places: dict[int, int] = {}
 
     def draft(self, quality_q6: int, plan: Draft | None = None) -> Draft:
         """All pictures at a quality in 1/64; with the keys of another draft, if one is given.
@@ -94,6 +95,7 @@ class Drafter:
         """
         read = self._alone(quality_q6)
         good = sorted(read.alone)
+        self._places = {index: place for place, index in enumerate(good)}
         if plan is None:
             keys, slope = self._plan(quality_q6, good, read)
         else:
@@ -150,14 +152,15 @@ class Drafter:
         if self._seen is None:
             record = self._work.path / "overlaps.npz"
             if not record.exists():
-                place = {index: number for number, index in enumerate(good)}
                 others = to_compare(np.stack(read.fingerprints))
                 calls = [
                     Call("overlaps", (self._files[index], tuple(self._files[good[other]] for other in others[number])))
                     for number, index in enumerate(good)
                 ]
                 found = self._run("comparing", calls)
-                write_bytes(record, Seen.of([[(place[one], cells) for one, cells in of] for of in found]).to_bytes())
+                write_bytes(
+                    record, Seen.of([[(self._places[one], cells) for one, cells in of] for of in found]).to_bytes()
+                )
             self._seen = Seen.from_bytes(record.read_bytes())
         return self._seen
 
@@ -180,16 +183,15 @@ class Drafter:
             of_offset = [(target, key, coded, beside) for (one, target, key), coded, beside in found if one == offset]
             penalty = [coded.cost / alone[key].cost - 1.0 for _, key, coded, _ in of_offset]
             saved = [1.0 - beside.cost / alone[target].cost for target, _, _, beside in of_offset]
-            shares = [self._share(target, key, alone) for target, key, _, _ in of_offset]
+            shares = [self._share(target, key) for target, key, _, _ in of_offset]
             grown = [math.log(coded.size / alone[key].size) for _, key, coded, _ in of_offset]
             gained_db = sum(coded.psnr_db - alone[key].psnr_db for _, key, coded, _ in of_offset)
             slope = sum(grown) / gained_db if gained_db > _LEAST_DB * len(of_offset) else 0.0
             measured.append(Measured(offset, float(np.mean(penalty)), sum(saved) / max(sum(shares), 1e-9), slope))
         return measured
 
-    def _share(self, target: int, reference: int, alone: Mapping[int, Remembered]) -> float:
-        place = {index: number for number, index in enumerate(sorted(alone))}
-        return self._seen.of_pair(place[target], place[reference]) if self._seen is not None else 0.0
+    def _share(self, target: int, reference: int) -> float:
+        return self._seen.of_pair(self._places[target], self._places[reference]) if self._seen is not None else 0.0
 
     def _coded(
         self, quality_q6: int, good: Sequence[int], alone: Mapping[int, Remembered], keys: tuple[Key, ...]
@@ -211,12 +213,11 @@ class Drafter:
             above = [key for key in keys if key.level < level]
             here = [key for key in keys if key.level == level]
             calls = [
-                self._key_call(key, alone[key.index], self._candidates(key.index, above, coded, alone), coded)
-                for key in here
+                self._key_call(key, alone[key.index], self._candidates(key.index, above, coded), coded) for key in here
             ]
             coded.update(zip((key.index for key in here), self._run("key pictures", calls), strict=True))
         others = [index for index in good if index not in coded]
-        given = {index: self._candidates(index, keys, coded, alone) for index in others}
+        given = {index: self._candidates(index, keys, coded) for index in others}
         beside = [index for index in others if given[index]]
         calls = [
             Call(
@@ -245,16 +246,13 @@ class Drafter:
         needed = _needed(references, (coded or {}).values())
         return Call("key", (self._files[key.index], alone, quality_q6, references, needed))
 
-    def _candidates(
-        self, index: int, keys: Sequence[Key], coded: Mapping[int, Remembered], alone: Mapping[int, Remembered]
-    ) -> tuple[Remembered, ...]:
+    def _candidates(self, index: int, keys: Sequence[Key], coded: Mapping[int, Remembered]) -> tuple[Remembered, ...]:
         """The keys to code a picture beside: each is the one that shows most of what those before it do not."""
         if self._seen is None or not keys:
             return ()
-        place = {one: number for number, one in enumerate(sorted(alone))}
-        pairs = np.flatnonzero(self._seen.target == place[index])
-        by_reference = {int(self._seen.reference[pair]): self._seen.cells[pair] for pair in pairs}
-        left = {key.index: by_reference[place[key.index]] for key in keys if place[key.index] in by_reference}
+        by_reference = self._seen.shown_in(self._places[index])
+        shown = {key.index: by_reference.get(self._places[key.index]) for key in keys}
+        left = {key: cells for key, cells in shown.items() if cells is not None}
         chosen: list[int] = []
         best = np.zeros(self._seen.cells.shape[1])
         while left and len(chosen) < CANDIDATES:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -51,7 +52,8 @@ Floats = npt.NDArray[np.float32]
 Grey = npt.NDArray[np.uint8]
 
 
-class Seen(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Seen:
     """The P pairs of which the second picture shows some of the first.
 
     `target` and `reference` int64 (P,) are indexes; `cells` float32 (P, GRID**2) the shares, which add up to 1 where
@@ -79,6 +81,18 @@ class Seen(NamedTuple):
         """Of each pair, the share 0..1 of the picture's detail that the other one shows, float32 (P,)."""
         share: Floats = self.cells.sum(axis=1)
         return share
+
+    def shown_in(self, target: int) -> dict[int, Floats]:
+        """The cells of each pair with a picture, by the index of the other one."""
+        order, targets = self._by_target
+        pairs = order[np.searchsorted(targets, target) : np.searchsorted(targets, target, side="right")]
+        return {int(self.reference[pair]): self.cells[pair] for pair in pairs}
+
+    @cached_property
+    def _by_target(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The places of the pairs in order of their pictures, and these."""
+        order = np.argsort(self.target, kind="stable")
+        return order, self.target[order]
 
     def of_pair(self, target: int, reference: int) -> float:
         """The share of one pair; 0 where the second picture shows nothing of the first."""

@@ -96,9 +96,20 @@ def test_a_trial_looks_at_pairs_of_good_and_bad_keys() -> None:
 def test_pairs_travel_as_a_file() -> None:
     pairs = star(1)
     again = Seen.from_bytes(pairs.to_bytes())
-    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(pairs, again, strict=True))
+    for field in ("target", "reference", "cells"):
+        assert np.array_equal(getattr(pairs, field), getattr(again, field))
     with pytest.raises(StorageError, match="overlaps is damaged"):
         Seen.from_bytes(b"no npz")
+
+
+def test_what_a_picture_is_shown_in_is_found_whatever_the_order_of_pairs() -> None:
+    cells = np.arange(4 * GRID**2, dtype=np.float32).reshape(4, -1)
+    pairs = Seen(np.array([5, 2, 5, 0]), np.array([1, 7, 3, 5]), cells)
+    found = pairs.shown_in(5)
+    assert list(found) == [1, 3]
+    assert np.array_equal(found[1], cells[0])
+    assert np.array_equal(found[3], cells[2])
+    assert pairs.shown_in(1) == {}
 
 
 def test_of_few_pictures_all_pairs_are_compared_and_of_many_the_near_and_the_alike() -> None:
