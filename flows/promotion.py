@@ -1,31 +1,16 @@
-"""Which bundle is in service, and the one place that changes it.
+"""Which bundle is in service, and the place where the pipeline changes it.
 
-`service/current.json` names it; without that file the shipped bundle serves. `retrain` compares a candidate with it and
-promotes the candidate, in one atomic write, only if its BD-rate is better; else everything stays as it was.
+`retrain` holds a candidate against it (`flows.gate`) and promotes the candidate, in one atomic write, only if the
+verdict says so; else everything stays as it was. What is written, and how a person changes it: `clc.bundle.serving`.
 """
 
-import json
-import math
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from clc.bundle.service import CURRENT, SHIPPED_NAME, service_bundle
+from clc.bundle.service import SHIPPED_NAME, service_bundle
+from clc.bundle.serving import Verdict, put_in_service, write_verdict
 from flows.runtime.workspace import Workspace
-from storage.atomic import write_bytes
-from storage.manifest import Manifest
 
 SHIPPED = SHIPPED_NAME
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a candidate; BD-rates are against JPEG in percent (less is better), None where there is none."""
-
-    is_promoted: bool
-    reason: str
-    candidate_percent: float | None
-    service_percent: float | None
 
 
 def bundle_in_service(workspace: Workspace) -> str:
@@ -37,30 +22,13 @@ def bundle_in_service(workspace: Workspace) -> str:
     return SHIPPED if folder is None else str(folder)
 
 
-def judge(candidate: Manifest, service: Manifest) -> Verdict:
-    """Compare the evaluations of the candidate and of the bundle in service, over the same pictures."""
-    new, serving = _bd_rate(candidate), _bd_rate(service)
-    if candidate.key == service.key:
-        return Verdict(False, "it is in service already", new, serving)
-    if new is None:
-        return Verdict(False, "it has no BD-rate: its curve and JPEG's do not overlap", new, serving)
-    if serving is None or new < serving:
-        return Verdict(True, "its BD-rate is better than that of the bundle in service", new, serving)
-    return Verdict(False, "its BD-rate is not better than that of the bundle in service", new, serving)
+def settle(workspace: Workspace, bundle: Path, verdict: Verdict) -> None:
+    """Keep a verdict, and put its bundle, a folder of this workspace, in service where it says so.
 
-
-def promote(workspace: Workspace, bundle: Path, evaluation: Manifest) -> None:
-    """Put a bundle folder of this workspace in service; a crash leaves the former one there."""
-    record = {
-        "bundle": bundle.relative_to(workspace.root).as_posix(),
-        "bd_rate": _bd_rate(evaluation),
-        "evaluation": evaluation.key,
-        "former": bundle_in_service(workspace),
-        "promoted_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    write_bytes(workspace.service / CURRENT, json.dumps(record, indent=1).encode())
-
-
-def _bd_rate(evaluation: Manifest) -> float | None:
-    value = evaluation.summary.get("bd_rate_vs_jpeg_percent")
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    A crash leaves the former one there. Whoever calls holds the lease `service`.
+    """
+    if verdict.bundle_id != verdict.against:  # what serves already keeps the verdict that brought it there
+        write_verdict(workspace.root, verdict)
+    if verdict.is_promoted:
+        facts = {"evaluation": verdict.evaluation, "bd_rates_percent": dict(verdict.bd_rates_percent)}
+        put_in_service(workspace.root, bundle, verdict.sentence, facts)

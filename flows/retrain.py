@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +19,8 @@ from prefect import flow
 from rich.console import Console
 
 from clc.console import INTERRUPTED, Terminated, status_of
-from flows.promotion import bundle_in_service, judge, promote
+from flows.gate import Contender, judge
+from flows.promotion import SHIPPED, bundle_in_service, settle
 from flows.run_summary import Outcome, read_outcome, show_outcome, write_outcome
 from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.prefect_server import (
@@ -73,7 +75,7 @@ def retrain(
     key_pictures: int = 0,
     dask_scheduler: str | None = None,
 ) -> str:
-    """Run the five stages in order, and put the new codec in service if its BD-rate against JPEG is better.
+    """Run the five stages in order, and put the new codec in service if it is better by more than chance.
 
     Args:
         source: "builtin", a folder of pictures, a list of paths or URLs, an archive, a table or a store; see
@@ -100,13 +102,16 @@ def retrain(
         keys, service_evaluation = _run_stages(recipe, serving)
         results = {stage: resolve(workspace, stage, key) for stage, key in keys.items()}
         service = resolve(workspace, "evaluate-codec", service_evaluation)
-        verdict = judge(results["evaluate-codec"].manifest, service.manifest)
         bundle = results["train-codec"].directory / "bundle"
-        if verdict.is_promoted:
-            promote(workspace, bundle, results["evaluate-codec"].manifest)
+        verdict = judge(
+            workspace,
+            Contender.of(bundle, results["evaluate-codec"]),
+            Contender.of(None if serving == SHIPPED else Path(serving), service),
+        )
+        settle(workspace, bundle, verdict)
         outcome = Outcome.of(started_utc, results, service, verdict)
         write_outcome(workspace, outcome)
-    logger.info("retrain_finished promoted=%s reason=%r", verdict.is_promoted, verdict.reason)
+    logger.info("retrain_finished promoted=%s reason=%r", verdict.is_promoted, verdict.sentence)
     return keys["train-codec"]
 
 

@@ -11,11 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from clc.bundle.serving import Verdict
 from clc.evaluation.coders import TEST, WITHOUT_REFERENCES
 from clc.evaluation.curves import CodecCurve, Comparison, compare
 from clc.evaluation.measure import NATURAL, PAIR, Row, rows_from_table
 from clc.pictures.folders import passed_over_text
-from flows.promotion import Verdict, bundle_in_service
+from flows.promotion import bundle_in_service
 from flows.runtime.stage import StageResult
 from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
@@ -96,7 +97,7 @@ def show_outcome(console: Console, workspace: Workspace, outcome: Outcome) -> No
     console.print(_stages(outcome))
     for line in left_out_lines(outcome.summary("ingest-images")):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    console.print(_verdict(outcome.verdict), highlight=False)
+    console.print(outcome.verdict.sentence, highlight=False, soft_wrap=True, markup=False)
     _print_next(console, workspace, outcome)
 
 
@@ -170,12 +171,6 @@ def _stages(outcome: Outcome) -> Table:
     return table
 
 
-def _verdict(verdict: Verdict) -> str:
-    done = "promoted the new codec" if verdict.is_promoted else "kept the codec in service, the new one is not promoted"
-    candidate, serving = _percent(verdict.candidate_percent), _percent(verdict.service_percent)
-    return f"{done}: {verdict.reason} (BD-rate against JPEG: new {candidate}, in service {serving})"
-
-
 def _print_next(console: Console, workspace: Workspace, outcome: Outcome) -> None:
     """Print places and commands on unbroken lines, so that they can be copied."""
     evaluation, serving = outcome.directory("evaluate-codec"), bundle_in_service(workspace)
@@ -191,14 +186,11 @@ def _print_next(console: Console, workspace: Workspace, outcome: Outcome) -> Non
         f"  {python} -m mlflow ui --backend-store-uri {shlex.quote(workspace.mlflow_uri)}",
         f"  {python} -m clc.codec encode PICTURE.png PICTURE.clc --quality 50{bundle}",
         f"  {python} -m clc.codec decode PICTURE.clc BACK.png{bundle}",
+        f"  {python} -m clc.codec serve-bundle list",
         f"  {python} -m flows.retrain --source FOLDER",
     )
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-def _percent(value: float | None) -> str:
-    return "none" if value is None else f"{value:+.1f} %"
 
 
 def _stage_outcome(result: StageResult, started_utc: str) -> StageOutcome:

@@ -9,7 +9,8 @@ in this order, each only if the ones before lack it:
 
 1. what the user named (`--bundle`): a bundle, a folder of bundles, an id, or "service"
 2. the bundle that the package ships
-3. the workspace of the pipeline (`CLC_WORKSPACE`): the bundle in service, then all that it trained
+3. the workspace of the pipeline (`CLC_WORKSPACE`): the bundle in service, then all that it trained, then
+   those that served and lie nowhere else
 4. the folders of `CLC_BUNDLES`, separated like those of PATH: bundles, and folders of bundles
 
 How far a folder of bundles is searched says `clc.bundle.search`. A bundle is known by the SHA-256 of its manifest, and
@@ -27,7 +28,14 @@ from pathlib import Path
 
 from clc.bundle.identity import ID_DIGITS, SHIPPED, id_of, is_id, manifest_problem, read_manifest_bytes
 from clc.bundle.search import Found, Tell, find_bundles
-from clc.bundle.service import is_anything_promoted, service_bundle, workspace_root
+from clc.bundle.service import (
+    KEPT,
+    SERVICE_FOLDER,
+    TRAINED,
+    is_anything_promoted,
+    service_bundle,
+    workspace_root,
+)
 from clc.errors import DictionaryMismatch, InputError, StorageError
 from clc.pictures.folders import is_folder
 
@@ -35,8 +43,6 @@ logger = logging.getLogger(__name__)
 
 SERVICE = "service"
 VARIABLE = "CLC_BUNDLES"
-
-_TRAINED = Path("stages") / "train-codec"
 
 
 @lru_cache(1000)
@@ -199,8 +205,8 @@ class Shelf:
         else:
             if serving is not None:
                 places.append(_Place("the bundle in service", serving))
-        if is_folder(workspace / _TRAINED):
-            places.append(_Place(f"the workspace {workspace}", workspace / _TRAINED))
+        folders = (workspace / TRAINED, workspace / SERVICE_FOLDER / KEPT)
+        places += [_Place(f"the workspace {workspace}", folder) for folder in folders if is_folder(folder)]
         return places
 
 

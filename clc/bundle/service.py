@@ -1,6 +1,6 @@
 """The bundle in service: which one the pipeline's `retrain` promoted last, and where the pipeline keeps its state.
 
-`service/current.json` in the workspace names it. `flows.promotion` writes the file; the command line reads it for
+`service/current.json` in the workspace names it. `clc.bundle.serving` writes the file; the command line reads it for
 `--bundle service`. Only where there is no such file at all was nothing promoted, and the shipped bundle serves;
 whatever else stands in its place is an error, because pictures would be coded with another bundle than was meant.
 """
@@ -11,12 +11,17 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from clc.errors import StorageError
 from storage.regular import read_regular
 
 SERVICE_FOLDER = "service"
 CURRENT = "current.json"
+KEPT = "bundles"
+"""Folder in `service/` with copies of bundles that served and lie nowhere else in the workspace."""
+TRAINED = Path("stages") / "train-codec"
+"""Folder in the workspace with the bundles that were trained."""
 SHIPPED_NAME = "shipped"
 """What `current.json` says where the bundle that the package ships is in service."""
 
@@ -56,6 +61,15 @@ def service_bundle(workspace: Path) -> Path | None:
     if not is_there:
         raise StorageError(f"the bundle in service, {folder}, is gone; {advice}")
     return folder
+
+
+def record_of(workspace: Path) -> dict[str, Any]:
+    """Return what `current.json` says, an empty object where there is no such file or `service_bundle` refuses it."""
+    try:
+        found = json.loads(read_regular(workspace / SERVICE_FOLDER / CURRENT, _MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def is_anything_promoted(workspace: Path) -> bool:

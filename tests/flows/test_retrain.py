@@ -3,6 +3,7 @@
 import inspect
 import io
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, fields
@@ -12,6 +13,8 @@ from typing import Any, NoReturn
 import pytest
 from rich.console import Console
 
+from clc.bundle.identity import SHIPPED, id_of, read_manifest_bytes
+from clc.bundle.serving import read_verdicts
 from clc.errors import InputError
 from clc.evaluation.measure import Row, rows_to_table
 from flows import retrain as retraining
@@ -27,41 +30,44 @@ from storage.tables import write_table
 ROOT = Path(__file__).parents[2]
 
 
-def evaluated(workspace: Workspace, bundle: str, bd_rate: float | None) -> str:
-    """Finish an `evaluate-codec` whose rows show a codec that beats JPEG."""
+def evaluated(workspace: Workspace, bundle: str, factor: float) -> str:
+    """Finish an `evaluate-codec` whose rows show a codec that needs `factor` times the bytes of the one in service."""
 
     def body(folder: Path) -> dict[str, Any]:
         rows = [
-            Row(codec, step, "id", "name", "natural", "auto", 16, 16, 9, factor * step, 20.0 + step, 0.9, 0.1, 0.1)
-            for codec, factor in (("clc", 0.1), ("JPEG", 0.2), ("WebP", 0.15))
+            Row(
+                codec, step, f"id{photo}", "name", "natural", "auto", 16, 16, 9, rate * step, 20.0 + step, 0.9, 0.1, 0.1
+            )
+            for photo in range(6)
+            for codec, rate in (("clc", 0.1 * (factor + 0.001 * photo)), ("JPEG", 0.2), ("WebP", 0.15))
             for step in (1.0, 2.0, 3.0, 4.0, 5.0)
         ]
         write_table(folder / "rows.parquet", rows_to_table(rows))
-        return {"bd_rate_vs_jpeg_percent": bd_rate}
+        return {"bd_rates": [{"anchor": "jpeg", "percent": -50.0}]}
 
-    return run_stage(
-        workspace, "evaluate-codec", inputs={"bundle": bundle}, config={}, modules=["storage.digest"], body=body
-    ).key
+    inputs = {"bundle": bundle}
+    return run_stage(workspace, "evaluate-codec", inputs=inputs, config={}, modules=["storage.digest"], body=body).key
 
 
 def staged(workspace: Workspace, stage: str, name: str) -> str:
     def body(folder: Path) -> dict[str, Any]:
-        (folder / "bundle").mkdir()
-        (folder / "bundle" / "manifest.json").write_text(name)
+        shutil.copytree(SHIPPED, folder / "bundle")
+        manifest = json.loads((SHIPPED / "manifest.json").read_bytes())
+        (folder / "bundle" / "manifest.json").write_text(json.dumps({**manifest, "parent": name}))
         return {}
 
     return run_stage(workspace, stage, inputs={"name": name}, config={}, modules=["storage.digest"], body=body).key
 
 
-def run(monkeypatch: pytest.MonkeyPatch, workspace: Workspace, name: str, rates: dict[str, float | None]) -> str:
-    """Run the body of the flow with stages that are made at once; `rates` are BD-rates by bundle name."""
+def run(monkeypatch: pytest.MonkeyPatch, workspace: Workspace, name: str, factors: dict[str, float]) -> str:
+    """Run the body of the flow with stages that are made at once; `factors` are rates by bundle name."""
 
     def stages(recipe: object, serving: str) -> tuple[dict[str, str], str]:
         keys = {stage: staged(workspace, stage, name) for stage in STAGES[:4]}
         own = str(workspace.stages / "train-codec" / keys["train-codec"] / "bundle")
-        keys["evaluate-codec"] = evaluated(workspace, own, rates[name])
-        service_rate = rates[name] if serving == own else rates["service"]
-        return keys, evaluated(workspace, serving, service_rate)
+        keys["evaluate-codec"] = evaluated(workspace, own, factors[name])
+        service_factor = factors[name] if serving == own else factors["service"]
+        return keys, evaluated(workspace, serving, service_factor)
 
     monkeypatch.setattr(retraining, "_run_stages", stages)
     key = retraining.retrain.fn()
@@ -70,34 +76,47 @@ def run(monkeypatch: pytest.MonkeyPatch, workspace: Workspace, name: str, rates:
 
 def test_better_candidate_is_promoted_and_then_serves(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> None:
     assert bundle_in_service(workspace) == "shipped"
-    bundle = run(monkeypatch, workspace, "new", {"new": -30.0, "service": -20.0})
+    bundle = run(monkeypatch, workspace, "new", {"new": 0.9, "service": 1.0})
     assert bundle_in_service(workspace) == bundle
     record = json.loads((workspace.service / "current.json").read_text())
-    assert (record["bd_rate"], record["former"]) == (-30.0, "shipped")
-    run(monkeypatch, workspace, "new", {"new": -30.0, "service": -20.0})
+    assert record["bd_rates_percent"] == {"jpeg": -50.0}
+    assert [one["bundle_id"] for one in record["before"]] == [id_of(read_manifest_bytes(SHIPPED))]
+    promoted = read_verdicts(workspace.root)
+    run(monkeypatch, workspace, "new", {"new": 0.9, "service": 1.0})
     outcome = read_outcome(workspace)
     assert not outcome.verdict.is_promoted
-    assert outcome.verdict.reason == "it is in service already"
+    assert outcome.verdict.sentence == "Not promoted: it is the one that serves already."
     assert all(stage.is_reused for stage in outcome.stages)
+    assert read_verdicts(workspace.root) == promoted
 
 
-@pytest.mark.parametrize("rate", [-20.0, -10.0, None, float("inf")])
+@pytest.mark.parametrize("factor", [1.0, 1.1])
 def test_candidate_that_is_not_better_is_not_promoted(
-    monkeypatch: pytest.MonkeyPatch, workspace: Workspace, rate: float | None
+    monkeypatch: pytest.MonkeyPatch, workspace: Workspace, factor: float
 ) -> None:
-    shown = None if rate == float("inf") else rate
-    run(monkeypatch, workspace, "new", {"new": shown, "service": -20.0})
+    run(monkeypatch, workspace, "new", {"new": factor, "service": 1.0})
     assert bundle_in_service(workspace) == "shipped"
     assert not (workspace.service / "current.json").exists()
+    (verdict,) = read_verdicts(workspace.root).values()
+    assert not verdict.is_promoted
 
 
 def test_end_of_a_run_names_results_places_and_next_commands(
     monkeypatch: pytest.MonkeyPatch, workspace: Workspace
 ) -> None:
-    bundle = run(monkeypatch, workspace, "new", {"new": -30.0, "service": -20.0})
+    bundle = run(monkeypatch, workspace, "new", {"new": 0.9, "service": 1.0})
     text = io.StringIO()
     show_outcome(Console(file=text, width=100), workspace, read_outcome(workspace))
-    for expected in ("clc", "JPEG", "WebP", "-50.0 %", "report.html", workspace.mlflow_uri, f"--bundle {bundle}"):
+    for expected in (
+        "clc",
+        "JPEG",
+        "WebP",
+        "-54.9 %",
+        "Promoted: ",
+        "report.html",
+        workspace.mlflow_uri,
+        f"--bundle {bundle}",
+    ):
         assert expected in text.getvalue()
 
 
