@@ -36,9 +36,10 @@ from clc.pages.page import FRAME
 from flows.codec_modules import CODEC_MODULES
 from flows.evaluation_subject import Subject, find_bundle, make_subject
 from flows.leakage import refuse_leaks
+from flows.runtime.mlflow_session import Data, Server
 from flows.runtime.progress import counted
 from flows.runtime.stage import StageResult, resolve, run_stage
-from flows.runtime.tracking import Evaluation, Server, log_evaluation
+from flows.runtime.tracking import Evaluation, log_evaluation
 from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
 from storage.digest import digest_json, sha256_file
@@ -231,10 +232,17 @@ def _side_by_sides(
 
 
 def _log(workspace: Workspace, subject: Subject, result: StageResult) -> None:
+    """Tell MLflow: a run for the natural pictures, and one for the pair, which is a data set of its own."""
     rows = rows_from_table(read_table(result.directory / "rows.parquet"))
     files = [result.directory / name for name in ("rd.png", "report.html", "rows.parquet")]
-    params: Mapping[str, str] = {"bundle": subject.bundle_id, "stage_key": result.key}
+    params: Mapping[str, str] = {"stage_key": result.key, "ingest": result.manifest.inputs["ingest"]}
+    collection = Path(subject.dataset).name
     for comparison in (compare(rows, NATURAL), compare(rows, PAIR)):
         if comparison.curves:
-            dataset = subject.dataset if comparison.row == NATURAL else f"{subject.dataset}, {comparison.row}"
-            log_evaluation(Server.of(workspace), Evaluation(dataset, TEST, comparison, params, files))
+            blobs = [item.blob for item in subject.items if item.row == comparison.row]
+            name = collection if comparison.row == NATURAL else f"{collection}, {comparison.row}"
+            data = Data(name, digest_json(blobs)[:32], subject.dataset, len(blobs))
+            log_evaluation(
+                Server.of(workspace),
+                Evaluation(subject.bundle_id, result.key, data, TEST, comparison, params, files),
+            )

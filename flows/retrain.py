@@ -19,7 +19,6 @@ from prefect import flow
 from rich.console import Console
 
 from clc.console import INTERRUPTED, Terminated, status_of
-from flows.gate import Contender, judge
 from flows.promotion import SHIPPED, bundle_in_service, settle
 from flows.run_summary import Outcome, read_outcome, show_outcome, write_outcome
 from flows.runtime.command import log_to_terminal, run_command
@@ -95,6 +94,9 @@ def retrain(
         The key of train-codec, whether or not its bundle was promoted.
     """
     recipe = Recipe(**locals())  # must stay first: here the parameters, and nothing else, are local
+    from flows.gate import Contender, judge
+    from flows.runtime.registry import mirror
+
     workspace = Workspace.from_environment()
     started_utc = datetime.now(UTC).isoformat(timespec="microseconds")
     with Lease(workspace.locks / "service"):
@@ -111,6 +113,7 @@ def retrain(
         settle(workspace, bundle, verdict)
         outcome = Outcome.of(started_utc, results, service, verdict)
         write_outcome(workspace, outcome)
+    mirror(workspace)
     logger.info("retrain_finished promoted=%s reason=%r", verdict.is_promoted, verdict.sentence)
     return keys["train-codec"]
 

@@ -10,13 +10,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from clc.bundle.service import CURRENT
 from clc.errors import InputError
 from flows.runtime.command import run_command
 from flows.runtime.prefect_server import (
@@ -62,7 +63,8 @@ def serve(
         record = {"prefect_api": f"{prefect}/api", "mlflow": mlflow, "pid": os.getpid()}
         write_bytes(workspace.services_file, json.dumps(record).encode())
         _say_what_is_up(console, workspace, prefect, mlflow)
-        _wait({"Prefect's server": server, "the worker": worker, "MLflow": tracker})
+        mirrored = _Mirrored(workspace, environment)
+        _wait({"Prefect's server": server, "the worker": worker, "MLflow": tracker}, mirrored.refresh)
     console.print("stopped")
 
 
@@ -75,9 +77,34 @@ def _say_what_is_up(console: Console, workspace: Workspace, prefect: str, mlflow
     console.print("Ctrl-C stops all of them.", highlight=False)
 
 
-def _wait(processes: Mapping[str, "subprocess.Popen[bytes]"]) -> None:
-    """Wait for as long as all services run; `StorageError` when one has ended."""
+class _Mirrored:
+    """MLflow's registry of models, refreshed whenever a person or a flow has changed what serves."""
+
+    def __init__(self, workspace: Workspace, environment: Mapping[str, str]) -> None:
+        self._record, self._log = workspace.service / CURRENT, _log(workspace, "registry")
+        self._environment = dict(environment)
+        self._seen: int | None = -1
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def refresh(self) -> None:
+        """Start a process that tells MLflow, where the record is another than at the last call and none is at it."""
+        if self._running is not None and self._running.poll() is None:
+            return
+        now = self._record.stat().st_mtime_ns if self._record.exists() else None
+        if now == self._seen:
+            return
+        self._seen = now
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-m", "flows.runtime.registry"]
+            self._running = subprocess.Popen(  # noqa: S603
+                command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+
+def _wait(processes: Mapping[str, "subprocess.Popen[bytes]"], meanwhile: Callable[[], None]) -> None:
+    """Wait for as long as all services run, and call a function again and again; `StorageError` when one has ended."""
     while True:
+        meanwhile()
         for name, process in processes.items():
             if process.poll() is not None:
                 raise StorageError(f"{name} ended with status {process.returncode}; see its log in the workspace")

@@ -7,7 +7,7 @@ validation). A training that is interrupted starts over.
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,14 @@ from clc.training.train import read_start, train
 from flows.codec_modules import CODEC_MODULES
 from flows.items import Item, photo_identity, read_items
 from flows.runtime.live_tracking import followed
+from flows.runtime.mlflow_session import Data, Server
 from flows.runtime.progress import training_progress
-from flows.runtime.stage import resolve, run_stage, stage_key
-from flows.runtime.tracking import Server, TrainingRun
+from flows.runtime.stage import StageResult, resolve, run_stage, stage_key
+from flows.runtime.tracking import STAGE_KEY, TrainingRun
 from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
 from storage.blobs import BlobStore
-from storage.digest import sha256_file
+from storage.digest import digest_json, sha256_file
 
 logger = logging.getLogger(__name__)
 
@@ -114,9 +115,30 @@ def train_codec(
         },
         "modules": MODULES,
     }
-    run = TrainingRun(Server.of(workspace), stage_key("train-codec", **identity), identity["config"])
+    run = _run(workspace, pictures, _start_name(start, origin), identity)
     sources = Sources(workspace.blobs, pictures.directory, chosen.directory, origin, key_pictures)
-    return run_stage(workspace, "train-codec", **identity, body=lambda folder: _train(sources, config, run, folder)).key
+    result = run_stage(workspace, "train-codec", **identity, body=lambda folder: _train(sources, config, run, folder))
+    if not result.reused:
+        run.made(result.manifest.summary["bundle_id"])
+    return result.key
+
+
+def _run(workspace: Workspace, ingest: StageResult, start: str, identity: Mapping[str, Any]) -> TrainingRun:
+    """The run that MLflow shows: named by the collection and by what training goes on from."""
+    source = str(ingest.manifest.summary.get("source", ingest.key))
+    collection = Path(source).name
+    blobs = [item.blob for item in read_items(ingest.directory, "training")]
+    data = Data(collection, digest_json(blobs)[:32], source, len(blobs))
+    params = {**identity["config"], **identity["inputs"], "start": start}
+    key = stage_key("train-codec", **identity)
+    return TrainingRun(Server.of(workspace), f"{collection} from {start}", params, data=data, tags={STAGE_KEY: key})
+
+
+def _start_name(start: str, origin: Path | None) -> str:
+    """What training goes on from, for people: "scratch", or a name and the id of the bundle where it is one."""
+    name = Path(start).name if Path(start).is_dir() else start
+    bundle_id = id_of(read_manifest_bytes(origin)) if origin is not None and is_bundle(origin) else ""
+    return name if bundle_id in ("", name) else f"{name} {bundle_id[:8]}"
 
 
 def _start_folder(workspace: Workspace, start: str) -> Path | None:

@@ -16,7 +16,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -60,7 +60,7 @@ class Lease:
                 mark = None if record is None else (record.get("token"), record.get("beat"))
                 if mark != seen:
                     seen, seen_at = mark, time.monotonic()
-                if record is None or _is_gone(record) or time.monotonic() - seen_at > self.ttl_s:
+                if record is None or is_gone(record) or time.monotonic() - seen_at > self.ttl_s:
                     self._take(record)
                     return self
             if deadline is not None and time.monotonic() > deadline:
@@ -117,7 +117,7 @@ class Lease:
         return record if isinstance(record, dict) else {}
 
     def _write(self) -> None:
-        record = {"token": self._token, "beat": self._beat, "pid": os.getpid(), "machine": _machine()}
+        record = {"token": self._token, "beat": self._beat, **this_process()}
         temporary = temporary_beside(self.path)
         try:
             temporary.write_text(json.dumps(record))
@@ -174,8 +174,13 @@ def _machine() -> str:
     return f"{socket.gethostname()} {boot} {space}"
 
 
-def _is_gone(record: dict[str, Any]) -> bool:
-    """Whether the holder was a process of this machine that has ended."""
+def this_process() -> dict[str, Any]:
+    """Return what tells this process from others on this machine and on others, for `is_gone`."""
+    return {"pid": os.getpid(), "machine": _machine()}
+
+
+def is_gone(record: Mapping[str, Any]) -> bool:
+    """Whether a record with the fields of `this_process` is of a process of this machine that has ended."""
     pid = record.get("pid")
     if not isinstance(pid, int) or not record.get("machine") or record["machine"] != _machine():
         return False

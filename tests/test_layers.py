@@ -43,7 +43,7 @@ LIBRARIES = {
     "fsspec": {"flows/intake/stores.py"},
     "httpcore": {f"{NETWORK}{name}.py" for name in ("crawl", "fetch", "transport")},
     "httpx": {f"{NETWORK}{name}.py" for name in ("body", "crawl", "fetch", "robots", "transport")},
-    "mlflow": {"flows/runtime/tracking.py"},
+    "mlflow": {"flows/runtime/mlflow_session.py"},
     "protego": {f"{NETWORK}robots.py"},
     "tenacity": {f"{NETWORK}fetch.py"},
 }

@@ -29,8 +29,9 @@ from flows.evaluation_subject import find_bundle
 from flows.runtime.artifacts import publish_table
 from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.dask_cluster import count_workers, dask_client
+from flows.runtime.mlflow_session import Server
 from flows.runtime.progress import stepwise
-from flows.runtime.tracking import Server, log_totals
+from flows.runtime.tracking import log_totals
 from flows.runtime.workspace import Workspace
 from storage.digest import digest_json
 from storage.names import shown_name

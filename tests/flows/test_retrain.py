@@ -70,6 +70,7 @@ def run(monkeypatch: pytest.MonkeyPatch, workspace: Workspace, name: str, factor
         return keys, evaluated(workspace, serving, service_factor)
 
     monkeypatch.setattr(retraining, "_run_stages", stages)
+    monkeypatch.setattr("flows.runtime.registry.mirror", lambda workspace: True)
     key = retraining.retrain.fn()
     return str(workspace.stages / "train-codec" / key / "bundle")
 

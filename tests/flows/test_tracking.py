@@ -1,6 +1,11 @@
 """MLflow: the curve is there to be drawn, files lie in the workspace, and a lost server costs nothing but a warning."""
 
+import contextlib
+import json
 import logging
+import re
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -10,7 +15,16 @@ import pytest
 from clc.evaluation.curves import compare
 from clc.evaluation.measure import Row
 from flows.runtime.live_tracking import Follower, followed
-from flows.runtime.tracking import RD_CURVE, Evaluation, Server, TrainingRun, log_evaluation
+from flows.runtime.mlflow_session import PROCESS, Data, Server, Session, tolerant
+from flows.runtime.tracking import (
+    BUNDLE,
+    EVALUATION_RUN,
+    RD_CURVE,
+    TRAINING_RUN,
+    Evaluation,
+    TrainingRun,
+    log_evaluation,
+)
 
 # MLflow and what it brings warn about themselves when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -38,10 +52,11 @@ def evaluation(tmp_path):
     report.write_text("<p>a report</p>")
     rows = [
         Row(codec, q, "x", "x", "natural", "-", 256, 256, 1000, bpp * factor, psnr, float("nan"), 0.1, 0.2)
-        for codec, factor in (("clc", 0.5), ("jpeg", 1.0))
+        for codec, factor in (("clc", 0.5), ("jpeg", 1.0), ("clc, no references", 0.75))
         for q, bpp, psnr in POINTS
     ]
-    return Evaluation("photos", "clc", compare(rows), {"bundle": "0011223344556677"}, [report])
+    data = Data("photos", "d" * 32, "/where/photos", 1)
+    return Evaluation("0011223344556677", "e" * 16, data, "clc", compare(rows), {"ingest": "f" * 16}, [report])
 
 
 def runs_of(client, experiment):
@@ -49,23 +64,65 @@ def runs_of(client, experiment):
     return client.search_runs([found.experiment_id])
 
 
-def test_each_codec_is_a_parent_run_with_one_child_for_each_quality(server, client, evaluation) -> None:
+def test_an_evaluation_is_one_run_named_by_bundle_and_data_set(server, client, evaluation) -> None:
     assert log_evaluation(server, evaluation)
-    runs = runs_of(client, "evaluate-codec")
-    parents = {run.info.run_name: run for run in runs if "mlflow.parentRunId" not in run.data.tags}
-    assert set(parents) == {"clc on photos", "jpeg on photos"}
-    clc = parents["clc on photos"]
-    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == clc.info.run_id]
-    assert {run.data.params["quality"] for run in children} == {"10", "30", "60", "90"}
-    assert {run.data.metrics["psnr_db"] for run in children} == {psnr for _, _, psnr in POINTS}
-    assert all(run.info.status == "FINISHED" for run in runs)
-    assert clc.data.params["bundle"] == "0011223344556677"
-    assert clc.data.metrics["bd_rate_vs_jpeg_percent"] == pytest.approx(-50.0)
-    assert "ms_ssim" not in clc.data.metrics
-    curve = client.get_metric_history(parents["jpeg on photos"].info.run_id, RD_CURVE)
+    (run,) = runs_of(client, "evaluate-codec")
+    assert (run.info.run_name, run.info.status) == ("0011223344556677 on photos", "FINISHED")
+    assert run.data.params["bundle"] == "0011223344556677"
+    assert run.data.params["ingest"] == "f" * 16
+    assert run.data.tags[BUNDLE] == "0011223344556677"
+    assert run.data.metrics["bd_rate_percent/vs jpeg"] == pytest.approx(-50.0)
+    assert run.data.metrics["bd_rate_percent/vs clc no references"] == pytest.approx(-100 / 3)
+    assert not [name for name in run.data.metrics if name.startswith("ms_ssim")]  # too small a picture: nan
+    curve = client.get_metric_history(run.info.run_id, f"{RD_CURVE}/jpeg")
     assert [(one.step, one.value) for one in curve] == [(125, 28.0), (250, 31.0), (500, 34.0), (1000, 38.0)]
-    assert [file.path for file in client.list_artifacts(clc.info.run_id)] == ["report.html"]
+    times = client.get_metric_history(run.info.run_id, "encode_s/clc")
+    assert [(one.step, one.value) for one in times] == [(10, 0.1), (30, 0.1), (60, 0.1), (90, 0.1)]
+    ((used,),) = [run.inputs.dataset_inputs]
+    assert (used.dataset.name, used.dataset.digest, used.tags[0].value) == ("photos", "d" * 32, "evaluation")
+    assert json.loads(used.dataset.source) == {"uri": "/where/photos"}
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["report.html"]
     assert list(server.artifacts.rglob("report.html"))
+
+
+def test_a_training_and_the_evaluation_of_its_bundle_link_to_one_another(server, client, evaluation) -> None:
+    run = TrainingRun(server, "survey from shipped", {}, data=evaluation.data)
+    assert run.send([{"loss": 1.0}], status="FINISHED")
+    assert run.made("ab" * 8)
+    assert log_evaluation(server, replace(evaluation, bundle_id="ab" * 8))
+    (measured,) = [one for one in runs_of(client, "evaluate-codec") if one.data.tags[BUNDLE] == "ab" * 8]
+    (trained,) = [one for one in runs_of(client, "train-codec") if one.data.tags.get(BUNDLE) == "ab" * 8]
+    assert measured.data.tags[TRAINING_RUN] == trained.info.run_id
+    assert trained.data.tags[EVALUATION_RUN] == measured.info.run_id
+    assert f"/runs/{trained.info.run_id})" in measured.data.tags["mlflow.note.content"]
+    assert trained.inputs.dataset_inputs[0].tags[0].value == "training"
+
+
+@pytest.mark.parametrize("error", [OSError("full"), KeyError("ours"), KeyboardInterrupt()])
+def test_no_run_stays_running_where_its_session_fails(server, client, error) -> None:
+    name = f"fails with {type(error).__name__}"
+    expected = contextlib.nullcontext() if isinstance(error, OSError) else pytest.raises(type(error))
+    with expected, tolerant(server, "failing") as session:
+        session.open()
+        session.start(name, {})
+        raise error
+    assert {run.info.run_name: run.info.status for run in runs_of(client, "failing")}[name] == "FAILED"
+
+
+def test_the_run_of_a_process_that_was_killed_is_ended_by_the_next_session(server, client) -> None:
+    run = TrainingRun(server, "killed", {})
+    assert run.send([])
+    assert TrainingRun(server, "another", {}).send([], status="FINISHED")
+    statuses = {one.info.run_name: one.info.status for one in runs_of(client, "train-codec")}
+    assert statuses["killed"] == "RUNNING"  # its process lives
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (running,) = [one for one in runs_of(client, "train-codec") if one.info.run_name == "killed"]
+    mark = json.loads(running.data.tags[PROCESS])
+    client.set_tag(running.info.run_id, PROCESS, json.dumps({**mark, "pid": gone.pid}))
+    Session(server, "train-codec").open()
+    statuses = {one.info.run_name: one.info.status for one in runs_of(client, "train-codec")}
+    assert statuses["killed"] == "KILLED"
 
 
 @pytest.mark.parametrize("uri", ["http://localhost:port", "nonsense://here", ""])
@@ -73,7 +130,7 @@ def test_variable_of_mlflow_that_is_no_address_changes_nothing(server, client, e
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", uri)
     dataset = f"photos of {uri or 'nothing'}"
-    assert log_evaluation(server, replace(evaluation, dataset=dataset))
+    assert log_evaluation(server, replace(evaluation, data=replace(evaluation.data, name=dataset)))
     assert dataset in {run.data.params["dataset"] for run in runs_of(client, "evaluate-codec")}
 
 
@@ -87,10 +144,10 @@ def test_a_training_log_becomes_series_of_metrics(server, client) -> None:
         for line in series:
             follower.report(line)
         follower.show(20, np.zeros((8, 16, 3), np.uint8))
-    (run,) = runs_of(client, "train-codec")
-    assert (run.info.run_name, run.info.status) == ("a key", "FINISHED")
-    shown = client.list_artifacts(run.info.run_id, "reconstructions")
-    assert [file.path for file in shown] == ["reconstructions/step-0000020.png"]
+    (run,) = [one for one in runs_of(client, "train-codec") if one.info.run_name == "a key"]
+    assert run.info.status == "FINISHED"
+    shown = client.list_artifacts(run.info.run_id, "images")
+    assert any(re.match(r"images/reconstructions\+step\+20\+.*\.png", file.path) for file in shown)
     assert run.data.params == {"minutes": "2.0", "seed": "0"}
     history = client.get_metric_history(run.info.run_id, "loss")
     assert [(one.step, one.value) for one in history] == [(10, 2.0), (30, 1.0)]
@@ -102,7 +159,7 @@ def test_a_training_log_becomes_series_of_metrics(server, client) -> None:
 def test_a_lost_server_is_a_warning_and_never_an_error(server, evaluation, uri, caplog, monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     uri = uri.format(file=evaluation.files[0])
-    with caplog.at_level(logging.WARNING, "flows.runtime.tracking"):
+    with caplog.at_level(logging.WARNING, "flows.runtime.mlflow_session"):
         assert not log_evaluation(replace(server, uri=uri), evaluation)
         assert not TrainingRun(replace(server, uri=uri), "a key", {}).send([])
     assert caplog.text.count("tracking_lost") == 2
