@@ -34,6 +34,7 @@ from clc.evaluation.side_by_side import SideBySide, side_by_side
 from clc.evaluation.summary import JPEG, summarise, versions
 from clc.pages.page import FRAME
 from flows.codec_modules import CODEC_MODULES
+from flows.evaluation_page import show_evaluation
 from flows.evaluation_subject import Subject, find_bundle, make_subject
 from flows.leakage import refuse_leaks
 from flows.runtime.mlflow_session import Data, Server
@@ -113,6 +114,7 @@ def evaluate_codec(
     )
     if not result.reused:
         _log(workspace, subject, result)
+    show_evaluation(workspace, result)
     return result.key
 
 

@@ -19,8 +19,8 @@ from prefect import flow
 from rich.console import Console
 
 from clc.console import INTERRUPTED, Terminated, status_of
-from flows.promotion import SHIPPED, bundle_in_service, settle
 from flows.run_summary import Outcome, read_outcome, show_outcome, write_outcome
+from flows.runtime.artifacts import publish_text
 from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.prefect_server import (
     API_VARIABLE,
@@ -33,6 +33,8 @@ from flows.runtime.prefect_server import (
 )
 from flows.runtime.stage import STAGES, resolve
 from flows.runtime.workspace import Workspace
+from flows.service.notice import failed
+from flows.service.promotion import SHIPPED, bundle_in_service, settle
 from flows.sources import BUILTIN, read_source
 from storage.locks import Lease
 from storage.names import shown_name
@@ -60,7 +62,7 @@ class Recipe:
     dask_scheduler: str | None
 
 
-@flow(name="retrain")
+@flow(name="retrain", on_failure=[failed], on_crashed=[failed])
 def retrain(
     source: str = "builtin",
     retry_failed: str | None = None,
@@ -94,8 +96,8 @@ def retrain(
         The key of train-codec, whether or not its bundle was promoted.
     """
     recipe = Recipe(**locals())  # must stay first: here the parameters, and nothing else, are local
-    from flows.gate import Contender, judge
-    from flows.runtime.registry import mirror
+    from flows.service.gate import Contender, judge
+    from flows.service.registry import mirror
 
     workspace = Workspace.from_environment()
     started_utc = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -114,6 +116,7 @@ def retrain(
         outcome = Outcome.of(started_utc, results, service, verdict)
         write_outcome(workspace, outcome)
     mirror(workspace)
+    publish_text("verdict", f"{verdict.sentence}\n\nBundle `{verdict.bundle_id}`, `{bundle}`.", "Whether it serves")
     logger.info("retrain_finished promoted=%s reason=%r", verdict.is_promoted, verdict.sentence)
     return keys["train-codec"]
 

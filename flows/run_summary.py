@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from clc.evaluation.coders import TEST, WITHOUT_REFERENCES
 from clc.evaluation.curves import CodecCurve, Comparison, compare
 from clc.evaluation.measure import NATURAL, PAIR, Row, rows_from_table
 from clc.pictures.folders import passed_over_text
-from flows.promotion import bundle_in_service
 from flows.runtime.stage import StageResult
 from flows.runtime.workspace import Workspace
+from flows.service.promotion import bundle_in_service
 from storage.atomic import write_bytes
 from storage.errors import StorageError
 from storage.regular import read_regular
@@ -83,6 +84,14 @@ def read_outcome(workspace: Workspace) -> Outcome:
         return Outcome(fields["started_utc"], stages, StageOutcome(**fields["service"]), Verdict(**fields["verdict"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path} is missing or damaged; run the flow retrain again") from error
+
+
+def finished_utc(workspace: Workspace) -> datetime | None:
+    """Return when a run of `retrain` finished last, whether or not it promoted; None where none did."""
+    try:
+        return datetime.fromtimestamp((workspace.service / _FILE).stat().st_mtime, UTC)
+    except OSError:
+        return None
 
 
 def show_outcome(console: Console, workspace: Workspace, outcome: Outcome) -> None:

@@ -95,7 +95,7 @@ class _Mirrored:
             return
         self._seen = now
         with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "flows.runtime.registry"]
+            command = [sys.executable, "-m", "flows.service.registry"]
             self._running = subprocess.Popen(  # noqa: S603
                 command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )

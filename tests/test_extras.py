@@ -242,7 +242,7 @@ def test_a_command_of_an_extra_that_is_missing_is_one_line(base: dict[str, str],
     assert done.stderr == f"error: this needs prefect and 8 more, which the extra pipeline brings: {installing}\n"
 
 
-@pytest.mark.parametrize("module", ["clc.evaluation.curves", "clc.dictionary.vectors", "flows.promotion"])
+@pytest.mark.parametrize("module", ["clc.evaluation.curves", "clc.dictionary.vectors", "flows.service.promotion"])
 def test_an_import_of_an_extra_that_is_missing_is_one_sentence(
     base: dict[str, str], tmp_path: Path, module: str
 ) -> None:

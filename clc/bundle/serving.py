@@ -1,10 +1,10 @@
 """Which bundle serves, changed: put one in service, go back to the one before, and the list of all that could serve.
 
-`flows.promotion` and the command `clc serve-bundle` call it; `clc.bundle.service` reads what it writes. One file,
-`service/current.json`, says which bundle serves and which ones served before it, newest first, so that one atomic write
-changes both. The contract: no bundle that ever served is lost by a change. Those of the workspace stay where they are;
-any other, the shipped one too, which the next release replaces, is copied to `service/bundles/ID` first, where every
-decoder looks.
+`flows.service.promotion` and the command `clc serve-bundle` call it; `clc.bundle.service` reads what it writes. One
+file, `service/current.json`, says which bundle serves and which ones served before it, newest first, so that one atomic
+write changes both. The contract: no bundle that ever served is lost by a change. Those of the workspace stay where they
+are; any other, the shipped one too, which the next release replaces, is copied to `service/bundles/ID` first, where
+every decoder looks.
 """
 
 from __future__ import annotations

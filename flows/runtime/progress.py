@@ -1,4 +1,4 @@
-"""The progress of long work: a bar on a terminal, a log line now and then elsewhere."""
+"""The progress of long work: a bar on a terminal, a log line now and then elsewhere, and on Prefect's pages."""
 
 import logging
 import time
@@ -8,6 +8,8 @@ from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+
+from flows.runtime.artifacts import ProgressOnPage
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ def stepwise(columns: Sequence[ProgressColumn] = ()) -> Iterator[Callable[[str, 
     """
     console = Console(stderr=True)
     spoken_at = time.monotonic()
+    page = ProgressOnPage()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar, shown = progress.add_task("", total=None, visible=False), ""
 
@@ -65,6 +68,7 @@ def stepwise(columns: Sequence[ProgressColumn] = ()) -> Iterator[Callable[[str, 
                 progress.reset(bar, total=total, description=step, visible=True)
                 shown = step
             progress.update(bar, completed=done)
+            page.tell(step, done, total)
             if not console.is_terminal and time.monotonic() - spoken_at > _LINE_EVERY_S:
                 logger.info("progress what=%r done=%d of=%d", step, done, total)
                 spoken_at = time.monotonic()
@@ -80,12 +84,14 @@ def training_progress(description: str, minutes: float) -> Iterator[Callable[[di
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(description, total=minutes, figures="")
+        page = ProgressOnPage()
 
         def report(line: dict[str, Any]) -> None:
             if "bpp" not in line:
                 return
             figures = f"step={line['step']} bpp={line['bpp']:.3f} psnr_db={line['psnr_db']:.2f}"
             progress.update(bar, completed=line["minutes"], figures=figures)
+            page.tell(description, round(1000 * line["minutes"]), round(1000 * minutes))
             if not console.is_terminal:
                 logger.info("progress what=%r minutes=%.1f of=%.1f %s", description, line["minutes"], minutes, figures)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clc.errors import InputError
+from flows.runtime.artifacts import publish_summary
 from flows.runtime.workspace import Workspace
 from storage.atomic import remove_leftovers, staging_directory
 from storage.digest import digest_json, sha256_bytes
@@ -58,6 +59,19 @@ def run_stage(
 
     Raises `StorageError` when a finished stage was altered on disk.
     """
+    result = _run(workspace, stage, inputs, config, modules, body)
+    publish_summary(stage, result.key, str(result.directory), result.manifest.summary, is_reused=result.reused)
+    return result
+
+
+def _run(
+    workspace: Workspace,
+    stage: str,
+    inputs: Mapping[str, str],
+    config: Mapping[str, Any],
+    modules: Sequence[str],
+    body: Callable[[Path], dict[str, Any]],
+) -> StageResult:
     key = stage_key(stage, inputs=inputs, config=config, modules=modules)
     directory = workspace.stages / stage / key
     finished = _finished(stage, key, directory)

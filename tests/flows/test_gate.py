@@ -9,9 +9,9 @@ import pytest
 
 from clc.bundle.identity import SHIPPED
 from clc.evaluation.measure import FAILED, Row
-from flows import gate
-from flows.gate import Contender, judge
 from flows.runtime.workspace import Workspace
+from flows.service import gate
+from flows.service.gate import Contender, judge
 from tests.clc.evaluation.test_paired import rows
 
 

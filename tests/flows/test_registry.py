@@ -10,9 +10,9 @@ import pytest
 from clc.bundle.identity import SHIPPED, id_of, read_manifest_bytes
 from clc.bundle.serving import Verdict, put_in_service, roll_back, write_verdict
 from flows.runtime.mlflow_session import Server
-from flows.runtime.registry import MODEL, mirror
 from flows.runtime.tracking import BUNDLE, TrainingRun
 from flows.runtime.workspace import Workspace
+from flows.service.registry import MODEL, mirror
 
 # MLflow and what it brings warn about themselves when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore")

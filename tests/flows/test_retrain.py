@@ -18,12 +18,12 @@ from clc.bundle.serving import read_verdicts
 from clc.errors import InputError
 from clc.evaluation.measure import Row, rows_to_table
 from flows import retrain as retraining
-from flows.promotion import bundle_in_service
 from flows.run_summary import pair_lines, read_outcome, show_outcome
 from flows.runtime.command import run_command
 from flows.runtime.prefect_server import prefect_environment
 from flows.runtime.stage import STAGES, run_stage
 from flows.runtime.workspace import Workspace
+from flows.service.promotion import bundle_in_service
 from storage.errors import StorageError
 from storage.tables import write_table
 
@@ -70,7 +70,7 @@ def run(monkeypatch: pytest.MonkeyPatch, workspace: Workspace, name: str, factor
         return keys, evaluated(workspace, serving, service_factor)
 
     monkeypatch.setattr(retraining, "_run_stages", stages)
-    monkeypatch.setattr("flows.runtime.registry.mirror", lambda workspace: True)
+    monkeypatch.setattr("flows.service.registry.mirror", lambda workspace: True)
     key = retraining.retrain.fn()
     return str(workspace.stages / "train-codec" / key / "bundle")
 

@@ -1,7 +1,8 @@
 """Which bundle is in service, and the place where the pipeline changes it.
 
-`retrain` holds a candidate against it (`flows.gate`) and promotes the candidate, in one atomic write, only if the
-verdict says so; else everything stays as it was. What is written, and how a person changes it: `clc.bundle.serving`.
+`retrain` holds a candidate against it (`flows.service.gate`) and promotes the candidate, in one atomic write, only if
+the verdict says so; else everything stays as it was. What is written, and how a person changes it:
+`clc.bundle.serving`.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """MLflow's registry of models made to agree with what serves: versions that point at bundles, and three aliases.
 
 `service/` in the workspace decides and this only tells: `retrain` calls it after its verdict, `make serve` when a
-person changed what serves, and `python -m flows.runtime.registry` at any time. A version holds no pickle, and no copy:
+person changed what serves, and `python -m flows.service.registry` at any time. A version holds no pickle, and no copy:
 its source is the bundle's folder. The alias `champion` is the bundle that serves, `previous` the one before it, and
 `challenger` the one that was judged last, where it does not serve.
 """
