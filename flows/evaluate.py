@@ -1,4 +1,4 @@
-"""The flow `evaluate-codec`: a bundle against JPEG, WebP and AVIF on the evaluation pictures, with real files.
+"""The flow `evaluate-codec`: a bundle against other formats on the evaluation pictures, with real files.
 
 It refuses pictures that the dictionary or the training has seen, measures every codec in the same way, and writes rows,
 a summary, a plot and a report. The pair (two views of one scene, of which the dictionary holds one on purpose) is
@@ -16,7 +16,7 @@ from typing import Any
 from prefect import flow
 
 from clc.errors import InputError
-from clc.evaluation.coders import TEST, WITHOUT_REFERENCES, BaselineSet, Coder, find_baselines
+from clc.evaluation.coders import QUICK, TEST, WITHOUT_REFERENCES, BaselineSet, Coder, find_baselines
 from clc.evaluation.curves import Comparison, compare
 from clc.evaluation.measure import (
     FAILED,
@@ -62,6 +62,7 @@ MODULES = (
 )
 """The source text that decides what this stage makes."""
 BASELINE_MODULES = (
+    "clc.evaluation.baselines",
     "clc.evaluation.coders",
     "clc.evaluation.measure",
     "clc.evaluation.metrics",
@@ -81,14 +82,17 @@ def evaluate_codec(
     bundle: str = "latest",
     qualities: tuple[float, ...] = QUALITIES,
     most_pictures: int = 64,
+    baselines: tuple[str, ...] = QUICK,
 ) -> str:
-    """Measure a bundle against JPEG, WebP and AVIF on the evaluation part of an ingest.
+    """Measure a bundle against other formats on the evaluation part of an ingest.
 
     Args:
         ingest: Key of ingest-images, or "latest".
         bundle: The codec: a key of train-codec, "latest", "shipped", or a bundle folder.
         qualities: Qualities of the codec, 0 to 100; a BD-rate takes four at least.
         most_pictures: Evaluate no more pictures of either row than this; which ones is arbitrary but always the same.
+        baselines: The other formats: jpeg, webp, avif, jpeg-xl, jpeg-2000; hevc and av1 take seconds a picture. One
+            that this machine lacks is reported with the reason.
 
     Returns:
         The key of the finished stage. Its folder holds rows.parquet, summary.json, rd.png and report.html.
@@ -96,6 +100,7 @@ def evaluate_codec(
     ladder = _checked_qualities(qualities)
     if most_pictures < 1:
         raise InputError(f"most_pictures is {most_pictures}; at least one picture is needed")
+    others = find_baselines(tuple(dict.fromkeys(baselines)))
     workspace = Workspace.from_environment()
     ingested = resolve(workspace, "ingest-images", ingest)
     folder = find_bundle(workspace, bundle)
@@ -108,9 +113,14 @@ def evaluate_codec(
             "bundle": subject.bundle_id,
             "template": digest_json([sha256_file(TEMPLATE), sha256_file(FRAME)]),
         },
-        config={"qualities": list(ladder), "most_pictures": most_pictures, "versions": versions()},
+        config={
+            "qualities": list(ladder),
+            "most_pictures": most_pictures,
+            "baselines": {one.name: one.settings for one in others.available} | dict(others.missing),
+            "versions": versions(),
+        },
         modules=MODULES,
-        body=lambda directory: _measure(workspace, ingested, subject, directory),
+        body=lambda directory: _measure(workspace, ingested, subject, others, directory),
     )
     if not result.reused:
         _log(workspace, subject, result)
@@ -125,10 +135,11 @@ def _checked_qualities(qualities: Sequence[float]) -> tuple[float, ...]:
     return ladder
 
 
-def _measure(workspace: Workspace, ingested: StageResult, subject: Subject, directory: Path) -> dict[str, Any]:
+def _measure(
+    workspace: Workspace, ingested: StageResult, subject: Subject, baselines: BaselineSet, directory: Path
+) -> dict[str, Any]:
     """Refuse leaks, measure, compare, draw, write; the body of the stage."""
     refuse_leaks(workspace.blobs, subject.items, subject.known)
-    baselines = find_baselines()
     for name, reason in baselines.missing.items():
         logger.warning("baseline_missing name=%s reason=%r", name, reason)
     pictures = subject.pictures(workspace.blobs)

@@ -1,11 +1,12 @@
 """The codecs that people use today, and ours, behind one interface: picture and quality in, whole file out, and back.
 
-`clc.evaluation.measure` measures every codec through `Coder` and so counts the same bytes for all of them. A format
-that this build of Pillow lacks is reported with its reason by `find_baselines`, never left out in silence.
+`clc.evaluation.measure` measures every codec through `Coder` and so counts the same bytes for all of them. A baseline
+that this machine lacks is reported with its reason by `find_baselines`, never left out in silence; those that Pillow
+does not bring are in `clc.evaluation.baselines`.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -15,6 +16,9 @@ from PIL import Image, features
 
 from clc.codec.effort import DEFAULT_EFFORT
 from clc.errors import InputError, LimitError
+from clc.evaluation.baselines.commands import av1, hevc, jpeg_xl_by_command
+from clc.evaluation.baselines.libraries import jpeg_2000, jpeg_xl
+from clc.evaluation.baselines.unavailable import Unavailable
 from clc.pictures.formats import WEBP_SIDE_PX
 
 References = Literal["auto", "none"]
@@ -129,26 +133,37 @@ class CodecUnderTest:
 class BaselineSet:
     """The baselines of this machine, and the reason for each one that it lacks."""
 
-    available: tuple[Baseline, ...]
+    available: tuple[Coder, ...]
     missing: Mapping[str, str]
 
 
-def find_baselines(names: Sequence[str] = ("jpeg", "webp", "avif")) -> BaselineSet:
-    """Build the named baselines; those whose format this Pillow lacks come back under `missing` with a reason.
+OF_PILLOW = ("jpeg", "webp", "avif")
+"""Baselines that every installation has."""
+QUICK = (*OF_PILLOW, "jpeg-xl", "jpeg-2000")
+"""Baselines that take less than a second a picture."""
+
+
+def find_baselines(names: Sequence[str] = OF_PILLOW) -> BaselineSet:
+    """Build the named baselines, in this order; those that this machine lacks come back under `missing` with a reason.
 
     Raises:
-        InputError: if a name is none of jpeg, webp, avif.
+        InputError: if a name is none of `BASELINES`.
     """
-    available: list[Baseline] = []
+    available: list[Coder] = []
     missing: dict[str, str] = {}
     for name in names:
         if name not in _BUILDERS:
             raise InputError(f"unknown baseline {name!r}: choose from {', '.join(_BUILDERS)}")
-        feature = "jpg" if name == "jpeg" else name
-        if features.check(feature):
-            available.append(_BUILDERS[name](_library_version(feature)))
+        reasons = []
+        for build in _BUILDERS[name]:
+            try:
+                available.append(build())
+            except Unavailable as error:
+                reasons.append(str(error))
+                continue
+            break
         else:
-            missing[name] = f"this build of Pillow has no {name.upper()}; install pillow>=11.3 from a wheel"
+            missing[name] = "; ".join(reasons)
     return BaselineSet(tuple(available), missing)
 
 
@@ -160,21 +175,41 @@ def _library_version(feature: str) -> str:
     return f"lib{feature} {features.version(feature)}"
 
 
-def _jpeg(version: str) -> Baseline:
+def _version_in_pillow(name: str) -> str:
+    feature = "jpg" if name == "jpeg" else name
+    if not features.check(feature):
+        raise Unavailable(f"this build of Pillow has no {name.upper()}; install pillow>=11.3 from a wheel")
+    return _library_version(feature)
+
+
+def _jpeg() -> Baseline:
+    settings = f"{_version_in_pillow('jpeg')}, optimize, 4:2:0"
     options = {"optimize": True, "subsampling": "4:2:0"}
-    ladder = (8, 15, 25, 40, 60, 75, 88)
-    return Baseline("jpeg", f"{version}, optimize, 4:2:0", ladder, "JPEG", JPEG_SIDE_PX, options)
+    return Baseline("jpeg", settings, (8, 15, 25, 40, 60, 75, 88), "JPEG", JPEG_SIDE_PX, options)
 
 
-def _webp(version: str) -> Baseline:
-    ladder = (2, 15, 35, 55, 72, 82, 90)
-    return Baseline("webp", f"{version}, method 6", ladder, "WEBP", WEBP_SIDE_PX, {"method": 6})
+def _webp() -> Baseline:
+    settings = f"{_version_in_pillow('webp')}, method 6"
+    return Baseline("webp", settings, (2, 15, 35, 55, 72, 82, 90), "WEBP", WEBP_SIDE_PX, {"method": 6})
 
 
-def _avif(version: str) -> Baseline:
+def _avif() -> Baseline:
+    settings = f"{_version_in_pillow('avif')}, speed 4, 4:4:4"
     # One thread means one tile, so that the bytes do not depend on the number of cores.
     options = {"speed": 4, "subsampling": "4:4:4", "max_threads": 1}
-    return Baseline("avif", f"{version}, speed 4, 4:4:4", (20, 34, 46, 57, 67, 76), "AVIF", AVIF_SIDE_PX, options)
+    return Baseline("avif", settings, (20, 34, 46, 57, 67, 76), "AVIF", AVIF_SIDE_PX, options)
 
 
-_BUILDERS = {"jpeg": _jpeg, "webp": _webp, "avif": _avif}
+_BUILDERS: Mapping[str, tuple[Callable[[], Coder], ...]] = {
+    "jpeg": (_jpeg,),
+    "webp": (_webp,),
+    "avif": (_avif,),
+    "jpeg-xl": (jpeg_xl, jpeg_xl_by_command),
+    "jpeg-2000": (jpeg_2000,),
+    "hevc": (hevc,),
+    "av1": (av1,),
+}
+"""What builds each baseline: the first that can be had."""
+
+BASELINES = tuple(_BUILDERS)
+"""The names of all baselines."""

@@ -45,7 +45,7 @@ def codec(monkeypatch):
     logged = []
     monkeypatch.setattr("flows.evaluation_subject.Codec.load", lambda folder: JpegCodec())
     monkeypatch.setattr("flows.evaluation_subject.add_pictures", lambda *given: None)
-    monkeypatch.setattr(flows.evaluate, "find_baselines", lambda: find_baselines(["jpeg", "webp"]))
+    monkeypatch.setattr(flows.evaluate, "find_baselines", lambda names: find_baselines(["jpeg", "webp"]))
     monkeypatch.setattr(flows.evaluate, "log_evaluation", lambda server, evaluation: logged.append(evaluation))
     return logged
 

@@ -79,7 +79,7 @@ def test_a_format_that_pillow_lacks_is_reported_with_a_reason(monkeypatch) -> No
 
 
 def test_an_unknown_baseline_is_refused() -> None:
-    with pytest.raises(InputError, match="unknown baseline 'gif': choose from jpeg, webp, avif"):
+    with pytest.raises(InputError, match="unknown baseline 'gif': choose from jpeg, webp, avif, jpeg-xl"):
         find_baselines(["gif"])
 
 
