@@ -1,6 +1,6 @@
 """Measures a bundle on a folder of pictures against JPEG, WebP and AVIF in the same run, and against published curves.
 
-    python bench/kodak.py --bundle shipped --anchors ../shared/anchors/rd_points.json --processes 2
+    python bench/kodak.py --bundle shipped --anchors clc/evaluation/published.json --processes 2
 
 Rates are whole files, and every file is decoded again. The tables of docs/results.md come from here. With `--processes`
 the pictures are shared among copies of this program, each of which writes its rows to a file.

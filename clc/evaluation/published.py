@@ -1,7 +1,10 @@
 """Published rate-distortion curves, read from a data file, to hold measured ones against.
 
-The file is JSON: {data set: {codec: {"psnr": {"bpp": [...], "value": [...]}, "source": ...}}}, each point an average
-over the data set. The codec's name carries its version ("vtm-9.1"): another version is another anchor.
+`PUBLISHED` ships with the package: averages over Kodak, the two professional sets of CLIC 2020 and Tecnick, from the
+public repositories that each codec's "source" names (PSNR of 8-bit RGB; "-paper" marks points read off a paper). They
+are others' figures and were not measured here. A file is JSON:
+{data set: {codec: {"psnr": {"bpp": [...], "value": [...]}, "source": ...}}}, each point an average over the data set.
+The codec's name carries its version ("vtm-9.1"): another version is another anchor.
 """
 
 import json
@@ -9,6 +12,11 @@ from pathlib import Path
 
 from clc.errors import InputError
 from clc.evaluation.bd_rate import RateCurve
+
+PUBLISHED = Path(__file__).parent / "published.json"
+"""Published curves of 51 codecs and settings on Kodak, and of fewer on three other sets."""
+ANCHOR = "vtm-9.1"
+"""The codec that BD-rates of published curves are against: another version of VTM is another anchor."""
 
 
 def read_published(path: Path, dataset: str) -> dict[str, RateCurve]:

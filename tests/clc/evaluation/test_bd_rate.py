@@ -1,5 +1,6 @@
 """BD-rate: its laws, what it refuses, and the published table."""
 
+import json
 import math
 from pathlib import Path
 
@@ -9,9 +10,7 @@ from hypothesis import strategies as st
 
 from clc.errors import InputError
 from clc.evaluation.bd_rate import RateCurve, bd_rate
-from clc.evaluation.published import read_published
-
-ANCHORS = Path(__file__).parents[4] / "shared" / "anchors" / "rd_points.json"
+from clc.evaluation.published import ANCHOR, PUBLISHED, read_published
 
 BPP = [0.1, 0.25, 0.5, 0.9, 1.6]
 DB = [28.0, 31.0, 33.6, 36.2, 39.5]
@@ -89,7 +88,6 @@ def test_series_of_different_length_are_refused() -> None:
         RateCurve.of("uneven", BPP, DB[:4])
 
 
-@pytest.mark.skipif(not ANCHORS.is_file(), reason="the published curves (../shared/anchors) are absent")
 @pytest.mark.parametrize(
     ("codec", "percent"),
     [
@@ -103,12 +101,31 @@ def test_series_of_different_length_are_refused() -> None:
         ("bpg_444_x265_ycbcr", 22.0),
         ("bmshj2018-factorized", 68.1),
         ("vtm-9.1", 0.0),
+        ("glic-2026", -19.2),
+        ("lalic-2025", -15.3),
+        ("mlicplusplus-2023", -15.0),
+        ("cca-2024", -13.7),
+        ("tcm-small-2023", -6.7),
+        ("cool-chic-v5.0.1", -6.6),
+        ("cheng2020-anchor", 3.7),
+        ("mbt2018", 11.0),
+        ("av1", 16.2),
+        ("hm", 23.3),
+        ("bmshj2018-hyperprior", 30.5),
     ],
 )
 def test_the_published_table_comes_out(codec: str, percent: float) -> None:
-    published = read_published(ANCHORS, "kodak")
-    rate = bd_rate(published["vtm-9.1"], published[codec])
+    published = read_published(PUBLISHED, "kodak")
+    rate = bd_rate(published[ANCHOR], published[codec])
     assert rate.percent == pytest.approx(percent, abs=0.06)  # the table has one decimal
+
+
+def test_every_published_curve_names_its_source_and_can_be_read() -> None:
+    found = json.loads(PUBLISHED.read_bytes())
+    assert set(found) == {"kodak", "clic2020-professional-test", "clic2020-professional-valid", "tecnick"}
+    for dataset, codecs in found.items():
+        assert all(codec["source"] for codec in codecs.values())
+        assert set(read_published(PUBLISHED, dataset)) == {name for name, codec in codecs.items() if "psnr" in codec}
 
 
 def test_published_curves_are_read_by_codec_and_those_without_psnr_left_out(tmp_path: Path) -> None:
