@@ -39,7 +39,7 @@ MODEL = {
 
 NETWORK = "storage/network/"
 LIBRARIES = {
-    "compressai": set(),
+    "compressai": {"clc/evaluation/baselines/zoo.py"},
     "fsspec": {"flows/intake/stores.py"},
     "httpcore": {f"{NETWORK}{name}.py" for name in ("crawl", "fetch", "transport")},
     "httpx": {f"{NETWORK}{name}.py" for name in ("body", "crawl", "fetch", "robots", "transport")},

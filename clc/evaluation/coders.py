@@ -5,6 +5,7 @@ that this machine lacks is reported with its reason by `find_baselines`, never l
 does not bring are in `clc.evaluation.baselines`.
 """
 
+import functools
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from clc.errors import InputError, LimitError
 from clc.evaluation.baselines.commands import av1, hevc, jpeg_xl_by_command
 from clc.evaluation.baselines.libraries import jpeg_2000, jpeg_xl
 from clc.evaluation.baselines.unavailable import Unavailable
+from clc.evaluation.baselines.zoo import ARCHITECTURES, zoo_coder
 from clc.pictures.formats import WEBP_SIDE_PX
 
 References = Literal["auto", "none"]
@@ -208,6 +210,7 @@ _BUILDERS: Mapping[str, tuple[Callable[[], Coder], ...]] = {
     "jpeg-2000": (jpeg_2000,),
     "hevc": (hevc,),
     "av1": (av1,),
+    **{name: (functools.partial(zoo_coder, name),) for name in ARCHITECTURES},
 }
 """What builds each baseline: the first that can be had."""
 
