@@ -19,6 +19,7 @@ from prefect import flow
 from rich.console import Console
 
 from clc.console import INTERRUPTED, Terminated, status_of
+from clc.errors import ClcError
 from flows.run_summary import Outcome, read_outcome, show_outcome, write_outcome
 from flows.runtime.artifacts import publish_text
 from flows.runtime.command import log_to_terminal, run_command
@@ -115,7 +116,10 @@ def retrain(
         settle(workspace, bundle, verdict)
         outcome = Outcome.of(started_utc, results, service, verdict)
         write_outcome(workspace, outcome)
-    mirror(workspace)
+    try:
+        mirror(workspace)
+    except ClcError as error:  # a verdict of another bundle that is damaged must not cost this run
+        logger.warning("registry_not_told reason=%r", str(error))
     publish_text("verdict", f"{verdict.sentence}\n\nBundle `{verdict.bundle_id}`, `{bundle}`.", "Whether it serves")
     logger.info("retrain_finished promoted=%s reason=%r", verdict.is_promoted, verdict.sentence)
     return keys["train-codec"]

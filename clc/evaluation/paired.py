@@ -64,8 +64,8 @@ def paired_bd_rate(
         reason = whole.reason if whole is not None else "; ".join(comparison.without.values()) or "no picture in common"
         return PairedBdRate(None, None, None, n_photos, reason)
     if n_photos < FEWEST_PHOTOS:
-        reason = f"{n_photos} photographs are too few to tell an improvement from chance, for which {FEWEST_PHOTOS} are"
-        return PairedBdRate(whole.percent, None, None, n_photos, f"{reason} needed")
+        reason = f"{n_photos} photographs are too few to tell an improvement from chance ({FEWEST_PHOTOS} are needed)"
+        return PairedBdRate(whole.percent, None, None, n_photos, reason)
     series = [_series(rows, codec, pictures) for codec in (_TEST, _ANCHOR)]
     found = _resampled(series, np.unique(names, return_inverse=True)[1], seed, resamples)
     if len(found) < (1 - _MOST_UNUSABLE) * resamples:

@@ -9,6 +9,7 @@ import pytest
 
 from clc.bundle.identity import SHIPPED, id_of, read_manifest_bytes
 from clc.bundle.serving import Verdict, put_in_service, roll_back, write_verdict
+from flows import serve as serving
 from flows.runtime.mlflow_session import Server
 from flows.runtime.tracking import BUNDLE, TrainingRun
 from flows.runtime.workspace import Workspace
@@ -98,3 +99,32 @@ def test_a_registry_that_is_gone_is_a_warning(workspace: Workspace, caplog: pyte
     with caplog.at_level(logging.WARNING, "flows.runtime.mlflow_session"):
         assert not mirror(workspace)
     assert "tracking_lost" in caplog.text
+
+
+def test_a_service_tells_the_registry_again_only_when_something_has_changed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+    ended: list[int | None] = [0]
+
+    class Process:
+        def __init__(self, command: list[str], **options: object) -> None:
+            started.append(command)
+
+        def poll(self) -> int | None:
+            return ended[0]
+
+    workspace.prefect_home.mkdir(parents=True)
+    monkeypatch.setattr(serving.subprocess, "Popen", Process)
+    mirrored = serving._Mirrored(workspace, {})
+    mirrored.refresh()
+    mirrored.refresh()
+    assert [command[1:] for command in started] == [["-m", "flows.service.registry"]]
+    put_in_service(workspace.root, made(workspace, "a")[0], "chosen")
+    ended[0] = None  # the process before is still at it
+    mirrored.refresh()
+    assert len(started) == 1
+    ended[0] = 0
+    mirrored.refresh()
+    mirrored.refresh()
+    assert len(started) == 2

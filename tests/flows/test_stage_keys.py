@@ -50,6 +50,7 @@ DECIDES_NOTHING = {
         "how pictures are brought: names and bytes of what came, and reasons for the rest, are inputs of the stage",
     ),
     "flows.codec_modules": "the list itself, of which every name is part of the key",
+    "flows.evaluation_page": "how a finished evaluation is shown",
     "flows.runtime": "how a stage runs, is shown and is tracked",
     "storage.atomic": "how a file comes to its place",
     "storage.errors": "what an error is called",
@@ -62,8 +63,14 @@ DECIDES_NOTHING = {
 
 NOT_USED = {
     "extract-features": {"clc.codec": "opened for the backbone codec alone"},
-    "measure-baselines": {"clc.codec": "asked by the coder of our own codec, which is no baseline"},
-    "pack-strip": {"clc.codec.codecs": "finds the bundle of an archive, and the strip is packed with the shipped one"},
+    "measure-baselines": {
+        "clc.codec": "asked by the coder of our own codec, which is no baseline",
+        "clc.retrieval": "lets the package of a baseline be imported",
+    },
+    "pack-strip": {
+        "clc.codec.codecs": "finds the bundle of an archive, and the strip is packed with the shipped one",
+        "clc.evaluation.baselines": "the strip is measured in formats of Pillow",
+    },
 }
 """What a stage imports and does not run."""
 
