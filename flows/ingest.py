@@ -10,7 +10,7 @@ parts share a picture. Each of the built-in photos has a fixed part.
 
 import logging
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,8 +87,9 @@ def ingest_images(
         source: "builtin" for the photos that come with the packages, a folder, a pattern (photos/**/*.jpg), a text file
             with a path or URL a line (and, behind a tab, the picture's licence), a CSV or Parquet file with a column
             of URLs, a Parquet file with a column of bytes, a zip or tar archive, or a store (s3://bucket/folder).
-        patch_px: Side of the square patches that every picture is cut into, in pixels. Without it the built-in photos
-            and the dictionary part of other sources are cut into patches of 256, other parts stay whole.
+        patch_px: Side of the square patches, in pixels, that the pictures of the dictionary and training parts are cut
+            into. Without it the dictionary part is cut into patches of 256, and the training part of the built-in
+            photos; that of other sources stays whole. Pictures to evaluate, and the built-in pair, are never cut.
         dictionary_share: Part of the pictures that goes into the dictionary, 0 to 1; not used for the built-in photos.
         training_share: Part of the pictures that is trained on, 0 to 1; the rest is for evaluation.
         retry_failed: Of what was to be fetched or read from an archive or store, and failed before, try again what
@@ -133,7 +134,9 @@ def cut_shard(shard: int, pictures: Sequence[Decoded], sides_px: Mapping[str, in
     cut = Cut([], [])
     for decoded in pictures:
         try:
-            cut.items.extend(_items(decoded, sides_px[decoded.picture.part or ""], blobs))
+            # A key picture helps another view of its scene as a whole.
+            side_px = None if decoded.picture.row == "pair" else sides_px[decoded.picture.part or ""]
+            cut.items.extend(_items(decoded, side_px, blobs))
         except MemoryError as error:
             cut.refused.append(replace(decoded, reason=text_of(error), code=NO_MEMORY))
     return cut
@@ -159,7 +162,7 @@ def _ingest(
     sides_px = _sides_px(source, patch_px)
     futures = [cut_shard.submit(index, shard, sides_px, blobs.root) for index, shard in enumerate(_in_shards(kept))]
     cuts = list(track(futures, "cutting patches"))
-    items = _capped([item for cut in cuts for item in cut.items], source.evaluation_items)
+    items = [item for cut in cuts for item in cut.items]
     refused += [one for cut in cuts for one in cut.refused]
     rest = [*refused, *_unreadable(source)]
     write_items(folder, items, [_refused(index, one) for index, one in enumerate(rest)])
@@ -266,10 +269,9 @@ def _with_parts(kept: Sequence[Decoded], shares: Mapping[str, float]) -> list[De
 
 
 def _sides_px(source: Source, patch_px: int | None) -> dict[str, int | None]:
-    """Return the side of the patches of each part; None keeps pictures whole."""
-    if patch_px is not None:
-        return dict.fromkeys(PARTS, patch_px)
-    return {part: source.patch_px if source.are_all_parts_cut or part == "dictionary" else None for part in PARTS}
+    """Return the side of the patches of each part; None keeps pictures whole, as those of the evaluation part are."""
+    training_px = patch_px or (source.patch_px if source.is_training_cut else None)
+    return {"dictionary": patch_px or source.patch_px, "training": training_px, "evaluation": None}
 
 
 def _items(decoded: Decoded, side_px: int | None, blobs: BlobStore) -> list[Item]:
@@ -323,22 +325,6 @@ def _refused(index: int, decoded: Decoded) -> RefusedPicture:
         source=picture.source,
         licence=picture.licence,
     )
-
-
-def _capped(items: Sequence[Item], limits: Mapping[str, int]) -> list[Item]:
-    """Drop evaluation items beyond the limit of their row, taking turns among the photos so that none dominates.
-
-    Within a photo the order is that of a digest: it is arbitrary, and the same on every machine.
-    """
-    queues: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for item in sorted(items, key=lambda item: digest_json(item.item_id)):
-        if item.part == "evaluation" and item.row in limits:
-            queues[item.row][item.photo].append(item.item_id)
-    dropped: set[str] = set()
-    for row, photos in queues.items():
-        turns = sorted((turn, photo, item_id) for photo, ids in photos.items() for turn, item_id in enumerate(ids))
-        dropped.update(item_id for _, _, item_id in turns[limits[row] :])
-    return [item for item in items if item.item_id not in dropped]
 
 
 def _in_shards(values: Sequence[T]) -> list[Sequence[T]]:

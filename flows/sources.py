@@ -62,18 +62,16 @@ class SourcePicture:
 class Source:
     """The pictures of one source in a fixed order, and the limits that come with it.
 
-    `patch_px` is the side of the patches where the user names none. Pictures of every part are cut into such patches if
-    `are_all_parts_cut` (the built-in photos), else those of the dictionary part alone. `evaluation_items` is the most
-    items of a row ("natural" or "pair") that the evaluation part keeps; a row that is not named keeps all.
-    `passed_over` counts the files of a folder that are no pictures, by extension. `unreadable` has the reasons why
-    subfolders could not be searched and links not be followed, by name. `missing` are entries that did not come.
+    `patch_px` is the side of the patches where the user names none. Pictures of the dictionary part are cut into such
+    patches, and those of the training part if `is_training_cut` (the built-in photos). `passed_over` counts the files
+    of a folder that are no pictures, by extension. `unreadable` has the reasons why subfolders could not be searched
+    and links not be followed, by name. `missing` are entries that did not come.
     """
 
     label: str
     pictures: Sequence[SourcePicture]
     patch_px: int
-    are_all_parts_cut: bool
-    evaluation_items: Mapping[str, int]
+    is_training_cut: bool
     passed_over: Mapping[str, int] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     missing: Sequence[SourcePicture] = ()
@@ -102,6 +100,7 @@ _BUILTIN_PHOTOS: Mapping[str, _BuiltinPhoto] = {
     "retina": _BuiltinPhoto(_SKIMAGE_DATA, "retina.jpg", "dictionary", _CC0),
     "brick": _BuiltinPhoto(_SKIMAGE_DATA, "brick.png", "dictionary", _CC0),
     "gravel": _BuiltinPhoto(_SKIMAGE_DATA, "gravel.png", "dictionary", _CC0),
+    "coins": _BuiltinPhoto(_SKIMAGE_DATA, "coins.png", "dictionary", "no known copyright restrictions"),
     "coffee": _BuiltinPhoto(_SKIMAGE_DATA, "coffee.png", "training", _CC0),
     "rocket": _BuiltinPhoto(_SKIMAGE_DATA, "rocket.jpg", "training", "public domain (SpaceX)"),
     "immunohistochemistry": _BuiltinPhoto(_SKIMAGE_DATA, "ihc.png", "training", "no known copyright restrictions"),
@@ -156,8 +155,7 @@ def brought(origin: Origin, gathered: Gathered, blobs: BlobStore) -> Source:
         origin.label,
         pictures,
         patch_px=256,
-        are_all_parts_cut=False,
-        evaluation_items={},
+        is_training_cut=False,
         passed_over=gathered.passed_over,
         missing=missing,
     )
@@ -212,7 +210,7 @@ def _builtin_source() -> Source:
         )
         for name, photo in _BUILTIN_PHOTOS.items()
     ]
-    return Source(BUILTIN, pictures, patch_px=256, are_all_parts_cut=True, evaluation_items={"natural": 12, "pair": 4})
+    return Source(BUILTIN, pictures, patch_px=256, is_training_cut=True)
 
 
 def _package_file(folder: str, name: str) -> Path:
@@ -347,8 +345,7 @@ def _own_source(
         label or shown_name(str(origin)),
         pictures,
         patch_px=256,
-        are_all_parts_cut=False,
-        evaluation_items={},
+        is_training_cut=False,
         passed_over=passed_over,
         unreadable=unreadable,
     )

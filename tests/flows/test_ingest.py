@@ -132,13 +132,20 @@ def test_pictures_of_one_name_in_two_folders_are_two_photos(workspace: Workspace
 def test_patches_cover_the_picture_and_have_the_size_asked_for(workspace: Workspace, tmp_path: Path) -> None:
     fill(tmp_path / "photos", count=3)
     rows = items(workspace, ingest_images(str(tmp_path / "photos"), patch_px=32)).to_pylist()
-    assert len(rows) == 3 * 6
+    cut = {row["photo"]: row["part"] for row in rows if row["part"] != "evaluation"}
+    assert len(rows) == len(cut) * 6 + 3 - len(cut)
+    photo = next(iter(cut))
     rebuilt_HW3 = np.zeros((HEIGHT_PX, WIDTH_PX, 3), np.uint8)
-    for row in (row for row in rows if row["photo"] == "0.png"):
+    for row in (row for row in rows if row["photo"] == photo):
         left, top = (int(number) for number in row["name"].split(" ")[1].split("-"))
         rebuilt_HW3[top : top + 32, left : left + 32] = read_image(workspace.blobs.get(row["blob"]))
         assert (row["width"], row["height"]) == (32, 32)
-    np.testing.assert_array_equal(rebuilt_HW3, picture(0))
+    np.testing.assert_array_equal(rebuilt_HW3, picture(int(photo.removesuffix(".png"))))
+    whole = [row for row in rows if row["part"] == "evaluation"]
+    assert [(row["name"], row["width"], row["height"]) for row in whole] == [
+        (row["photo"], WIDTH_PX, HEIGHT_PX) for row in whole
+    ]
+    assert whole
 
 
 def test_second_ingest_uses_the_first_and_a_changed_picture_makes_another(workspace: Workspace, tmp_path: Path) -> None:
@@ -149,13 +156,20 @@ def test_second_ingest_uses_the_first_and_a_changed_picture_makes_another(worksp
     assert ingest_images(str(tmp_path / "photos")) != first
 
 
-def test_built_in_photos_give_capped_evaluation_patches_of_every_evaluation_photo(workspace: Workspace) -> None:
+def test_built_in_photos_are_evaluated_whole_and_so_is_the_pair(workspace: Workspace) -> None:
     rows = items(workspace, ingest_images()).to_pylist()
     evaluated = [row for row in rows if row["part"] == "evaluation"]
-    assert all(row["status"] == "ok" and (row["width"], row["height"]) == (256, 256) for row in rows)
-    assert sum(row["row"] == "natural" for row in evaluated) == 12
-    assert sum(row["row"] == "pair" for row in evaluated) == 4
-    assert len({row["photo"] for row in evaluated}) == 6
+    assert {row["name"]: (row["width"], row["height"]) for row in evaluated} == {
+        "astronaut": (512, 512),
+        "chelsea": (451, 300),
+        "camera": (512, 512),
+        "china": (640, 427),
+        "flower": (640, 427),
+        "motorcycle_right": (741, 500),
+    }
+    assert all(row["name"] == row["photo"] for row in rows if row["row"] == "pair")
+    cut = [row for row in rows if row["part"] != "evaluation" and row["row"] == "natural"]
+    assert all((row["status"], row["width"], row["height"]) == ("ok", 256, 256) for row in cut)
     parts_of_photo: dict[str, set[str]] = {}
     for row in rows:
         parts_of_photo.setdefault(row["photo"], set()).add(row["part"])

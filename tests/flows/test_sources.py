@@ -26,17 +26,17 @@ def test_built_in_photos_are_in_the_installed_packages(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(socket, "socket", refuse)
     pictures = read_source("builtin").pictures
-    assert len(pictures) == 15
+    assert len(pictures) == 16
     assert all(picture.path.is_file() and picture.licence and picture.source for picture in pictures)
 
 
 def test_built_in_parts_share_no_photo_but_for_the_pair() -> None:
     pictures = read_source("builtin").pictures
-    assert len({picture.path for picture in pictures}) == len({picture.name for picture in pictures}) == 15
+    assert len({picture.path for picture in pictures}) == len({picture.name for picture in pictures}) == 16
     pair = {picture.name: picture.part for picture in pictures if picture.row == "pair"}
     assert pair == {"motorcycle_left": "dictionary", "motorcycle_right": "evaluation"}
     natural = [picture.part for picture in pictures if picture.row == "natural"]
-    assert {part: natural.count(part) for part in PARTS} == {"dictionary": 4, "training": 4, "evaluation": 5}
+    assert {part: natural.count(part) for part in PARTS} == {"dictionary": 5, "training": 4, "evaluation": 5}
 
 
 def test_folder_lists_pictures_below_it_in_order_and_nothing_else(tmp_path: Path) -> None:
