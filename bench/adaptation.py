@@ -173,7 +173,7 @@ def show(console: Console, title: str, found: Found) -> None:
         low = min(file.quality for file in own)
         size = fmean(file.size_bytes for file in own if file.quality == low)
         percent = "none" if one.percent is None else f"{one.percent:+.1f} %"
-        span = one.rate.reason if one.percent is None else f"{one.rate.low_db:.1f} to {one.rate.high_db:.1f}"
+        span = one.rate.reason if one.percent is None else f"{one.rate.low:.1f} to {one.rate.high:.1f}"
         table.add_row(name, percent, span, f"{size:,.0f}")
     console.print(table)
     rates = [f"{name} {rate:+.1f}" for name, rate in found.by_picture().items() if rate is not None]

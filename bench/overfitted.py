@@ -22,13 +22,11 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 import typer
-from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -41,12 +39,12 @@ from clc.codec.rate_control import encode_to_size
 from clc.errors import ClcError
 from clc.evaluation.coders import find_baselines
 from clc.evaluation.metrics import ms_ssim, psnr_db
+from clc.evaluation.perceptual import Measure, find_perceptual
 from clc.overfitted.coding import encode_function
 from clc.overfitted.fit import Fitter
 from clc.overfitted.function import laplace_bits
 from clc.pictures.images import read_image
 from clc.pictures.picture import Picture
-from storage.extras import need
 
 PICTURES = "kodim01,kodim05,kodim08,kodim13,kodim15,kodim20,kodim23,kodim24"
 STUDIED = "kodim13,kodim20,kodim23"
@@ -54,7 +52,6 @@ PLAIN_FACTORS = (0.5, 3.0)
 """Weights, beside the one of `--quality`, of the fits without importance: their curve is read at the other's bytes."""
 
 MEASURES = ("psnr", "ms_ssim", "ssimulacra2", "st_lpips")
-Measure = Callable[[Picture, Picture], float]
 Made = TypeVar("Made")
 
 
@@ -224,50 +221,7 @@ def _stream_without(image: Picture, autoencoder_id: bytes) -> bytes:
 
 
 def _measures() -> dict[str, Measure]:
-    found: dict[str, Measure] = {"psnr": psnr_db, "ms_ssim": ms_ssim}
-    try:
-        need("perceptual", "ssimulacra2", "stlpips_pytorch")
-    except ClcError:
-        return found
-    return found | {"ssimulacra2": _ssimulacra2, "st_lpips": _st_lpips()}
-
-
-def _ssimulacra2(image: Picture, other: Picture) -> float:
-    """100 is equal, 90 hardly told apart, 50 fair, below 30 poor."""
-    need("perceptual", "ssimulacra2")
-    from ssimulacra2 import compute_ssimulacra2
-
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [str(Path(folder) / name) for name in ("a.png", "b.png")]
-        for path, picture in zip(paths, (image, other), strict=True):
-            Image.fromarray(picture).save(path)
-        return float(compute_ssimulacra2(*paths))
-
-
-def _st_lpips() -> Measure:
-    """Shift-tolerant LPIPS, 0 for equal pictures. The package imports two that it never uses: empty ones stand in."""
-    from clc.retrieval.torchvision_compat import declare_missing_operators
-
-    declare_missing_operators()
-    for name, attribute in (("IPython", "embed"), ("torchsummary", "summary")):
-        stand_in = ModuleType(name)
-        setattr(stand_in, attribute, None)
-        sys.modules.setdefault(name, stand_in)
-    need("perceptual", "stlpips_pytorch")
-    from stlpips_pytorch import stlpips
-
-    network = stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False)
-
-    def measure(image: Picture, other: Picture) -> float:
-        with torch.no_grad():
-            return float(network(_signed(image), _signed(other)))
-
-    return measure
-
-
-def _signed(image: Picture) -> Tensor:
-    pixels: NDArray[np.float32] = image.transpose(2, 0, 1).astype(np.float32)[None]
-    return torch.from_numpy(pixels) / 127.5 - 1.0
+    return {"psnr": psnr_db, "ms_ssim": ms_ssim, **find_perceptual().available}
 
 
 def _timed(run: Callable[[], Made]) -> tuple[float, Made]:

@@ -75,7 +75,7 @@ def saving(anchor: RateCurve, test: RateCurve) -> Saving:
         empty = BdRate(test.name, anchor.name, None, "", math.nan, math.nan, "nothing was measured")
         return Saving(empty, dominated)
     rate = bd_rate(*fronts)
-    overlap_db = rate.high_db - rate.low_db
+    overlap_db = rate.high - rate.low
     if rate.percent is not None and overlap_db < LEAST_OVERLAP_DB:
         reason = f"the curves share {overlap_db:.2f} dB, at least {LEAST_OVERLAP_DB} are needed: choose other qualities"
         rate = replace(rate, percent=None, reason=reason)
@@ -85,8 +85,8 @@ def saving(anchor: RateCurve, test: RateCurve) -> Saving:
 def front(curve: RateCurve) -> RateCurve:
     """The points of a curve that no cheaper or equally dear one reaches in PSNR."""
     kept: list[RatePoint] = []
-    for point in sorted(curve.points, key=lambda point: (point.bpp, -point.psnr_db)):
-        if not kept or point.psnr_db > kept[-1].psnr_db:
+    for point in sorted(curve.points, key=lambda point: (point.bpp, -point.value)):
+        if not kept or point.value > kept[-1].value:
             kept.append(point)
     return RateCurve(curve.name, tuple(kept))
 
@@ -100,9 +100,9 @@ def mean_of_pictures(savings: Iterable[Saving]) -> float | None:
 def rate_at(curve: RateCurve, psnr_db: float) -> float | None:
     """Bits per pixel that a curve takes for a PSNR (PCHIP on the logarithm of the rate); None outside its range."""
     points = front(curve).points
-    if len(points) < 2 or not points[0].psnr_db <= psnr_db <= points[-1].psnr_db:
+    if len(points) < 2 or not points[0].value <= psnr_db <= points[-1].value:
         return None
-    logs = PchipInterpolator([p.psnr_db for p in points], [math.log(p.bpp) for p in points])
+    logs = PchipInterpolator([p.value for p in points], [math.log(p.bpp) for p in points])
     return float(np.exp(logs(psnr_db)))
 
 
@@ -110,8 +110,8 @@ def levels_db(first: RateCurve, second: RateCurve, count: int = 3) -> list[float
     """PSNR levels inside the common range of two curves, evenly apart and rounded to tenths; none if there is none."""
     if not first.points or not second.points:
         return []
-    low = max(first.range_db[0], second.range_db[0])
-    high = min(first.range_db[1], second.range_db[1])
+    low = max(first.range[0], second.range[0])
+    high = min(first.range[1], second.range[1])
     if high <= low:
         return []
     return [round(low + (high - low) * (index + 1) / (count + 1), 1) for index in range(count)]
@@ -121,7 +121,7 @@ def within(curve: RateCurve, low_db: float, high_db: float) -> RateCurve:
     """The part of a curve between two PSNR levels: `WITHIN_POINTS` points of its PCHIP, as far as it reaches."""
     if not curve.points:
         return curve
-    low, high = max(low_db, curve.range_db[0]), min(high_db, curve.range_db[1])
+    low, high = max(low_db, curve.range[0]), min(high_db, curve.range[1])
     if high <= low:
         return RateCurve(curve.name, ())
     levels = [float(level) for level in np.linspace(low, high, WITHIN_POINTS)]

@@ -165,7 +165,7 @@ def _peer(files: Sequence[CodedFile]) -> Peer | None:
     bare = {mode: mean_curve(same, mode, without_side=True) for mode in X265_MODES}
     pixels = sum({file.name: file.pixels for file in same}.values()) / len(names)
     ours = saving(curves[NONE], curves[ALIGNED])
-    anchor = within(curves[INTRA], ours.rate.low_db, ours.rate.high_db)
+    anchor = within(curves[INTRA], ours.rate.low, ours.rate.high)
     return Peer(
         pictures=names,
         percent={mode: saving(curves[INTRA], curves[mode]) for mode in (RAW, WARPED)},
@@ -277,7 +277,7 @@ def _percent(value: float | None) -> str:
 
 
 def _range(one: Saving) -> str:
-    return one.rate.reason if one.percent is None else f"{one.rate.low_db:.1f} to {one.rate.high_db:.1f}"
+    return one.rate.reason if one.percent is None else f"{one.rate.low:.1f} to {one.rate.high:.1f}"
 
 
 def _bytes(value: float | None) -> str:

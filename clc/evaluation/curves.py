@@ -1,24 +1,26 @@
 """From rows of an evaluation to mean rate-distortion curves and their BD-rates.
 
-The convention is that of the published points: at each quality, bpp and PSNR are averaged over the pictures. All codecs
-of a comparison are averaged over the same pictures: one that failed with any codec, or that any codec returned without
-an error (its PSNR is infinite and has no mean), is left out for all, and named in `Comparison.left_out`. A codec that
-coded no picture at all, as WebP does of panoramas, is left out itself, and named in `Comparison.without`.
+The convention is that of the published points: at each quality, bpp and each measure are averaged over the pictures.
+All codecs of a comparison are averaged over the same pictures: one that failed with any codec, or that any codec
+returned without an error (its PSNR is infinite and has no mean), is left out for all, and named in
+`Comparison.left_out`. A codec that coded no picture at all, as WebP does of panoramas, is left out itself, and named in
+`Comparison.without`.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from statistics import fmean
 
 from clc.evaluation.bd_rate import BdRate, RateCurve, bd_rate
 from clc.evaluation.measure import NATURAL, OK, Row
+from clc.evaluation.scales import PSNR, Scale
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A codec's means over the pictures at one quality; `ms_ssim` is nan when a picture was too small for it."""
+    """A codec's means over the pictures at one quality; a measure is nan where one of the pictures lacks it."""
 
     quality: float
     bpp: float
@@ -26,6 +28,11 @@ class OperatingPoint:
     ms_ssim: float
     encode_s: float
     decode_s: float
+    psnr_ycbcr_db: float = math.nan
+    ssim: float = math.nan
+    ssimulacra2: float = math.nan
+    st_lpips: float = math.nan
+    peak_mb: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,14 @@ class CodecCurve:
 
     @property
     def curve(self) -> RateCurve:
-        """The rate-distortion curve for `clc.evaluation.bd_rate`, under the codec's name."""
-        return RateCurve.of(self.codec, [p.bpp for p in self.points], [p.psnr_db for p in self.points])
+        """The rate-distortion curve over PSNR for `clc.evaluation.bd_rate`, under the codec's name."""
+        return self.on(PSNR)
+
+    def on(self, scale: Scale) -> RateCurve:
+        """Return the curve over another measure; without the points that the measure was not taken of."""
+        placed = [(point.bpp, scale.on_axis(getattr(point, scale.key))) for point in self.points]
+        known = [(bpp, value) for bpp, value in placed if math.isfinite(value)]
+        return RateCurve.of(self.codec, [bpp for bpp, _ in known], [value for _, value in known], scale)
 
 
 @dataclass(frozen=True)
@@ -59,17 +72,17 @@ class Comparison:
         """Return the curve of the codec of this name, or None."""
         return next((curve for curve in self.curves if curve.codec == codec), None)
 
-    def bd_rate(self, test: str, anchor: str) -> BdRate | None:
-        """BD-rate of one codec against another; None when either was not measured."""
+    def bd_rate(self, test: str, anchor: str, scale: Scale = PSNR) -> BdRate | None:
+        """BD-rate of one codec against another at equal PSNR, or another measure; None when either was not measured."""
         test_curve, anchor_curve = self.find(test), self.find(anchor)
         if test_curve is None or anchor_curve is None:
             return None
-        return bd_rate(anchor_curve.curve, test_curve.curve)
+        return bd_rate(anchor_curve.on(scale), test_curve.on(scale))
 
-    def bd_rates(self, test: str) -> list[BdRate]:
+    def bd_rates(self, test: str, scale: Scale = PSNR) -> list[BdRate]:
         """BD-rates of one codec against every other one measured."""
         anchors = [curve.codec for curve in self.curves if curve.codec != test]
-        found = (self.bd_rate(test, anchor) for anchor in anchors)
+        found = (self.bd_rate(test, anchor, scale) for anchor in anchors)
         return [one for one in found if one is not None]
 
 
@@ -88,7 +101,9 @@ def compare(rows: Iterable[Row], row: str = NATURAL) -> Comparison:
     return Comparison(row, curves, pictures, left_out, without)
 
 
-def picture_bd_rates(rows: Sequence[Row], test: str, anchors: Sequence[str]) -> dict[str, dict[str, BdRate]]:
+def picture_bd_rates(
+    rows: Sequence[Row], test: str, anchors: Sequence[str], scale: Scale = PSNR
+) -> dict[str, dict[str, BdRate]]:
     """BD-rate of `test` against each anchor for every picture alone: {item_id: {anchor: BdRate}}."""
     by_item: dict[str, list[Row]] = defaultdict(list)
     for one in rows:
@@ -96,7 +111,7 @@ def picture_bd_rates(rows: Sequence[Row], test: str, anchors: Sequence[str]) -> 
     found: dict[str, dict[str, BdRate]] = {}
     for item_id, own in by_item.items():
         comparison = compare(own, own[0].row)
-        rates = {anchor: comparison.bd_rate(test, anchor) for anchor in anchors}
+        rates = {anchor: comparison.bd_rate(test, anchor, scale) for anchor in anchors}
         found[item_id] = {anchor: rate for anchor, rate in rates.items() if rate is not None}
     return found
 
@@ -123,18 +138,15 @@ def _left_out(rows: Sequence[Row]) -> dict[str, str]:
     return reasons
 
 
+_AVERAGED = tuple(one.name for one in fields(OperatingPoint) if one.name != "quality")
+"""Fields that a row and an operating point share."""
+
+
 def _means(rows: Sequence[Row]) -> tuple[OperatingPoint, ...]:
     by_quality: dict[float, list[Row]] = defaultdict(list)
     for one in rows:
         by_quality[one.quality].append(one)
     return tuple(
-        OperatingPoint(
-            quality=quality,
-            bpp=fmean(one.bpp for one in found),
-            psnr_db=fmean(one.psnr_db for one in found),
-            ms_ssim=fmean(one.ms_ssim for one in found),
-            encode_s=fmean(one.encode_s for one in found),
-            decode_s=fmean(one.decode_s for one in found),
-        )
+        OperatingPoint(quality=quality, **{name: fmean(getattr(one, name) for one in found) for name in _AVERAGED})
         for quality, found in sorted(by_quality.items())
     )

@@ -65,7 +65,7 @@ def _draw_panel(axes: Axes, curves: Sequence[RateCurve], test: str, theme: Theme
         is_test = curve.name == test
         axes.plot(
             [point.bpp for point in curve.points],
-            [point.psnr_db for point in curve.points],
+            [point.value for point in curve.points],
             color=colours.get(curve.name, theme.own),
             linestyle="-" if is_test or curve.name in colours else (0, (4, 2)),
             linewidth=2.6 if is_test else 1.6,
@@ -103,13 +103,13 @@ def _label_ends(axes: Axes, curves: Sequence[RateCurve], test: str, colours: dic
     right_bpp = axes.get_xlim()[1]
     height_db = high_db - low_db
     lowest = -1.0
-    for curve in sorted(curves, key=lambda one: one.points[-1].psnr_db):
+    for curve in sorted(curves, key=lambda one: one.points[-1].value):
         end = curve.points[-1]
-        place = max((end.psnr_db - low_db) / height_db, lowest + _LABEL_GAP)
+        place = max((end.value - low_db) / height_db, lowest + _LABEL_GAP)
         lowest = place
         colour = colours.get(curve.name, theme.own)
         label_db = low_db + place * height_db
-        axes.plot([end.bpp, right_bpp], [end.psnr_db, label_db], color=colour, linewidth=0.7, alpha=0.55, clip_on=False)
+        axes.plot([end.bpp, right_bpp], [end.value, label_db], color=colour, linewidth=0.7, alpha=0.55, clip_on=False)
         axes.annotate(
             curve.name,
             (1.0, place),

@@ -4,10 +4,11 @@ JSON knows no nan and no infinity, so a figure that could not be taken is null h
 is known.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from PIL import features
@@ -16,15 +17,18 @@ from clc.evaluation.bd_rate import BdRate
 from clc.evaluation.coders import TEST, WITHOUT_REFERENCES
 from clc.evaluation.curves import Comparison
 from clc.evaluation.measure import FAILED, NATURAL, PAIR, Row
+from clc.evaluation.scales import SCALES, Scale
 
 JPEG = "jpeg"
+OPTIONAL_LIBRARIES = ("ssimulacra2", "stlpips-pytorch")
 LIBRARIES = ("pillow", "torch", "numpy", "bjontegaard", "pytorch-msssim")
 
 
 def summarise(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """Return what an evaluation came to: its table, its BD-rates, and what was left out and why.
 
-    `bd_rate_vs_jpeg_percent` and `bd_rates` are over natural pictures; the pair stands apart under `pair`.
+    `bd_rate_vs_jpeg_percent` and `bd_rates` are over natural pictures; the pair stands apart under `pair`. BD-rates are
+    those of each measure that was taken, PSNR's first, with the measure's key beside each.
     """
     by_row = {one.row: one for one in comparisons}
     natural, pair = by_row.get(NATURAL), by_row.get(PAIR)
@@ -36,14 +40,26 @@ def summarise(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> dict[st
         "codecs_left_out": {name: reason for one in comparisons for name, reason in one.without.items()},
         "failed_rows": sum(row.status == FAILED for row in rows),
         "bd_rate_vs_jpeg_percent": against_jpeg.percent if against_jpeg else None,
-        "bd_rates": [describe_bd_rate(rate) for rate in natural.bd_rates(TEST)] if natural else [],
+        "bd_rates": _bd_rates(natural) if natural else [],
         "pair": {
             "references_bd_rate_percent": references.percent if references else None,
-            "bd_rates": [describe_bd_rate(rate) for rate in pair.bd_rates(TEST)] if pair else [],
+            "bd_rates": _bd_rates(pair) if pair else [],
         },
         "table": tabulate(comparisons),
         "versions": versions(),
     }
+
+
+def measured_scales(comparison: Comparison) -> list[Scale]:
+    """Return the measures that a comparison has of its codecs, in the order in which they are shown."""
+    points = [point for curve in comparison.curves for point in curve.points]
+    return [one for one in SCALES.values() if any(math.isfinite(getattr(point, one.key)) for point in points)]
+
+
+def _bd_rates(comparison: Comparison) -> list[dict[str, Any]]:
+    return [
+        describe_bd_rate(rate) for scale in measured_scales(comparison) for rate in comparison.bd_rates(TEST, scale)
+    ]
 
 
 def tabulate(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
@@ -64,6 +80,9 @@ def describe_bd_rate(rate: BdRate) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that a measurement depends on, and of the codecs inside Pillow."""
     found = {name: version(name) for name in LIBRARIES}
+    for name in OPTIONAL_LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
     inside = {"libjpeg-turbo": "libjpeg_turbo", "libwebp": "webp", "libavif": "avif"}
     # `features.check` first: asked for the version of a codec that it lacks, Pillow warns.
     return found | {

@@ -220,7 +220,7 @@ def test_a_part_of_a_curve_keeps_its_rates(bench) -> None:
     curves = bench("reference_curves")
     curve = RateCurve.of("x265", [0.1, 0.2, 0.4, 0.8], [30.0, 33.0, 36.0, 39.0])
     part = curves.within(curve, 31.0, 36.0)
-    assert part.range_db == (31.0, 36.0)
+    assert part.range == (31.0, 36.0)
     assert part.points[-1].bpp == pytest.approx(0.4)
     assert curves.within(curve, 40.0, 45.0).points == ()
     saved = RateCurve.of("x265 raw", [0.05, 0.1, 0.2, 0.4], [30.0, 33.0, 36.0, 39.0])

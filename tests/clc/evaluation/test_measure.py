@@ -1,16 +1,17 @@
 """Evaluation and its curves: every measurement is a row, failures too, and means are over the same pictures."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clc.errors import CorruptStream, InputError
+from clc.errors import CorruptStream, DecodeMismatch, InputError
 from clc.evaluation.coders import CodecUnderTest, find_baselines
 from clc.evaluation.curves import compare, picture_bd_rates
 from clc.evaluation.measure import FAILED, OK, PAIR, PictureUnderTest, Row, evaluate, rows_from_table, rows_to_table
-from clc.evaluation.metrics import ms_ssim, psnr_db
+from clc.evaluation.metrics import ms_ssim, psnr_db, psnr_ycbcr_db, ssim
 
 QUALITIES = (10.0, 30.0, 60.0, 90.0)
 
@@ -61,13 +62,17 @@ def test_a_row_counts_the_whole_file_and_measures_what_was_decoded(coder, items)
     assert row.bpp == 8 * len(data) / (192 * 176)
     assert row.psnr_db == psnr_db(image_HW3, coder.decode(data))
     assert row.ms_ssim == ms_ssim(image_HW3, coder.decode(data))
+    assert row.ssim == ssim(image_HW3, coder.decode(data))
+    assert row.psnr_ycbcr_db == psnr_ycbcr_db(image_HW3, coder.decode(data))
+    assert math.isnan(row.ssimulacra2)
     assert row.encode_s > 0
     assert row.decode_s > 0
 
 
 def test_several_workers_give_the_same_rows_in_the_same_order(coder, items) -> None:
     def without_timings(rows):
-        return [replace(row, encode_s=0.0, decode_s=0.0) for row in rows]
+        # A nan of its own would not equal another.
+        return [replace(row, encode_s=0.0, decode_s=0.0, peak_mb=0.0, ssimulacra2=0.0, st_lpips=0.0) for row in rows]
 
     assert without_timings(evaluate([coder], items, workers=3)) == without_timings(evaluate([coder], items))
 
@@ -89,6 +94,43 @@ def test_a_codec_that_fails_on_a_picture_leaves_a_row_with_a_reason(webp_codec, 
     monkeypatch.setattr(webp_codec, "decode", decode)
     rows = evaluate([CodecUnderTest(webp_codec, "clc", "", (50.0,))], items)
     assert {row.reason for row in rows} == {"the checksum differs"}
+
+
+def test_a_stream_that_decodes_to_something_else_ends_the_measurement(webp_codec, items, monkeypatch) -> None:
+    def decode(data):
+        raise DecodeMismatch("the latents differ")
+
+    monkeypatch.setattr(webp_codec, "decode", decode)
+    with pytest.raises(DecodeMismatch, match="clc at quality 50 does not decode what it coded of scene 0: the latents"):
+        evaluate([CodecUnderTest(webp_codec, "clc", "", (50.0,))], items)
+
+
+def test_measures_that_were_asked_for_stand_in_the_row_of_their_name(coder, items) -> None:
+    def distance(a_HW3, b_HW3):
+        return float(np.abs(a_HW3.astype(float) - b_HW3).mean())
+
+    row = evaluate([coder], items[:1], perceptual={"st_lpips": distance})[0]
+    assert row.st_lpips == distance(items[0].load(), coder.decode(coder.encode(items[0].load(), row.quality)))
+    tiny = PictureUnderTest("tiny", "tiny", lambda: np.zeros((16, 16, 3), np.uint8))
+    assert math.isnan(evaluate([coder], [tiny], perceptual={"st_lpips": distance})[0].st_lpips)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux counts a peak anew")
+def test_the_peak_of_memory_is_that_of_one_picture_and_unknown_where_several_are_in_work(items) -> None:
+    class Hungry(Lossless):
+        def encode(self, image_HW3, quality):
+            np.ones(int(quality * 1e6), np.uint8).sum()
+            return super().encode(image_HW3, quality)
+
+    hungry = Hungry(qualities=(150.0, 1.0))
+    much, little = evaluate([hungry], items[:1])
+    assert much.peak_mb > little.peak_mb + 100
+    assert all(math.isnan(row.peak_mb) for row in evaluate([hungry], items[:1], workers=2))
+
+
+def test_a_table_from_before_a_column_was_added_is_read(coder, items) -> None:
+    table = rows_to_table(evaluate([coder], items[:1])).drop_columns(["ssim", "peak_mb"])
+    assert math.isnan(rows_from_table(table)[0].ssim)
 
 
 def test_a_picture_that_comes_back_in_another_size_is_a_failure(webp_codec, items, monkeypatch) -> None:
@@ -124,7 +166,7 @@ def test_on_picture_is_called_after_each_picture_in_order(coder, items) -> None:
 def test_rows_survive_the_table(coder, items) -> None:
     rows = evaluate([coder], [*items, PictureUnderTest("bad", "broken.png", broken_picture)])
     back = rows_from_table(rows_to_table(rows))
-    assert back[:-4] == rows[:-4]
+    assert [str(astuple(row)) for row in back[:-4]] == [str(astuple(row)) for row in rows[:-4]]  # nan is not nan
     assert [row.reason for row in back[-4:]] == [row.reason for row in rows[-4:]]
 
 

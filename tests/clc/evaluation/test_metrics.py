@@ -5,9 +5,18 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from clc.errors import InputError
-from clc.evaluation.metrics import SMALLEST_SIDE_PX, bits_per_pixel, ms_ssim, psnr_db
+from clc.evaluation.metrics import (
+    SMALLEST_SIDE_PX,
+    SSIM_WINDOW_PX,
+    bits_per_pixel,
+    ms_ssim,
+    psnr_db,
+    psnr_ycbcr_db,
+    ssim,
+)
 
 
 def noise(seed: int, height: int = 176, width: int = 192) -> NDArray[np.uint8]:
@@ -38,6 +47,26 @@ def test_psnr_averages_over_channels_before_the_logarithm() -> None:
     assert psnr_db(a, b) == pytest.approx(10 * math.log10(255**2 / (36 / 3)))
 
 
+def test_psnr_of_ycbcr_is_that_of_the_planes_weighted_six_to_one_to_one() -> None:
+    a, b = noise(0), noise(1)
+    planes = [np.asarray(Image.fromarray(one).convert("YCbCr"), np.float64) for one in (a, b)]
+    errors = np.square(planes[0] - planes[1]).mean(axis=(0, 1))
+    expected = 10 * math.log10(255**2 / ((6 * errors[0] + errors[1] + errors[2]) / 8))
+    assert psnr_ycbcr_db(a, b) == pytest.approx(expected, abs=0.01)  # Pillow rounds the planes
+
+
+def test_psnr_of_ycbcr_of_grey_pictures_is_that_of_brightness_with_its_weight() -> None:
+    a = np.full((8, 8, 3), 100, np.uint8)
+    assert psnr_ycbcr_db(a, a + 4) == pytest.approx(10 * math.log10(255**2 / (16 * 6 / 8)))
+    assert psnr_ycbcr_db(a, a) == math.inf
+
+
+def test_ssim_of_equal_pictures_is_one_and_of_pictures_below_its_window_nan() -> None:
+    assert ssim(noise(0), noise(0)) == pytest.approx(1.0)
+    assert ssim(noise(0), noise(1)) < 0.1
+    assert math.isnan(ssim(noise(0, SSIM_WINDOW_PX - 1), noise(1, SSIM_WINDOW_PX - 1)))
+
+
 def test_ms_ssim_of_equal_pictures_is_one() -> None:
     assert ms_ssim(noise(0), noise(0)) == pytest.approx(1.0)
 
@@ -55,7 +84,7 @@ def test_ms_ssim_of_a_picture_too_small_for_five_scales_is_nan() -> None:
     assert not math.isnan(ms_ssim(noise(0, SMALLEST_SIDE_PX), noise(1, SMALLEST_SIDE_PX)))
 
 
-@pytest.mark.parametrize("measure", [psnr_db, ms_ssim])
+@pytest.mark.parametrize("measure", [psnr_db, psnr_ycbcr_db, ssim, ms_ssim])
 def test_pictures_of_different_size_are_refused(measure) -> None:
     with pytest.raises(InputError, match="different size"):
         measure(noise(0, 170, 180), noise(0, 170, 181))
