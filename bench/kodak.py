@@ -8,12 +8,13 @@ the pictures are shared among copies of this program, each of which writes its r
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
@@ -27,18 +28,20 @@ from clc.evaluation.bd_rate import BdRate, RateCurve, bd_rate
 from clc.evaluation.coders import TEST, CodecUnderTest, Coder, find_baselines
 from clc.evaluation.curves import Comparison, compare
 from clc.evaluation.measure import FAILED, PictureUnderTest, Row, evaluate, rows_from_table, rows_to_table
-from clc.evaluation.plot import DARK, LIGHT, draw_rd
+from clc.evaluation.perceptual import find_perceptual
+from clc.evaluation.plot import LIGHT, draw_rd
 from clc.evaluation.published import read_published
-from clc.evaluation.report import Report, quality_near, render, telling_pictures
-from clc.evaluation.side_by_side import SideBySide, side_by_side
-from clc.evaluation.summary import describe_bd_rate, summarise, versions
+from clc.evaluation.report.facts import machine_facts
+from clc.evaluation.report.report import Report, render, telling_pictures
+from clc.evaluation.report.viewer import thumbnails, view
+from clc.evaluation.scales import MS_SSIM, PSNR, SCALES, Scale
+from clc.evaluation.summary import describe_bd_rate, measured_scales, summarise, versions
 from clc.pictures.images import read_image
 from storage.atomic import write_bytes
 from storage.names import shown_name
 from storage.tables import read_table, write_table
 
 QUALITIES = "0,15,30,45,60,75,90,100"
-SHOWN_BPP = 0.3
 PUBLISHED = ("vtm-9.1", "bpg_444_x265_ycbcr", "av1", "mbt2018-mean", "bmshj2018-hyperprior", "webp", "jpeg")
 """Published codecs that the tables compare with, where the anchors' file has them."""
 
@@ -46,6 +49,8 @@ RESULTS = ROWS, SUMMARY, PLOT, REPORT = "rows.parquet", "results.json", "rd.png"
 """Files of results, in `--out`."""
 
 Reports = list[BdRate]
+Published = Mapping[Scale, Mapping[str, RateCurve]]
+"""Published curves by measure and by codec."""
 
 
 def command(
@@ -56,6 +61,9 @@ def command(
     effort: Annotated[int, typer.Option(help="How long the encoder may search.", min=0, max=9)] = DEFAULT_EFFORT,
     anchors: Annotated[Path | None, typer.Option(help="File of published curves.")] = None,
     dataset: Annotated[str, typer.Option(help="Data set of that file that the pictures are.")] = "kodak",
+    perceptual: Annotated[
+        bool, typer.Option("--perceptual", help="SSIMULACRA2 and shift-tolerant LPIPS, too: seconds a file.")
+    ] = False,
     processes: Annotated[int, typer.Option(help="Copies of this program to share the pictures.", min=1)] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for results, plot and report.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
@@ -69,17 +77,24 @@ def command(
         paths = _picture_paths(pictures)
         if rows_file is not None:
             index, count = (int(number) for number in shard.split("/"))
-            write_table(rows_file, rows_to_table(_measure(coders, paths[index::count], console)))
+            write_table(rows_file, rows_to_table(_measure(coders, paths[index::count], console, perceptual=perceptual)))
             return
         if out is not None:
             refuse_existing((out / name for name in RESULTS), overwrite=overwrite)
         published = _published(anchors, dataset)
-        rows = _measure(coders, paths, console) if processes == 1 else _measure_in_processes(processes)
+        rows = (
+            _measure(coders, paths, console, perceptual=perceptual)
+            if processes == 1
+            else _measure_in_processes(processes)
+        )
         comparison = compare(rows)
         against = _against_published(comparison, published)
         _print_tables(console, comparison, against, rows)
         if out is not None:
-            _write(out, rows, comparison, against, coders, paths, replace=overwrite)
+            written = Results(
+                rows, comparison, against, published, coders, paths, find_perceptual(wanted=perceptual).missing
+            )
+            _write(out, written, replace=overwrite)
             console.print(f"written to {out.absolute()}", highlight=False, soft_wrap=True)
     except ClcError as error:
         Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
@@ -108,10 +123,12 @@ def _picture_paths(folder: Path) -> list[Path]:
     return paths
 
 
-def _measure(coders: Sequence[Coder], paths: Sequence[Path], console: Console) -> list[Row]:
-    pictures = [_picture(path) for path in paths]
+def _measure(coders: Sequence[Coder], paths: Sequence[Path], console: Console, *, perceptual: bool) -> list[Row]:
     return evaluate(
-        coders, pictures, on_picture=lambda picture: console.print(f"measured {picture.name}", highlight=False)
+        coders,
+        [_picture(path) for path in paths],
+        perceptual=find_perceptual(wanted=perceptual).available,
+        on_picture=lambda picture: console.print(f"measured {picture.name}", highlight=False),
     )
 
 
@@ -135,18 +152,20 @@ def _measure_in_processes(processes: int) -> list[Row]:
     return sorted(rows, key=lambda row: row.name)
 
 
-def _published(anchors: Path | None, dataset: str) -> dict[str, RateCurve]:
+def _published(anchors: Path | None, dataset: str) -> Published:
     if anchors is None:
         return {}
-    found = read_published(anchors, dataset)
-    return {name: found[name] for name in PUBLISHED if name in found}
+    found = {scale: read_published(anchors, dataset, scale) for scale in (PSNR, MS_SSIM)}
+    return {scale: {name: curves[name] for name in PUBLISHED if name in curves} for scale, curves in found.items()}
 
 
-def _against_published(comparison: Comparison, published: Mapping[str, RateCurve]) -> dict[str, Reports]:
+def _against_published(comparison: Comparison, published: Published) -> dict[str, Reports]:
     """BD-rates of every measured codec against every published one, by the measured codec's name."""
     return {
         one.codec: [
-            bd_rate(RateCurve(f"{name}, published", curve.points), one.curve) for name, curve in published.items()
+            bd_rate(RateCurve(f"{name}, published", curve.points, scale), one.on(scale))
+            for scale, curves in published.items()
+            for name, curve in curves.items()
         ]
         for one in comparison.curves
     }
@@ -157,7 +176,8 @@ def _print_tables(
 ) -> None:
     console.print(_means_table(comparison))
     peers = [found[0] for codec, found in against.items() if codec != TEST and found]
-    console.print(_rates_table([*comparison.bd_rates(TEST), *against.get(TEST, []), *peers]))
+    own = [rate for scale in measured_scales(comparison) for rate in comparison.bd_rates(TEST, scale)]
+    console.print(_rates_table([*own, *against.get(TEST, []), *peers]))
     for reason in comparison.left_out.values():
         console.print(f"left out of the means: {reason}", highlight=False, markup=False)
     console.print(f"{sum(row.status == FAILED for row in rows)} of {len(rows)} measurements failed", highlight=False)
@@ -176,60 +196,62 @@ def _means_table(comparison: Comparison) -> Table:
 
 
 def _rates_table(rates: Sequence[BdRate]) -> Table:
-    table = Table(title="BD-rate (PSNR of RGB; negative is fewer bytes than the anchor)", title_justify="left")
-    for heading in ("codec", "anchor", "BD-rate", "PSNR range dB", "interpolation"):
+    table = Table(title="BD-rate (negative is fewer bytes than the anchor)", title_justify="left")
+    for heading in ("codec", "anchor", "at equal", "BD-rate", "range", "interpolation"):
         table.add_column(heading, justify="right" if heading == "BD-rate" else "left")
     for rate in rates:
         shown = rate.reason if rate.percent is None else f"{rate.percent:+.1f} %"
-        range_db = "" if rate.percent is None else f"{rate.low_db:.1f} to {rate.high_db:.1f}"
-        table.add_row(rate.test, rate.anchor, shown, range_db, rate.interpolation)
+        span = "" if rate.percent is None else rate.range_text
+        table.add_row(rate.test, rate.anchor, SCALES[rate.measure].label, shown, span, rate.interpolation)
     return table
 
 
-def _write(
-    out: Path,
-    rows: Sequence[Row],
-    comparison: Comparison,
-    against: Mapping[str, Reports],
-    coders: Sequence[Coder],
-    paths: Sequence[Path],
-    *,
-    replace: bool,
-) -> None:
-    settings = {coder.name: coder.settings for coder in coders}
-    published = [describe_bd_rate(rate) for found in against.values() for rate in found]
-    summary = summarise(rows, [comparison]) | {"settings": settings, "published_bd_rates": published}
+class Results(NamedTuple):
+    """What a run came to, and of what."""
+
+    rows: list[Row]
+    comparison: Comparison
+    against: Mapping[str, Reports]
+    published: Published
+    coders: Sequence[Coder]
+    paths: Sequence[Path]
+    unmeasured: Mapping[str, str]
+
+
+def _write(out: Path, results: Results, *, replace: bool) -> None:
+    settings = {coder.name: coder.settings for coder in results.coders}
+    published = [describe_bd_rate(rate) for found in results.against.values() for rate in found]
+    summary = summarise(results.rows, [results.comparison]) | {"settings": settings, "published_bd_rates": published}
     write_bytes(out / SUMMARY, json.dumps(summary, indent=1).encode(), replace=replace)
-    write_table(out / ROWS, rows_to_table(rows), replace=replace)
-    light = draw_rd([comparison], TEST, LIGHT)
-    write_bytes(out / PLOT, light, replace=replace)
-    report = Report(
-        title=f"{TEST} on {shown_name(paths[0].parent.name)}",
+    write_table(out / ROWS, rows_to_table(results.rows), replace=replace)
+    write_bytes(out / PLOT, draw_rd([results.comparison], TEST, LIGHT), replace=replace)
+    write_bytes(out / REPORT, render(_report(results, settings)).encode(), replace=replace)
+
+
+def _report(results: Results, settings: Mapping[str, str]) -> Report:
+    folder = shown_name(results.paths[0].parent.name)
+    test, *others = results.coders
+    pictures = [_picture(path) for path in results.paths]
+    by_name = {picture.item_id: picture for picture in pictures}
+    shown = [by_name[name] for name in telling_pictures(results.rows, TEST, others[0].name if others else "")]
+    facts = {"pictures from": f"{folder}: {len(pictures)}", "command": shlex.join(["python", *sys.argv])}
+    facts["timings"] = "One process a share of the pictures, all at the same time." if "--processes" in sys.argv else ""
+    return Report(
+        title=f"{TEST} on {folder}",
+        subject=f"All figures are of {test.settings}.",
         test=TEST,
         without_references="",
-        rows=rows,
-        comparisons=[comparison],
-        plot_light=light,
-        plot_dark=draw_rd([comparison], TEST, DARK),
+        rows=results.rows,
+        comparisons=[results.comparison],
         settings=settings,
         missing={},
-        facts=versions(),
-        side_by_sides=_side_by_sides(rows, coders, paths),
-        published=against.get(TEST, []),
+        unmeasured=results.unmeasured,
+        facts={name: text for name, text in facts.items() if text} | machine_facts() | versions(),
+        viewed=view(shown, results.rows, test, others),
+        thumbnails=thumbnails(pictures),
+        published={scale.key: list(curves.values()) for scale, curves in results.published.items()},
+        published_rates=results.against.get(TEST, []),
     )
-    write_bytes(out / REPORT, render(report).encode(), replace=replace)
-
-
-def _side_by_sides(rows: Sequence[Row], coders: Sequence[Coder], paths: Sequence[Path]) -> list[SideBySide]:
-    by_name = {shown_name(path.name): path for path in paths}
-    test, *others = coders
-    anchor = others[0].name if others else ""
-    shown = []
-    for name in telling_pictures(rows, TEST, anchor):
-        quality = quality_near(rows, TEST, name, SHOWN_BPP)
-        if quality is not None:
-            shown.append(side_by_side(name, read_image(by_name[name]), test, quality, others))
-    return shown
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import math
 
 from clc.bundle.identity import ID_DIGITS
 from clc.evaluation.measure import FAILED, rows_from_table
+from clc.evaluation.scales import PSNR, SCALES
 from flows.runtime.artifacts import publish_png, publish_table, publish_text
 from flows.runtime.stage import StageResult
 from flows.runtime.workspace import Workspace
@@ -25,7 +26,7 @@ def show_evaluation(workspace: Workspace, result: StageResult) -> None:
         for one in summary.get("table", ())
     ]
     rates = "".join(
-        f"\n- BD-rate against {one['anchor']}: "
+        f"\n- BD-rate at equal {SCALES[one.get('measure', PSNR.key)].label} against {one['anchor']}: "
         + (f"{one['percent']:+.1f} %" if one["percent"] is not None else f"none, {one['reason']}")
         for one in summary.get("bd_rates", ())
     )

@@ -14,6 +14,8 @@ from clc.errors import InputError
 from clc.evaluation.coders import TEST, WITHOUT_REFERENCES, CodecUnderTest
 from clc.evaluation.measure import NATURAL, PAIR, PictureUnderTest
 from clc.pictures.images import read_image
+from clc.pictures.picture import Picture
+from flows.evaluation.picture_sets import PictureSet
 from flows.items import Item, read_items
 from flows.runtime.stage import StageResult, resolve
 from flows.runtime.workspace import Workspace
@@ -28,7 +30,9 @@ _KEY = re.compile(r"[0-9a-f]{16}")
 class Subject:
     """The codec, the items to measure it on, the `known` items of its dictionary and training, and a count.
 
-    `left_over` counts the evaluation items beyond the limit, which are not measured.
+    `left_over` counts the evaluation items beyond the limit, which are not measured. `origin` says where the bundle is
+    from, `folder` is its folder (None for the shipped one). `unreadable` are the pictures of a set, by name and reason,
+    that cannot be decoded: each is a row that failed.
     """
 
     codec: Codec
@@ -37,6 +41,9 @@ class Subject:
     items: tuple[Item, ...]
     known: tuple[Item, ...]
     left_over: int
+    origin: str = "from a folder"
+    folder: Path | None = None
+    unreadable: tuple[tuple[str, str], ...] = ()
 
     @property
     def bundle_id(self) -> str:
@@ -75,7 +82,14 @@ class Subject:
 
     def pictures(self, blobs: BlobStore) -> list[PictureUnderTest]:
         """Return the pictures to evaluate, each read from the blob store when its turn comes."""
-        return [_loader(blobs, item) for item in self.items]
+        return [
+            *(_loader(blobs, item) for item in self.items),
+            *(_failing(index, name, reason) for index, (name, reason) in enumerate(self.unreadable)),
+        ]
+
+    def blob_of(self, item_id: str) -> str | None:
+        """Return the blob of an item, or None for a picture that cannot be read."""
+        return next((item.blob for item in self.items if item.item_id == item_id), None)
 
 
 def find_bundle(workspace: Workspace, bundle: str) -> Path | None:
@@ -91,15 +105,20 @@ def find_bundle(workspace: Workspace, bundle: str) -> Path | None:
 
 
 def make_subject(
-    workspace: Workspace, ingested: StageResult, folder: Path | None, ladder: tuple[float, ...], most_pictures: int
+    workspace: Workspace,
+    ingested: StageResult,
+    folder: Path | None,
+    ladder: tuple[float, ...],
+    most_pictures: int,
+    given: PictureSet | None = None,
 ) -> Subject:
-    """Load the bundle and choose the pictures.
+    """Load the bundle and choose the pictures, those of `given` where there is such a set.
 
     `ingested` is a finished ingest-images, `folder` a bundle (None for the shipped one), `ladder` the qualities. Of
     each row no more than `most_pictures` are taken, by the digest of their ids. `InputError` if none is left.
     """
     stored = read_items(ingested.directory)
-    evaluated = [item for item in stored if item.part == "evaluation"]
+    evaluated = list(given.items) if given else [item for item in stored if item.part == "evaluation"]
     if not evaluated:
         raise InputError(f"the ingest {ingested.key} has no evaluation pictures; run ingest-images on more pictures")
     chosen = [item for row in (NATURAL, PAIR) for item in _first(evaluated, row, most_pictures)]
@@ -110,10 +129,13 @@ def make_subject(
     return Subject(
         codec=Codec.load(folder),
         qualities=ladder,
-        dataset=str(ingested.manifest.summary.get("source", ingested.key)),
+        dataset=given.label if given else str(ingested.manifest.summary.get("source", ingested.key)),
         items=tuple(sorted(chosen, key=lambda item: (item.row, item.name))),
         known=tuple(known),
         left_over=len(evaluated) - len(chosen),
+        origin=_origin(folder),
+        folder=folder,
+        unreadable=given.unreadable if given else (),
     )
 
 
@@ -127,6 +149,21 @@ def _ingest_of(folder: Path | None) -> str | None:
     if folder is None or not (folder.parent / MANIFEST_NAME).is_file():
         return None
     return read_manifest(folder.parent, verify=False).inputs.get("ingest")
+
+
+def _origin(folder: Path | None) -> str:
+    """Say where a bundle is from."""
+    if folder is None:
+        return "which this release ships"
+    is_trained = (folder.parent / MANIFEST_NAME).is_file()
+    return f"trained by train-codec {folder.parent.name}" if is_trained else "from a folder"
+
+
+def _failing(index: int, name: str, reason: str) -> PictureUnderTest:
+    def load() -> Picture:
+        raise InputError(reason)
+
+    return PictureUnderTest(f"unreadable-{index:06d}", name, load)
 
 
 def _loader(blobs: BlobStore, item: Item) -> PictureUnderTest:

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from clc.console import INTERRUPTED, Terminated, status_of
 from clc.errors import ClcError
-from flows.run_summary import Outcome, read_outcome, show_outcome, write_outcome
+from flows.run_summary import Outcome, read_outcome, show_outcome, write_decided_report, write_outcome
 from flows.runtime.artifacts import publish_text
 from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.prefect_server import (
@@ -116,6 +116,7 @@ def retrain(
         settle(workspace, bundle, verdict)
         outcome = Outcome.of(started_utc, results, service, verdict)
         write_outcome(workspace, outcome)
+        write_decided_report(workspace, outcome)
     try:
         mirror(workspace)
     except ClcError as error:  # a verdict of another bundle that is damaged must not cost this run
@@ -166,7 +167,9 @@ def command(
     success_rate: Annotated[
         float, typer.Option(help="Least share of 1,000 URLs or members that must come.", min=0.0, max=1.0)
     ] = 0.5,
-    patch_px: Annotated[int | None, typer.Option(help="Cut every picture into patches of this side.", min=16)] = None,
+    patch_px: Annotated[
+        int | None, typer.Option(help="Cut what is not evaluated into patches of this side.", min=16)
+    ] = None,
     backbone: Annotated[str, typer.Option(help='"codec", "resnet50" or the path of an .onnx file.')] = "codec",
     entries: Annotated[int, typer.Option(help="Pictures in the dictionary.", min=1)] = 64,
     components: Annotated[int, typer.Option(help="Length of a dictionary key.", min=1)] = 256,

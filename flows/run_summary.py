@@ -1,6 +1,7 @@
 """What a run of `retrain` came to: kept as JSON in the workspace, and shown as tables at the end of the command."""
 
 import json
+import logging
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from clc.bundle.serving import Verdict
 from clc.evaluation.coders import TEST, WITHOUT_REFERENCES
 from clc.evaluation.curves import CodecCurve, Comparison, compare
 from clc.evaluation.measure import NATURAL, PAIR, Row, rows_from_table
+from clc.evaluation.report.report import with_verdict
 from clc.pictures.folders import passed_over_text
 from flows.runtime.stage import StageResult
 from flows.runtime.workspace import Workspace
@@ -25,7 +27,10 @@ from storage.errors import StorageError
 from storage.regular import read_regular
 from storage.tables import read_table
 
+logger = logging.getLogger(__name__)
+
 _FILE = "last-run.json"
+_REPORT = "report.html"
 _JPEG = "jpeg"
 _ROW_TITLES = {
     NATURAL: "pictures that no other part holds",
@@ -73,6 +78,22 @@ class Outcome:
 def write_outcome(workspace: Workspace, outcome: Outcome) -> None:
     """Keep the outcome of the last run in `service/last-run.json`."""
     write_bytes(workspace.service / _FILE, json.dumps(asdict(outcome), indent=1).encode())
+
+
+def write_decided_report(workspace: Workspace, outcome: Outcome) -> None:
+    """Write the report of the new codec once more, with the verdict at its top: `service/report.html`.
+
+    The pages of a finished stage never change, so the one in the stage's folder knows nothing of it. A report that
+    cannot be read costs no promotion: a warning says so.
+    """
+    path = outcome.directory("evaluate-codec") / _REPORT
+    try:
+        report = path.read_text(encoding="utf-8")
+    except OSError as error:
+        logger.warning("report_missing path=%s reason=%s", path, error.strerror)
+        return
+    decided = f"{outcome.verdict.sentence} In service now: {bundle_in_service(workspace)}"
+    write_bytes(workspace.service / _REPORT, with_verdict(report, decided).encode())
 
 
 def read_outcome(workspace: Workspace) -> Outcome:
@@ -186,7 +207,7 @@ def _print_next(console: Console, workspace: Workspace, outcome: Outcome) -> Non
     python = shlex.quote(sys.executable)
     bundle = "" if serving == "shipped" else f" --bundle {shlex.quote(serving)}"
     lines = (
-        f"report   {evaluation / 'report.html'}",
+        f"report   {workspace.service / _REPORT}",
         f"RD plot  {evaluation / 'rd.png'}",
         f"bundle   {serving}",
         f"state    {workspace.root}",

@@ -17,6 +17,7 @@ from clc.errors import ClcError
 from clc.evaluation.coders import TEST
 from clc.evaluation.measure import FAILED, NATURAL, OK, Row, rows_from_table
 from clc.evaluation.paired import PairedBdRate, paired_bd_rate
+from clc.evaluation.scales import PSNR
 from flows.items import read_items
 from flows.runtime.stage import StageResult, resolve
 from flows.runtime.workspace import Workspace
@@ -53,9 +54,10 @@ class Contender:
 
     @property
     def bd_rates_percent(self) -> dict[str, float]:
-        """BD-rates against other formats over natural pictures, by name, those that could be taken."""
+        """BD-rates at equal PSNR against other formats over natural pictures, by name, those that could be taken."""
         rates = self.evaluation.manifest.summary.get("bd_rates", ())
-        return {str(one["anchor"]): float(one["percent"]) for one in rates if one.get("percent") is not None}
+        of_psnr = [one for one in rates if one.get("measure", PSNR.key) == PSNR.key]
+        return {str(one["anchor"]): float(one["percent"]) for one in of_psnr if one.get("percent") is not None}
 
 
 def judge(workspace: Workspace, candidate: Contender, service: Contender) -> Verdict:

@@ -37,8 +37,8 @@ def test_the_licence_is_the_standard_text_and_the_one_that_the_package_states() 
     text = (ROOT / "LICENSE").read_text()
     assert text.split()[:5] == ["Apache", "License", "Version", "2.0,", "January"]
     assert len(text.split()) == 1581
-    assert project()["project"]["license"] == "Apache-2.0 AND CC-BY-SA-4.0"
-    assert project()["project"]["license-files"] == ["LICENSE", "NOTICE"]
+    assert project()["project"]["license"] == "Apache-2.0 AND CC-BY-SA-4.0 AND MIT"
+    assert project()["project"]["license-files"] == ["LICENSE", "NOTICE", "clc/evaluation/report/chartjs/LICENSE.md"]
 
 
 def test_the_notice_names_every_set_of_the_model_card_with_as_many_pictures() -> None:

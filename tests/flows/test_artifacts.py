@@ -60,8 +60,8 @@ def test_every_stage_and_evaluation_shows_what_it_came_to_in_each_run(
     assert ["by this run" in one.data for one in stages] == [True, False]
     rows, description = published(RESULTS)
     assert rows == [{"codec": "clc", "quality": 1.0, "bpp": 0.1235}]
-    assert "BD-rate against jpeg: -40.0 %" in description
-    assert "BD-rate against webp: none, few" in description
+    assert "BD-rate at equal PSNR of RGB against jpeg: -40.0 %" in description
+    assert "BD-rate at equal PSNR of RGB against webp: none, few" in description
     failures, _ = published(FAILURES)
     assert [(one["codec"], one["reason"]) for one in failures] == [
         ("jxl", "imagecodecs is not installed"),

@@ -2,6 +2,7 @@
 
 import io
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +12,13 @@ import pytest
 from PIL import Image
 
 import flows.evaluate
-from clc.errors import CorruptStream, InputError
+from clc.errors import CorruptStream, DecodeMismatch, InputError
 from clc.evaluation.coders import find_baselines
 from clc.evaluation.measure import rows_from_table
+from clc.evaluation.picture_plan import PicturePlan, measure_plan
 from clc.pictures.images import png_bytes
 from flows.evaluate import evaluate_codec
+from flows.evaluation.picture_sets import read_picture_set
 from flows.evaluation_subject import Subject
 from flows.items import Item, write_items
 from flows.leakage import refuse_leaks
@@ -146,7 +149,8 @@ def test_another_bundle_on_the_same_pictures_uses_the_baselines_again(workspace,
     first = evaluate_codec.fn(ingest=key, bundle="shipped")
     monkeypatch.setattr("flows.evaluation_subject.Codec.load", lambda folder: JpegCodec("ff" * 8))
     assert evaluate_codec.fn(ingest=key, bundle="shipped") != first
-    assert len(list((workspace.stages / "measure-baselines").iterdir())) == 1
+    assert len(list((workspace.stages / "measure-baselines").iterdir())) == 3
+    assert len(list((workspace.stages / "measure-codec").iterdir())) == 4
 
 
 @pytest.mark.usefixtures("codec")
@@ -227,6 +231,126 @@ def test_a_codec_that_fails_on_one_picture_costs_that_picture(workspace, codec, 
     assert "a picture it cannot code" in result.manifest.summary["left_out"][0]
 
 
+def test_a_run_that_was_stopped_goes_on_and_what_failed_is_tried_again(workspace, codec, monkeypatch) -> None:
+    coded = []
+
+    class Stops(JpegCodec):
+        def encode(self, image_HW3, quality=50.0, references="auto", *, effort=5):
+            coded.append(quality)
+            if is_short and (image_HW3 == make_picture(3)).all():
+                raise is_short
+            return super().encode(image_HW3, quality, references, effort=effort)
+
+    monkeypatch.setattr("flows.evaluation_subject.Codec.load", lambda folder: Stops())
+    monkeypatch.setattr("flows.evaluate.report_page", lambda *given: "")
+    key = ingest(workspace, PARTS[:4])
+    is_short: BaseException | None = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_codec.fn(ingest=key, bundle="shipped")
+    assert len(coded) == 5 + 1
+    is_short = MemoryError("for now")
+    first = resolve(workspace, "evaluate-codec", evaluate_codec.fn(ingest=key, bundle="shipped", qualities=(0, 50)))
+    assert first.manifest.summary["failed_rows"] == 2
+    is_short = None
+    coded.clear()
+    evaluate_codec.fn(ingest=key, bundle="shipped")
+    assert len(coded) == 5  # one picture's alone
+
+
+def test_workers_measure_what_no_earlier_run_has_kept_and_give_the_same_rows(workspace, codec, monkeypatch) -> None:
+    def at_once(client, work, plans, named):
+        given.append([named(plan) for plan in plans])
+        return map(work, plans)
+
+    given: list[list[str]] = []
+    monkeypatch.setattr("flows.evaluation.measuring.dask_client", lambda workers, scheduler: nullcontext())
+    monkeypatch.setattr("flows.evaluation.measuring.in_order", at_once)
+    monkeypatch.setattr("clc.evaluation.picture_plan._loaded", lambda folder: JpegCodec())
+    monkeypatch.setattr("flows.evaluate.report_page", lambda *given: "")
+    key = ingest(workspace, PARTS)
+    quiet, busy = (
+        resolve(workspace, "evaluate-codec", evaluate_codec.fn(ingest=key, bundle="shipped", workers=count))
+        for count in (1, 2)
+    )
+    assert given == [["picture 2", "picture 3"]]
+    tables = [rows_from_table(read_table(one.directory / "rows.parquet")) for one in (quiet, busy)]
+    assert len({tuple((row.codec, row.name, row.quality, row.bytes) for row in rows) for rows in tables}) == 1
+    evaluate_codec.fn(ingest=key, bundle="shipped", workers=2, qualities=(0, 25, 50, 75, 100), most_pictures=9)
+    assert len(given) == 1
+
+
+def test_a_worker_with_another_bundle_measures_nothing(workspace, codec, monkeypatch) -> None:
+    monkeypatch.setattr("clc.evaluation.picture_plan._loaded", lambda folder: JpegCodec("ff" * 8))
+    plan = PicturePlan(
+        item_id="a",
+        name="a",
+        blob="b",
+        blobs_root=workspace.blobs.root,
+        bundle=None,
+        bundle_id="00" * 8,
+        settings="",
+        qualities=(50.0,),
+        perceptual=(),
+    )
+    with pytest.raises(InputError, match="a worker has bundle ffffffffffffffff in place of 0000000000000000"):
+        measure_plan(plan)
+
+
+def test_a_stream_that_decodes_to_something_else_fails_the_run(workspace, codec, monkeypatch) -> None:
+    def differs(data):
+        raise DecodeMismatch("the latents differ")
+
+    broken = JpegCodec()
+    broken.decode = differs
+    monkeypatch.setattr("flows.evaluation_subject.Codec.load", lambda folder: broken)
+    with pytest.raises(DecodeMismatch, match="clc at quality 0 does not decode what it coded of picture 2"):
+        evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped")
+    assert not list((workspace.stages / "evaluate-codec").glob("*/manifest.json"))
+
+
+@pytest.mark.usefixtures("codec")
+def test_a_folder_of_pictures_is_evaluated_whole_and_what_cannot_be_read_is_a_row(workspace, tmp_path) -> None:
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    for seed in (20, 21):
+        (folder / f"{seed}.png").write_bytes(png_bytes(make_picture(seed)))
+    (folder / "broken.png").write_bytes(b"no picture")
+    key = evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped", pictures=str(folder))
+    result = resolve(workspace, "evaluate-codec", key)
+    rows = rows_from_table(read_table(result.directory / "rows.parquet"))
+    assert {row.name for row in rows} == {"20.png", "21.png", "broken.png"}
+    assert {(row.width, row.height) for row in rows if row.status == "ok"} == {(176, 168)}
+    assert {row.name for row in rows if row.status == "failed"} == {"broken.png"}
+    assert result.manifest.summary["pictures"] == {"natural": 2}
+    assert result.manifest.summary["dataset"] == str(folder)
+
+
+@pytest.mark.usefixtures("codec")
+def test_pictures_of_a_folder_that_training_has_seen_are_refused(workspace, tmp_path) -> None:
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "seen" / "one.png").write_bytes(png_bytes(make_picture(1)))
+    with pytest.raises(InputError, match=r"one\.png resembles picture 1 of the training part"):
+        evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped", pictures=str(tmp_path / "seen"))
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (None, "the set kodak is not here: none of the folders of CLC_SETS holds it"),
+        (1, "the set kodak has 24 pictures, and this folder 1"),
+        (24, "these are not the pictures of the set kodak, for their pixels differ"),
+    ],
+)
+def test_a_named_set_is_that_set_or_refused(workspace, tmp_path, monkeypatch, files, message) -> None:
+    monkeypatch.setenv("CLC_SETS", str(tmp_path))
+    if files:
+        (tmp_path / "kodak").mkdir()
+        for seed in range(files):
+            (tmp_path / "kodak" / f"{seed}.png").write_bytes(png_bytes(make_picture(seed)[:8, :8]))
+    with pytest.raises(InputError, match=message):
+        read_picture_set(workspace, "kodak")
+
+
 def test_a_codec_that_fails_on_everything_ends_the_flow(workspace, codec, monkeypatch) -> None:
     def fail(data):
         raise CorruptStream("no")
@@ -248,6 +372,9 @@ def test_a_codec_that_fails_on_everything_ends_the_flow(workspace, codec, monkey
         ({"bundle": "latest"}, "run the flow train-codec first"),
         ({"ingest": "0123456789abcdef"}, "no finished ingest-images 0123456789abcdef"),
         ({"most_pictures": 0}, "most_pictures"),
+        ({"workers": 0}, "workers is 0"),
+        ({"measures": "some"}, "measures is 'some'; choose from fast, all"),
+        ({"pictures": "no/such/folder"}, "no folder of pictures at .*; name one, or a set \\(kodak, clic, tecnick\\)"),
     ],
 )
 def test_bad_parameters_are_refused_with_what_to_do(workspace, parameters, message) -> None:

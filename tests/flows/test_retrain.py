@@ -43,6 +43,7 @@ def evaluated(workspace: Workspace, bundle: str, factor: float) -> str:
             for step in (1.0, 2.0, 3.0, 4.0, 5.0)
         ]
         write_table(folder / "rows.parquet", rows_to_table(rows))
+        (folder / "report.html").write_text(f"<main><!-- verdict -->{bundle}</main>")
         return {"bd_rates": [{"anchor": "jpeg", "percent": -50.0}]}
 
     inputs = {"bundle": bundle}
@@ -119,6 +120,10 @@ def test_end_of_a_run_names_results_places_and_next_commands(
         f"--bundle {bundle}",
     ):
         assert expected in text.getvalue()
+    decided = (workspace.service / "report.html").read_text()
+    assert "Promoted: " in decided
+    assert f"In service now: {bundle}" in decided
+    assert str(workspace.service / "report.html") in text.getvalue().replace("\n", "")
 
 
 @pytest.mark.parametrize(("factor", "said"), [(0.2, "-20.0 % bytes"), (0.0, "not known what it saves")])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows import dictionary, evaluate, features, ingest, strip, train
+from flows.evaluation import measuring
 from tests.import_graph import FILES, ROOT, covers, graph, reached
 
 LISTS = {
@@ -19,7 +20,8 @@ LISTS = {
     "build-dictionary": dictionary.MODULES,
     "train-codec": train.MODULES,
     "evaluate-codec": evaluate.MODULES,
-    "measure-baselines": evaluate.BASELINE_MODULES,
+    "measure-baselines": measuring.BASELINE_MODULES,
+    "measure-codec": measuring.CODEC_ROW_MODULES,
     "pack-strip": strip.MODULES,
 }
 STARTS = {
@@ -30,6 +32,7 @@ STARTS = {
     "train-codec": ["flows.train"],
     "evaluate-codec": ["flows.evaluate"],
     "measure-baselines": ["clc.evaluation.measure", "clc.evaluation.coders", "clc.pictures.images"],
+    "measure-codec": ["clc.evaluation.picture_plan"],
     "pack-strip": ["flows.strip"],
 }
 """The modules that hold each stage's work."""
@@ -143,17 +146,17 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
 
 
 OF_THE_ITEMS = ["extract-features, codec", "train-codec", "evaluate-codec"]
-OF_THE_CODEC = [*OF_THE_ITEMS, "pack-strip"]
+OF_THE_CODEC = [*OF_THE_ITEMS, "measure-codec", "pack-strip"]
 
 
 @pytest.mark.parametrize(
     ("path", "stages"),
     [
-        ("clc/evaluation/report.py", ["evaluate-codec"]),
+        ("clc/evaluation/report/report.py", ["evaluate-codec"]),
         ("clc/evaluation/totals.py", ["evaluate-codec", "pack-strip"]),
         ("clc/archive/report.py", ["pack-strip"]),
         ("clc/pages/page.py", ["evaluate-codec", "pack-strip"]),
-        ("clc/evaluation/measure.py", ["evaluate-codec", "measure-baselines"]),
+        ("clc/evaluation/measure.py", ["evaluate-codec", "measure-baselines", "measure-codec"]),
         ("clc/codec/cli/main.py", []),
         ("clc/bundle/description.py", []),
         ("clc/bundle/locate.py", []),

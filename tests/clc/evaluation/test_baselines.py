@@ -16,7 +16,7 @@ from clc.evaluation.baselines.unavailable import Unavailable
 from clc.evaluation.coders import BASELINES, OF_PILLOW, QUICK, find_baselines
 from clc.evaluation.measure import PictureUnderTest, evaluate
 from clc.evaluation.metrics import psnr_db
-from clc.evaluation.side_by_side import match_bytes
+from clc.evaluation.report.viewer import match_bytes
 
 FOUND = find_baselines([name for name in BASELINES if name not in OF_PILLOW])
 

@@ -1,0 +1,1 @@
+"""Parts of the flow `evaluate-codec`: which pictures, the rows of each one, and the report."""

@@ -1,0 +1,62 @@
+"""The report of the flow `evaluate-codec`: which bundle, on which pictures, by which command and machine.
+
+`retrain` writes it once more, with its decision on top, as `service/report.html`: the pages of a finished stage never
+change.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from clc.evaluation.coders import TEST, WITHOUT_REFERENCES, BaselineSet, Coder
+from clc.evaluation.curves import Comparison
+from clc.evaluation.measure import NATURAL, PAIR, Row
+from clc.evaluation.report.facts import machine_facts
+from clc.evaluation.report.report import Report, render, telling_pictures
+from clc.evaluation.report.viewer import thumbnails, view
+from clc.evaluation.summary import JPEG, versions
+from flows.evaluation.measuring import Measuring
+
+
+def report_page(
+    measuring: Measuring, rows: Sequence[Row], comparisons: Sequence[Comparison], baselines: BaselineSet, command: str
+) -> str:
+    """Return the report as HTML; `command` is what makes the same evaluation again."""
+    subject = measuring.subject
+    pictures = measuring.pictures()
+    coders: list[Coder] = [*subject.coders, *baselines.available]
+    by_id = {picture.item_id: picture for picture in pictures}
+    shown = [by_id[item_id] for item_id in telling_pictures(rows, TEST, JPEG)]
+    return render(
+        Report(
+            title=f"{TEST} {subject.bundle_id} on {Path(subject.dataset).name}",
+            subject=f"All figures are of bundle {subject.bundle_id}, {subject.origin}.",
+            test=TEST,
+            without_references=WITHOUT_REFERENCES,
+            rows=rows,
+            comparisons=comparisons,
+            settings={one.name: one.settings for one in coders},
+            missing=baselines.missing,
+            unmeasured=measuring.perceptual.missing,
+            facts=_facts(measuring, rows, command),
+            viewed=view(shown, rows, subject.coders[0], baselines.available),
+            thumbnails=thumbnails(pictures),
+        )
+    )
+
+
+def _facts(measuring: Measuring, rows: Sequence[Row], command: str) -> dict[str, str]:
+    subject = measuring.subject
+    count = sum(one.row == NATURAL for one in subject.items)
+    facts = {"bundle": f"{subject.bundle_id}, {subject.origin}", "pictures from": f"{subject.dataset}: {count} natural"}
+    patches = [item for item in subject.items if item.name != item.photo]
+    if patches:
+        photos = len({item.photo for item in patches})
+        facts["not whole"] = f"{len(patches)} of the pictures are patches of {photos} photos"
+    if subject.left_over:
+        facts["not evaluated"] = f"{subject.left_over} further pictures, beyond the limit"
+    if subject.twins and any(row.row == PAIR for row in rows):
+        names = ", ".join(dict.fromkeys(item.photo for item in subject.twins))
+        facts["the pair"] = f"coded beside {names} as key pictures, whose own bytes are not counted"
+    own = "The codec several pictures at a time" if measuring.is_busy else "The codec alone on the machine"
+    facts |= {"timings": f"{own}, the baselines one picture a core at the same time."}
+    return facts | {"command": command} | machine_facts() | versions()
