@@ -66,7 +66,7 @@ def write_pieces(path: Path, pieces: Iterable[bytes], *, replace: bool = True) -
             raise AlreadyExists(f"{path} exists already; remove it or write to another name")
         _write_file(path, target, pieces, replace)
     except OSError as error:
-        raise _failure(f"cannot write {path}", error) from error
+        raise failure(f"cannot write {path}", error) from error
 
 
 @contextlib.contextmanager
@@ -81,7 +81,7 @@ def staging_directory(final: Path) -> Iterator[Path]:
         _make_folder(final.parent)
         temporary.mkdir()
     except OSError as error:
-        raise _failure(f"cannot make a folder beside {final}", error) from error
+        raise failure(f"cannot make a folder beside {final}", error) from error
     try:
         yield temporary
         _publish(temporary, final)
@@ -203,14 +203,14 @@ def _publish(temporary: Path, final: Path) -> None:
         temporary.rename(final)
         _sync_folder(final.parent)
     except OSError as error:
-        raise _failure(f"cannot finish {final}", error) from error
+        raise failure(f"cannot finish {final}", error) from error
 
 
 def _prefix(final: Path) -> str:
     return f".{hashlib.sha256(os.fsencode(final.name)).hexdigest()[:16]}."
 
 
-def _failure(what: str, error: OSError) -> StorageError:
+def failure(what: str, error: OSError) -> StorageError:
     """Return the error of the right kind: what failed, why, and what to do."""
     kind = StorageFull if error.errno in _FULL else StorageError
     reason = error.strerror or type(error).__name__

@@ -1,14 +1,16 @@
 """Content-addressed bytes: a blob's name is its SHA-256, so equal blobs are stored once and a changed byte is found.
 
-`flows.ingest` puts pictures here as PNG; every later stage gets them by the digest that `items.parquet` names.
+`flows.ingest` puts the sources' own files here; every later stage gets them by the digest that `items.parquet` names.
 """
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from storage.atomic import write_bytes, write_pieces
+from storage.batches import write_batch
 from storage.digest import sha256_bytes, sha256_file
 from storage.errors import StorageError
 from storage.regular import read_regular
@@ -26,10 +28,16 @@ class BlobStore:
     def put(self, data: bytes) -> str:
         """Store `data` durably and return its SHA-256, 64 hex digits; an intact blob is not written again."""
         sha = sha256_bytes(data)
-        path = self._path(sha)
-        if not (path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data):
-            write_bytes(path, data)
+        if not self._is_kept(sha, data):
+            write_bytes(self._path(sha), data)
         return sha
+
+    def put_many(self, many: Sequence[bytes]) -> list[str]:
+        """Store each of `many` as `put` does, and return their SHA-256; one wait for the disk serves all of them."""
+        named = {sha256_bytes(data): data for data in many}
+        missing = {self._path(sha): data for sha, data in named.items() if not self._is_kept(sha, data)}
+        write_batch(missing)
+        return list(map(sha256_bytes, many)) if len(named) != len(many) else list(named)
 
     def put_file(self, file: BinaryIO) -> str:
         """Store what an open file holds, from its beginning, as `put` does; a piece at a time is kept in memory."""
@@ -59,6 +67,10 @@ class BlobStore:
     def has(self, sha: str) -> bool:
         """Whether a blob of this SHA-256 is there; its bytes are checked by `get` only."""
         return self._path(sha).is_file()
+
+    def _is_kept(self, sha: str, data: bytes) -> bool:
+        path = self._path(sha)
+        return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
     def _path(self, sha: str) -> Path:
         if not _NAME.fullmatch(sha):

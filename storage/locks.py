@@ -191,3 +191,24 @@ def is_gone(record: Mapping[str, Any]) -> bool:
     except PermissionError:
         return False
     return False
+
+
+@contextlib.contextmanager
+def in_use(path: Path, *, alone: bool = False) -> Iterator[None]:
+    """Say for the length of a block that a place is in use: by any number of processes, or by one `alone`.
+
+    Who wants it alone raises `LeaseHeld` at once where others use it; others wait for the one. The kernel keeps it, on
+    the file at `path`, and releases it when a process dies. Raises `StorageError` where the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise StorageError(f"cannot write the lock {path}: {error.strerror}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+        yield
+    except BlockingIOError as error:
+        raise LeaseHeld(f"{path} is held by a run that is at work; wait for its end") from error
+    finally:
+        os.close(handle)

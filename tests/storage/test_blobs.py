@@ -1,6 +1,8 @@
 """Content-addressed blobs: equal bytes once, altered bytes never."""
 
+import errno
 import io
+import os
 import random
 import tempfile
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 from storage.blobs import BlobStore
 from storage.digest import sha256_bytes
-from storage.errors import StorageError
+from storage.errors import StorageError, StorageFull
 
 DATA = bytes(range(256)) * 4
 
@@ -84,3 +86,45 @@ def test_missing_blob_names_what_to_run(tmp_path: Path) -> None:
 def test_a_name_that_is_no_digest_never_becomes_a_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(StorageError, match="no blob name"):
         BlobStore(tmp_path).get(name)
+
+
+def test_many_are_put_as_each_would_be_and_equal_ones_once(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    kept, altered = store.put(b"kept"), store.put(b"altered")
+    before = store.path(kept).stat().st_ino
+    store.path(altered).write_bytes(b"another")
+    many = [DATA, b"kept", b"altered", DATA, b""]
+    assert store.put_many(many) == [sha256_bytes(data) for data in many]
+    assert [store.get(sha256_bytes(data)) for data in many] == many
+    assert store.path(kept).stat().st_ino == before, "an intact blob is not written again"
+    assert sum(path.is_file() for path in tmp_path.rglob("*")) == 4, "no temporary is left"
+
+
+@pytest.mark.parametrize("step", ["write_bytes", "replace"])
+def test_a_batch_that_fails_in_the_middle_leaves_whole_blobs_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    many = [b"%d" % number * 1000 for number in range(8)]
+    real, calls = getattr(Path, step), []
+
+    def fails(path: Path, *arguments: object) -> object:
+        calls.append(path)
+        if len(calls) == 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return real(path, *arguments)
+
+    monkeypatch.setattr(Path, step, fails)
+    with pytest.raises(StorageFull, match="make room on the disk"):
+        BlobStore(tmp_path).put_many(many)
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or path.read_bytes() in many
+        assert path.is_dir() or sha256_bytes(path.read_bytes()) == path.name
+
+
+def test_without_a_call_for_file_systems_files_are_synced_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.batches._sync_file_system", lambda handle: False)
+    store = BlobStore(tmp_path)
+    (sha,) = store.put_many([DATA])
+    assert store.get(sha) == DATA

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import StorageError
-from storage.locks import Lease
+from storage.errors import LeaseHeld, StorageError
+from storage.locks import Lease, in_use
 
 
 def test_lease_is_gone_after_the_block(tmp_path: Path) -> None:
@@ -128,3 +128,28 @@ def test_unreadable_lease_file_counts_as_silent(tmp_path: Path) -> None:
     (tmp_path / "lease").write_bytes(b"\x00half a record")
     with Lease(tmp_path / "lease", ttl_s=0.2, timeout_s=5) as lease:
         lease.confirm()
+
+
+def test_a_place_in_use_is_had_alone_by_nobody_and_by_one_when_it_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "locks" / "in-use"
+    refused = pytest.raises(LeaseHeld, match="held by a run that is at work")
+    with in_use(path), in_use(path), refused, in_use(path, alone=True):
+        pass
+    with in_use(path, alone=True), pytest.raises(LeaseHeld), in_use(path, alone=True):
+        pass
+
+
+def test_a_process_that_is_killed_uses_nothing_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "in-use"
+    program = "import sys, time, pathlib; from storage.locks import in_use\nwith in_use(pathlib.Path(sys.argv[1])):\n"
+    program += "    print('held', flush=True)\n    time.sleep(600)"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(LeaseHeld), in_use(path, alone=True):
+            pass
+        holder.kill()
+    with in_use(path, alone=True):
+        pass
