@@ -15,6 +15,12 @@ MAX_PIXELS = 64 * 2**20
 MAX_PICTURE_FILE_BYTES = 256 * 2**20
 """Largest picture file that is read: more than an uncompressed RGB picture of `MAX_PIXELS`."""
 
+MAX_DECODER_BYTES = 4 * 2**30
+"""Memory, as addresses, of a process that decodes pictures of a collection apart from all others."""
+
+MAX_DECODER_S = 120.0
+"""Seconds of a processor that such a process may spend on one picture."""
+
 MAX_STREAM_BYTES = 256 * 2**20
 """Largest `.clc` stream, header included."""
 

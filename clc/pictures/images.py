@@ -101,7 +101,7 @@ def read_picture(source: Path | bytes, name: str = "", *, background: str | None
     """
     name = name or ("the picture" if isinstance(source, bytes) else str(source))
     colour = None if background is None else _colour_of(background)
-    data = source if isinstance(source, bytes) else _read_file(source)
+    data = source if isinstance(source, bytes) else picture_bytes(source)
     if len(data) > MAX_PICTURE_FILE_BYTES:
         raise LimitError(f"{name}: {_too_many_bytes(len(data))}")
     if not data:
@@ -223,7 +223,8 @@ def _colour_of(background: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _read_file(path: Path) -> bytes:
+def picture_bytes(path: Path) -> bytes:
+    """Return the bytes of a picture's file; `InputError` where it cannot be read, `LimitError` over the cap."""
     try:
         if not path.is_file():
             what = "is no regular file" if path.exists() else "does not exist"

@@ -7,6 +7,7 @@ changes of brightness or contrast. Another crop of the same photo is not found; 
 photo in one part.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,26 @@ def fingerprint(item_id: str, image_HW3: NDArray[np.uint8]) -> Fingerprint:
 
 def perceptual_hash(image_HW3: NDArray[np.uint8]) -> str:
     """Return the difference hash of a picture, uint8 (H, W, 3): 16 hex digits, nearly the same for copies."""
-    return _difference_hash(fingerprint("", image_HW3).thumbnail).tobytes().hex()
+    return hash_of(fingerprint("", image_HW3))
+
+
+def hash_of(one: Fingerprint) -> str:
+    """Return the difference hash of a picture by its fingerprint; see `perceptual_hash`."""
+    return _difference_hash(one.thumbnail).tobytes().hex()
+
+
+def likeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Return the correlation of the detail of two thumbnails, float32 (64, 64); 0 where either shows nothing."""
+    return _correlation(_without_shading(a), _without_shading(b))
+
+
+def have_detail(thumbnails_N6464: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which of many thumbnails, float32 (N, 64, 64), show anything that could be recognised, bool (N,)."""
+    levels = thumbnails_N6464.reshape(len(thumbnails_N6464), -1).astype(np.float64)
+    shading = np.square(levels @ _shadings()).sum(axis=1)
+    energy = np.einsum("ij,ij->i", levels, levels) - shading  # of the detail, whose mean is 0
+    told: NDArray[np.bool_] = energy >= LEAST_DETAIL**2 * levels.shape[1]
+    return told
 
 
 def find_duplicates(evaluated: Sequence[Fingerprint], known: Sequence[Fingerprint]) -> list[Duplicate]:
@@ -111,12 +131,17 @@ def _orientations(thumbnail: NDArray[np.float32]) -> Iterable[NDArray[np.float32
 
 def _without_shading(thumbnail: NDArray[np.float32]) -> NDArray[np.float32]:
     """Subtract the shading: the polynomial of second order in x and y with the least squared error."""
+    basis, levels = _shadings(), thumbnail.reshape(-1).astype(np.float64)
+    return np.asarray((levels - basis @ (basis.T @ levels)).reshape(thumbnail.shape), dtype=np.float32)
+
+
+@functools.cache
+def _shadings() -> NDArray[np.float64]:
+    """Return an orthonormal basis of all shadings, float64 (4096, 6)."""
     axis = np.linspace(-1.0, 1.0, THUMBNAIL_PX)
     x, y = np.meshgrid(axis, axis)
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
-    weights, *_ = np.linalg.lstsq(terms, thumbnail.reshape(-1).astype(np.float64), rcond=None)
-    shading = (terms @ weights).reshape(thumbnail.shape)
-    return np.asarray(thumbnail - shading, dtype=np.float32)
+    return np.linalg.qr(terms)[0]
 
 
 def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

@@ -6,6 +6,8 @@ that take an array from outside check it with `check_picture`.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +17,16 @@ Picture = npt.NDArray[np.uint8]
 
 Plane = npt.NDArray[np.uint8]
 """One value a pixel, uint8 (height, width): an alpha plane, 0 clear to 255 opaque."""
+
+
+class Rectangle(NamedTuple):
+    """A part of an upright picture, in pixels from its left top corner."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
 
 PICTURE_SUFFIXES = frozenset(
     (
