@@ -29,6 +29,7 @@ from flows.evaluation_subject import find_bundle
 from flows.runtime.artifacts import publish_table
 from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.dask_cluster import count_workers, dask_client
+from flows.runtime.failing import saying_why
 from flows.runtime.mlflow_session import Server
 from flows.runtime.progress import stepwise
 from flows.runtime.tracking import log_totals
@@ -42,6 +43,7 @@ DEFAULT_QUALITY = 50.0
 
 
 @flow(name="pack-archive")
+@saying_why
 def pack_archive(
     folder: str,
     archive: str,

@@ -23,6 +23,7 @@ from flows.archive.work import Run, Shard, check_shard, forget, shards_of, table
 from flows.runtime.artifacts import publish_table
 from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.dask_cluster import dask_client, in_order
+from flows.runtime.failing import saying_why
 from flows.runtime.progress import stepwise
 from storage.names import shown_name
 
@@ -58,6 +59,7 @@ class Found:
 
 
 @flow(name="verify-archive")
+@saying_why
 def verify_archive(
     archive: str,
     bundle: str | None = None,

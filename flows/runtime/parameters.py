@@ -1,0 +1,34 @@
+"""The limits of flows' parameters: part of each deployment's schema, so that a wrong value is refused when submitted.
+
+Prefect checks them by pydantic, before a run exists. What depends on the pictures is checked by the flows themselves.
+"""
+
+from typing import Annotated
+
+from clc.limits import MAX_DICTIONARY_ENTRIES
+from storage.extras import need
+
+need("pipeline", "pydantic")
+
+from pydantic import Field  # noqa: E402
+
+Count = Annotated[int, Field(ge=1)]
+"""How many of something that there must be."""
+
+Entries = Annotated[int, Field(ge=1, le=MAX_DICTIONARY_ENTRIES)]
+"""Entries of a dictionary."""
+
+PatchSide = Annotated[int, Field(ge=16)]
+"""Side of a patch, in pixels."""
+
+Some = Annotated[int, Field(ge=0)]
+"""How many of something, or none; a seed."""
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+"""A part of one, or all or nothing of it."""
+
+Part = Annotated[float, Field(gt=0.0, lt=1.0)]
+"""A part of one that leaves something for others."""
+
+Above0 = Annotated[float, Field(gt=0.0)]
+"""A time budget, or a rate."""
