@@ -32,7 +32,7 @@ class Manifest:
     """What one finished stage was made from, and what it made.
 
     `inputs` are keys and digests by name, `config` parameters, `files` by path in the folder, `summary` numbers
-    for people; `created_utc` is ISO 8601 with microseconds.
+    for people; `created_utc` is ISO 8601 with microseconds. `seconds` is how long it took, 0 where nobody knows.
     """
 
     stage: str
@@ -42,6 +42,7 @@ class Manifest:
     files: dict[str, FileEntry]
     summary: dict[str, Any]
     created_utc: str
+    seconds: float = 0.0
 
 
 def describe_files(directory: Path) -> dict[str, FileEntry]:
@@ -92,6 +93,7 @@ def _parse(document: Mapping[str, Any]) -> Manifest:
         files=files,
         summary=dict(document["summary"]),
         created_utc=str(document["created_utc"]),
+        seconds=float(document.get("seconds", 0.0)),  # releases up to 0.16.0 did not say it
     )
 
 

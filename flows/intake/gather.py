@@ -21,11 +21,12 @@ from flows.intake.origin import Entry, Origin, Unavailable
 from flows.intake.stores import UNREADABLE
 from flows.intake.url_lists import UrlList
 from flows.runtime.progress import counted
+from flows.runtime.stage import STAGES, Stale, is_dry_run
 from flows.runtime.workspace import Workspace
 from storage.blobs import BlobStore
 from storage.digest import sha256_bytes
 from storage.errors import StorageError
-from storage.locks import Lease
+from storage.locks import Lease, in_use
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,11 @@ def gather(
     if not 0.0 <= success_rate <= 1.0:
         raise InputError(f"success_rate is {success_rate:g}; a share from 0 to 1 is wanted")
     reasons = _checked_reasons(retry_failed)
-    with Lease(workspace.locks / "gather"), Journal(workspace.intake / "journal.db") as journal:
+    with (
+        in_use(workspace.in_use),
+        Lease(workspace.locks / "gather"),
+        Journal(workspace.intake / "journal.db") as journal,
+    ):
         work = _Work(workspace, journal, reasons, success_rate)
         gathered = work.fetch(origin) if isinstance(origin, UrlList) else work.read(origin)
     _check_rate(origin.label, gathered.lines, success_rate)
@@ -84,6 +89,7 @@ class _Work:
         known = [self.journal.line(_WEB, entry.name) for entry in entries]
         missing = [entries[place] for place in self._missing(known)]
         logger.info("gather_started source=%s urls=%d missing=%d", origin.label, len(entries), len(missing))
+        _refuse_dry_run(origin, f"{len(missing)} of {len(entries)} URLs are to be fetched" if missing else "")
         if missing:
             web.fetch(missing, self.blobs, lambda line: self.journal.put(_WEB, line), self.workspace.intake)
         lines = [
@@ -100,6 +106,7 @@ class _Work:
         passed_over = self.journal.passed_over(key)
         missing = {known[place].name for place in self._missing(known)}
         if passed_over is None or missing:
+            _refuse_dry_run(origin, f"{len(missing)} members are to be read again" if missing else "it was never read")
             have = {line.name for line in known} - missing
             logger.info("gather_started source=%s have=%d", origin.label, len(have))
             with counted("reading pictures", len(known)) as one_more:
@@ -157,6 +164,11 @@ class _Work:
         if line.reason in self.reasons or EVERYTHING in self.reasons:
             return True
         return not is_done and _may_have_passed(line)
+
+
+def _refuse_dry_run(origin: Origin, pending: str) -> None:
+    if pending and is_dry_run():
+        raise Stale(STAGES[0], f"{origin.label}: {pending}", inputs={}, config={})
 
 
 def _may_have_passed(line: JournalLine) -> bool:

@@ -87,6 +87,12 @@ class Journal:
         """Return all lines of an origin, in its order."""
         return list(self._select("ORDER BY number, name", (origin,)))
 
+    def blobs(self) -> set[str]:
+        """Return the SHA-256 of all that came, of whichever origin."""
+        with self._told():
+            rows = self._database.execute("SELECT DISTINCT sha256 FROM entries WHERE sha256 != ''").fetchall()
+            return {row[0] for row in rows}
+
     def passed_over(self, origin: str) -> dict[str, int] | None:
         """Return what of an origin that was read to its end is no picture; None if it never was."""
         with self._told():

@@ -14,10 +14,11 @@ import typer
 from clc.console import WRONG_ARGUMENTS, complain, error_line, one_line, status_of, steady
 
 
-def run_command(function: Callable[..., object]) -> None:
-    """Run a typed function as the command line of this process and exit."""
+def run_command(*functions: Callable[..., object]) -> None:
+    """Run a typed function as the command line of this process and exit; of several, the one that is named first."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(_saying_when_interrupted(function))
+    for function in functions:
+        app.command()(_saying_when_interrupted(function))
     with steady():
         status = _status(app)
     sys.exit(status)

@@ -8,7 +8,10 @@ import importlib.util
 import logging
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +23,7 @@ from flows.runtime.workspace import Workspace
 from storage.atomic import remove_leftovers, staging_directory
 from storage.digest import digest_json, sha256_bytes
 from storage.errors import StorageError
-from storage.locks import Lease
+from storage.locks import Lease, in_use
 from storage.manifest import MANIFEST_NAME, Manifest, describe_files, read_manifest, write_manifest
 
 logger = logging.getLogger(__name__)
@@ -28,6 +31,7 @@ logger = logging.getLogger(__name__)
 STAGES = ("ingest-images", "extract-features", "build-dictionary", "train-codec", "evaluate-codec")
 """The stages in the order in which `retrain` runs them; a stage has the name of its flow."""
 
+_DRY_RUN = ContextVar("dry_run", default=False)
 _KEY = re.compile(r"[0-9a-f]{16}")
 
 
@@ -42,6 +46,30 @@ class StageResult:
     reused: bool
 
 
+class Stale(Exception):
+    """A stage would have to be made, but this is a dry run; `pending` says what there would be to do."""
+
+    def __init__(self, stage: str, pending: str, *, inputs: dict[str, str], config: dict[str, Any]) -> None:
+        super().__init__(f"{stage} is to be made")
+        self.stage, self.pending = stage, pending
+        self.inputs, self.config = inputs, config
+
+
+@contextmanager
+def dry_run() -> Iterator[None]:
+    """Make nothing within this block: what would have to be made raises `Stale`."""
+    token = _DRY_RUN.set(True)
+    try:
+        yield
+    finally:
+        _DRY_RUN.reset(token)
+
+
+def is_dry_run() -> bool:
+    """Whether this is within `dry_run`."""
+    return _DRY_RUN.get()
+
+
 def run_stage(
     workspace: Workspace,
     stage: str,
@@ -50,6 +78,7 @@ def run_stage(
     config: Mapping[str, Any],
     modules: Sequence[str],
     body: Callable[[Path], dict[str, Any]],
+    pending: Callable[[], str] = lambda: "",
 ) -> StageResult:
     """Run `body` unless this stage was finished before with the same inputs, config and code.
 
@@ -57,7 +86,8 @@ def run_stage(
     modules whose source text decides what it makes; a package stands for all modules below it. `body` writes files into
     the folder it is given and returns a JSON summary. Its exceptions go through, and leave nothing.
 
-    Raises `StorageError` when a finished stage was altered on disk.
+    Raises `StorageError` when a finished stage was altered on disk, and `Stale` within `dry_run`, with what `pending`
+    says of the work.
     """
     result = _run(workspace, stage, inputs, config, modules, body)
     publish_summary(stage, result.key, str(result.directory), result.manifest.summary, is_reused=result.reused)
@@ -77,7 +107,10 @@ def _run(
     finished = _finished(stage, key, directory)
     if finished is not None:
         return finished
-    with Lease(workspace.locks / f"{stage}-{key}") as lease:
+    if is_dry_run():
+        raise Stale(stage, pending(), inputs=dict(inputs), config=dict(config))
+    begun = time.monotonic()
+    with in_use(workspace.in_use), Lease(workspace.locks / f"{stage}-{key}") as lease:
         finished = _finished(stage, key, directory)
         if finished is not None:
             return finished
@@ -88,7 +121,14 @@ def _run(
             files = describe_files(staged)
             lease.confirm()
         manifest = Manifest(
-            stage, key, dict(inputs), dict(config), files, summary, datetime.now(UTC).isoformat(timespec="microseconds")
+            stage,
+            key,
+            dict(inputs),
+            dict(config),
+            files,
+            summary,
+            datetime.now(UTC).isoformat(timespec="microseconds"),
+            round(time.monotonic() - begun, 1),
         )
         write_manifest(directory, manifest)
     logger.info("stage_finished stage=%s key=%s directory=%s", stage, key, directory)
@@ -97,7 +137,7 @@ def _run(
 
 def stage_key(stage: str, *, inputs: Mapping[str, str], config: Mapping[str, Any], modules: Sequence[str]) -> str:
     """Return the key of a stage: 16 hex digits of the digest of its name, inputs, config and source text."""
-    code = {name: _source_digest(name) for name in modules}
+    code = {name: source_digest(name) for name in modules}
     return digest_json({"stage": stage, "inputs": dict(inputs), "config": dict(config), "code": code})[:16]
 
 
@@ -136,7 +176,7 @@ def _clear(directory: Path) -> None:
             raise StorageError(f"cannot remove the unfinished {directory}: {error.strerror}") from error
 
 
-def _source_digest(module: str) -> str:
+def source_digest(module: str) -> str:
     """Return the digest of a module's source text; of all modules below it when it is a package."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:

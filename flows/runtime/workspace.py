@@ -57,7 +57,7 @@ class Workspace:
 
     @property
     def blobs(self) -> BlobStore:
-        """The pictures and patches, lossless, by the SHA-256 of their PNG bytes."""
+        """The files of pictures, byte by byte, by their SHA-256."""
         return BlobStore(self.root / "blobs")
 
     @property
@@ -74,6 +74,11 @@ class Workspace:
     def locks(self) -> Path:
         """The folder of leases that keep copies of a stage from working twice."""
         return self.root / "locks"
+
+    @property
+    def in_use(self) -> Path:
+        """The file whose lock says that a run is at work."""
+        return self.locks / "in-use"
 
     @property
     def service(self) -> Path:
