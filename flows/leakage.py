@@ -9,9 +9,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from clc.collection.patches import PatchReader
 from clc.errors import InputError
 from clc.evaluation.measure import PAIR
-from clc.pictures.images import read_image
 from clc.pictures.near_duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
 from flows.items import Item
 from storage.blobs import BlobStore
@@ -20,29 +20,35 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+
+class Leak(InputError):
+    """Pictures to be evaluated were seen before by the codec, or nearly."""
+
+
 _CHUNK = 2048
 _NAMED = 5
 
 
 def refuse_leaks(blobs: BlobStore, evaluated: Sequence[Item], known: Sequence[Item]) -> None:
-    """Raise `InputError` that names pictures of `evaluated` which show a photo of `known`, or nearly do.
+    """Raise `Leak` that names pictures of `evaluated` which show a photo of `known`, or nearly do.
 
     An item of the row "pair" may resemble the items of that row in the dictionary.
     """
+    reader = PatchReader(blobs)
     # Two tables, for the copy of a known picture has its id.
     known_by_id, evaluated_by_id = ({item.item_id: item for item in items} for items in (known, evaluated))
     leaks = _same_photos(evaluated, known)
     leaked = {one.evaluated for one in leaks}
-    wanted = [_fingerprint(blobs, item) for item in evaluated if item.item_id not in leaked]
+    wanted = [_fingerprint(reader, item) for item in evaluated if item.item_id not in leaked]
     for chunk in _in_chunks(known):
-        found = find_duplicates(wanted, [_fingerprint(blobs, item) for item in chunk])
+        found = find_duplicates(wanted, [_fingerprint(reader, item) for item in chunk])
         leaks += [one for one in found if not _is_declared(evaluated_by_id[one.evaluated], known_by_id[one.known])]
     if leaks:
         named = "; ".join(
             _describe(evaluated_by_id[one.evaluated], known_by_id[one.known], one) for one in leaks[:_NAMED]
         )
         more = f" and {len(leaks) - _NAMED} more" if len(leaks) > _NAMED else ""
-        raise InputError(
+        raise Leak(
             f"{len({one.evaluated for one in leaks})} evaluation pictures were seen before: {named}{more};"
             " remove one of each from the source, or evaluate on other pictures"
         )
@@ -67,8 +73,8 @@ def _describe(evaluated: Item, known: Item, leak: Duplicate) -> str:
     return f"{evaluated.name} resembles {known.name} of the {known.part} part ({leak.correlation:.2f})"
 
 
-def _fingerprint(blobs: BlobStore, item: Item) -> Fingerprint:
-    return fingerprint(item.item_id, read_image(blobs.get(item.blob)))
+def _fingerprint(reader: PatchReader, item: Item) -> Fingerprint:
+    return fingerprint(item.item_id, reader.read(item.blob, item.rectangle))
 
 
 def _in_chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:

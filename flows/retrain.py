@@ -12,17 +12,22 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from prefect import flow
 from rich.console import Console
 
+from clc.bundle.identity import SHIPPED as SHIPPED_FOLDER
+from clc.bundle.identity import id_of, read_manifest_bytes
 from clc.console import INTERRUPTED, Terminated, status_of
 from clc.errors import ClcError
 from flows.run_summary import Outcome, read_outcome, show_outcome, write_decided_report, write_outcome
 from flows.runtime.artifacts import publish_text
 from flows.runtime.command import log_to_terminal, run_command
+from flows.runtime.failing import saying_why
+from flows.runtime.overtaken import overtaken
+from flows.runtime.parameters import Above0, Count, Entries, PatchSide, Share, Some
 from flows.runtime.prefect_server import (
     API_VARIABLE,
     api_from_environment,
@@ -32,7 +37,7 @@ from flows.runtime.prefect_server import (
     run_environment,
     wait_until_healthy,
 )
-from flows.runtime.stage import STAGES, resolve
+from flows.runtime.stage import STAGES, StageResult, resolve
 from flows.runtime.workspace import Workspace
 from flows.service.notice import failed
 from flows.service.promotion import SHIPPED, bundle_in_service, settle
@@ -40,8 +45,12 @@ from flows.sources import BUILTIN, read_source
 from storage.locks import Lease
 from storage.names import shown_name
 
+if TYPE_CHECKING:
+    from flows.service.gate import Contender
+
 logger = logging.getLogger(__name__)
 
+IN_ITS_PLACE = "the shipped bundle (the one in service has seen some of these pictures)"
 _INTERRUPT_S = 5.0
 _HEALTH_S = 20.0
 
@@ -64,17 +73,18 @@ class Recipe:
 
 
 @flow(name="retrain", on_failure=[failed], on_crashed=[failed])
+@saying_why
 def retrain(
     source: str = "builtin",
     retry_failed: str | None = None,
-    success_rate: float = 0.5,
-    patch_px: int | None = None,
+    success_rate: Share = 0.5,
+    patch_px: PatchSide | None = None,
     backbone: str = "codec",
-    entries: int = 64,
-    components: int = 256,
-    minutes: float = 1.0,
+    entries: Entries = 64,
+    components: Count = 256,
+    minutes: Above0 = 1.0,
     start: str = "shipped",
-    key_pictures: int = 0,
+    key_pictures: Some = 0,
     dask_scheduler: str | None = None,
 ) -> str:
     """Run the five stages in order, and put the new codec in service if it is better by more than chance.
@@ -94,12 +104,16 @@ def retrain(
         dask_scheduler: Address of a running Dask scheduler; without one, a local cluster.
 
     Returns:
-        The key of train-codec, whether or not its bundle was promoted.
+        The key of train-codec, whether or not its bundle was promoted. A scheduled run behind which a later one of the
+        schedule is due ends at once, as "Overtaken": after downtime, work is caught up with once.
     """
     recipe = Recipe(**locals())  # must stay first: here the parameters, and nothing else, are local
     from flows.service.gate import Contender, judge
     from flows.service.registry import mirror
 
+    ended = overtaken()
+    if ended is not None:
+        return cast(str, cast(Any, ended))  # a flow may return a state of its own
     workspace = Workspace.from_environment()
     started_utc = datetime.now(UTC).isoformat(timespec="microseconds")
     with Lease(workspace.locks / "service"):
@@ -111,7 +125,7 @@ def retrain(
         verdict = judge(
             workspace,
             Contender.of(bundle, results["evaluate-codec"]),
-            Contender.of(None if serving == SHIPPED else Path(serving), service),
+            _other(serving, service),
         )
         settle(workspace, bundle, verdict)
         outcome = Outcome.of(started_utc, results, service, verdict)
@@ -139,6 +153,7 @@ def _run_stages(recipe: Recipe, serving: str) -> tuple[dict[str, str], str]:
         patch_px=recipe.patch_px,
         retry_failed=recipe.retry_failed,
         success_rate=recipe.success_rate,
+        dask_scheduler=recipe.dask_scheduler,
     )
     features = extract_features(
         ingest=ingest, backbone=recipe.backbone, part="dictionary", dask_scheduler=recipe.dask_scheduler
@@ -152,9 +167,39 @@ def _run_stages(recipe: Recipe, serving: str) -> tuple[dict[str, str], str]:
         key_pictures=recipe.key_pictures,
     )
     evaluation = evaluate_codec(ingest=ingest, bundle=bundle)
-    service_evaluation = evaluate_codec(ingest=ingest, bundle=serving)
+    service_evaluation = _evaluate_service(ingest, serving)
     keys = dict(zip(STAGES, (ingest, features, dictionary, bundle, evaluation), strict=True))
     return keys, service_evaluation
+
+
+def _evaluate_service(ingest: str, serving: str) -> str:
+    """Evaluate the bundle in service, or the shipped one in its place where that has seen evaluation pictures.
+
+    Parts change now and then: where two scenes turn out to be one, or a release splits pictures in another way. The
+    bundle in service then cannot be measured on these pictures any more, and no later run could replace it.
+    """
+    from flows.evaluate import evaluate_codec
+    from flows.leakage import Leak
+
+    try:
+        return evaluate_codec(ingest=ingest, bundle=serving)
+    except Leak as leak:
+        if serving == SHIPPED:
+            raise
+        logger.warning("service_not_comparable bundle=%s reason=%s", serving, leak)
+        return evaluate_codec(ingest=ingest, bundle=SHIPPED)
+
+
+def _other(serving: str, service: StageResult) -> "Contender":
+    """What a candidate is held against: the bundle in service, or the shipped one where that was evaluated instead."""
+    from flows.service.gate import Contender
+
+    if serving == SHIPPED:
+        return Contender.of(None, service)
+    shipped_id = id_of(read_manifest_bytes(SHIPPED_FOLDER))
+    if service.manifest.inputs.get("bundle") == shipped_id != id_of(read_manifest_bytes(Path(serving))):
+        return Contender.of(None, service, IN_ITS_PLACE)
+    return Contender.of(Path(serving), service)
 
 
 def command(

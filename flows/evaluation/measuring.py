@@ -191,6 +191,7 @@ class _Stage:
                 config=self._config,
                 modules=self.modules,
                 body=self._write,
+                is_shown=False,
             )
         except _FailedRows as failed:
             return failed.rows

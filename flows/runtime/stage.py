@@ -79,18 +79,21 @@ def run_stage(
     modules: Sequence[str],
     body: Callable[[Path], dict[str, Any]],
     pending: Callable[[], str] = lambda: "",
+    is_shown: bool = True,
 ) -> StageResult:
     """Run `body` unless this stage was finished before with the same inputs, config and code.
 
     `inputs` names what the stage reads by key or digest; `config` holds its parameters (JSON values). `modules` are the
     modules whose source text decides what it makes; a package stands for all modules below it. `body` writes files into
-    the folder it is given and returns a JSON summary. Its exceptions go through, and leave nothing.
+    the folder it is given and returns a JSON summary. Its exceptions go through, and leave nothing. Prefect's pages
+    show the summary if `is_shown`: not those of stages of which a run has many.
 
     Raises `StorageError` when a finished stage was altered on disk, and `Stale` within `dry_run`, with what `pending`
     says of the work.
     """
-    result = _run(workspace, stage, inputs, config, modules, body)
-    publish_summary(stage, result.key, str(result.directory), result.manifest.summary, is_reused=result.reused)
+    result = _run(workspace, stage, inputs, config, modules, body, pending)
+    if is_shown and not is_dry_run():
+        publish_summary(stage, result.key, str(result.directory), result.manifest.summary, is_reused=result.reused)
     return result
 
 
@@ -101,6 +104,7 @@ def _run(
     config: Mapping[str, Any],
     modules: Sequence[str],
     body: Callable[[Path], dict[str, Any]],
+    pending: Callable[[], str],
 ) -> StageResult:
     key = stage_key(stage, inputs=inputs, config=config, modules=modules)
     directory = workspace.stages / stage / key

@@ -32,20 +32,21 @@ _MODEL_PARTS = ("transforms", "prior", "tables")
 
 @dataclass(frozen=True)
 class Contender:
-    """A bundle and its evaluation: the folder (None: the shipped one), the stage, and its own natural rows."""
+    """A bundle and its evaluation: its folder, the stage, its own natural rows, and what a sentence calls it."""
 
     folder: Path
     bundle_id: str
     evaluation: StageResult
     rows: tuple[Row, ...]
+    called: str = "the bundle in service"
 
     @classmethod
-    def of(cls, folder: Path | None, evaluation: StageResult) -> "Contender":
-        """Read what is needed of a bundle and of its finished evaluation."""
+    def of(cls, folder: Path | None, evaluation: StageResult, called: str = "the bundle in service") -> "Contender":
+        """Read what is needed of a bundle (None: the shipped one) and of its finished evaluation."""
         place = folder or SHIPPED
         rows = rows_from_table(read_table(evaluation.directory / "rows.parquet"))
         own = tuple(row for row in rows if row.codec == TEST and row.row == NATURAL)
-        return cls(place, id_of(read_manifest_bytes(place)), evaluation, own)
+        return cls(place, id_of(read_manifest_bytes(place)), evaluation, own, called)
 
     @property
     def model_bytes(self) -> int:
@@ -65,7 +66,7 @@ def judge(workspace: Workspace, candidate: Contender, service: Contender) -> Ver
     if candidate.bundle_id == service.bundle_id:
         return _verdict(candidate, service, PairedBdRate(None, None, None, 0), "", "it is the one that serves already")
     gain = paired_bd_rate(candidate.rows, service.rows, _photos(workspace, candidate.evaluation))
-    return _verdict(candidate, service, gain, _gained(gain), _objection(candidate, service, gain))
+    return _verdict(candidate, service, gain, _gained(gain, service.called), _objection(candidate, service, gain))
 
 
 def _verdict(candidate: Contender, service: Contender, gain: PairedBdRate, gained: str, objection: str) -> Verdict:
@@ -88,11 +89,11 @@ def _verdict(candidate: Contender, service: Contender, gain: PairedBdRate, gaine
     )
 
 
-def _gained(gain: PairedBdRate) -> str:
+def _gained(gain: PairedBdRate, other: str) -> str:
     """What the candidate saves, as a clause; "" where it could not be measured."""
     if gain.percent is None:
         return ""
-    told = f"on {gain.photos} photographs it needs {_bytes(gain.percent)} than the bundle in service at equal PSNR"
+    told = f"on {gain.photos} photographs it needs {_bytes(gain.percent)} than {other} at equal PSNR"
     if gain.low_percent is None or gain.high_percent is None:
         return told
     return f"{told} (with 95 % certainty between {_bytes(gain.low_percent)} and {_bytes(gain.high_percent)})"

@@ -18,6 +18,7 @@ from clc.bundle.serving import read_verdicts
 from clc.errors import InputError
 from clc.evaluation.measure import Row, rows_to_table
 from flows import retrain as retraining
+from flows.leakage import Leak
 from flows.run_summary import pair_lines, read_outcome, show_outcome
 from flows.runtime.command import run_command
 from flows.runtime.prefect_server import prefect_environment
@@ -241,3 +242,36 @@ def test_missing_source_ends_the_command_with_one_line_and_no_traceback(tmp_path
     assert done.stderr.startswith("error: no folder or list of pictures")
     assert done.stderr.count("\n") == 1
     assert not workspace.stages.exists()
+
+
+def test_where_the_bundle_in_service_has_seen_the_evaluation_the_shipped_one_is_measured_and_the_reason_says_so(
+    monkeypatch: pytest.MonkeyPatch, workspace: Workspace
+) -> None:
+    from flows import evaluate
+
+    asked: list[str] = []
+
+    def evaluates(ingest: str, bundle: str) -> str:
+        asked.append(bundle)
+        if bundle != "shipped":
+            raise Leak("1 evaluation pictures were seen before: a resembles b")
+        return f"of {ingest}"
+
+    monkeypatch.setattr(evaluate, "evaluate_codec", evaluates)
+    assert retraining._evaluate_service("ingest", "/folder/bundle") == "of ingest"
+    assert asked == ["/folder/bundle", "shipped"]
+
+    first = run(monkeypatch, workspace, "new", {"new": 0.9, "service": 1.0})
+
+    def stages(recipe: object, serving: str) -> tuple[dict[str, str], str]:
+        assert serving == first
+        keys = {stage: staged(workspace, stage, "next") for stage in STAGES[:4]}
+        keys["evaluate-codec"] = evaluated(workspace, "next", 0.8)
+        return keys, evaluated(workspace, id_of(read_manifest_bytes(SHIPPED)), 1.0)
+
+    monkeypatch.setattr(retraining, "_run_stages", stages)
+    retraining.retrain.fn()
+    verdict = read_outcome(workspace).verdict
+    assert verdict.is_promoted
+    assert f"fewer bytes than {retraining.IN_ITS_PLACE} at equal PSNR" in verdict.sentence
+    assert bundle_in_service(workspace) != first
