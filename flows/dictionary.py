@@ -19,6 +19,8 @@ from clc.dictionary.vectors import StoredPicture, read_pictures, read_vectors
 from clc.errors import InputError
 from clc.retrieval import pca as reduction
 from clc.retrieval.pca import Reduction
+from flows.runtime.failing import saying_why
+from flows.runtime.parameters import Count, Entries, Some
 from flows.runtime.stage import StageResult, resolve, run_stage
 from flows.runtime.workspace import Workspace
 
@@ -28,6 +30,7 @@ MODULES = (
     "clc.dictionary.dictionary",
     "clc.dictionary.representatives",
     "clc.dictionary.vectors",
+    "clc.pictures.picture",
     "clc.retrieval.pca",
     "flows.dictionary",
     "storage.arrays",
@@ -56,7 +59,8 @@ class VectorShards:
 
 
 @flow(name="build-dictionary")
-def build_dictionary(features: str = "latest", entries: int = 64, components: int = 256, seed: int = 0) -> str:
+@saying_why
+def build_dictionary(features: str = "latest", entries: Entries = 64, components: Count = 256, seed: Some = 0) -> str:
     """Choose the pictures that stand for the collection: PCA, MiniBatchKMeans, the member nearest to each centroid.
 
     Args:
@@ -101,6 +105,7 @@ def _build(shards: VectorShards, entries: int, components: int, seed: int, folde
         item_ids=tuple(picture.item_id for picture in chosen),
         photos=tuple(picture.photo for picture in chosen),
         blobs=tuple(picture.blob for picture in chosen),
+        rectangles=tuple(picture.rectangle for picture in chosen),
         names=tuple(picture.name for picture in chosen),
         sources=tuple(picture.source for picture in chosen),
         licences=tuple(picture.licence for picture in chosen),

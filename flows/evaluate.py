@@ -30,7 +30,9 @@ from flows.evaluation.report import report_page
 from flows.evaluation_page import show_evaluation
 from flows.evaluation_subject import Subject, find_bundle, make_subject
 from flows.leakage import refuse_leaks
+from flows.runtime.failing import saying_why
 from flows.runtime.mlflow_session import Data, Server
+from flows.runtime.parameters import Count
 from flows.runtime.stage import StageResult, resolve, run_stage
 from flows.runtime.tracking import Evaluation, log_evaluation
 from flows.runtime.workspace import Workspace
@@ -43,6 +45,7 @@ logger = logging.getLogger(__name__)
 MODULES = (
     *CODEC_MODULES,
     "clc.bundle.extend",
+    "clc.collection.patches",
     "clc.evaluation",
     "clc.pages",
     "clc.version",
@@ -62,15 +65,16 @@ MEASURES = ("fast", "all")
 
 
 @flow(name="evaluate-codec")
+@saying_why
 def evaluate_codec(
     ingest: str = "latest",
     bundle: str = "latest",
     qualities: tuple[float, ...] = QUALITIES,
-    most_pictures: int = 64,
+    most_pictures: Count = 64,
     baselines: tuple[str, ...] = QUICK,
     pictures: str = "",
     measures: str = "fast",
-    workers: int = 1,
+    workers: Count = 1,
     dask_scheduler: str | None = None,
 ) -> str:
     """Measure a bundle against other formats on whole pictures: the evaluation part of an ingest, or others.

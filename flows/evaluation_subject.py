@@ -10,10 +10,10 @@ from pathlib import Path
 
 from clc.bundle.extend import add_pictures
 from clc.codec.codec import Codec
+from clc.collection.patches import PatchReader
 from clc.errors import InputError
 from clc.evaluation.coders import TEST, WITHOUT_REFERENCES, CodecUnderTest
 from clc.evaluation.measure import NATURAL, PAIR, PictureUnderTest
-from clc.pictures.images import read_image
 from clc.pictures.picture import Picture
 from flows.evaluation.picture_sets import PictureSet
 from flows.items import Item, read_items
@@ -72,7 +72,8 @@ class Subject:
         test, without = self.coders
         if not self.twins:
             return test, without
-        pictures = [read_image(blobs.get(item.blob)) for item in self.twins]
+        reader = PatchReader(blobs)
+        pictures = [reader.read(item.blob, item.rectangle) for item in self.twins]
         provenance = [
             {"name": item.name, "photo": item.photo, "source": item.source, "licence": item.licence}
             for item in self.twins
@@ -82,8 +83,9 @@ class Subject:
 
     def pictures(self, blobs: BlobStore) -> list[PictureUnderTest]:
         """Return the pictures to evaluate, each read from the blob store when its turn comes."""
+        reader = PatchReader(blobs)
         return [
-            *(_loader(blobs, item) for item in self.items),
+            *(_loader(reader, item) for item in self.items),
             *(_failing(index, name, reason) for index, (name, reason) in enumerate(self.unreadable)),
         ]
 
@@ -166,5 +168,5 @@ def _failing(index: int, name: str, reason: str) -> PictureUnderTest:
     return PictureUnderTest(f"unreadable-{index:06d}", name, load)
 
 
-def _loader(blobs: BlobStore, item: Item) -> PictureUnderTest:
-    return PictureUnderTest(item.item_id, item.name, lambda: read_image(blobs.get(item.blob)), item.row)
+def _loader(reader: PatchReader, item: Item) -> PictureUnderTest:
+    return PictureUnderTest(item.item_id, item.name, lambda: reader.read(item.blob, item.rectangle), item.row)

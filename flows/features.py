@@ -2,33 +2,40 @@
 
 The flow plans the shards and collects their reports. The work is done by `clc.dictionary.extraction` in Dask's worker
 processes, which never import Prefect (`flows.runtime.dask_cluster`). By default these are two on this machine. Workers
-behind `dask_scheduler` must see the workspace under the same path.
+behind `dask_scheduler` must see the workspace under the same path. A picture that a finished stage describes with the
+same backbone and code is not described again: its vector is copied.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from prefect import flow
 
-from clc.dictionary.extraction import ShardPlan, ShardReport, extract_shard, open_descriptor
-from clc.dictionary.vectors import COLUMNS, StoredPicture
+from clc.dictionary.extraction import KnownVector, ShardPlan, ShardReport, extract_shard, open_descriptor
+from clc.dictionary.vectors import COLUMNS, StoredPicture, read_pictures
 from clc.errors import InputError
 from clc.retrieval.descriptors import Descriptor
 from flows.codec_modules import CODEC_MODULES
 from flows.items import read_items
 from flows.runtime.dask_cluster import dask_client, in_order
+from flows.runtime.failing import saying_why
+from flows.runtime.parameters import Count
 from flows.runtime.progress import counted
-from flows.runtime.stage import resolve, run_stage
+from flows.runtime.stage import resolve, run_stage, stage_key
 from flows.runtime.workspace import Workspace
 from storage.digest import digest_json
+from storage.errors import StorageError
+from storage.manifest import MANIFEST_NAME, Manifest, read_manifest
 from storage.tables import write_table
 
 logger = logging.getLogger(__name__)
 
 _OWN_MODULES = (
+    "clc.collection.patches",
     "clc.dictionary.extraction",
     "clc.dictionary.vectors",
     "flows.features",
@@ -50,16 +57,21 @@ MODULES = (
 MODULES_WITH_CODEC = (*_OWN_MODULES, *CODEC_MODULES)
 """The same for the backbone "codec"; its weights are named by the bundle id in the backbone's description."""
 
+STAGE = "extract-features"
+StoredPlace = tuple[str, int | None, int | None]
+"""What a vector describes: an item's id, its width and its height."""
+
 _FAILURES = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("item_id", "reason")])
 
 
 @flow(name="extract-features")
+@saying_why
 def extract_features(
     ingest: str = "latest",
     backbone: str = "codec",
     part: str = "dictionary",
-    shard_items: int = 64,
-    workers: int = 2,
+    shard_items: Count = 64,
+    workers: Count = 2,
     dask_scheduler: str | None = None,
 ) -> str:
     """Describe every picture of one part by a vector: a backbone's feature map under the pyramid 1x1, 2x2, 4x4.
@@ -82,17 +94,58 @@ def extract_features(
     ingested = resolve(workspace, "ingest-images", ingest)
     pictures = _pictures(ingested.directory, part)
     opened = open_descriptor(backbone)
+    modules = MODULES_WITH_CODEC if backbone == "codec" else MODULES
+
+    def body(folder: Path) -> dict[str, Any]:
+        known = known_vectors(workspace, opened.describe(), modules)
+        plans = _plans(pictures, shard_items, folder, workspace, backbone, opened)
+        plans = [replace(plan, known=_of_shard(plan, known)) for plan in plans]
+        return _extract(plans, opened, workers, dask_scheduler)
+
     result = run_stage(
         workspace,
         "extract-features",
         inputs={"ingest": ingested.key},
         config={"backbone": opened.describe(), "part": part, "shard_items": shard_items},
-        modules=MODULES_WITH_CODEC if backbone == "codec" else MODULES,
-        body=lambda folder: _extract(
-            _plans(pictures, shard_items, folder, workspace, backbone, opened), opened, workers, dask_scheduler
-        ),
+        modules=modules,
+        body=body,
     )
     return result.key
+
+
+def known_vectors(
+    workspace: Workspace, backbone: Mapping[str, Any], modules: Sequence[str]
+) -> dict[StoredPlace, KnownVector]:
+    """Return the vectors that finished stages made with the same backbone and code, by what they describe."""
+    found: dict[StoredPlace, KnownVector] = {}
+    for path in sorted((workspace.stages / STAGE).glob(f"*/{MANIFEST_NAME}")):
+        try:
+            manifest = read_manifest(path.parent, verify=False)
+            same = stage_key(STAGE, inputs=manifest.inputs, config=manifest.config, modules=modules) == manifest.key
+            if same and digest_json(manifest.config.get("backbone")) == digest_json(backbone):
+                found |= _vectors_of(path.parent, manifest)
+        except StorageError as error:  # of an earlier result, which nobody asked for
+            logger.warning("vectors_not_used path=%s reason=%s", path.parent, error)
+    return found
+
+
+def _vectors_of(folder: Path, manifest: Manifest) -> dict[StoredPlace, KnownVector]:
+    shards = [(folder / name, entry) for name, entry in manifest.files.items() if name.endswith(".safetensors")]
+    return {
+        _place(picture): KnownVector(shard, entry.sha256, row)
+        for shard, entry in shards
+        for row, picture in enumerate(read_pictures(shard.with_suffix(".parquet")))
+    }
+
+
+def _place(picture: StoredPicture) -> StoredPlace:
+    # An id says which pixels a photo has, and where a patch begins in it, but not how large the patch is.
+    return picture.item_id, picture.width, picture.height
+
+
+def _of_shard(plan: ShardPlan, known: Mapping[StoredPlace, KnownVector]) -> dict[int, KnownVector]:
+    places = map(_place, plan.pictures)
+    return {number: known[place] for number, place in enumerate(places) if place in known}
 
 
 def _pictures(ingest: Path, part: str) -> list[StoredPicture]:
@@ -144,6 +197,7 @@ def _extract(plans: Sequence[ShardPlan], descriptor: Descriptor, workers: int, s
     write_table(plans[0].stem.parent / "failures.parquet", pa.Table.from_pylist(rows, _FAILURES))
     return {
         "count": count,
+        "known": sum(report.n_known for report in reports),
         "failed": len(failures),
         "shards": len(plans),
         "dimension": descriptor.dimension,

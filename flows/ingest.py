@@ -1,55 +1,59 @@
-"""The flow `ingest-images`: pictures of any source become lossless PNG in the blob store and rows of `items.parquet`.
+"""The flow `ingest-images`: pictures of any source become blobs, byte by byte as they are, and rows of `items.parquet`.
 
 A source that is no folder of files (an archive, a table, a store, URLs) is brought into the workspace first
-(`flows.intake`). A picture that cannot be used is a row with a reason and does not end the run, whatever its decoder
-raises; so is a folder that cannot be searched, and a URL that gave none. `ledger.parquet` has a row for each. Equal
-pictures are kept once. What a picture loses by becoming 8-bit sRGB without transparency stands in its row and is
-counted in the summary. A picture's part (dictionary, training or evaluation) follows from its content, so that no two
-parts share a picture. Each of the built-in photos has a fixed part.
+(`flows.intake`). Pictures are examined by Dask's workers, who decode behind a wall (`clc.collection.wall`); a patch is
+a rectangle of a blob. A picture that cannot be used is a row with a reason and does not end the run, whatever its
+decoder does; so is a folder that cannot be searched, and a URL that gave none. `ledger.parquet` has a row for each.
+Equal pictures are kept once. What a picture loses by becoming 8-bit sRGB without transparency stands in its row and is
+counted in the summary. A picture's part (dictionary, training or evaluation) follows from the content of its scene
+(`flows.parts`), so that no two parts share one. Each of the built-in photos has a fixed part.
 """
 
 import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-from prefect import flow, task
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect import flow
 
-from clc.console import text_of
+from clc.collection.examination import Examined, Refused
 from clc.errors import InputError
 from clc.pictures.folders import passed_over_text
-from clc.pictures.images import ReadPicture, png_bytes, read_image, read_picture
-from clc.pictures.near_duplicates import perceptual_hash
+from clc.pictures.images import picture_bytes
+from clc.pictures.picture import Rectangle
+from flows.intake.examining import count_unknown, examined
 from flows.intake.gather import gather
 from flows.intake.ledger import hosts, read_ledger, reasons, write_ledger
-from flows.items import Item, RefusedPicture, write_items
-from flows.outcomes import NO_MEMORY, NOT_SEARCHED, SAME, UNREADABLE, Decoded, code_of, ledger_row, publish
-from flows.runtime.progress import track
+from flows.items import Item, RefusedPicture, read_items, write_items
+from flows.outcomes import NOT_SEARCHED, SAME, Decoded, ledger_row, publish
+from flows.parts import with_parts
+from flows.runtime.failing import saying_why
+from flows.runtime.parameters import Count, Part, PatchSide, Share
 from flows.runtime.stage import run_stage
 from flows.runtime.workspace import Workspace
-from flows.sources import PARTS, Source, SourcePicture, brought, read_source, split_parts
-from storage.blobs import BlobStore
-from storage.digest import digest_json, sha256_bytes, sha256_file
+from flows.sources import PARTS, Source, SourcePicture, brought, read_source
+from storage.digest import digest_json, sha256_file
 from storage.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 MODULES = (
     "clc.bundle.identity",
+    "clc.collection",
     "clc.limits",
     "clc.pictures",
     "flows.ingest",
+    "flows.intake.examining",
     "flows.intake.ledger",
+    "flows.intake.memory",
     "flows.items",
     "flows.listing",
     "flows.outcomes",
+    "flows.parts",
     "flows.sources",
     "storage.blobs",
     "storage.digest",
@@ -58,30 +62,32 @@ MODULES = (
 )
 """The source text that decides what this stage makes."""
 
-SHARD_PICTURES = 16
 READERS = 4
 HOSTS_TOLD = 5
-METADATA_LOST = "EXIF and XMP data were left out, for the pipeline works on pixels"
 
 
 @dataclass(frozen=True)
-class Cut:
-    """What a shard of decoded pictures was cut into, and the pictures that could not be cut, with their reasons."""
+class Plan:
+    """What the stage needs beside its pictures: files' SHA-256 by name, the side of patches, the parts' shares."""
 
-    items: list[Item]
-    refused: list[Decoded]
+    files: Mapping[str, str]
+    patch_px: int | None
+    shares: Mapping[str, float]
 
 
-@flow(name="ingest-images", task_runner=ThreadPoolTaskRunner(max_workers=READERS))
+@flow(name="ingest-images")
+@saying_why
 def ingest_images(
     source: str = "builtin",
-    patch_px: int | None = None,
-    dictionary_share: float = 0.4,
-    training_share: float = 0.4,
+    patch_px: PatchSide | None = None,
+    dictionary_share: Part = 0.4,
+    training_share: Part = 0.4,
     retry_failed: str | None = None,
-    success_rate: float = 0.5,
+    success_rate: Share = 0.5,
+    workers: Count = 2,
+    dask_scheduler: str | None = None,
 ) -> str:
-    """Read pictures, split them into dictionary, training and evaluation parts, and store them lossless.
+    """Read pictures, split them into dictionary, training and evaluation parts, and store their files as they are.
 
     Args:
         source: "builtin" for the photos that come with the packages, a folder, a pattern (photos/**/*.jpg), a text file
@@ -96,6 +102,10 @@ def ingest_images(
             failed for this reason (several with commas between), or "all".
         success_rate: Least share, 0 to 1, of 1,000 entries of such a source that must come; below it the run ends, and
             the next one tries those again that may have passed.
+        workers: Processes on this machine that read pictures, each with one behind it that decodes; not used with a
+            scheduler's address.
+        dask_scheduler: Address of a running Dask scheduler, whose workers see pictures and workspace under the same
+            paths; without one, a local cluster.
 
     Returns:
         The key of the finished stage, which other flows take as `ingest`.
@@ -108,74 +118,52 @@ def ingest_images(
     _tell_what_is_missing(pictures)
     files = _file_digests(pictures)
     config = {"source": pictures.label, "patch_px": patch_px, "shares": shares}
+    plan = Plan(files, patch_px, shares)
+
+    def body(folder: Path) -> dict[str, Any]:
+        outcomes = examined(workspace, pictures.pictures, files, workers=workers, scheduler=dask_scheduler)
+        return _ingest(pictures, outcomes, plan, folder)
+
     result = run_stage(
         workspace,
         "ingest-images",
         inputs={"pictures": _source_digest(pictures, files)},
         config=config,
         modules=MODULES,
-        body=lambda folder: _ingest(workspace.blobs, pictures, patch_px, shares, folder, files),
+        body=body,
+        pending=lambda: f"{count_unknown(workspace, pictures.pictures, files)} of {len(files)} files are new",
     )
+    if result.reused:
+        _restore(workspace, pictures, files, result.directory)
     publish(pictures.label, read_ledger(result.directory))
     return result.key
 
 
-@task(task_run_name="decode-{shard}")
-def decode_shard(shard: int, pictures: Sequence[SourcePicture], blob_root: Path) -> list[Decoded]:
-    """Read one shard of pictures into the blob store; a picture that cannot be read yields its reason."""
-    blobs = BlobStore(blob_root)
-    return [_decode(picture, blobs) for picture in pictures]
-
-
-@task(task_run_name="cut-{shard}")
-def cut_shard(shard: int, pictures: Sequence[Decoded], sides_px: Mapping[str, int | None], blob_root: Path) -> Cut:
-    """Turn one shard of decoded pictures, whose parts are known, into items, cut where `sides_px` names a side."""
-    blobs = BlobStore(blob_root)
-    cut = Cut([], [])
-    for decoded in pictures:
-        try:
-            # A key picture helps another view of its scene as a whole.
-            side_px = None if decoded.picture.row == "pair" else sides_px[decoded.picture.part or ""]
-            cut.items.extend(_items(decoded, side_px, blobs))
-        except MemoryError as error:
-            cut.refused.append(replace(decoded, reason=text_of(error), code=NO_MEMORY))
-    return cut
-
-
-def _ingest(
-    blobs: BlobStore,
-    source: Source,
-    patch_px: int | None,
-    shares: Mapping[str, float],
-    folder: Path,
-    files: Mapping[str, str],
-) -> dict[str, Any]:
-    """Decode, split, cut, cap, write; the body of the stage."""
-    shards = _in_shards(source.pictures)
-    futures = [decode_shard.submit(index, shard, blobs.root) for index, shard in enumerate(shards)]
-    decoded = [one for shard in track(futures, "reading pictures") for one in shard]
+def _ingest(source: Source, outcomes: Sequence[Examined | Refused], plan: Plan, folder: Path) -> dict[str, Any]:
+    """Split, cut, cap, write; the body of the stage, once all pictures are examined."""
+    decoded = [_decoded(one, outcome, plan.files) for one, outcome in zip(source.pictures, outcomes, strict=True)]
     kept, refused = _without_duplicates(decoded)
     refused += _not_brought(source)
     if not kept:
         raise InputError(f"none of the {len(refused)} pictures of {source.label} can be used: {refused[0].reason}")
-    kept = _with_parts(kept, shares)
-    sides_px = _sides_px(source, patch_px)
-    futures = [cut_shard.submit(index, shard, sides_px, blobs.root) for index, shard in enumerate(_in_shards(kept))]
-    cuts = list(track(futures, "cutting patches"))
-    items = [item for cut in cuts for item in cut.items]
-    refused += [one for cut in cuts for one in cut.refused]
+    parted = with_parts(kept, plan.shares)
+    kept = parted.kept
+    refused += parted.left_out
+    sides_px = _sides_px(source, plan.patch_px)
+    items = [item for one in kept for item in _items(one, _side_px(one, sides_px))]
     rest = [*refused, *_unreadable(source)]
     write_items(folder, items, [_refused(index, one) for index, one in enumerate(rest)])
-    not_cut = {one.picture.name for cut in cuts for one in cut.refused}
-    ledger = [ledger_row(one, files) for one in (*(one for one in kept if one.picture.name not in not_cut), *rest)]
+    ledger = [ledger_row(one, plan.files) for one in (*kept, *rest)]
     write_ledger(folder, ledger)
     summary = {
         "source": source.label,
-        "pictures": len(kept) - sum(len(cut.refused) for cut in cuts),
+        "pictures": len(kept),
         "failed": len(refused),
         "reasons": reasons(ledger),
         "hosts": dict(list(hosts(ledger).items())[:HOSTS_TOLD]),
         "items": {part: sum(item.part == part for item in items) for part in PARTS},
+        "scenes": parted.scenes,
+        "scenes_cut": parted.cut,
         "losses": dict(Counter(loss for one in kept for loss in one.losses)),
         "unreadable": dict(source.unreadable),
         "passed_over": dict(source.passed_over),
@@ -192,36 +180,13 @@ def _tell_what_is_missing(source: Source) -> None:
         logger.info("passed_over source=%s files=%r", source.label, passed_over_text(source.passed_over))
 
 
-def _decode(picture: SourcePicture, blobs: BlobStore) -> Decoded:
-    try:
-        read = _read(picture, blobs)
-        png = png_bytes(read.image_HW3)
-    except StorageError:
-        raise  # a blob that is gone or altered is no fault of the picture
-    except Exception as error:  # a decoder may raise anything over a file from outside
-        reason = text_of(error, picture.name if picture.journal else picture.path)
-        logger.warning("picture_refused name=%s reason=%s", picture.name, reason)
-        return Decoded(picture, reason=reason, code=code_of(error))
-    losses = (*read.losses, METADATA_LOST) if read.metadata else read.losses
-    for loss in losses:
+def _decoded(picture: SourcePicture, outcome: Examined | Refused, files: Mapping[str, str]) -> Decoded:
+    if isinstance(outcome, Refused):
+        logger.warning("picture_refused name=%s reason=%s", picture.name, outcome.reason)
+        return Decoded(picture, reason=outcome.reason, code=outcome.code)
+    for loss in outcome.losses:
         logger.info("picture_lost name=%s loss=%s", picture.name, loss)
-    content = sha256_bytes(repr(read.image_HW3.shape).encode() + read.image_HW3.tobytes())
-    return Decoded(
-        picture,
-        content=content,
-        blob=blobs.put(png),
-        losses=losses,
-        perceptual_hash=perceptual_hash(read.image_HW3),
-        width=read.image_HW3.shape[1],
-        height=read.image_HW3.shape[0],
-    )
-
-
-def _read(picture: SourcePicture, blobs: BlobStore) -> ReadPicture:
-    """Return a picture as the pipeline works with it: pixels alone, what is transparent over white."""
-    if picture.journal is None:
-        return read_picture(picture.path, background="white")
-    return read_picture(blobs.get(picture.journal.sha256), picture.name, background="white")
+    return Decoded(picture, outcome, files[picture.name])
 
 
 def _unreadable(source: Source) -> list[Decoded]:
@@ -258,34 +223,30 @@ def _without_duplicates(decoded: Sequence[Decoded]) -> tuple[list[Decoded], list
     return kept, refused
 
 
-def _with_parts(kept: Sequence[Decoded], shares: Mapping[str, float]) -> list[Decoded]:
-    """Return the pictures with a part each: the source's own, or the one that their content falls into."""
-    free = [one.content for one in kept if one.picture.part is None]
-    parts = split_parts(free, shares) if free else {}
-    return [
-        replace(one, picture=replace(one.picture, part=parts[one.content])) if one.content in parts else one
-        for one in kept
-    ]
-
-
 def _sides_px(source: Source, patch_px: int | None) -> dict[str, int | None]:
     """Return the side of the patches of each part; None keeps pictures whole, as those of the evaluation part are."""
     training_px = patch_px or (source.patch_px if source.is_training_cut else None)
     return {"dictionary": patch_px or source.patch_px, "training": training_px, "evaluation": None}
 
 
-def _items(decoded: Decoded, side_px: int | None, blobs: BlobStore) -> list[Item]:
+def _side_px(decoded: Decoded, sides_px: Mapping[str, int | None]) -> int | None:
+    """Return the side of a picture's patches; a key picture helps another view of its scene as a whole."""
+    return None if decoded.picture.row == "pair" else sides_px[decoded.picture.part or ""]
+
+
+def _items(decoded: Decoded, side_px: int | None) -> list[Item]:
     """Return the items of one picture: itself, or patches that cover it and overlap where its size demands it."""
-    image_HW3 = read_image(blobs.get(decoded.blob))
-    height, width = image_HW3.shape[:2]
-    if side_px is None or (height <= side_px and width <= side_px):
-        return [_item(decoded, image_HW3, decoded.blob, "")]
-    items = []
-    for top in _offsets(height, side_px):
-        for left in _offsets(width, side_px):
-            patch_HW3 = np.ascontiguousarray(image_HW3[top : top + side_px, left : left + side_px])
-            items.append(_item(decoded, patch_HW3, blobs.put(png_bytes(patch_HW3)), f"{left}-{top}"))
-    return items
+    found = decoded.found
+    if found is None:
+        return []
+    if side_px is None or (found.height <= side_px and found.width <= side_px):
+        return [_item(decoded, Rectangle(0, 0, found.width, found.height), is_patch=False)]
+    height, width = min(side_px, found.height), min(side_px, found.width)
+    return [
+        _item(decoded, Rectangle(left, top, width, height), is_patch=True)
+        for top in _offsets(found.height, side_px)
+        for left in _offsets(found.width, side_px)
+    ]
 
 
 def _offsets(size_px: int, side_px: int) -> list[int]:
@@ -296,18 +257,20 @@ def _offsets(size_px: int, side_px: int) -> list[int]:
     return [index * (size_px - side_px) // last for index in range(last + 1)]
 
 
-def _item(decoded: Decoded, image_HW3: np.ndarray[Any, Any], blob: str, place: str) -> Item:
-    """Return a picture (`place` is empty), or the patch of it at `place`, as an item."""
-    picture = decoded.picture
+def _item(decoded: Decoded, place: Rectangle, *, is_patch: bool) -> Item:
+    """Return a picture, or the patch of it at `place`, as an item."""
+    picture, at = decoded.picture, f"{place.left}-{place.top}"
     return Item(
-        item_id=f"{decoded.content[:16]}-{place}" if place else decoded.content[:16],
-        name=f"{picture.name} {place}" if place else picture.name,
+        item_id=f"{decoded.content[:16]}-{at}" if is_patch else decoded.content[:16],
+        name=f"{picture.name} {at}" if is_patch else picture.name,
         photo=picture.name,
         part=picture.part or "",
         row=picture.row,
-        blob=blob,
-        width=image_HW3.shape[1],
-        height=image_HW3.shape[0],
+        blob=decoded.blob,
+        left=place.left if is_patch else None,
+        top=place.top if is_patch else None,
+        width=place.width,
+        height=place.height,
         source=picture.source,
         licence=picture.licence,
         losses=decoded.losses,
@@ -325,10 +288,6 @@ def _refused(index: int, decoded: Decoded) -> RefusedPicture:
         source=picture.source,
         licence=picture.licence,
     )
-
-
-def _in_shards(values: Sequence[T]) -> list[Sequence[T]]:
-    return [values[start : start + SHARD_PICTURES] for start in range(0, len(values), SHARD_PICTURES)]
 
 
 def _checked_shares(dictionary: float, training: float) -> dict[str, float]:
@@ -359,13 +318,25 @@ def _source_digest(source: Source, files: Mapping[str, str]) -> str:
 
 
 def _file_digests(source: Source) -> dict[str, str]:
-    """Return the SHA-256 of every picture's file by name; an unreadable file counts as such."""
-    return {one.name: _file_digest(one.path) if one.journal is None else one.journal.sha256 for one in source.pictures}
+    """Return the SHA-256 of every picture's file by name, empty for one that cannot be read."""
+    with ThreadPoolExecutor(READERS) as readers:
+        found = readers.map(_file_digest, source.pictures)
+        return dict(zip((one.name for one in source.pictures), found, strict=True))
 
 
-def _file_digest(path: Path) -> str:
+def _file_digest(picture: SourcePicture) -> str:
+    if picture.journal is not None:
+        return picture.journal.sha256
     try:
         # A list may name a pipe or a device, which would never end.
-        return sha256_file(path) if os.path.isfile(path) else UNREADABLE  # noqa: PTH113 - no error for any path
+        return sha256_file(picture.path) if os.path.isfile(picture.path) else ""  # noqa: PTH113 - no error for any path
     except StorageError:
-        return UNREADABLE
+        return ""
+
+
+def _restore(workspace: Workspace, source: Source, files: Mapping[str, str], ingested: Path) -> None:
+    """Put back blobs of a finished ingest that were removed, as a message of the blob store may have advised."""
+    missing = {blob for blob in {item.blob for item in read_items(ingested)} if not workspace.blobs.has(blob)}
+    for one in source.pictures:
+        if one.journal is None and files[one.name] in missing:
+            missing.discard(workspace.blobs.put(picture_bytes(one.path)))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from clc.pictures.picture import Rectangle
 from storage.errors import StorageError
 from storage.tables import read_table, write_table
 
@@ -17,6 +18,7 @@ FILE = "items.parquet"
 OK = "ok"
 FAILED = "failed"
 _LOSSES = "losses"
+_PLACE = ("left", "top")
 _DIGEST_DIGITS = 16
 
 ITEMS = pa.schema(
@@ -27,6 +29,8 @@ ITEMS = pa.schema(
         pa.field("part", pa.string()),
         pa.field("row", pa.string(), nullable=False),
         pa.field("blob", pa.string()),
+        pa.field("left", pa.int32()),
+        pa.field("top", pa.int32()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("status", pa.string(), nullable=False),
@@ -36,7 +40,10 @@ ITEMS = pa.schema(
         pa.field("losses", pa.list_(pa.string())),
     ]
 )
-"""The columns of `items.parquet`; part, blob, width, height and losses are null where status is "failed"."""
+"""The columns of `items.parquet`; from part to height, and losses, they are null where status is "failed".
+
+left and top are null where the item is the whole picture.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +52,8 @@ class Item:
 
     `photo` is the name of the picture that the item is, or was cut from. `part` is "dictionary", "training" or
     "evaluation". `row` is "natural", or "pair" for the two pictures that show what references do. `blob` is the SHA-256
-    of the item's PNG; `width` and `height` are in pixels. `losses` says what the file held that the item does not.
+    of the photo's own file; the item is all of it, or the rectangle at `left`, `top` of `width` and `height`, in pixels
+    of the upright picture. `losses` says what the file held that the item does not.
     """
 
     item_id: str
@@ -59,6 +67,15 @@ class Item:
     source: str
     licence: str
     losses: tuple[str, ...] = ()
+    left: int | None = None
+    top: int | None = None
+
+    @property
+    def rectangle(self) -> Rectangle | None:
+        """Where the item lies in its photo; None where it is all of it."""
+        if self.left is None or self.top is None:
+            return None
+        return Rectangle(self.left, self.top, self.width, self.height)
 
     @property
     def photo_digest(self) -> str:
@@ -98,15 +115,19 @@ def read_items(folder: Path, part: str | None = None) -> list[Item]:
     """Return the items of a finished ingest, in the table's order: those of one part, or of all.
 
     Refused pictures are passed over. Raises `StorageError` when the table is missing or damaged. A table of an earlier
-    release has no `losses`.
+    release has no `losses`, or no `left` and `top`: its blobs are whole items, as PNG.
     """
-    names = [field.name for field in fields(Item) if field.name != _LOSSES]
+    names = [field.name for field in fields(Item) if field.name not in (_LOSSES, *_PLACE)]
     table = read_table(folder / FILE)
     missing = {*names, "status"} - set(table.column_names)
     if missing:
         raise StorageError(f"{folder / FILE} lacks {', '.join(sorted(missing))}; run ingest-images again")
     items = [
-        Item(**{name: row[name] for name in names}, losses=tuple(row.get(_LOSSES) or ()))
+        Item(
+            **{name: row[name] for name in names},
+            **{name: row.get(name) for name in _PLACE},
+            losses=tuple(row.get(_LOSSES) or ()),
+        )
         for row in table.to_pylist()
         if row["status"] == OK
     ]

@@ -1,30 +1,22 @@
-"""What became of every picture of an ingest: its row in the ledger, the word for its reason, the table that is shown.
+"""What became of every picture of an ingest: its row in the ledger, and the table that is shown.
 
-`flows.ingest` decodes pictures; what it knows of each is a `Decoded`, of which `ledger_row` makes a row.
+`flows.ingest` has pictures examined; what it knows of each is a `Decoded`, of which `ledger_row` makes a row.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from PIL import UnidentifiedImageError
 from prefect import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.runtime import flow_run
 
-from clc.errors import InputError, LimitError
-from clc.pictures.picture import UnknownRange
+from clc.collection.examination import Examined
 from flows.intake.ledger import FAILED, OK, LedgerRow, report
 from flows.sources import SourcePicture
 
 logger = logging.getLogger(__name__)
 
-NOT_A_PICTURE = "not_a_picture"
-BROKEN = "broken_picture"
-OVER_LIMIT = "over_limit"
-UNKNOWN_RANGE = "unknown_range"
-NO_MEMORY = "no_memory"
-UNREADABLE = "unreadable"
 SAME = "same_picture"
 NOT_SEARCHED = "not_searched"
 ARTIFACT = "ingest-ledger"
@@ -33,36 +25,26 @@ ARTIFACT = "ingest-ledger"
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture after reading: the digest of its pixels, its PNG's blob and what it lost, or why there is none.
+    """A picture after reading: what was found and the blob that is its file, or why it cannot be used.
 
-    `code` is the reason as a word. `perceptual_hash`, `width` and `height` (px) are known of what was decoded.
+    `code` is the reason as a word. `found` stays known of a picture that is refused for the sake of others.
     """
 
     picture: SourcePicture
-    content: str = ""
+    found: Examined | None = None
     blob: str = ""
     reason: str = ""
     code: str = ""
-    losses: tuple[str, ...] = ()
-    perceptual_hash: str | None = None
-    width: int | None = None
-    height: int | None = None
 
+    @property
+    def content(self) -> str:
+        """The SHA-256 of the pixels, empty where there are none."""
+        return "" if self.found is None else self.found.content
 
-def code_of(error: BaseException) -> str:
-    """Return the word for what a decoder raised over a picture."""
-    cause = error.__cause__
-    if isinstance(error, MemoryError) or isinstance(cause, MemoryError):
-        return NO_MEMORY
-    if isinstance(error, LimitError):
-        return OVER_LIMIT
-    if isinstance(cause, UnidentifiedImageError):
-        return NOT_A_PICTURE
-    if isinstance(cause, UnknownRange):
-        return UNKNOWN_RANGE
-    if isinstance(error, InputError) and (cause is None or (isinstance(cause, OSError) and cause.errno is not None)):
-        return UNREADABLE
-    return BROKEN
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What the file holds that the pipeline does not use."""
+        return () if self.found is None else self.found.losses
 
 
 def ledger_row(one: Decoded, files: Mapping[str, str]) -> LedgerRow:
@@ -80,10 +62,10 @@ def ledger_row(one: Decoded, files: Mapping[str, str]) -> LedgerRow:
         host="" if line is None else line.host,
         attempts=1 if line is None else line.attempts,
         bytes=_size(picture) if line is None else line.bytes or None,
-        sha256=sha if sha not in ("", UNREADABLE) else None,
-        perceptual_hash=one.perceptual_hash,
-        width=one.width,
-        height=one.height,
+        sha256=sha or None,
+        perceptual_hash=None if one.found is None else one.found.perceptual_hash,
+        width=None if one.found is None else one.found.width,
+        height=None if one.found is None else one.found.height,
         started_utc="" if line is None else line.started_utc,
         finished_utc="" if line is None else line.finished_utc,
     )
@@ -91,6 +73,8 @@ def ledger_row(one: Decoded, files: Mapping[str, str]) -> LedgerRow:
 
 def publish(label: str, rows: Sequence[LedgerRow]) -> None:
     """Show the table of reasons and hosts on Prefect's pages; without a server that answers there is a warning."""
+    if flow_run.id is None:
+        return  # called without Prefect
     tables = ArtifactCreate(
         key=ARTIFACT,
         type="markdown",

@@ -20,11 +20,12 @@ from clc.bundle.export import export_bundle
 from clc.bundle.extend import add_pictures
 from clc.bundle.identity import id_of, is_bundle, origin_lines, read_manifest_bytes
 from clc.codec.selftest import write_vectors
+from clc.collection.patches import PatchReader
 from clc.dictionary.dictionary import Dictionary
 from clc.errors import InputError
 from clc.machine import has_bfloat16, keep_freed_memory
-from clc.pictures.images import read_image
 from clc.pictures.patches import entry_patch
+from clc.pictures.picture import Rectangle
 from clc.references.overlaps import choose_key_pictures, find_overlaps
 from clc.training.config import TrainingConfig, adaptation
 from clc.training.data import PictureSet
@@ -34,8 +35,10 @@ from clc.training.run_folder import weights_file
 from clc.training.train import read_start, train
 from flows.codec_modules import CODEC_MODULES
 from flows.items import Item, photo_identity, read_items
+from flows.runtime.failing import saying_why
 from flows.runtime.live_tracking import followed
 from flows.runtime.mlflow_session import Data, Server
+from flows.runtime.parameters import Above0, Some
 from flows.runtime.progress import training_progress
 from flows.runtime.stage import StageResult, resolve, run_stage, stage_key
 from flows.runtime.tracking import STAGE_KEY, TrainingRun
@@ -53,6 +56,7 @@ MODULES = (
     "clc.bundle.export",
     "clc.bundle.extend",
     "clc.codec.selftest",
+    "clc.collection.patches",
     "clc.dictionary.dictionary",
     "clc.training",
     "flows.items",
@@ -67,14 +71,15 @@ PROVENANCE = ("name", "photo", "source", "licence")
 
 
 @flow(name="train-codec")
+@saying_why
 def train_codec(
     ingest: str = "latest",
     dictionary: str = "latest",
     start: str = "shipped",
-    minutes: float = 1.0,
-    learning_rate: float | None = None,
-    key_pictures: int = 0,
-    seed: int = 0,
+    minutes: Above0 = 1.0,
+    learning_rate: Above0 | None = None,
+    key_pictures: Some = 0,
+    seed: Some = 0,
 ) -> str:
     """Train a codec on the training part of the pictures, conditioned on the dictionary, and export its bundle.
 
@@ -179,10 +184,11 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
         raise InputError("no picture in the training part; ingest more pictures, or raise training_share")
     keep_freed_memory()
     config = replace(config, bf16=has_bfloat16(torch.device(config.device)))
-    data = _pictures(sources.blobs, [item.blob for item in training], [item.identity for item in training])
+    places = [(item.blob, item.rectangle) for item in training]
+    data = _pictures(sources.blobs, places, [item.identity for item in training])
     chosen = Dictionary.read(sources.dictionary / "dictionary.parquet")
     photos = [photo_identity(*one) for one in zip(chosen.photos, chosen.item_ids, strict=True)]
-    whole = _pictures(sources.blobs, chosen.blobs, photos)
+    whole = _pictures(sources.blobs, list(zip(chosen.blobs, chosen.rectangles, strict=True)), photos)
     entries = PictureSet([entry_patch(picture) for picture in whole.pictures], whole.photos)
     state = None
     if sources.origin:
@@ -241,5 +247,9 @@ def _provenance(chosen: Dictionary) -> list[dict[str, str]]:
     return [dict(zip(PROVENANCE, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _pictures(blobs: BlobStore, keys: Sequence[str], photos: Sequence[str]) -> PictureSet:
-    return PictureSet([read_image(blobs.get(key)) for key in keys], list(photos))
+def _pictures(blobs: BlobStore, places: Sequence[tuple[str, Rectangle | None]], photos: Sequence[str]) -> PictureSet:
+    """Read pictures, those of one blob in a row, and return them in the order of `places`."""
+    reader = PatchReader(blobs)
+    order = sorted(range(len(places)), key=lambda number: places[number][0])
+    read = {number: reader.read(*places[number]) for number in order}
+    return PictureSet([read[number] for number in range(len(places))], list(photos))

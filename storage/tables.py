@@ -25,15 +25,18 @@ def write_table(path: Path, table: pa.Table, *, replace: bool = True) -> None:
     write_bytes(path, sink.getvalue(), replace=replace)
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(path: Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> pa.Table:
     """Read a table, or only the named columns of it, verifying every page that is read.
+
+    Beside `columns`, those of `optional` are read which the table has.
 
     Raises `StorageError` when the file is missing, damaged, or lacks one of `columns`.
     """
     wanted = None if columns is None else list(columns)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read(columns=wanted)
+            further = [name for name in optional if name in file.schema_arrow.names]
+            table = file.read(columns=None if wanted is None else [*wanted, *further])
     except FileNotFoundError as error:
         raise StorageError(f"{path} is missing") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

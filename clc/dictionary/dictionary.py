@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from clc.pictures.picture import Rectangle
 from storage.errors import StorageError
 from storage.tables import read_table, write_table
 
@@ -30,6 +31,7 @@ _TEXTS = {
     "licence": "licences",
 }
 _COLUMNS = ("entry", *_TEXTS, "cluster_size", "distance", "key")
+_PLACE = Rectangle._fields  # not in files of earlier releases, whose blobs are whole entries
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,8 +39,8 @@ class Dictionary:
     """The entries of a dictionary, in the order of their indices; every field holds one value an entry.
 
     keys: float32 (K, D), reduced vectors to search by. The rest is provenance: the item that the entry is, the photo it
-    was cut from, the sha256 of its PNG bytes in the blob store, its name, source and licence, and what
-    `Representatives` says of it.
+    was cut from, the sha256 of that photo's file in the blob store and the entry's rectangle in it (None where it is
+    the whole), its name, source and licence, and what `Representatives` says of it.
     """
 
     keys: Floats
@@ -50,6 +52,7 @@ class Dictionary:
     licences: tuple[str, ...]
     cluster_sizes: npt.NDArray[np.int32]
     distances: Floats
+    rectangles: tuple[Rectangle | None, ...]
 
     def __len__(self) -> int:
         """Return the number of entries K."""
@@ -64,13 +67,16 @@ class Dictionary:
             "cluster_size": pa.array(self.cluster_sizes, pa.int32()),
             "distance": pa.array(self.distances, pa.float32()),
         }
+        places = [(None,) * len(_PLACE) if one is None else one for one in self.rectangles]
+        for name, values in zip(_PLACE, zip(*places, strict=True), strict=True):
+            numbers[name] = pa.array(values, pa.int32())
         columns = {**texts, **numbers, "key": key}
-        write_table(path, pa.table({name: columns[name] for name in _COLUMNS}))
+        write_table(path, pa.table({name: columns[name] for name in (*_COLUMNS, *_PLACE)}))
 
     @staticmethod
     def read(path: Path) -> "Dictionary":
         """Read what `write` wrote. Raises StorageError when columns, types, order or values are not a dictionary's."""
-        table = read_table(path, _COLUMNS).combine_chunks()
+        table = read_table(path, _COLUMNS, optional=_PLACE).combine_chunks()
         key_type = table.schema.field("key").type
         is_typed = pa.types.is_fixed_size_list(key_type) and key_type.value_type == pa.float32()
         has_gaps = any(table.column(name).null_count for name in _COLUMNS)
@@ -84,5 +90,13 @@ class Dictionary:
             keys=keys,
             cluster_sizes=table.column("cluster_size").to_numpy().astype(np.int32),
             distances=table.column("distance").to_numpy().astype(np.float32),
+            rectangles=_rectangles(table),
             **{field: tuple(table.column(column).to_pylist()) for column, field in _TEXTS.items()},
         )
+
+
+def _rectangles(table: pa.Table) -> tuple[Rectangle | None, ...]:
+    if not set(_PLACE) <= set(table.column_names):
+        return (None,) * len(table)
+    rows = zip(*(table.column(name).to_pylist() for name in _PLACE), strict=True)
+    return tuple(None if None in row else Rectangle(*row) for row in rows)

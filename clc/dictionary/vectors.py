@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from clc.pictures.picture import Rectangle
 from storage.arrays import read_arrays, write_arrays
 from storage.errors import StorageError
 from storage.tables import read_table, write_table
@@ -19,7 +20,10 @@ _VECTORS = "features"
 
 @dataclass(frozen=True, kw_only=True)
 class StoredPicture:
-    """A picture with its provenance: `blob` is the sha256 of its bytes in the blob store."""
+    """A picture with its provenance: `blob` is the sha256 of its file in the blob store.
+
+    `left`, `top`, `width` and `height` are the rectangle of it, in pixels; None where it is the whole picture.
+    """
 
     item_id: str
     photo: str
@@ -27,12 +31,28 @@ class StoredPicture:
     name: str
     source: str
     licence: str
+    left: int | None = None
+    top: int | None = None
+    width: int | None = None
+    height: int | None = None
+
+    @property
+    def rectangle(self) -> Rectangle | None:
+        """Where the picture lies in its blob; None where it is all of it."""
+        if self.left is None or self.top is None or self.width is None or self.height is None:
+            return None
+        return Rectangle(self.left, self.top, self.width, self.height)
 
 
 COLUMNS = tuple(field.name for field in fields(StoredPicture))
 """The columns of `STEM.parquet`: the fields of `StoredPicture`."""
 
-_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in COLUMNS])
+PLACE = ("left", "top", "width", "height")
+"""Those of them that say which rectangle of a blob the picture is; files of earlier releases have none of them."""
+
+_SCHEMA = pa.schema(
+    [pa.field(name, pa.int32()) if name in PLACE else pa.field(name, pa.string(), nullable=False) for name in COLUMNS]
+)
 
 
 def write_shard(
@@ -58,4 +78,5 @@ def read_vectors(path: Path, sha256: str | None = None) -> np.ndarray[tuple[int,
 
 def read_pictures(path: Path) -> list[StoredPicture]:
     """Return the pictures that a shard's vectors describe, in the order of the vectors. Raises StorageError."""
-    return [StoredPicture(**row) for row in read_table(path, COLUMNS).to_pylist()]
+    wanted = [name for name in COLUMNS if name not in PLACE]
+    return [StoredPicture(**row) for row in read_table(path, wanted, optional=PLACE).to_pylist()]

@@ -7,15 +7,22 @@ import numpy as np
 import pytest
 
 from clc.dictionary.dictionary import Dictionary
-from clc.dictionary.vectors import COLUMNS, StoredPicture, write_shard
+from clc.dictionary.vectors import COLUMNS, PLACE, StoredPicture, read_pictures, write_shard
 from clc.errors import InputError
 from clc.retrieval.pca import Reduction
 from flows.dictionary import build_dictionary
 from flows.runtime.stage import StageResult, resolve, run_stage
 from flows.runtime.workspace import Workspace
 from storage.errors import StorageError
+from storage.tables import read_table, write_table
 
 VECTORS = np.random.default_rng(0).standard_normal((50, 30)).astype(np.float32)
+
+
+def picture(row: int) -> StoredPicture:
+    """One that is whole, if its number is even, or else a patch."""
+    texts = {column: f"{column} {row}" for column in COLUMNS if column not in PLACE}
+    return StoredPicture(**texts, **({"left": row, "top": 2, "width": 3, "height": 4} if row % 2 else {}))
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +31,7 @@ def described(workspace: Workspace) -> None:
 
     def body(folder: Path) -> dict[str, Any]:
         for number, rows in enumerate(np.split(np.arange(50), [20, 20, 37])):
-            pictures = [StoredPicture(**{column: f"{column} {row}" for column in COLUMNS}) for row in rows]
+            pictures = [picture(int(row)) for row in rows]
             write_shard(folder / f"shard-{number:05d}", VECTORS[rows], pictures)
         return {"count": 50}
 
@@ -44,7 +51,16 @@ def test_an_entry_is_a_described_picture_with_its_reduced_vector(workspace: Work
     np.testing.assert_allclose(dictionary.keys, reduction.apply(VECTORS[rows]), atol=1e-5)
     for field in ("photo", "blob", "name", "source", "licence"):
         assert list(getattr(dictionary, f"{field}s")) == [f"{field} {row}" for row in rows]
+    assert dictionary.rectangles == tuple(picture(row).rectangle for row in rows)
+    assert {one is None for one in dictionary.rectangles} == {True, False}
     assert dictionary.cluster_sizes.sum() == 50
+
+
+def test_shards_of_an_earlier_release_describe_whole_blobs(tmp_path: Path) -> None:
+    write_shard(tmp_path / "shard", VECTORS[:2], [picture(0), picture(1)])
+    path = tmp_path / "shard.parquet"
+    write_table(path, read_table(path).drop_columns(list(PLACE)))
+    assert [one.rectangle for one in read_pictures(path)] == [None, None]
 
 
 def test_the_summary_says_what_was_made_and_what_it_keeps(workspace: Workspace) -> None:

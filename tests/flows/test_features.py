@@ -76,8 +76,29 @@ def test_every_picture_of_the_part_gets_its_own_vector_however_it_is_sharded(
     assert list(found) == [f"item-{i}" for i in range(6)]
     np.testing.assert_array_equal(np.stack(list(found.values())), expected)
     assert stage.manifest.summary == {
-        "count": 6, "failed": 0, "shards": -(-6 // shard_items), "dimension": expected.shape[1], "backbone": "onnx"
+        "count": 6, "known": 0, "failed": 0, "shards": -(-6 // shard_items), "backbone": "onnx",
+        "dimension": expected.shape[1],
     }  # fmt: skip
+
+
+def test_new_pictures_are_described_and_no_others(
+    workspace: Workspace, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(workspace, pictures=5)
+    first = extract(workspace, shard_items=3, dask_scheduler=scheduler)
+    ingest(workspace, pictures=9)
+    second = extract(workspace, shard_items=2, dask_scheduler=scheduler)
+    assert second.manifest.summary["known"] == 4
+    expected = OnnxDescriptor(Path(TINY_ONNX)).vectors([image(i) for i in range(8)])
+    np.testing.assert_array_equal(np.stack(list(vectors_by_item(second).values())), expected)
+    for path in first.directory.glob("*.safetensors"):
+        path.write_bytes(b"damaged")
+    ingest(workspace, pictures=8)
+    third = extract(workspace, shard_items=3, dask_scheduler=scheduler)
+    np.testing.assert_array_equal(np.stack(list(vectors_by_item(third).values())), expected[:7])
+    monkeypatch.setattr("flows.features.stage_key", lambda *_, **__: "other code")
+    ingest(workspace, pictures=4)
+    assert extract(workspace, dask_scheduler=scheduler).manifest.summary["known"] == 0
 
 
 def test_provenance_comes_with_the_vectors(workspace: Workspace, scheduler: str) -> None:

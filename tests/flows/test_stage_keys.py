@@ -56,6 +56,7 @@ DECIDES_NOTHING = {
     "flows.evaluation_page": "how a finished evaluation is shown",
     "flows.runtime": "how a stage runs, is shown and is tracked",
     "storage.atomic": "how a file comes to its place",
+    "storage.batches": "how many files come to their places",
     "storage.errors": "what an error is called",
     "storage.extras": "what an installation lacks",
     "storage.locks": "who works on a stage",

@@ -12,6 +12,7 @@ from clc.codec import Codec
 from clc.dictionary.dictionary import Dictionary
 from clc.errors import InputError
 from clc.pictures.images import png_bytes
+from clc.pictures.picture import Rectangle
 from clc.training import train as training
 from clc.training.config import TrainingConfig
 from clc.training.loop import TrainingResult
@@ -68,6 +69,7 @@ def prepared(workspace: Workspace, photo: Picture, monkeypatch: pytest.MonkeyPat
             licences=names,
             cluster_sizes=np.ones(4, np.int32),
             distances=np.zeros(4, np.float32),
+            rectangles=(None, Rectangle(0, 0, 256, 256), None, None),
         ).write(folder / "dictionary.parquet")
         return {}
 

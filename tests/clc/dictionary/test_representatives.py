@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from clc.dictionary.dictionary import Dictionary
 from clc.dictionary.representatives import Representatives, build, prune, relevance
 from clc.errors import InputError
+from clc.pictures.picture import Rectangle
 from storage.errors import StorageError
 from storage.tables import read_table, write_table
 
@@ -156,6 +157,7 @@ def dictionary(entries: int = 3, dimension: int = 4) -> Dictionary:
         keys=np.random.default_rng(0).standard_normal((entries, dimension)).astype(np.float32),
         cluster_sizes=np.arange(entries, dtype=np.int32),
         distances=np.linspace(0, 1, entries, dtype=np.float32),
+        rectangles=tuple(Rectangle(entry, 2, 3, 4) if entry else None for entry in range(entries)),
         **texts,
     )
 
@@ -167,6 +169,9 @@ def test_a_written_dictionary_is_read_back(tmp_path: Path, entries: int) -> None
     read = Dictionary.read(tmp_path / "dictionary.parquet")
     assert len(read) == entries
     for field, value in vars(written).items():
+        if field == "rectangles":
+            assert read.rectangles == value
+            continue
         np.testing.assert_array_equal(getattr(read, field), value)
         assert getattr(read, field)[0].dtype == value[0].dtype if isinstance(value, np.ndarray) else True
 
@@ -178,7 +183,14 @@ def test_the_file_has_the_documented_columns(tmp_path: Path) -> None:
     assert schema.field("cluster_size").type == pa.int32()
     assert schema.field("distance").type == pa.float32()
     assert schema.field("key").type == pa.list_(pa.float32(), 4)
-    assert schema.names == ["entry", *PROVENANCE, "cluster_size", "distance", "key"]
+    assert schema.names == ["entry", *PROVENANCE, "cluster_size", "distance", "key", *Rectangle._fields]
+
+
+def test_entries_of_an_earlier_release_are_whole_blobs(tmp_path: Path) -> None:
+    path = tmp_path / "dictionary.parquet"
+    dictionary().write(path)
+    write_table(path, read_table(path).drop_columns(list(Rectangle._fields)))
+    assert Dictionary.read(path).rectangles == (None, None, None)
 
 
 def test_a_table_that_is_no_dictionary_is_refused(tmp_path: Path) -> None:
