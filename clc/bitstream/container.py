@@ -1,6 +1,7 @@
-"""The container of a coded picture, versions 1 to 4: `Stream` <-> bytes. `clc.codec` packs and parses streams here.
+"""The container of a coded picture, versions 1 to 5: `Stream` <-> bytes. `clc.codec` packs and parses streams here.
 
-All numbers are little-endian; varints are minimal (`clc.bitstream.varints`).
+All numbers are little-endian; varints are minimal (`clc.bitstream.varints`). Versions 1 to 4 stand below; version 5,
+whose payload is the bitstream of another codec, in `clc.bitstream.embedded`.
 
     =========  ==============  =================================================================================
     bytes      field           content
@@ -43,18 +44,30 @@ the stream claims, except a mesh in a stream whose checksum is right.
 """
 
 import hashlib
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from clc.bitstream.alignment import MAX_ALIGNMENTS, Alignment, pack_alignment, read_alignment, skip_alignment
-from clc.bitstream.sections import Section, pack_sections, read_sections
+from clc.bitstream.embedded import pack_embedded, pack_embedded_fields, parse_embedded, read_embedded_head
+from clc.bitstream.fields import (
+    CRC_BYTES,
+    MAX_LENGTH_VARINT_BYTES,
+    check_checksum,
+    check_length,
+    check_magic_and_version,
+    checksum_of,
+    read_size,
+    take,
+)
+from clc.bitstream.fields import MAGIC as MAGIC
+from clc.bitstream.sections import ALPHA, Section, pack_sections, read_sections
 from clc.bitstream.stream import (
     ALIGNED_VERSION,
     BUNDLE_ID_BYTES,
+    EMBEDDED_VERSION,
+    NO_BUNDLE,
     OVERFITTED_PROFILE,
-    PROFILES,
     REFERRING_VERSION,
     SECTIONED_VERSION,
     STREAM_ID_BYTES,
@@ -62,30 +75,12 @@ from clc.bitstream.stream import (
 )
 from clc.bitstream.stream import Stream as Stream
 from clc.bitstream.varints import read_varint, write_varint
-from clc.errors import CorruptStream, LimitError, TruncatedStream, UnknownVersion
-from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_REFERENCES, MAX_STREAM_BYTES, check_size
+from clc.errors import CorruptStream, LimitError
+from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_REFERENCES, MAX_STREAM_BYTES
 from clc.quality import MAX_QUALITY_Q6, from_q6
 
-MAGIC = b"\x89CLC"
-
-_CRC_BYTES = 4
 _QUALITY_BITS = 13
 _REFERENCE_BITS = 12
-_MAX_SIZE_VARINT_BYTES = 3
-_MAX_LENGTH_VARINT_BYTES = 4
-
-_FOREIGN_MAGICS = (  # position, bytes, name
-    (0, b"\x89PNG", "PNG picture"),
-    (0, b"\xff\xd8\xff", "JPEG picture"),
-    (0, b"GIF8", "GIF picture"),
-    (0, b"BM", "BMP picture"),
-    (0, b"II*\x00", "TIFF picture"),
-    (0, b"MM\x00*", "TIFF picture"),
-    (8, b"WEBP", "WebP picture"),
-    (4, b"ftypavif", "AVIF picture"),
-    (0, b"PK\x03\x04", "zip archive"),
-    (0, b"\x1f\x8b", "gzip file"),
-)
 
 
 class ParsedStream(NamedTuple):
@@ -103,21 +98,31 @@ class Head(NamedTuple):
     quality_q6: int
     bundle_id: bytes
     sections: tuple[Section, ...]
+    has_alpha: bool = False
+    """Whether the picture has transparency, in a section or in its payload."""
+    has_quality: bool = True
+    """Whether a quality was asked for; else something that only `Stream.embedding` says, and `quality_q6` is 0."""
+    needs_bundle: bool = True
+    """Whether a bundle, or an autoencoder, decodes the stream; else `bundle_id` is `NO_BUNDLE`."""
 
 
 def pack(stream: Stream) -> bytes:
     """Return the bytes of `stream`; the inverse of `parse`. Raises `LimitError` for more than a reader accepts."""
+    if stream.embedding is not None:
+        return pack_embedded(stream, stream.embedding)
     head = _with_version(pack_fields(stream), stream.version)
     head += _pack_sections(stream) + write_varint(len(stream.payload))
-    tail = stream.latents_crc32.to_bytes(_CRC_BYTES, "little") + stream.payload
-    if len(head) + _CRC_BYTES + len(tail) > MAX_STREAM_BYTES:
-        size = len(head) + _CRC_BYTES + len(tail)
+    tail = stream.latents_crc32.to_bytes(CRC_BYTES, "little") + stream.payload
+    if len(head) + CRC_BYTES + len(tail) > MAX_STREAM_BYTES:
+        size = len(head) + CRC_BYTES + len(tail)
         raise LimitError(f"the stream would have {size} bytes, at most {MAX_STREAM_BYTES} are allowed")
-    return head + _checksum(head, tail).to_bytes(_CRC_BYTES, "little") + tail
+    return head + checksum_of(head, tail).to_bytes(CRC_BYTES, "little") + tail
 
 
 def pack_fields(stream: Stream) -> bytes:
     """Return the fields that are known before anything is coded, as they stand in a stream without sections."""
+    if stream.embedding is not None:
+        return pack_embedded_fields(stream, stream.embedding)
     quality_and_count = stream.quality_q6 | len(stream.references) << _QUALITY_BITS
     return b"".join(
         (
@@ -152,8 +157,8 @@ def stream_id(data: bytes) -> bytes:
 
 def empty_stream(fields: bytes) -> bytes:
     """Return the stream with these fields, no payload and a latents' CRC of 0: what that CRC-32 is taken of first."""
-    head, tail = fields + write_varint(0), bytes(_CRC_BYTES)
-    return head + _checksum(head, tail).to_bytes(_CRC_BYTES, "little") + tail
+    head, tail = fields + write_varint(0), bytes(CRC_BYTES)
+    return head + checksum_of(head, tail).to_bytes(CRC_BYTES, "little") + tail
 
 
 def with_sections(data: bytes, sections: Sequence[Section]) -> bytes:
@@ -168,7 +173,7 @@ def with_sections(data: bytes, sections: Sequence[Section]) -> bytes:
 def parse(data: bytes) -> Stream:
     """Return the stream that `data` holds; the inverse of `pack`.
 
-    Raises `UnknownVersion` where this is no stream of version 1 to 4, `TruncatedStream` where bytes are missing,
+    Raises `UnknownVersion` where this is no stream of version 1 to 5, `TruncatedStream` where bytes are missing,
     `LimitError` over a cap, and `CorruptStream` where anything else is wrong.
     """
     return parse_with_fields(data).stream
@@ -176,18 +181,15 @@ def parse(data: bytes) -> Stream:
 
 def parse_with_fields(data: bytes) -> ParsedStream:
     """As `parse`, and return the bytes of the fields with the stream."""
-    _check_magic_and_version(data)
+    check_magic_and_version(data)
     if len(data) > MAX_STREAM_BYTES:
         raise LimitError(f"the stream has {len(data)} bytes, at most {MAX_STREAM_BYTES} are allowed")
+    if data[len(MAGIC)] == EMBEDDED_VERSION:
+        return ParsedStream(*parse_embedded(data))
     header = _read_header(data)
-    payload_at = header.checksum_at + 2 * _CRC_BYTES
-    missing = payload_at + header.payload_bytes - len(data)
-    if missing > 0:
-        raise TruncatedStream(f"{missing} of the stream's {len(data) + missing} bytes are missing: get the whole file")
-    if missing < 0:
-        raise CorruptStream(f"{-missing} bytes too many stand behind the payload: get the file again")
-    if header.checksum != _checksum(data[: header.checksum_at], data[header.checksum_at + _CRC_BYTES :]):
-        raise CorruptStream("the stream's checksum does not match its bytes: it was damaged, get the file again")
+    payload_at = header.checksum_at + 2 * CRC_BYTES
+    check_length(data, payload_at, header.payload_bytes)
+    check_checksum(data, header.checksum_at)
     _check_meaning(header)
     stream = Stream(
         profile=header.profile,
@@ -211,9 +213,19 @@ def parse_head(data: bytes) -> Head:
 
     Raises `TruncatedStream` where more bytes are needed, and otherwise what `parse` raises.
     """
-    _check_magic_and_version(data)
+    check_magic_and_version(data)
+    if data[len(MAGIC)] == EMBEDDED_VERSION:
+        head = read_embedded_head(data)
+        has_alpha, quality_q6 = head.embedding.has_alpha or _has_alpha(head.sections), head.embedding.quality_q6
+        size = head.width, head.height
+        return Head(*size, quality_q6 or 0, NO_BUNDLE, head.sections, has_alpha, quality_q6 is not None, False)
     header = _read_header(data)
-    return Head(header.width, header.height, header.quality_q6, header.bundle_id, header.sections)
+    size, has_alpha = (header.width, header.height), _has_alpha(header.sections)
+    return Head(*size, header.quality_q6, header.bundle_id, header.sections, has_alpha)
+
+
+def _has_alpha(sections: Sequence[Section]) -> bool:
+    return any(section.kind == ALPHA for section in sections)
 
 
 class _Header(NamedTuple):
@@ -237,38 +249,32 @@ class _Header(NamedTuple):
     sections: tuple[Section, ...]
     payload_bytes: int
     checksum_at: int
-    checksum: int
     latents_crc32: int
 
 
 def _read_header(data: bytes) -> _Header:
     """Read the fields and check those that claim a size; checksum and other fields are checked later."""
-    position = len(MAGIC) + 2
-    width, position = read_varint(data, position, _MAX_SIZE_VARINT_BYTES, "width")
-    height, position = read_varint(data, position, _MAX_SIZE_VARINT_BYTES, "height")
-    if width == 0 or height == 0:
-        raise CorruptStream(f"the stream claims a picture of {width}x{height} px: it is damaged")
-    check_size(width, height)
-    packed, position = _take(data, position, 2, "quality")
+    width, height, position = read_size(data)
+    packed, position = take(data, position, 2, "quality")
     quality_and_count = int.from_bytes(packed, "little")
     n_references = quality_and_count >> _QUALITY_BITS
     if n_references > MAX_REFERENCES:
         raise LimitError(f"the stream names {n_references} references, at most {MAX_REFERENCES} are allowed")
-    bundle_id, position = _take(data, position, BUNDLE_ID_BYTES, "bundle id")
-    packed_references, position = _take(data, position, _references_bytes(n_references), "references")
-    (n_alignments,), position = _take(data, position, 1, "alignment")
+    bundle_id, position = take(data, position, BUNDLE_ID_BYTES, "bundle id")
+    packed_references, position = take(data, position, _references_bytes(n_references), "references")
+    (n_alignments,), position = take(data, position, 1, "alignment")
     version, packed_streams = data[len(MAGIC)], b""
     _check_number_of_alignments(version, n_alignments)
     if version == REFERRING_VERSION:
-        packed_streams, position = _take(data, position, STREAM_ID_BYTES * n_alignments, "ids of streams")
+        packed_streams, position = take(data, position, STREAM_ID_BYTES * n_alignments, "ids of streams")
     alignments_at = position
     fields_end = position = _skip_alignments(data, alignments_at, n_alignments)
     sections: tuple[Section, ...] = ()
     if version in (SECTIONED_VERSION, REFERRING_VERSION):
         sections, position = read_sections(data, position, may_be_none=version == REFERRING_VERSION)
-    payload_bytes, position = read_varint(data, position, _MAX_LENGTH_VARINT_BYTES, "payload length")
-    checksum, _ = _take(data, position, _CRC_BYTES, "checksum")
-    latents_crc, _ = _take(data, position + _CRC_BYTES, _CRC_BYTES, "latents' CRC")
+    payload_bytes, position = read_varint(data, position, MAX_LENGTH_VARINT_BYTES, "payload length")
+    take(data, position, CRC_BYTES, "checksum")
+    latents_crc, _ = take(data, position + CRC_BYTES, CRC_BYTES, "latents' CRC")
     return _Header(
         version=version,
         profile=data[len(MAGIC) + 1],
@@ -285,26 +291,8 @@ def _read_header(data: bytes) -> _Header:
         sections=sections,
         payload_bytes=payload_bytes,
         checksum_at=position,
-        checksum=int.from_bytes(checksum, "little"),
         latents_crc32=int.from_bytes(latents_crc, "little"),
     )
-
-
-def _check_magic_and_version(data: bytes) -> None:
-    if not data:
-        raise TruncatedStream("the stream is empty (0 bytes): get the file again")
-    if data[: len(MAGIC)] != MAGIC[: len(data)]:
-        kind = next((name for at, magic, name in _FOREIGN_MAGICS if data.startswith(magic, at)), None)
-        found = f"this is a {kind}" if kind else f"it starts with {data[:4].hex(' ')}"
-        raise UnknownVersion(f"not a .clc stream: {found}; give a file that `encode` wrote")
-    if len(data) < len(MAGIC) + 2:
-        raise TruncatedStream(f"the stream has only {len(data)} bytes: get the whole file again")
-    version, profile = data[len(MAGIC)], data[len(MAGIC) + 1]
-    if not VERSION <= version <= REFERRING_VERSION or profile not in PROFILES:
-        raise UnknownVersion(
-            f"the stream is of version {version}, profile {profile}; this release reads versions {VERSION} to "
-            f"{REFERRING_VERSION}, profiles {PROFILES[0]} and {PROFILES[-1]}: install the release that wrote it"
-        )
 
 
 def _check_meaning(header: _Header) -> None:
@@ -372,14 +360,3 @@ def _parse_alignments(data: bytes, header: _Header) -> tuple[Alignment, ...]:
         alignment, position = read_alignment(data, position, header.height, header.width)
         alignments.append(alignment)
     return tuple(alignments)
-
-
-def _checksum(head: bytes, tail: bytes) -> int:
-    return zlib.crc32(tail, zlib.crc32(head))
-
-
-def _take(data: bytes, position: int, n_bytes: int, field: str) -> tuple[bytes, int]:
-    """Return `n_bytes` of `data` from `position` and the position behind them."""
-    if position + n_bytes > len(data):
-        raise TruncatedStream(f"the stream ends inside the {field}, after {len(data)} bytes: get the whole file again")
-    return data[position : position + n_bytes], position + n_bytes

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clc.bitstream.alignment import MAX_ALIGNMENTS, Alignment, mesh_shape
-from clc.bitstream.sections import Section, check_sections
+from clc.bitstream.embedding import EMBEDDED_PROFILES, EXACT_PROFILES, Embedding
+from clc.bitstream.sections import ALPHA, Section, check_sections
 from clc.errors import InputError, LimitError
 from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_REFERENCES, check_size
 from clc.quality import MAX_QUALITY_Q6
@@ -14,12 +15,16 @@ VERSION = 1
 ALIGNED_VERSION = 2
 SECTIONED_VERSION = 3
 REFERRING_VERSION = 4
+EMBEDDED_VERSION = 5
 PROFILE = 0
 OVERFITTED_PROFILE = 1
 """What the payload holds: latents of the bundle's model, or a function overfitted to the picture (`clc.overfitted`)."""
 
-PROFILES = (PROFILE, OVERFITTED_PROFILE)
+LATENT_PROFILES = (PROFILE, OVERFITTED_PROFILE)
+PROFILES = (*LATENT_PROFILES, *EMBEDDED_PROFILES)
 BUNDLE_ID_BYTES = 8
+NO_BUNDLE = bytes(BUNDLE_ID_BYTES)
+"""Stands for the bundle of streams that need none; it is not written."""
 STREAM_ID_BYTES = 8
 
 Reference = int | bytes
@@ -30,15 +35,18 @@ Reference = int | bytes
 class Stream:
     """The fields of one coded picture, as the module's table describes them.
 
-    - `profile` 0 for the bundle's model; 1 for a function overfitted to the picture, which refers to nothing.
+    - `profile` 0 for the bundle's model; 1 for a function overfitted to the picture, which refers to nothing; 2 to 4
+      for the bitstream of another codec (`clc.bitstream.embedding`), which refers to nothing either.
     - `width`, `height` in px; `quality_q6` the quality x 64, 0..6400; `bundle_id` 8 bytes, of an
-      autoencoder in profile 1.
+      autoencoder in profile 1, `NO_BUNDLE` in profiles 2 to 4.
     - `references` the indexes of dictionary entries in order, empty where none is used.
     - `streams` the ids (`clc.bitstream.container.stream_id`) of other streams, whose pictures are aligned.
     - `alignments` one for each of `streams`; without these, one for each of the first of `references`, whose key
       pictures are aligned. All other references give tokens.
-    - `latents_crc32` the CRC-32 of the header and the decoded latents (`clc.model.prior.walk.latents_crc32`).
+    - `latents_crc32` the CRC-32 of the header and the decoded latents (`clc.model.prior.walk.latents_crc32`); in
+      profiles 2 and 4 that of the decoded pixels, in profile 3 there is none, and it is 0.
     - `sections` what the picture has beside its colours, in rising order of their kinds.
+    - `embedding` in profiles 2 to 4 how that bitstream came about; its quality, or 0, is `quality_q6`.
 
     Raises `InputError` on construction where a field is out of range, `LimitError` over a cap.
     """
@@ -54,6 +62,7 @@ class Stream:
     alignments: tuple[Alignment, ...] = ()
     sections: tuple[Section, ...] = ()
     streams: tuple[bytes, ...] = ()
+    embedding: Embedding | None = None
 
     def __post_init__(self) -> None:
         check_size(self.width, self.height)
@@ -61,6 +70,7 @@ class Stream:
             raise InputError(f"profile {self.profile} does not exist: there are {PROFILES}")
         if self.is_overfitted and (self.references or self.alignments or self.streams):
             raise InputError("an overfitted stream refers to no entry and no other stream")
+        self._check_embedding()
         if not 0 <= self.quality_q6 <= MAX_QUALITY_Q6:
             raise InputError(f"the quality x 64 must lie within 0..{MAX_QUALITY_Q6}, not {self.quality_q6}")
         if len(self.bundle_id) != BUNDLE_ID_BYTES:
@@ -79,6 +89,21 @@ class Stream:
             shape = mesh_shape(self.height, self.width)
             if a.mesh is not None and a.mesh.shape[:2] != shape:
                 raise InputError(f"a mesh of {a.mesh.shape[:2]} nodes, but the picture's needs {shape}")
+
+    def _check_embedding(self) -> None:
+        if (self.profile in EMBEDDED_PROFILES) != (self.embedding is not None):
+            raise InputError(f"profiles {EMBEDDED_PROFILES} have an embedding, and no other has")
+        if self.embedding is None:
+            return
+        self.embedding.check_profile(self.profile)
+        if self.references or self.alignments or self.streams:
+            raise InputError("a stream with the bitstream of another codec refers to no entry and no other stream")
+        if self.bundle_id != NO_BUNDLE or self.quality_q6 != (self.embedding.quality_q6 or 0):
+            raise InputError("a stream with the bitstream of another codec has no bundle, and its embedding's quality")
+        if not self.payload or (self.latents_crc32 and self.profile not in EXACT_PROFILES):
+            raise InputError("the bitstream of another codec is not empty, and has a CRC of pixels where it is exact")
+        if self.embedding.has_alpha and any(section.kind == ALPHA for section in self.sections):
+            raise InputError("a picture has one alpha plane: in the payload, or in a section")
 
     def _check_streams(self) -> None:
         n_alignments, n_streams = len(self.alignments), len(self.streams)
@@ -109,6 +134,8 @@ class Stream:
     @property
     def version(self) -> int:
         """The version of the container that holds this stream: the least that can."""
+        if self.embedding is not None:
+            return EMBEDDED_VERSION
         if self.sections and not self.streams:
             return SECTIONED_VERSION
         return self.version_of_fields
@@ -116,6 +143,8 @@ class Stream:
     @property
     def version_of_fields(self) -> int:
         """The version that stands in `clc.bitstream.container.pack_fields`: sections do not count."""
+        if self.embedding is not None:
+            return EMBEDDED_VERSION
         if self.streams:
             return REFERRING_VERSION
         return ALIGNED_VERSION if self.alignments else VERSION

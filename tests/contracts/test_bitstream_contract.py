@@ -9,10 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clc.bitstream.alignment import Alignment, identity, mesh_shape
-from clc.bitstream.container import pack, pack_fields, parse, parse_with_fields, stream_id, with_sections
+from clc.bitstream.container import (
+    pack,
+    pack_fields,
+    parse,
+    parse_head,
+    parse_with_fields,
+    stream_id,
+    with_sections,
+)
+from clc.bitstream.embedding import EMBEDDED_PROFILES, EXACT_PROFILES, Embedding, Reason
 from clc.bitstream.sections import ALPHA, EXIF, XMP, Section, pack_sections
-from clc.bitstream.stream import OVERFITTED_PROFILE, PROFILE, Stream
-from clc.errors import BitstreamError, ClcError, CorruptStream, InputError, LimitError, TruncatedStream
+from clc.bitstream.stream import NO_BUNDLE, OVERFITTED_PROFILE, PROFILE, Stream
+from clc.errors import BitstreamError, ClcError, CorruptStream, InputError, LimitError, TruncatedStream, UnknownVersion
 from clc.limits import MAX_PIXELS
 from clc.quality import MAX_QUALITY_Q6
 
@@ -75,13 +84,43 @@ streams = st.builds(
     lambda stream, of: dataclasses.replace(stream, sections=of), aligned_streams | referring_streams, sections
 )
 
+
+def embedded_stream(profile: int, embedding: Embedding, size: tuple[int, int], payload: bytes, crc32: int) -> Stream:
+    exact = profile in EXACT_PROFILES
+    if not exact:
+        embedding = Embedding(Reason.CHEAPER, embedding.quality_q6 or 0)
+    quality_q6 = embedding.quality_q6 or 0
+    return Stream(profile, *size, quality_q6, NO_BUNDLE, (), crc32 if exact else 0, payload, (), (), (), embedding)
+
+
+embeddings = st.one_of(
+    st.builds(Embedding, st.just(Reason.LOSSLESS), has_alpha=st.booleans()),
+    st.integers(1, 127).flatmap(
+        lambda error: st.builds(
+            Embedding, st.just(Reason.MAX_ERROR), st.just(error), st.integers(0, error), st.booleans()
+        )
+    ),
+    st.builds(Embedding, st.sampled_from((Reason.CHEAPER, Reason.FALLS_SHORT)), st.integers(0, MAX_QUALITY_Q6)),
+    st.builds(Embedding, st.just(Reason.TARGET_PSNR), st.integers(0, MAX_QUALITY_Q6), st.integers(0, 127)),
+)
+embedded_streams = st.builds(
+    embedded_stream,
+    st.sampled_from(EMBEDDED_PROFILES),
+    embeddings,
+    sizes,
+    st.binary(min_size=1, max_size=300),
+    st.integers(0, 2**32 - 1),
+)
+
+EMBEDDED = embedded_stream(2, Embedding(Reason.MAX_ERROR, 4, 3, has_alpha=True), (300, 20), b"the payload", 0xDEADBEEF)
+
 SECTIONED = dataclasses.replace(
     ALIGNED, sections=(Section.of(EXIF, b"II*\0" * 30), Section.of(XMP, b"<x/>"), Section.of(ALPHA, bytes(range(9))))
 )
 
 
 @settings(deadline=None, max_examples=150)
-@given(streams)
+@given(streams | embedded_streams)
 def test_any_stream_round_trips(stream: Stream) -> None:
     assert parse(pack(stream)) == stream
 
@@ -100,7 +139,7 @@ def test_the_largest_sizes_of_every_field_take_42_bytes() -> None:
 
 
 @settings(deadline=None, max_examples=100)
-@given(streams, st.data())
+@given(streams | embedded_streams, st.data())
 def test_whatever_parses_packs_to_the_same_bytes(stream: Stream, data: st.DataObject) -> None:
     packed = bytearray(pack(stream))
     position = data.draw(st.integers(0, len(packed) - 1))
@@ -112,7 +151,7 @@ def test_whatever_parses_packs_to_the_same_bytes(stream: Stream, data: st.DataOb
     assert pack(parsed) == bytes(packed)
 
 
-@pytest.mark.parametrize("stream", [EXAMPLE, ALIGNED, SECTIONED])
+@pytest.mark.parametrize("stream", [EXAMPLE, ALIGNED, SECTIONED, EMBEDDED])
 def test_no_flipped_bit_goes_unseen(stream: Stream) -> None:
     packed = pack(stream)
     for bit in range(8 * len(packed)):
@@ -254,3 +293,44 @@ def test_a_payload_that_no_reader_accepts_is_not_packed(monkeypatch: pytest.Monk
     monkeypatch.setattr("clc.bitstream.container.MAX_STREAM_BYTES", 40)
     with pytest.raises(LimitError, match="at most 40"):
         pack(EXAMPLE)
+
+
+@settings(deadline=None, max_examples=50)
+@given(embedded_streams)
+def test_a_header_without_a_bundle_takes_less_than_webp_leaves_out(stream: Stream) -> None:
+    """WebP spends 25 bytes on what the payload leaves out, so no picture is larger here than in a file of its own."""
+    is_plain = stream.embedding is not None and stream.embedding.reason is Reason.LOSSLESS
+    head = len(pack(stream)) - len(stream.payload)
+    assert head <= (25 if is_plain else 28)
+    if is_plain and max(stream.width, stream.height) < 128 and len(stream.payload) < 128:
+        assert head == 19
+
+
+@settings(deadline=None, max_examples=50)
+@given(embedded_streams, sections)
+def test_sections_come_and_go_beside_another_codecs_payload(stream: Stream, of: tuple[Section, ...]) -> None:
+    of = tuple(section for section in of if section.kind != ALPHA)
+    plain = pack(stream)
+    carrying = with_sections(plain, of)
+    assert plain[4] == carrying[4] == 5
+    assert with_sections(carrying, ()) == plain
+    assert stream_id(carrying) == stream_id(plain)
+    head = parse_head(carrying)
+    assert (head.width, head.height, head.needs_bundle) == (stream.width, stream.height, False)
+
+
+def test_a_picture_has_one_alpha_plane() -> None:
+    with pytest.raises(InputError, match="one alpha plane"):
+        dataclasses.replace(EMBEDDED, sections=(Section.of(ALPHA, b"plane"),))
+
+
+@pytest.mark.parametrize("at", range(2, 8))
+def test_a_profile_of_another_version_is_unknown(at: int) -> None:
+    packed = bytearray(pack(EXAMPLE))
+    packed[5] = at
+    with pytest.raises(UnknownVersion, match="versions 1 to 5, profiles 0 to 4"):
+        parse(bytes(packed))
+    packed = bytearray(pack(EMBEDDED))
+    packed[5] = (0, 1, 5, 9, 77, 255)[at - 2]
+    with pytest.raises(UnknownVersion):
+        parse(bytes(packed))
