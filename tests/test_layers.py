@@ -21,7 +21,7 @@ UNSAFE = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 FLOORS = (
     {"errors", "limits", "quality", "machine", "version", "console"},
     {"pictures", "bitstream", "exact", "pages"},
-    {"references", "retrieval", "collection"},
+    {"references", "retrieval", "collection", "payloads"},
     {"model"},
     {"bundle", "overfitted"},
     {"codec", "training"},
