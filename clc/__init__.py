@@ -68,19 +68,28 @@ def encode(
     quality: float = 50.0,
     references: References = "auto",
     *,
+    mode: str = "auto",
+    lossless: bool = False,
+    max_error: int | None = None,
+    target_psnr: float | None = None,
     bundle: Bundles = None,
     autoencoder: Folder | None = None,
     effort: int = 5,
     alpha_HW: npt.NDArray[np.uint8] | None = None,
     metadata: Metadata | None = None,
 ) -> bytes:
-    """Codes a picture at a quality of 0 to 100; see `clc.codec.Codec.encode`.
+    """Codes a picture at a quality of 0 to 100, to a PSNR, or without loss; see `clc.codec.Codec.encode_to`.
 
     Args:
         source: A uint8 array, (H, W, 3) RGB, (H, W, 4) RGBA, (H, W) or (H, W, 1) grey; a picture of Pillow's; or a
             picture file: its path, its bytes, or the file itself, open in binary mode. It is left as it is.
         quality: 0 (smallest) to 100 (best), in steps of 1/64.
         references: "auto", "none", "tokens", "aligned", or the greatest number of references, 0 to 5.
+        mode: "auto" codes a picture that does not suit the model of a bundle, such as a screen or a chart, as AVIF or
+            without loss, whichever costs less; "learned" keeps to the model.
+        lossless: Keeps every sample, in place of a quality. No bundle is needed, then or for decoding.
+        max_error: Keeps every sample within so many levels of 0..255, 0 to 127, in place of a quality.
+        target_psnr: The PSNR in dB that the picture is to have at least, in place of a quality.
         bundle: What to code with: the folder of a bundle, an id or "service" as in `clc.bundle.locate`, or a loaded
             `Bundle`; the first of a list is used. A `Path` is a folder, whatever its name. None is the bundle that the
             package ships.
@@ -105,6 +114,10 @@ def encode(
         source,
         quality,
         references,
+        mode=mode,
+        lossless=lossless,
+        max_error=max_error,
+        target_psnr=target_psnr,
         bundle=bundle,
         autoencoder=autoencoder,
         effort=effort,

@@ -39,19 +39,26 @@ def sections_of(alpha_HW: Plane | None, metadata: Metadata, size_HW: tuple[int, 
         raise InputError(f"metadata are a clc.Metadata(exif=bytes, xmp=bytes), not {type(metadata).__name__}")
     if not is_text(metadata.xmp):
         raise InputError("the XMP data are not UTF-8; give them as UTF-8, or leave them out")
-    if alpha_HW is not None and (not isinstance(alpha_HW, np.ndarray) or isinstance(alpha_HW, np.ma.MaskedArray)):
-        raise InputError(f"the alpha plane is a uint8 array {size_HW}, not a {type(alpha_HW).__name__}")
+    plane = checked_alpha(alpha_HW, size_HW)
     sections = []
     if metadata.exif:
         sections.append(Section.of(EXIF, metadata.exif))
     if metadata.xmp:
         sections.append(Section.of(XMP, metadata.xmp))
-    if alpha_HW is not None:
-        if alpha_HW.dtype != np.uint8 or alpha_HW.shape != size_HW:
-            raise InputError(f"the alpha plane is uint8 {size_HW}, not {alpha_HW.dtype} {alpha_HW.shape}")
-        if int(alpha_HW.min()) < 255:
-            sections.append(Section.of(ALPHA, alpha_bytes(alpha_HW)))
+    if plane is not None:
+        sections.append(Section.of(ALPHA, alpha_bytes(plane)))
     return tuple(sections)
+
+
+def checked_alpha(alpha_HW: Plane | None, size_HW: tuple[int, int]) -> Plane | None:
+    """Return an alpha plane, or None where it is opaque everywhere; `InputError` for another shape or dtype."""
+    if alpha_HW is None:
+        return None
+    if not isinstance(alpha_HW, np.ndarray) or isinstance(alpha_HW, np.ma.MaskedArray):
+        raise InputError(f"the alpha plane is a uint8 array {size_HW}, not a {type(alpha_HW).__name__}")
+    if alpha_HW.dtype != np.uint8 or alpha_HW.shape != size_HW:
+        raise InputError(f"the alpha plane is uint8 {size_HW}, not {alpha_HW.dtype} {alpha_HW.shape}")
+    return alpha_HW if int(alpha_HW.min()) < 255 else None
 
 
 def with_beside(image_HW3: Picture, sections: Sequence[Section]) -> DecodedPicture:

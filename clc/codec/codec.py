@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,10 +25,15 @@ from clc.codec.beside import DecodedPicture, sections_of, with_beside
 from clc.codec.buffers import stream_bytes
 from clc.codec.decoder import Decoder
 from clc.codec.effort import DEFAULT_EFFORT, effort_of
+from clc.codec.embedded import with_embedded
 from clc.codec.encoding import Encoding
 from clc.codec.info import StreamInfo, stream_info
 from clc.codec.search.selection import References, Search, Selector, checked_entries, checked_references
+from clc.codec.ways.choice import Choice
+from clc.codec.ways.exact import encode_exact
+from clc.codec.ways.goal import Goal
 from clc.model.prior.walk import Trace
+from clc.payloads.pixels import decode_payload
 from clc.pictures.metadata import NO_METADATA, Metadata
 from clc.pictures.picture import Picture, Plane
 from clc.quality import checked_quality, to_q6
@@ -118,6 +123,36 @@ class Codec:
         data = encoding.encode(quality_q6, search)
         return with_sections(data, sections)
 
+    def encode_to(
+        self,
+        goal: Goal,
+        image_HW3: Picture,
+        references: References = "auto",
+        *,
+        effort: int = DEFAULT_EFFORT,
+        alpha_HW: Plane | None = None,
+        metadata: Metadata = NO_METADATA,
+    ) -> bytes:
+        """Codes a picture the way that suits it and the goal (`clc.codec.ways.choice`); else as `encode`.
+
+        Where a photograph is asked for at a quality, that is what `encode` does.
+        """
+        if goal.max_error is not None:
+            return encode_exact(image_HW3, goal.max_error, effort=effort, alpha_HW=alpha_HW, metadata=metadata)
+        return Choice(self.encoding(image_HW3), references, effort, alpha_HW, metadata).encode(goal)
+
+    def at_qualities(
+        self,
+        image_HW3: Picture,
+        references: References = "auto",
+        *,
+        effort: int = DEFAULT_EFFORT,
+        alpha_HW: Plane | None = None,
+        metadata: Metadata = NO_METADATA,
+    ) -> Callable[[float], bytes]:
+        """What codes one picture at one quality after another, as `encode_to` does; what it found once it keeps."""
+        return Choice(self.encoding(image_HW3), references, effort, alpha_HW, metadata).at_quality
+
     def decode(self, data: Buffer) -> Picture:
         """Decodes the colours of a stream to a uint8 (H, W, 3) RGB picture; see `decode_picture`."""
         return self._decode(parse_with_fields(stream_bytes(data)))
@@ -130,10 +165,14 @@ class Codec:
         where a key picture of the bundle is damaged; `InputError` for what is no buffer of bytes.
         """
         parsed = parse_with_fields(stream_bytes(data))
+        if parsed.stream.embedding is not None:
+            return with_embedded(parsed)
         return with_beside(self._decode(parsed), parsed.stream.sections)
 
     @torch.no_grad()
     def _decode(self, parsed: ParsedStream) -> Picture:
+        if parsed.stream.embedding is not None:
+            return decode_payload(parsed.stream).image_HW3
         self.decoder.check(parsed.stream)
         conditions = self.decoder.conditions(parsed)
         latents = self.decoder.latents(parsed.stream, conditions)

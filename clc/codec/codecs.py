@@ -18,11 +18,16 @@ from clc.bundle.identity import SHIPPED, id_of, is_id, read_manifest_bytes
 from clc.bundle.locate import Shelf, log_once
 from clc.bundle.search import Tell
 from clc.codec.codec import Codec
+from clc.codec.embedded import EmbeddedCodec
 from clc.codec.overfitted import OverfittedCodec
 from clc.errors import DictionaryMismatch, InputError, StorageError
 
 CODECS_IN_MEMORY = 3
 """Codecs that a process keeps: one takes about 150 MiB, and its key pictures up to as much again."""
+
+
+AnyCodec = Codec | OverfittedCodec | EmbeddedCodec
+"""What decodes a stream."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +68,15 @@ class Codecs:
         """Return the codec of a bundle's id, 16 hex digits; raises as `for_stream` does."""
         return _loaded(self, bundle_id)
 
-    def for_stream(self, data: bytes) -> Codec | OverfittedCodec:
+    def for_stream(self, data: bytes) -> AnyCodec:
         """Return the codec that decodes a stream.
 
         Raises a `BitstreamError` for bytes that are no sound stream, `DictionaryMismatch` where its bundle or its
         autoencoder is not within reach, `StorageError` where all copies of the bundle are damaged.
         """
         stream = parse(data)
+        if stream.embedding is not None:
+            return EmbeddedCodec()
         if not stream.is_overfitted:
             return _loaded(self, stream.bundle_id.hex())
         if self.autoencoder is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -28,9 +29,12 @@ from clc.model.transforms.interface import Synthesis
 from clc.model.transforms.self_generated import Modulation
 from clc.model.transforms.tiled import Known, Structured, synthesise
 from clc.pictures.picture import Picture
-from clc.references.aligned import AlignedLatents, AlignedPixels, AlignedView
+from clc.references.aligned import PATCH_PX, AlignedLatents, AlignedPixels, AlignedView
 from clc.references.key_pictures import KeyPictureCache, PictureSource, WarpedKeyPictures
 from clc.references.warp import compose
+
+_WINDOW = 4  # latents a side of a window by which a picture is judged
+_LEAST_SHARE = 12  # a picture is as large as all windows so many times, at least
 
 
 class SynthesisParts(NamedTuple):
@@ -149,6 +153,28 @@ class Decoder:
         to_g_s = None if own is None else own.to_g_s
         parts = SynthesisParts(self.model.g_s, self.model.gains, self.bundle.postfilter, to_g_s)
         return synthesised(parts, stream, latents, conditions)
+
+    def windows(self, stream: Stream, latents: Decoded) -> list[tuple[int, int, Picture]] | None:
+        """Four windows of the picture, synthesised by themselves: top and left in px, and pixels uint8 (64, 64, 3).
+
+        Their borders lack what lies beyond, so they are a little worse than the picture there. None where that spares
+        little, or where the pixels depend on more than latents.
+        """
+        rows, columns = stream.height // PATCH_PX, stream.width // PATCH_PX
+        is_plain = latents.reference is None and latents.structure is None
+        if not is_plain or rows * columns < _LEAST_SHARE * 4 * _WINDOW**2 or min(rows, columns) < 2 * _WINDOW:
+            return None
+        tops = [(2 * i + 1) * rows // 4 - _WINDOW // 2 for i in range(2)]
+        lefts = [(2 * j + 1) * columns // 4 - _WINDOW // 2 for j in range(2)]
+        places = [(top, left) for top in tops for left in lefts]
+        part = replace(stream, width=_WINDOW * PATCH_PX, height=_WINDOW * PATCH_PX)
+        nothing = Conditions(stream.quality_q6, torch.zeros(1, 0, 0))
+        found = []
+        for top, left in places:
+            window = slice(top, top + _WINDOW), slice(left, left + _WINDOW)
+            cut = latents._replace(y_hat=latents.y_hat[..., *window], a=latents.a[..., *window])
+            found.append((top * PATCH_PX, left * PATCH_PX, self.picture(part, cut, nothing)))
+        return found
 
     def _check_bundle(self, stream: Stream) -> None:
         if stream.is_overfitted:

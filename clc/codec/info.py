@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from clc.bitstream.container import parse
+from clc.bitstream.container import Stream, parse
+from clc.bitstream.embedding import AV1_PROFILE, FORMATS, Reason
 from clc.bitstream.sections import name_of
 from clc.codec.buffers import stream_bytes
 from clc.quality import from_q6
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 class StreamInfo:
     """The header of a stream; sizes in pixels and bytes. `overhead_bytes` is all that is not payload.
 
-    `mode` is "learned", or "overfitted" where the payload is a function; `bundle_id` then is the id of its autoencoder.
+    `mode` is "learned", "overfitted" where the payload is a function, or "lossless", "near-lossless" or "avif" where it
+    is the bitstream of another codec; `payload` names what it holds, and `why` says why it came to that. `bundle_id` is
+    that of the bundle, or of the autoencoder, that decodes the stream, and None where it needs none; `quality` is None
+    where no quality was asked for.
+
     `references` are dictionary entries that give tokens, `aligned` those whose key pictures are warped, `streams` the
     ids, 16 hex digits each, of streams whose pictures are. `sections` are
     what the picture has beside its colours: the name of each kind, with the bytes that it takes in the stream.
@@ -29,8 +34,8 @@ class StreamInfo:
     mode: str
     width: int
     height: int
-    quality: float
-    bundle_id: str
+    quality: float | None
+    bundle_id: str | None
     references: tuple[int, ...]
     aligned: tuple[int, ...]
     streams: tuple[str, ...]
@@ -39,6 +44,8 @@ class StreamInfo:
     overhead_bytes: int
     bpp: float
     sections: dict[str, int]
+    payload: str
+    why: str
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a JSON object, tuples as lists."""
@@ -60,11 +67,11 @@ def stream_info(data: Buffer) -> StreamInfo:
     return StreamInfo(
         version=data[4],
         profile=stream.profile,
-        mode="overfitted" if stream.is_overfitted else "learned",
+        mode=_mode_of(stream),
         width=stream.width,
         height=stream.height,
-        quality=from_q6(stream.quality_q6),
-        bundle_id=stream.bundle_id.hex(),
+        quality=None if _asks_for_no_quality(stream) else from_q6(stream.quality_q6),
+        bundle_id=None if stream.embedding else stream.bundle_id.hex(),
         references=stream.token_references,
         aligned=() if stream.streams else stream.references[: len(stream.alignments)],
         streams=tuple(one.hex() for one in stream.streams),
@@ -73,4 +80,42 @@ def stream_info(data: Buffer) -> StreamInfo:
         overhead_bytes=len(data) - len(stream.payload),
         bpp=len(data) * 8 / (stream.width * stream.height),
         sections={name_of(section.kind): len(section.stored) for section in stream.sections},
+        payload=_payload_of(stream),
+        why=_why(stream),
     )
+
+
+def _asks_for_no_quality(stream: Stream) -> bool:
+    return stream.embedding is not None and stream.embedding.quality_q6 is None
+
+
+def _mode_of(stream: Stream) -> str:
+    if stream.embedding is None:
+        return "overfitted" if stream.is_overfitted else "learned"
+    if stream.profile == AV1_PROFILE:
+        return "avif"
+    return "near-lossless" if stream.embedding.step_error else "lossless"
+
+
+def _payload_of(stream: Stream) -> str:
+    if stream.embedding is None:
+        return "a function of the picture" if stream.is_overfitted else "latents of the bundle's model"
+    beside = " with transparency" if stream.embedding.has_alpha else ""
+    steps = f" of samples in steps of {2 * stream.embedding.step_error + 1}" if stream.embedding.step_error else ""
+    return FORMATS[stream.profile] + steps + beside
+
+
+def _why(stream: Stream) -> str:
+    """Why the stream's payload is what it is, in words."""
+    embedding = stream.embedding
+    if embedding is None:
+        return "asked for" if stream.is_overfitted else "the way that pictures are usually coded"
+    quality = f"quality {from_q6(stream.quality_q6):g}"
+    said = {
+        Reason.LOSSLESS: "no loss was asked for",
+        Reason.MAX_ERROR: f"an error of {embedding.value} at most was asked for",
+        Reason.CHEAPER: f"it costs less than the model's latents at {quality}",
+        Reason.FALLS_SHORT: f"the model's latents would fall short of what photographs get at {quality}",
+        Reason.TARGET_PSNR: f"it takes the fewest bytes for {embedding.target_psnr or 0:.4g} dB",
+    }
+    return said[embedding.reason]

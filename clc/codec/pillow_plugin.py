@@ -2,10 +2,12 @@
 
     PIL's open("a.clc") gives an RGB or RGBA picture; its header is read at once, its pixels are decoded when needed
     im.save("a.clc", quality=50, references="auto", effort=5, bundle=None, exif=None, xmp=None)
+    im.save("a.clc", lossless=True)    or max_error=2, or target_psnr=46.0, in place of a quality; mode="auto"
 
 An opened picture has in `info`, where the stream has them, "exif" (as JPEG has it, for `getexif` and other formats) and
-"xmp", and always "quality" and "bundle_id". The bundle that a stream names is looked for where `clc.bundle.locate`
-says, and before that in `im.bundle`, a folder or a list of folders, which is set before the pixels are used.
+"xmp", and always "quality" and "bundle_id", which are None where no quality was asked for and no bundle is needed. The
+bundle that a stream names is looked for where `clc.bundle.locate` says, and before that in `im.bundle`, a folder or a
+list of folders, which is set before the pixels are used.
 
 Saving takes the options of `clc.encode`. What becomes of modes, colour profiles and transparency stands in
 `clc.pictures.images`; what of a picture is lost is told by a `clc.LossWarning`. What only its file held, and Pillow did
@@ -38,9 +40,7 @@ from clc.limits import MAX_STREAM_BYTES
 
 if TYPE_CHECKING:
     from clc.bitstream.container import Head
-    from clc.codec.codec import Codec
     from clc.codec.interface import Bundles
-    from clc.codec.overfitted import OverfittedCodec
     from clc.codec.sources import Source
 
 FORMAT = "CLC"
@@ -60,7 +60,7 @@ class ClcImageFile(ImageFile.ImageFile):
     is_animated = False
 
     def _open(self) -> None:
-        from clc.bitstream.sections import ALPHA, EXIF, XMP
+        from clc.bitstream.sections import EXIF, XMP
         from clc.quality import from_q6
 
         try:
@@ -69,8 +69,9 @@ class ClcImageFile(ImageFile.ImageFile):
         except ClcError as error:
             raise UnidentifiedImageError(self._told(error)) from error
         self._size = head.width, head.height
-        self._mode = "RGBA" if any(section.kind == ALPHA for section in head.sections) else "RGB"
-        self.info["quality"], self.info["bundle_id"] = from_q6(head.quality_q6), head.bundle_id.hex()
+        self._mode = "RGBA" if head.has_alpha else "RGB"
+        self.info["quality"] = from_q6(head.quality_q6) if head.has_quality else None
+        self.info["bundle_id"] = head.bundle_id.hex() if head.needs_bundle else None
         if EXIF in contents:
             self.info["exif"] = _EXIF_PREFIX + contents[EXIF]
         if XMP in contents:
@@ -163,22 +164,32 @@ def _accept(prefix: bytes) -> bool:
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     """Codes a picture and writes the whole stream at once, so that no half of one is ever in the file."""
     from clc.codec.effort import DEFAULT_EFFORT
+    from clc.codec.interface import check_mode, coded, losses_of
     from clc.codec.sources import tell
+    from clc.codec.ways.goal import AUTO, DEFAULT_QUALITY, Goal
 
     options = image.encoderinfo
     try:
         source = _source(image, options)
-        data = _codec(options.get("bundle"), None).encode(
-            source.image_HW3,
-            options.get("quality", 50.0),
-            options.get("references", "auto"),
+        goal = Goal.of(
+            options.get("quality", DEFAULT_QUALITY),
+            lossless=options.get("lossless", False),
+            target_psnr=options.get("target_psnr"),
+            max_error=options.get("max_error"),
+        )
+        mode, bundle, references = options.get("mode", AUTO), options.get("bundle"), options.get("references", "auto")
+        check_mode(mode, goal, references, bundle, None)
+        data = coded(
+            source,
+            goal,
+            references,
+            mode=mode,
             effort=options.get("effort", DEFAULT_EFFORT),
-            alpha_HW=source.alpha_HW,
-            metadata=source.metadata,
+            of=lambda: _codec(bundle, None),
         )
     except ClcError as error:
         raise OSError(str(error)) from error
-    tell(source.losses, source.name, 3)
+    tell(losses_of(source, goal), source.name, 3)
     file.write(data)
 
 
@@ -196,8 +207,8 @@ def _source(image: Image.Image, options: dict[str, Any]) -> Source:
     return pillow_source(image, exif, xmp)
 
 
-def _codec(bundle: Bundles, data: bytes | None) -> Codec | OverfittedCodec:
-    """The codec of a bundle, loaded on first use; the shipped one is that of `clc.encode` and `clc.decode`."""
+def _codec(bundle: Bundles, data: bytes | None) -> Any:
+    """What decodes a stream, or encodes: the codec of a bundle, loaded on first use; the shipped one is everybody's."""
     from clc.codec.interface import codec_for, codec_of
 
     return codec_of(bundle) if data is None else codec_for(data, bundle)

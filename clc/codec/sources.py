@@ -56,6 +56,8 @@ class Source:
     alpha_HW: Plane | None = None
     metadata: Metadata = NO_METADATA
     losses: tuple[str, ...] = ()
+    is_moved: bool = False
+    """Whether a colour profile moved samples."""
 
 
 def picture_from(source: PictureSource) -> Source:
@@ -124,7 +126,7 @@ def pillow_source(image: Image.Image, exif: bytes | None = None, xmp: bytes | No
     view.info["xmp"] = (carried if xmp is None else given).metadata.xmp
     read = picture_of(view)
     losses = tuple(dict.fromkeys((*further_frames(image), *own.losses, *carried.losses, *read.losses)))
-    return Source(name, read.image_HW3, read.alpha_HW, read.metadata, losses)
+    return Source(name, read.image_HW3, read.alpha_HW, read.metadata, losses, read.is_moved)
 
 
 def _exif_of_tags(image: Image.Image) -> bytes:
@@ -160,7 +162,7 @@ def tell(losses: Sequence[str], name: str, level: int) -> None:
 
 
 def _of_read(picture: ReadPicture, name: str) -> Source:
-    return Source(name, picture.image_HW3, picture.alpha_HW, picture.metadata, picture.losses)
+    return Source(name, picture.image_HW3, picture.alpha_HW, picture.metadata, picture.losses, picture.is_moved)
 
 
 def _of_array(array: npt.NDArray[Any]) -> Source:

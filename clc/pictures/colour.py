@@ -38,6 +38,8 @@ class Converted(NamedTuple):
 
     image: Image.Image
     losses: tuple[str, ...]
+    is_moved: bool = False
+    """Whether a profile moved colours, so that samples are not those of the file."""
 
 
 def to_srgb(image: Image.Image, icc: bytes | None) -> Converted:
@@ -51,7 +53,7 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Converted:
     converted = _by_profile(image, icc)
     if converted is None:
         return Converted(image.convert("RGB"), (*lost, losses.PROFILE))
-    return Converted(converted.image, (*lost, *converted.losses))
+    return converted._replace(losses=(*lost, *converted.losses))
 
 
 def coded_losses(primaries: int, transfer: int, *, has_profile: bool) -> tuple[str, ...]:
@@ -97,7 +99,8 @@ def _by_profile(image: Image.Image, icc: bytes) -> Converted | None:
         if mode != "CMYK" and _leaves_colours(transform, mode):
             return Converted(samples.convert("RGB"), ())
         rgb = transform.apply(samples)
-        return Converted(rgb, (losses.GAMUT,) if mode == "RGB" and _is_clipped(samples, rgb, profile) else ())
+        clipped = (losses.GAMUT,) if mode == "RGB" and _is_clipped(samples, rgb, profile) else ()
+        return Converted(rgb, clipped, is_moved=True)
     except MemoryError:  # says nothing of the profile
         raise
     except Exception:  # whatever lcms, Pillow and the installation do with a broken profile

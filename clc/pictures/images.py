@@ -84,6 +84,8 @@ class ReadPicture(NamedTuple):
     losses: tuple[str, ...]
     alpha_HW: Plane | None = None
     metadata: Metadata = NO_METADATA
+    is_moved: bool = False
+    """Whether a colour profile moved samples: no loss for the eye, but they are not those of the file."""
 
 
 def read_image(source: Path | bytes) -> Picture:
@@ -201,7 +203,7 @@ def _read_picture(decoded: Decoded, file_bytes: int, background: tuple[int, int,
     told = tuple(dict.fromkeys((*lost, *found.losses, *not_kept)))
     image_HW3 = np.array(_upright(rgb, decoded.orientation))
     alpha_HW = None if alpha is None else np.array(_upright(Image.fromarray(alpha), decoded.orientation))
-    return ReadPicture(image_HW3, file_bytes, told, alpha_HW, metadata)
+    return ReadPicture(image_HW3, file_bytes, told, alpha_HW, metadata, converted.is_moved)
 
 
 def _profile_of(image: Image.Image) -> bytes | None:

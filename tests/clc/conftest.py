@@ -13,6 +13,7 @@ from clc.bitstream.container import pack, parse
 from clc.bitstream.stream import PROFILE, Stream
 from clc.codec.beside import DecodedPicture, sections_of, with_beside
 from clc.codec.info import StreamInfo, stream_info
+from clc.codec.ways.goal import Goal
 from clc.errors import DictionaryMismatch, InputError, TruncatedStream
 from clc.pictures.metadata import NO_METADATA, Metadata
 from clc.quality import checked_quality
@@ -69,6 +70,12 @@ class ContainerCodec:
         return pack(
             Stream(PROFILE, width, height, round(quality * 64), self.bundle_id, (), 0, buffer.getvalue(), (), sections)
         )
+
+    def encode_to(self, goal: Goal, *picture: object, **options: object) -> bytes:
+        return self.encode(picture[0], goal.quality, *picture[1:], **options)  # type: ignore[arg-type]
+
+    def at_qualities(self, image_HW3: NDArray[np.uint8], references: object, **options: object) -> object:
+        return lambda quality: self.encode(image_HW3, quality, references, **options)  # type: ignore[arg-type]
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         return self.decode_picture(data).image_HW3

@@ -18,10 +18,15 @@ from PIL import Image
 from clc.archive.layout import write_manifest
 from clc.archive.manifest import ArchivedPicture, Manifest, check_of
 from clc.bitstream.container import pack, parse
+from clc.bitstream.embedding import AV1_PROFILE, Embedding, Reason
 from clc.bundle.identity import SHIPPED
 from clc.codec import Codec
 from clc.codec.__main__ import main
+from clc.codec.embedded import sealed
 from clc.codec.overfitted import OverfittedCodec
+from clc.codec.ways.exact import encode_exact
+from clc.payloads.avif import avif_payload
+from clc.payloads.exact import Payload
 from tests.tiny_autoencoder import make_autoencoder
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +104,7 @@ def folder(tmp_path: Path, stream: bytes, overfitted: Path, monkeypatch: pytest.
         "taken.ledger.parquet": b"mine",
         "bundle/manifest.json": b"{",
     }
+    contents.update(_of_other_codecs())
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "height.tif")
@@ -124,6 +130,20 @@ def overfitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "overfitted.clc").write_bytes(opened[0].encode(_noise()[:8, :8], effort=0))
     Image.new("RGB", (8200, 8)).save(folder / "huge.png")
     return folder
+
+
+def _of_other_codecs() -> dict[str, bytes]:
+    """Streams whose payload is another codec's, each damaged in one way."""
+    exact = encode_exact(_noise())
+    turned, stream = bytearray(exact), parse(exact)
+    turned[-3] ^= 4
+    payload = Payload(AV1_PROFILE, avif_payload(Image.fromarray(_noise()), 50, 9))
+    lossy = parse(sealed(_noise(), None, payload, Embedding(Reason.CHEAPER, 3200), ())[0])
+    return {
+        "turned.clc": bytes(turned),
+        "broken.clc": pack(replace(stream, payload=bytes(len(stream.payload)))),
+        "other-size.clc": pack(replace(lossy, height=25)),
+    }
 
 
 def _archive(folder: Path, stream: bytes) -> None:

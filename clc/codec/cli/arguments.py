@@ -13,11 +13,13 @@ from typing import Any, NoReturn
 from PIL import ImageColor
 
 from clc.codec.cli.single_file import STANDARD
+from clc.codec.ways.goal import AUTO, MODES, checked_error, checked_psnr
 from clc.console import DONE, FAILED, OneLineParser, say
+from clc.errors import InputError
 from clc.limits import MAX_REFERENCES
 
-LEARNED, OVERFITTED = "learned", "overfitted"
-"""The modes of `encode`."""
+OVERFITTED = "overfitted"
+"""The mode of `encode` beside those of `clc.codec.ways.goal`."""
 
 SIZE_UNITS = {"k": 1000, "m": 1000**2, "g": 1000**3}
 """Letters behind a size, and how many bytes they stand for."""
@@ -79,7 +81,8 @@ def _check_paths(options: argparse.Namespace) -> None:
 
 def _check_mode(options: argparse.Namespace) -> None:
     """Exits with 2 where options are given that the mode has no use for, or its autoencoder is not named."""
-    if options.mode == LEARNED:
+    _check_promises(options)
+    if options.mode != OVERFITTED:
         if options.autoencoder is not None:
             options.parser.error("--autoencoder goes with --mode overfitted: give that, or leave it out")
         return
@@ -90,6 +93,21 @@ def _check_mode(options: argparse.Namespace) -> None:
     for name, is_given in without.items():
         if is_given:
             options.parser.error(f"{name} does not go with --mode overfitted: leave it out")
+
+
+def _check_promises(options: argparse.Namespace) -> None:
+    """Exits with 2 where samples are promised, or a PSNR, and an option is given that has no use then."""
+    is_exact = options.lossless or options.max_error is not None
+    if not is_exact and options.target_psnr is None:
+        return
+    wish = "--lossless" if options.lossless else "--max-error" if is_exact else "--target-psnr"
+    without = {f"--mode {options.mode}": options.mode != AUTO}
+    if is_exact:
+        without["--bundle"], without["--device"] = bool(options.bundle), options.device != "cpu"
+        without["--references"] = options.references not in ("auto", "none")
+    for name, is_given in without.items():
+        if is_given:
+            options.parser.error(f"{name} does not go with {wish}: leave it out")
 
 
 def _parser(run: Mapping[str, Command], further: Further | None) -> argparse.ArgumentParser:
@@ -121,9 +139,10 @@ def _parser(run: Mapping[str, Command], further: Further | None) -> argparse.Arg
     )
     encode.add_argument(
         "--mode",
-        choices=(LEARNED, OVERFITTED),
-        default=LEARNED,
-        help="learned (default): by a bundle's model; overfitted: a function fitted to each picture, in the latents of "
+        choices=(*MODES, OVERFITTED),
+        default=AUTO,
+        help="auto (default): by a bundle's model, or where a picture does not suit that, as AVIF or without loss; "
+        "learned: by the model whatever comes of it; overfitted: a function fitted to each picture, in the latents of "
         "an autoencoder",
     )
     decode = commands.add_parser(
@@ -233,6 +252,32 @@ def _add_rate(command: argparse.ArgumentParser) -> None:
         "--target-bytes", type=_target, metavar="N", help="the size of each .clc file, met within 2%% by its quality"
     )
     rate.add_argument("--target-bpp", type=_target, metavar="X", help="the same in bits a pixel")
+
+    rate.add_argument(
+        "--target-psnr", type=_psnr, metavar="DB", help="the PSNR of each picture, which is reached with few bytes"
+    )
+    rate.add_argument("--lossless", action="store_true", help="keep every sample of 8 bits, and the transparency")
+    rate.add_argument(
+        "--max-error", type=_max_error, metavar="N", help="keep every sample within N levels of 0..255; 0 is lossless"
+    )
+
+
+def _psnr(text: str) -> float:
+    try:
+        return checked_psnr(float(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of dB") from error
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _max_error(text: str) -> int:
+    try:
+        return checked_error(int(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from error
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _target(text: str) -> float:

@@ -11,23 +11,27 @@ import time
 import warnings
 from argparse import Namespace
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from clc.codec.beside import sections_of
 from clc.codec.cli.arguments import OVERFITTED
 from clc.codec.cli.many_files import Done, LossesTold, error_lines, run, summary_lines, warning_lines
 from clc.codec.cli.single_file import Output, check_source, existing_of, name_of, read_source, read_stream
 from clc.codec.files import DECODE, ENCODE, Direction, Job, plan
+from clc.codec.info import stream_info
 from clc.codec.rate_control import encode_to_size, target_bytes_of
+from clc.codec.ways.exact import encode_exact
+from clc.codec.ways.goal import AUTO, Goal
 from clc.console import complain, one_line, say, shown
 from clc.errors import InputError
+from clc.pictures import losses
 from clc.pictures.images import ReadPicture, png_bytes
 from clc.pictures.metadata import NO_METADATA, Metadata
 from storage.atomic import write_bytes
 
 if TYPE_CHECKING:
     from clc.codec.codec import Codec
-    from clc.codec.codecs import Codecs
+    from clc.codec.codecs import AnyCodec, Codecs
     from clc.codec.overfitted import OverfittedCodec
 
 _MISSED = "no quality comes within 2 % of the size asked for, so the nearest was taken"
@@ -53,21 +57,24 @@ def encode_command(options: Namespace) -> int:
         return 0
     source = options.paths[0]
     picture = read_source(source, options.background)
-    codec = _encoder(load_codecs(options), options)
+    codec = None if _goal(options).is_exact else _encoder(load_codecs(options), options)
     began = time.perf_counter()
     try:
-        data, losses = encoded(codec, picture, options)
+        data, lost = encoded(codec, picture, options)
     except InputError as error:
         raise type(error)(f"{name_of(source)}: {error}") from error
     seconds = time.perf_counter() - began
     output.write(data)
-    _warn(options, losses)
-    info = codec.info(data)
+    _warn(options, lost)
+    info = stream_info(data)
     named = ", ".join([*(f"{entry} (aligned)" for entry in info.aligned), *map(str, info.references)]) or "none"
-    quality = "" if _target_bytes(picture, options) is None else f"quality {info.quality:.4g}, "
+    is_of_bundle = info.bundle_id is not None
+    is_quality_told = info.quality is not None and (options.target_psnr or _target_bytes(picture, options) is not None)
+    quality = f"quality {info.quality:.4g}, " if is_quality_told else ""
+    way = f"references {named}" if is_of_bundle else info.payload
     output.say(
         f"{shown(output.path)}: {info.width}x{info.height} px, {info.total_bytes} bytes, {info.bpp:.4f} bpp, {quality}"
-        f"references {named}, {seconds:.2f} s"
+        f"{way}, {seconds:.2f} s"
     )
     return 0
 
@@ -90,10 +97,22 @@ def decode_command(options: Namespace) -> int:
     return 0
 
 
-def encoded(codec: Codec | OverfittedCodec, picture: ReadPicture, options: Namespace) -> tuple[bytes, tuple[str, ...]]:
-    """The stream of a picture at the quality or the size that was asked for, and what is lost by it."""
+def encoded(
+    codec: Codec | OverfittedCodec | None, picture: ReadPicture, options: Namespace
+) -> tuple[bytes, tuple[str, ...]]:
+    """The stream of a picture at the quality, the size or the error that was asked for, and what is lost by it.
+
+    `codec` is None where samples are promised, which takes none.
+    """
+    goal = _goal(options)
     target = _target_bytes(picture, options)
     metadata = NO_METADATA if options.strip else picture.metadata
+    further = {"effort": options.effort, "alpha_HW": picture.alpha_HW, "metadata": metadata}
+    if codec is None:
+        moved = (losses.MOVED,) if picture.is_moved else ()
+        return encode_exact(picture.image_HW3, goal.max_error or 0, **further), (*picture.losses, *moved)
+    if options.mode == AUTO and target is None:
+        return cast("Codec", codec).encode_to(goal, picture.image_HW3, options.references, **further), picture.losses
     encode = _at_qualities(codec, picture, metadata, options)
     if target is None:
         return encode(options.quality), picture.losses
@@ -101,6 +120,15 @@ def encoded(codec: Codec | OverfittedCodec, picture: ReadPicture, options: Names
     beside = sections_of(None, metadata, (height, width))
     found = encode_to_size(encode, target, metadata_bytes=sum(len(section.stored) for section in beside))
     return found.data, picture.losses if found.is_met else (*picture.losses, _MISSED)
+
+
+def _goal(options: Namespace) -> Goal:
+    """What is asked for, sizes apart."""
+    if options.lossless or options.max_error is not None:
+        return Goal(max_error=options.max_error or 0)
+    if options.target_psnr is not None:
+        return Goal(target_psnr=options.target_psnr)
+    return Goal(quality=options.quality)
 
 
 def _encoder(codecs: Codecs, options: Namespace) -> Codec | OverfittedCodec:
@@ -112,22 +140,15 @@ def _at_qualities(
     codec: Codec | OverfittedCodec, picture: ReadPicture, metadata: Metadata, options: Namespace
 ) -> Callable[[float], bytes]:
     """What codes the picture at one quality after another."""
+    beside = {"effort": options.effort, "alpha_HW": picture.alpha_HW, "metadata": metadata}
     if options.mode == OVERFITTED:
-        fitting: Callable[[float], bytes] = codec.at_qualities(  # type: ignore[union-attr]  # the codec of this mode
-            picture.image_HW3, effort=options.effort, alpha_HW=picture.alpha_HW, metadata=metadata
-        )
-        return fitting
-    return lambda quality: codec.encode(
-        picture.image_HW3,
-        quality,
-        options.references,
-        effort=options.effort,
-        alpha_HW=picture.alpha_HW,
-        metadata=metadata,
-    )
+        return cast("OverfittedCodec", codec).at_qualities(picture.image_HW3, **beside)
+    if options.mode == AUTO:
+        return cast("Codec", codec).at_qualities(picture.image_HW3, options.references, **beside)
+    return lambda quality: codec.encode(picture.image_HW3, quality, options.references, **beside)
 
 
-def decoded(codec: Codec | OverfittedCodec, data: bytes, options: Namespace) -> Decoded:
+def decoded(codec: AnyCodec, data: bytes, options: Namespace) -> Decoded:
     """The picture of a stream as a PNG file, with its transparency and, unless they are stripped, EXIF and XMP."""
     picture = codec.decode_picture(data)
     metadata = NO_METADATA if options.strip else picture.metadata
@@ -147,21 +168,22 @@ def _output(options: Namespace, direction: Direction) -> Output:
 
 def _many(options: Namespace, direction: Direction) -> int:
     jobs, passed_over, unreadable = plan(options.paths, options.out, direction)
-    codecs = load_codecs(options)
-    codec = _encoder(codecs, options) if direction is ENCODE else None
+    is_without = direction is ENCODE and _goal(options).is_exact
+    codecs = None if is_without else load_codecs(options)
+    codec = _encoder(codecs, options) if codecs is not None and direction is ENCODE else None
     existing = existing_of(options)
     told = LossesTold(options.verbose)
 
     def encode(job: Job) -> Done:
         picture = read_source(job.source, options.background)
-        data, losses = encoded(codec or _encoder(codecs, options), picture, options)
-        told.tell(job.source, losses)
+        data, lost = encoded(codec, picture, options)
+        told.tell(job.source, lost)
         write_bytes(job.output, data, replace=existing == "replace")
-        return Done(picture.file_bytes, len(data), picture.image_HW3.size // 3, losses)
+        return Done(picture.file_bytes, len(data), picture.image_HW3.size // 3, lost)
 
     def decode(job: Job) -> Done:
         data = read_stream(job.source)
-        picture = decoded(codecs.for_stream(data), data, options)
+        picture = decoded(cast("Codecs", codecs).for_stream(data), data, options)
         told.tell(job.source, picture.left_out)
         write_bytes(job.output, picture.png, replace=existing == "replace")
         return Done(len(data), len(picture.png), picture.width * picture.height, picture.left_out)
@@ -173,8 +195,8 @@ def _many(options: Namespace, direction: Direction) -> int:
     return report.status(unreadable)
 
 
-def _warn(options: Namespace, losses: tuple[str, ...]) -> None:
-    for loss in losses:
+def _warn(options: Namespace, lost: tuple[str, ...]) -> None:
+    for loss in lost:
         complain(f"warning: {shown(name_of(options.paths[0]))}: {loss}")
 
 

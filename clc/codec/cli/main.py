@@ -89,7 +89,22 @@ def _selftest(options: Namespace) -> int:
         is_failed |= not say(
             f"selftest: bundle {codec.bundle.bundle_id}, {result.steps} intermediate results, all equal"
         )
+    is_failed |= not _payloads_are_sound()
     return FAILED if is_failed else DONE
+
+
+def _payloads_are_sound() -> bool:
+    """Codes a picture by each of the other codecs that this installation has, decodes it, and says so."""
+    from clc.codec.selftest import probe_picture
+    from clc.codec.ways.payload_check import check_payloads
+
+    try:
+        sound, missing = check_payloads(probe_picture())
+    except ClcError as error:
+        complain(f"error: {one_line(str(error))}")
+        return False
+    lacking = f"; this Pillow lacks {' and '.join(missing)}" if missing else ""
+    return say(f"selftest: payloads of {', '.join(sound)} decode as they should{lacking}")
 
 
 _COMMANDS = {

@@ -56,6 +56,8 @@ def _stream(file: Path, *, is_json: bool, is_named: bool) -> str:
     if is_json:
         return json.dumps({"file": str(file), **fields})
     fields["sections"] = ", ".join(f"{name} {size} bytes" for name, size in fields["sections"].items()) or "none"
+    fields["quality"] = "none" if fields["quality"] is None else fields["quality"]
+    fields["bundle_id"] = fields["bundle_id"] or "none is needed"
     fields["bpp"] = f"{fields['bpp']:.4f}"
     return _lines(name_of(file), fields, is_named=is_named)
 

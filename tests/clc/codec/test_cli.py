@@ -39,7 +39,9 @@ def test_a_picture_goes_through_files_and_back(
 
 def test_the_self_test_passes_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["selftest"]) == 0
-    assert "all equal" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "all equal" in said
+    assert "payloads of PNG, WebP lossless, AVIF decode as they should" in said
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

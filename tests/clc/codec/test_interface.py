@@ -26,7 +26,7 @@ ALPHA = np.tile(np.linspace(0, 255, 20).astype(np.uint8), (12, 1))
 RGBA = np.dstack((RGB, ALPHA))
 EXIF = b"II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\x04\0\0\0Cam\0\0\0\0\0"
 XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
-FAST: dict[str, Any] = {"references": "none", "effort": 0}
+FAST: dict[str, Any] = {"references": "none", "effort": 0, "mode": "learned"}
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +222,7 @@ def test_transparency_given_twice_is_refused() -> None:
 @pytest.mark.parametrize("references", [np.int64(2), np.uint8(2)])
 def test_numpy_counts_references_and_effort_as_python_does(references: Any, codec: Codec) -> None:
     expected = codec.encode(RGB, 50, 2, effort=1)
-    assert clc.encode(RGB, 50, references, effort=np.int32(1)) == expected  # type: ignore[arg-type]
+    assert clc.encode(RGB, 50, references, effort=np.int32(1), mode="learned") == expected  # type: ignore[arg-type]
 
 
 def test_entries_that_are_no_numbers_are_refused(codec: Codec) -> None:

@@ -55,7 +55,7 @@ def test_a_real_picture_is_saved_and_opened(
 ) -> None:
     monkeypatch.setattr(pillow_plugin, "_codec", lambda bundle, data: shipped)
     image_HW3 = np.ascontiguousarray(photo[:40, :56])
-    Image.fromarray(image_HW3).save(tmp_path / "a.clc", quality=60, references="none")
+    Image.fromarray(image_HW3).save(tmp_path / "a.clc", quality=60, references="none", mode="learned")
     data = (tmp_path / "a.clc").read_bytes()
     assert data == shipped.encode(image_HW3, 60, "none")
     with Image.open(tmp_path / "a.clc") as image:

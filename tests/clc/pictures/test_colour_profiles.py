@@ -9,7 +9,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageCms
 
+import clc
 from clc.errors import InputError
+from clc.pictures import losses
 from clc.pictures.images import read_image, read_picture, rgb_of
 from clc.pictures.losses import DEPTH, FRAMES, GAMUT, PROFILE, TRANSPARENCY
 
@@ -76,6 +78,17 @@ def test_colours_outside_srgb_are_clipped_and_told() -> None:
     read = read_picture(file_of(Image.fromarray(vivid), icc_profile=profile(P3_XYZ)))
     assert read.losses == (GAMUT,)
     assert read_picture(file_of(Image.fromarray(vivid), icc_profile=srgb_profile())).losses == ()
+
+
+def test_a_profile_that_moves_samples_is_told_where_none_was_to_be_lost() -> None:
+    file = file_of(Image.fromarray(MUTED), icc_profile=profile(P3_XYZ))
+    assert read_picture(file).is_moved
+    with pytest.warns(clc.LossWarning, match=losses.MOVED):
+        data = clc.encode(file, lossless=True)
+    assert (clc.decode(data) == read_picture(file).image_HW3).all()
+    same = file_of(Image.fromarray(MUTED), icc_profile=srgb_profile())
+    assert not read_picture(same).is_moved
+    assert (clc.decode(clc.encode(same, lossless=True)) == MUTED).all()
 
 
 def test_pixels_that_are_srgb_stay_as_they_are() -> None:

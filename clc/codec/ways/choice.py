@@ -1,0 +1,172 @@
+"""Which way a picture is coded at a goal: latents of a bundle's model, AVIF, or exact samples, by what each one costs.
+
+    quality      the transform, as long as it suits the picture; else what costs least (rate + lambda * distortion)
+                 without falling short of what photographs get (`clc.codec.ways.suitability`)
+    target_psnr  the fewest bytes that reach it
+    max_error    exact samples (`clc.codec.ways.exact`)
+
+Photographs are what the transform was trained on: there the other ways are not tried, and streams stay what they were.
+Whether it suits one is measured on windows of the encoder's own decode, and on all of it where that looks doubtful.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clc.bitstream.container import with_sections
+from clc.bitstream.embedding import Embedding, Reason
+from clc.bitstream.sections import Section
+from clc.codec.beside import checked_alpha, sections_of
+from clc.codec.effort import effort_of
+from clc.codec.embedded import sealed
+from clc.codec.search.selection import References, Search, checked_references
+from clc.codec.ways.avif_search import AvifSearch, Trial, speed_of
+from clc.codec.ways.goal import DEFAULT_QUALITY, Goal
+from clc.codec.ways.psnr_control import reach
+from clc.codec.ways.suitability import (
+    TRANSFORM_BEST_PSNR,
+    is_photograph,
+    least_psnr,
+    photographs_psnr,
+    psnr_of,
+    squared_error_of,
+)
+from clc.errors import CorruptStream, InputError
+from clc.payloads import avif
+from clc.payloads.exact import Payload, exact_payload, payload_within
+from clc.pictures.metadata import Metadata
+from clc.pictures.picture import Picture, Plane
+from clc.quality import STEPS_PER_QUALITY, from_q6, rate_distortion_lambda, to_q6
+
+if TYPE_CHECKING:
+    from clc.codec.encoding import Attempt, Encoding
+
+logger = logging.getLogger(__name__)
+
+_DOUBTFUL_DB = 2.0
+_STEP_ERRORS = (1, 2)
+"""Steps that are tried for a PSNR: they give 49.9 and 45.1 dB where samples are spread evenly."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A finished stream, and the mean squared error of its colours, in levels of 0..255."""
+
+    data: bytes
+    squared_error: float
+
+    @property
+    def psnr(self) -> float:
+        """In dB."""
+        return psnr_of(self.squared_error)
+
+
+class Choice:
+    """One picture, with alpha and metadata, and the ways to code it; see the module.
+
+    Raises `InputError` for an alpha plane of another shape or dtype, and over metadata, as `sections_of` does.
+    """
+
+    def __init__(
+        self, encoding: Encoding, references: References, effort: int, alpha_HW: Plane | None, metadata: Metadata
+    ) -> None:
+        self.image_HW3: Picture = encoding.image_HW3
+        self._encoding, self._effort = encoding, effort
+        self._search = Search(checked_references(references), None, effort_of(effort))
+        size = self.image_HW3.shape[0], self.image_HW3.shape[1]
+        self._alpha_HW = checked_alpha(alpha_HW, size)
+        self._sections: tuple[Section, ...] = sections_of(self._alpha_HW, metadata, size)
+        self._pixels = size[0] * size[1]
+        self._is_photograph = is_photograph(self.image_HW3)
+        self._avif: AvifSearch | None = None
+
+    def encode(self, goal: Goal) -> bytes:
+        """The stream for a quality or a PSNR."""
+        if goal.target_psnr is not None:
+            return self.at_psnr(goal.target_psnr)
+        return self.at_quality(DEFAULT_QUALITY if goal.quality is None else goal.quality)
+
+    def at_quality(self, quality: float) -> bytes:
+        """The stream with the least rate + lambda * distortion that does not fall short; see the module."""
+        quality_q6 = to_q6(quality)
+        quality = from_q6(quality_q6)
+        attempt = self._learned(quality_q6)
+        data = with_sections(attempt.data, self._sections)
+        if self._suits(attempt, quality):
+            return data
+        learned = Way(data, self._encoding.squared_error(attempt))
+        least = least_psnr(quality)
+        reason = Reason.CHEAPER if learned.psnr >= least else Reason.FALLS_SHORT
+        embedding = Embedding(reason, quality_q6)
+        trade = rate_distortion_lambda(quality)
+        ways = [learned, self._exact(embedding, exact_payload(self.image_HW3, self._alpha_HW))]
+        ways += self._by_avif(embedding, lambda: self._avif_at(trade, quality, least))
+        good = [way for way in ways if way.psnr >= least]
+        return min(good, key=lambda way: 8 * len(way.data) / self._pixels + trade * way.squared_error).data
+
+    def at_psnr(self, psnr: float) -> bytes:
+        """The stream of the fewest bytes that was found with at least a PSNR in dB; without loss where nothing has."""
+        embedding = Embedding(Reason.TARGET_PSNR, round(psnr * STEPS_PER_QUALITY))
+        ways = []
+        learned = reach(self._learned_way, psnr)
+        if learned is not None:
+            ways.append(learned)
+            if psnr <= TRANSFORM_BEST_PSNR and self._is_photograph:
+                return learned.data
+        ways += self._by_avif(embedding, lambda: self._search_avif().reaching(psnr))
+        ways.append(self._exact(embedding, exact_payload(self.image_HW3, self._alpha_HW)))
+        for step_error in _STEP_ERRORS:
+            way = self._exact(embedding, payload_within(self.image_HW3, self._alpha_HW, step_error))
+            if way.psnr < psnr:
+                break
+            ways.append(way)
+        return min(ways, key=lambda way: len(way.data)).data
+
+    def _learned(self, quality_q6: int) -> Attempt:
+        encoding = self._encoding
+        return encoding.best_of(encoding.proposals(self._search, quality_q6), quality_q6, self._search.effort)
+
+    def _learned_way(self, quality_q6: int) -> Way:
+        attempt = self._learned(quality_q6)
+        return Way(with_sections(attempt.data, self._sections), self._encoding.squared_error(attempt))
+
+    def _suits(self, attempt: Attempt, quality: float) -> bool:
+        """Whether the transform does as well on this picture as on the hardest of photographs."""
+        if not self._is_photograph:
+            return False
+        least = photographs_psnr(quality)
+        if psnr_of(self._encoding.estimated_error(attempt)) >= least + _DOUBTFUL_DB:
+            return True
+        return psnr_of(self._encoding.squared_error(attempt)) >= least
+
+    def _avif_at(self, trade: float, quality: float, least: float) -> Trial:
+        """AVIF where it costs least, or at the least PSNR, in dB, where that falls short of it."""
+        search = self._search_avif()
+        found = search.cheapest(trade, start=round(20 + quality / 2))
+        return found if found.psnr >= least else search.reaching(least) or found
+
+    def _search_avif(self) -> AvifSearch:
+        if self._avif is None:
+            self._avif = AvifSearch(self.image_HW3, speed_of(self._effort, self._pixels))
+        return self._avif
+
+    def _by_avif(self, embedding: Embedding, find: Callable[[], Trial | None]) -> list[Way]:
+        """The way of AVIF that is found; none where Pillow lacks it, or its encoder refuses the picture."""
+        if not avif.can_write():
+            return []
+        try:
+            found = find()
+        except (InputError, CorruptStream) as error:  # the other ways are left, so nothing is lost
+            logger.info("avif_left_out reason=%s", error)
+            return []
+        if found is None:
+            return []
+        data, _ = sealed(self.image_HW3, None, found.payload, embedding, self._sections)
+        return [Way(data, found.squared_error)]
+
+    def _exact(self, embedding: Embedding, payload: Payload) -> Way:
+        data, decoded_HW3 = sealed(self.image_HW3, self._alpha_HW, payload, embedding, self._sections)
+        return Way(data, squared_error_of(decoded_HW3, self.image_HW3))
