@@ -1,0 +1,212 @@
+"""From thumbnails to lossless, from photographs to graphics: real files, decoded again, beside Pillow's AVIF and WebP.
+
+    python bench/range.py --set kodak=FOLDER --set screens=FOLDER [--small] [--limit N] [--json FILE]
+    python bench/range.py --small --lossless-only
+
+Every picture of a set, or the first `--limit` of them in equal distances, is coded at `--qualities`, at `--psnr` (dB)
+and without loss; by Pillow as AVIF (speed 4, 4:4:4) and WebP at several of their qualities, and as lossless WebP
+(method 6). `--small` is the set of a hundred PNG files of `bench/small_pngs.py`. For each set is printed:
+
+- our bytes at each PSNR over those of AVIF at the same PSNR, interpolated between its files (logarithm of bytes over
+  dB, a straight line), and the same over the better of AVIF and lossless WebP;
+- our bytes without loss over those of lossless WebP, and how many of the pictures came back bit by bit;
+- the lowest PSNR of a picture at each quality, and how many went which way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from small_pngs import make
+
+import clc
+from clc.codec.files import refuse_existing
+from clc.codec.ways.suitability import psnr_of, squared_error_of
+from clc.console import complain
+from clc.errors import ClcError, InputError
+from clc.pictures.folders import find_pictures
+from clc.pictures.images import ReadPicture, read_picture
+from storage.atomic import write_bytes
+
+AVIF_QUALITIES = (30, 50, 65, 80, 90, 95, 99)
+WEBP_QUALITIES = (30, 60, 80, 95, 100)
+OURS, AVIF, WEBP, LOSSLESS_WEBP = "clc", "AVIF", "WebP", "WebP lossless"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file: who made it and at which setting, its bytes, PSNR in dB (None where it is exact), way, seconds."""
+
+    picture: str
+    coder: str
+    setting: str
+    n_bytes: int
+    psnr: float | None
+    way: str
+    seconds: float
+
+
+def rows_of(name: str, picture: ReadPicture, options: argparse.Namespace) -> Iterator[Row]:
+    """Yield the files of one picture; colours and transparency are coded, metadata are left out."""
+    image, alpha = picture.image_HW3, picture.alpha_HW
+    wishes: list[tuple[str, dict[str, Any]]] = [("lossless", {"lossless": True})]
+    if not options.lossless_only:
+        wishes += [(f"quality {quality:g}", {"quality": quality}) for quality in options.qualities]
+        wishes += [(f"{psnr:g} dB", {"target_psnr": psnr}) for psnr in options.psnr]
+    for setting, wish in wishes:
+        began = time.perf_counter()
+        data = clc.encode(image, alpha_HW=alpha, effort=options.effort, **wish)
+        seconds = time.perf_counter() - began
+        decoded = clc.decode_picture(data)
+        if (alpha is None) != (decoded.alpha_HW is None) or not np.array_equal(alpha, decoded.alpha_HW):
+            raise InputError(f"{name}: the transparency did not come back at {setting}")
+        yield Row(name, OURS, setting, len(data), _psnr(decoded.image_HW3, image), clc.info(data).mode, seconds)
+    samples = image if alpha is None else np.dstack((image, alpha))
+    lossless = {"lossless": True, "method": 6, "exact": True}
+    yield _pillow(name, samples, LOSSLESS_WEBP, "WEBP", "method 6", lossless)
+    if not options.lossless_only:
+        for quality in AVIF_QUALITIES:
+            given = {"quality": quality, "speed": options.avif_speed, "subsampling": "4:4:4"}
+            yield _pillow(name, samples, AVIF, "AVIF", f"quality {quality}", given)
+        for quality in WEBP_QUALITIES:
+            yield _pillow(name, samples, WEBP, "WEBP", f"quality {quality}", {"quality": quality, "method": 6})
+
+
+def _pillow(name: str, samples: Any, coder: str, file_format: str, setting: str, options: dict[str, Any]) -> Row:
+    buffer, began = io.BytesIO(), time.perf_counter()
+    Image.fromarray(samples).save(buffer, file_format, **options)
+    seconds = time.perf_counter() - began
+    decoded = read_picture(buffer.getvalue()).image_HW3
+    return Row(name, coder, setting, len(buffer.getvalue()), _psnr(decoded, samples[..., :3]), coder, seconds)
+
+
+def _psnr(decoded: Any, image: Any) -> float | None:
+    psnr = psnr_of(squared_error_of(decoded, image))
+    return None if math.isinf(psnr) else psnr
+
+
+def interpolated(rows: Sequence[Row], psnr: float) -> float | None:
+    """The bytes of a coder at a PSNR, between its files; None outside of them."""
+    points = sorted((row.psnr, math.log(row.n_bytes)) for row in rows if row.psnr is not None)
+    if not points or not points[0][0] <= psnr <= points[-1][0]:
+        return None
+    return math.exp(float(np.interp(psnr, [point[0] for point in points], [point[1] for point in points])))
+
+
+def summary_of(rows: Sequence[Row]) -> dict[str, Any]:
+    """What the module names, for the pictures of one set."""
+    names = list(dict.fromkeys(row.picture for row in rows))
+    by = {name: [row for row in rows if row.picture == name] for name in names}
+    found: dict[str, Any] = {"pictures": len(names)}
+    exact = {
+        coder: sum(row.n_bytes for row in rows if (row.coder, row.setting) == (coder, setting))
+        for coder, setting in ((OURS, "lossless"), (LOSSLESS_WEBP, "method 6"))
+    }
+    found["lossless bytes"], found["WebP lossless bytes"] = exact[OURS], exact[LOSSLESS_WEBP]
+    found["bit-exact"] = sum(row.psnr is None for row in rows if (row.coder, row.setting) == (OURS, "lossless"))
+    for setting in dict.fromkeys(row.setting for row in rows if row.coder == OURS and row.setting != "lossless"):
+        ours = [row for row in rows if row.coder == OURS and row.setting == setting]
+        psnrs = [math.inf if row.psnr is None else row.psnr for row in ours]
+        beside_avif, beside_better = [], []
+        for row in ours:
+            if row.psnr is None:
+                continue
+            avif = interpolated([one for one in by[row.picture] if one.coder == AVIF], row.psnr)
+            whole = next(one.n_bytes for one in by[row.picture] if one.coder == LOSSLESS_WEBP)
+            if avif is not None:
+                beside_avif.append(row.n_bytes / avif)
+            beside_better.append(row.n_bytes / min(avif or whole, whole))
+        found[setting] = {
+            "mean bytes": round(sum(row.n_bytes for row in ours) / len(ours)),
+            "lowest dB": None if math.isinf(min(psnrs)) else round(min(psnrs), 2),
+            "over AVIF, %": _percent(beside_avif),
+            "over the better, %": _percent(beside_better),
+            "ways": dict(Counter(row.way for row in ours)),
+        }
+    return found
+
+
+def _percent(ratios: Sequence[float]) -> float | None:
+    return round(100 * (math.exp(sum(map(math.log, ratios)) / len(ratios)) - 1), 1) if ratios else None
+
+
+def pictures_of(options: argparse.Namespace) -> Iterator[tuple[str, list[tuple[str, ReadPicture]]]]:
+    """Yield each set's name and pictures, with their names."""
+    for text in options.set:
+        name, _, folder = text.partition("=")
+        files = find_pictures(Path(folder)).files
+        if not files:
+            raise InputError(f"{folder}: no picture there; say --set NAME=FOLDER")
+        yield name, [(file.name, read_picture(file)) for file in _some(files, options.limit)]
+    if options.small:
+        yield "small", [(name, read_picture(data)) for name, data in _some(list(make().items()), options.limit)]
+
+
+def _some(listed: Sequence[Any], limit: int | None) -> list[Any]:
+    step = 1 if not limit else max(1, len(listed) // limit)
+    return list(listed[::step])[: limit or None]
+
+
+def _table(name: str, summary: dict[str, Any]) -> Table:
+    table = Table(title=f"{name}: {summary['pictures']} pictures")
+    for column in ("setting", "mean bytes", "lowest dB", "over AVIF, %", "over the better, %", "ways"):
+        table.add_column(column)
+    for setting, values in summary.items():
+        if isinstance(values, dict):
+            table.add_row(setting, *(str(value) for value in values.values()))
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Coding over the whole range, beside AVIF and WebP.")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=FOLDER", help="a folder of pictures")
+    parser.add_argument("--small", action="store_true", help="a hundred small PNG files")
+    parser.add_argument("--limit", type=int, metavar="N", help="pictures of each set")
+    parser.add_argument("--qualities", type=float, nargs="*", default=[10.0, 50.0, 100.0], metavar="Q")
+    parser.add_argument("--psnr", type=float, nargs="*", default=[38.0, 42.0, 46.0], metavar="DB")
+    parser.add_argument("--effort", type=int, default=5, metavar="0..9")
+    parser.add_argument("--avif-speed", type=int, default=4, metavar="0..10")
+    parser.add_argument("--lossless-only", action="store_true", help="nothing but the files without loss")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all rows and the summary")
+    options = parser.parse_args(arguments)
+    console = Console(width=140)
+    try:
+        if not options.set and not options.small:
+            raise InputError("nothing to measure: give --set NAME=FOLDER or --small")
+        if options.json is not None:
+            refuse_existing([options.json], overwrite=False)
+        found: dict[str, Any] = {}
+        for name, pictures in pictures_of(options):
+            rows = [row for title, picture in pictures for row in rows_of(title, picture, options)]
+            found[name] = {"summary": summary_of(rows), "rows": [asdict(row) for row in rows]}
+            summary = found[name]["summary"]
+            console.print(_table(name, summary))
+            console.print(
+                f"without loss {summary['lossless bytes']} bytes, WebP lossless {summary['WebP lossless bytes']}; "
+                f"{summary['bit-exact']} of {summary['pictures']} bit-exact"
+            )
+        if options.json is not None:
+            write_bytes(options.json, json.dumps(found, indent=1).encode())
+    except ClcError as error:
+        complain(f"error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""bench/range.py and its hundred small PNG files: what is written is what decoders read, and ours is never larger."""
+
+import importlib.util
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import clc
+from clc.pictures import losses
+from clc.pictures.images import read_picture
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+
+@pytest.fixture(scope="module")
+def small() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("small_pngs", BENCH / "small_pngs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_hundred_files_of_every_kind_come_back_bit_by_bit_in_no_more_bytes_than_webp(small: ModuleType) -> None:
+    files = small.make()
+    assert len(files) == 100
+    ours = theirs = 0
+    for name, data in files.items():
+        picture = read_picture(data, name)
+        assert (losses.DEPTH in picture.losses) == ("-16" in name)
+        assert (picture.alpha_HW is not None) >= ("t-" in name)
+        coded = clc.encode(picture.image_HW3, lossless=True, alpha_HW=picture.alpha_HW)
+        decoded = clc.decode_picture(coded)
+        assert (decoded.image_HW3 == picture.image_HW3).all(), name
+        assert np.array_equal(decoded.alpha_HW, picture.alpha_HW), name  # type: ignore[arg-type]  # None equals None
+        samples = picture.image_HW3 if picture.alpha_HW is None else np.dstack((picture.image_HW3, picture.alpha_HW))
+        webp = io.BytesIO()
+        Image.fromarray(samples).save(webp, "WEBP", lossless=True, method=6, exact=True)
+        assert len(coded) <= len(webp.getvalue()), name
+        ours, theirs = ours + len(coded), theirs + len(webp.getvalue())
+    assert ours < 0.75 * theirs
+
+
+def test_interlacing_changes_no_sample(small: ModuleType) -> None:
+    files = small.make()
+    for name, data in files.items():
+        if "i-" in name:
+            plain = read_picture(files[name.replace("i-", "-")])
+            assert (read_picture(data).image_HW3 == plain.image_HW3).all(), name
+    grey = read_picture(files["0-08-32x32.png"]).image_HW3
+    assert grey[3, 7].tolist() == [10 * 255 // 78] * 3
+
+
+def test_the_command_measures_and_writes_its_figures(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCH / "range.py"), "--small", "--lossless-only", "--limit", "3"]
+    done = subprocess.run([*command, "--json", str(tmp_path / "a.json")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 bit-exact" in done.stdout
+    summary = json.loads((tmp_path / "a.json").read_text())["small"]["summary"]
+    assert summary["lossless bytes"] <= summary["WebP lossless bytes"]
+    nothing = subprocess.run(command[:2], capture_output=True, text=True, check=False)
+    assert nothing.returncode == 1
+    assert nothing.stderr.startswith("error: nothing to measure")
