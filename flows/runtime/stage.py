@@ -32,7 +32,8 @@ STAGES = ("ingest-images", "extract-features", "build-dictionary", "train-codec"
 """The stages in the order in which `retrain` runs them; a stage has the name of its flow."""
 
 _DRY_RUN = ContextVar("dry_run", default=False)
-_KEY = re.compile(r"[0-9a-f]{16}")
+KEY = re.compile(r"[0-9a-f]{16}")
+"""The name of a stage's folder."""
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,10 @@ def resolve(workspace: Workspace, stage: str, key: str = "latest") -> StageResul
 
     Raises `InputError` that names the flow to run first when there is none, `StorageError` when it was altered.
     """
-    if key != "latest" and not _KEY.fullmatch(key):
+    if key != "latest" and not KEY.fullmatch(key):
         raise InputError(f'{key!r} is no key of {stage}: 16 hex digits or "latest" are wanted')
     folder = workspace.stages / stage
-    keys = [path.parent.name for path in folder.glob(f"*/{MANIFEST_NAME}") if _KEY.fullmatch(path.parent.name)]
+    keys = [path.parent.name for path in folder.glob(f"*/{MANIFEST_NAME}") if KEY.fullmatch(path.parent.name)]
     if key == "latest" and keys:
         key = max(keys, key=lambda name: read_manifest(folder / name, verify=False).created_utc)
     if key not in keys:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clc.errors import InputError
 from flows.intake.journal import Journal
-from flows.runtime.stage import STAGES
+from flows.runtime.stage import KEY, STAGES
 from flows.runtime.workspace import Workspace
 from storage.atomic import is_temporary
 from storage.errors import LeaseHeld, StorageError
@@ -21,7 +21,7 @@ from storage.locks import in_use
 from storage.manifest import MANIFEST_NAME, read_manifest
 from storage.tables import read_table
 
-OF_A_RUN = (*STAGES, "measure-baselines", "pack-strip")
+OF_A_RUN = (*STAGES, "measure-codec", "measure-baselines", "pack-strip")
 """The folders below `stages/`: each holds a folder a key."""
 
 _BLOB = "blob"
@@ -75,10 +75,11 @@ def _needed(workspace: Workspace) -> set[str]:
 
 
 def _unfinished(workspace: Workspace) -> Iterator[Path]:
-    """Yield the folders of stages that were never finished."""
+    """Yield the folders of stages that were never finished; one with another name than a key is somebody's."""
     for stage in OF_A_RUN:
         for folder in (workspace.stages / stage).glob("*"):
-            if folder.is_dir() and not (folder / MANIFEST_NAME).exists():
+            is_ours = is_temporary(folder.name) or KEY.fullmatch(folder.name)
+            if is_ours and folder.is_dir() and not (folder / MANIFEST_NAME).exists():
                 yield folder
 
 

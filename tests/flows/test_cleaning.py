@@ -46,8 +46,16 @@ def filled(workspace: Workspace) -> tuple[list[Path], list[Path]]:
     temporary.write_bytes(b"half")
     mine = workspace.blobs.path(named).parent / "notes.txt"
     mine.write_text("mine")
+    own_folder = workspace.stages / "train-codec" / "my-bundle"
+    own_folder.mkdir()
+    (own_folder / "notes.txt").write_text("mine, too")
     blobs = workspace.blobs.path
-    return [blobs(named), blobs(entry), blobs(brought), mine, ingest], [blobs(orphan), unfinished, staged, temporary]
+    return [blobs(named), blobs(entry), blobs(brought), mine, own_folder / "notes.txt", ingest], [
+        blobs(orphan),
+        unfinished,
+        staged,
+        temporary,
+    ]
 
 
 def test_what_nobody_needs_is_listed_then_removed_and_the_rest_stays(workspace: Workspace) -> None:
