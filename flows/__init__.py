@@ -2,4 +2,16 @@
 
 from storage.extras import need
 
-need("pipeline", "prefect", "distributed", "fsspec", "mlflow", "pyarrow", "skimage", "sklearn", "sqlalchemy", "typer")
+need(
+    "pipeline",
+    "prefect",
+    "distributed",
+    "fsspec",
+    "mlflow",
+    "pyarrow",
+    "pydantic",
+    "skimage",
+    "sklearn",
+    "sqlalchemy",
+    "typer",
+)

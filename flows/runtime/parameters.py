@@ -5,12 +5,9 @@ Prefect checks them by pydantic, before a run exists. What depends on the pictur
 
 from typing import Annotated
 
+from pydantic import Field
+
 from clc.limits import MAX_DICTIONARY_ENTRIES
-from storage.extras import need
-
-need("pipeline", "pydantic")
-
-from pydantic import Field  # noqa: E402
 
 Count = Annotated[int, Field(ge=1)]
 """How many of something that there must be."""
