@@ -35,7 +35,9 @@ CARRIED = (
     "clc/py.typed",
     "storage/py.typed",
     "clc/archive/report.html",
-    "clc/evaluation/report.html",
+    "clc/evaluation/published.json",
+    "clc/evaluation/report/chartjs/LICENSE.md",
+    "clc/evaluation/report/report.html",
     "clc/pages/page.html",
 )
 """Files of the wheel that are no source text."""

@@ -45,7 +45,7 @@ _ROW_MODULES = (
     "clc.evaluation.scales",
 )
 
-BASELINE_MODULES = (*_ROW_MODULES, "clc.limits", "clc.pictures", "clc.retrieval.torchvision_compat", "storage.digest")
+BASELINE_MODULES = (*_ROW_MODULES, "clc.limits", "clc.pictures", "storage.digest")
 """The source text that decides what measure-baselines makes: what else changes does not measure JPEG again."""
 
 CODEC_ROW_MODULES = (*CODEC_MODULES, *_ROW_MODULES, "clc.evaluation.picture_plan", "storage.blobs")

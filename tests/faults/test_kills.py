@@ -17,18 +17,19 @@ from storage.digest import sha256_bytes, sha256_file
 from storage.manifest import MANIFEST_NAME
 
 ROOT = Path(__file__).parents[2]
-HERE = [0.01 + 1.6 * random.Random(7 * number).random() for number in range(8)]  # noqa: S311
-ON_A_CLUSTER = [2.0, 4.5, 7.0]
-"""Seconds after which an ingest is killed; a cluster takes a while to start."""
+HERE = [random.Random(7 * number).random() for number in range(8)]  # noqa: S311
+ON_A_CLUSTER = [0.3, 0.65, 0.9]
+"""Shares of the time that an ingest takes, after which it is killed; a cluster takes a while to start."""
 
 
-def runs(workspace: Path, source: Path, *delays_s: float, shard_files: int = 64) -> list[str]:
+def runs(workspace: Path, source: Path, *delays_s: float, shard_files: int = 64) -> list[tuple[str, float]]:
+    """Ingest once for each delay, after which it is killed; whether it was killed or finished, and when."""
     environment = {**os.environ, "CLC_WORKSPACE": str(workspace), "PYTHONPATH": str(ROOT)}
     environment["CLC_TEST_SHARD"] = str(shard_files)
     command = [sys.executable, "-m", "tests.faults.kill_ingest", str(source), *map(str, delays_s)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.split()
+    return [(what, float(seconds)) for what, seconds in map(str.split, done.stdout.splitlines())]
 
 
 def made(workspace: Path) -> dict[str, str]:
@@ -58,10 +59,12 @@ def test_killed_at_random_moments_it_ends_as_if_it_never_was(
     tmp_path: Path, source: Path, shard_files: int, moments: list[float]
 ) -> None:
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    assert runs(undisturbed, source, 300) == ["finished"]
-    assert "killed" in runs(disturbed, source, *moments, shard_files=shard_files)
+    ((ended, seconds),) = runs(undisturbed, source, 300, shard_files=shard_files)
+    assert ended == "finished"
+    delays = [share * seconds for share in moments]
+    assert "killed" in dict(runs(disturbed, source, *delays, shard_files=shard_files))
     for path in (disturbed / "blobs").rglob("*"):
         assert path.is_dir() or is_temporary(path.name) or sha256_bytes(path.read_bytes()) == path.name
-    assert runs(disturbed, source, 300, shard_files=shard_files) == ["finished"]
+    assert [what for what, _ in runs(disturbed, source, 300, shard_files=shard_files)] == ["finished"]
     clean(Workspace(disturbed))
     assert made(disturbed) == made(undisturbed)

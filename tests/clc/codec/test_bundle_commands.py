@@ -55,7 +55,10 @@ def test_the_self_test_of_every_bundle_that_is_named_is_replayed(
     given = [str(extended), str(SHIPPED), str(extended), id_in(extended)]
     assert main(["selftest", *(word for one in given for word in ("--bundle", one))]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert [line.split()[2].rstrip(",") for line in said] == [id_in(extended), id_in(SHIPPED)]
+    assert [line.split()[2].rstrip(",") for line in said if line.startswith("selftest: bundle ")] == [
+        id_in(extended),
+        id_in(SHIPPED),
+    ]
     assert main(["selftest", "--bundle", "without", "--bundle", str(extended)]) == 1
     said, errors = capsys.readouterr()
     assert "the bundle in without has no self-test vectors" in errors

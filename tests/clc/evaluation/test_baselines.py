@@ -66,7 +66,7 @@ def test_settings_name_the_library_and_its_version(baseline) -> None:
 def test_a_file_of_equal_size_is_found_by_quality(scene_HW3) -> None:
     (coder,) = find_baselines(["jpeg-2000"]).available
     target = len(coder.encode(scene_HW3, 41))
-    assert abs(len(match_bytes(coder, scene_HW3, target)[1]) - target) <= 0.1 * target
+    assert abs(len(match_bytes(coder, scene_HW3, target, {})[1]) - target) <= 0.1 * target
 
 
 def test_qualities_mean_what_the_settings_say(scene_HW3) -> None:
