@@ -87,12 +87,13 @@ def run_stage(
     `inputs` names what the stage reads by key or digest; `config` holds its parameters (JSON values). `modules` are the
     modules whose source text decides what it makes; a package stands for all modules below it. `body` writes files into
     the folder it is given and returns a JSON summary. Its exceptions go through, and leave nothing. Prefect's pages
-    show the summary if `is_shown`: not those of stages of which a run has many.
+    show the summary if `is_shown`, and the log tells of it: not of stages of which a run has many.
 
     Raises `StorageError` when a finished stage was altered on disk, and `Stale` within `dry_run`, with what `pending`
     says of the work.
     """
-    result = _run(workspace, stage, inputs, config, modules, body, pending)
+    level = logging.INFO if is_shown else logging.DEBUG
+    result = _run(workspace, stage, inputs, config, modules, body, pending, level)
     if is_shown and not is_dry_run():
         publish_summary(stage, result.key, str(result.directory), result.manifest.summary, is_reused=result.reused)
     return result
@@ -106,21 +107,22 @@ def _run(
     modules: Sequence[str],
     body: Callable[[Path], dict[str, Any]],
     pending: Callable[[], str],
+    level: int,
 ) -> StageResult:
     key = stage_key(stage, inputs=inputs, config=config, modules=modules)
     directory = workspace.stages / stage / key
-    finished = _finished(stage, key, directory)
+    finished = _finished(stage, key, directory, level)
     if finished is not None:
         return finished
     if is_dry_run():
         raise Stale(stage, pending(), inputs=dict(inputs), config=dict(config))
     begun = time.monotonic()
     with in_use(workspace.in_use), Lease(workspace.locks / f"{stage}-{key}") as lease:
-        finished = _finished(stage, key, directory)
+        finished = _finished(stage, key, directory, level)
         if finished is not None:
             return finished
         _clear(directory)
-        logger.info("stage_started stage=%s key=%s", stage, key)
+        logger.log(level, "stage_started stage=%s key=%s", stage, key)
         with staging_directory(directory) as staged:
             summary = body(staged)
             files = describe_files(staged)
@@ -136,7 +138,7 @@ def _run(
             round(time.monotonic() - begun, 1),
         )
         write_manifest(directory, manifest)
-    logger.info("stage_finished stage=%s key=%s directory=%s", stage, key, directory)
+    logger.log(level, "stage_finished stage=%s key=%s directory=%s", stage, key, directory)
     return StageResult(stage, key, directory, manifest, reused=False)
 
 
@@ -163,11 +165,11 @@ def resolve(workspace: Workspace, stage: str, key: str = "latest") -> StageResul
     return StageResult(stage, key, folder / key, read_manifest(folder / key), reused=True)
 
 
-def _finished(stage: str, key: str, directory: Path) -> StageResult | None:
+def _finished(stage: str, key: str, directory: Path, level: int) -> StageResult | None:
     if not (directory / MANIFEST_NAME).is_file():
         return None
     manifest = read_manifest(directory)
-    logger.info("stage_reused stage=%s key=%s directory=%s", stage, key, directory)
+    logger.log(level, "stage_reused stage=%s key=%s directory=%s", stage, key, directory)
     return StageResult(stage, key, directory, manifest, reused=True)
 
 

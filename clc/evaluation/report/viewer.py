@@ -7,7 +7,9 @@ lossless. A page has a budget, and a picture that would exceed it is named inste
 """
 
 import bisect
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import cv2
@@ -135,18 +137,23 @@ def view_picture(
     files = {quality: test.encode(image_HW3, quality) for quality in _steps(own, test)}
     steps = {quality: [_shot(test, quality, data, image_HW3, window)] for quality, data in files.items()}
     left_out: dict[str, str] = {}
-    for baseline in baselines:
+
+    def shots_of(baseline: Coder) -> list[Shot] | str:
         known = {row.quality: row.bytes for row in own if row.codec == baseline.name}
         try:
-            shots = []
-            for data in files.values():
-                quality, matched = match_bytes(baseline, image_HW3, len(data), known)
-                shots.append(_shot(baseline, quality, matched, image_HW3, window))
+            matched = [match_bytes(baseline, image_HW3, len(data), known) for data in files.values()]
+            return [_shot(baseline, quality, data, image_HW3, window) for quality, data in matched]
         except PICTURE_ERRORS as error:
-            left_out[baseline.name] = text_of(error)
-            continue
-        for step, shot in zip(steps.values(), shots, strict=True):
-            step.append(shot)
+            return text_of(error)
+
+    # Nothing is timed here, so that a core each may code.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as side_by_side:
+        for baseline, shots in zip(baselines, side_by_side.map(shots_of, baselines), strict=True):
+            if isinstance(shots, str):
+                left_out[baseline.name] = shots
+                continue
+            for step, shot in zip(steps.values(), shots, strict=True):
+                step.append(shot)
     height, width = image_HW3.shape[:2]
     return ViewedPicture(
         item_id=picture.item_id,
