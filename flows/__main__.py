@@ -13,7 +13,9 @@ def plan(
     source: Annotated[
         str, typer.Option(help='"builtin", a folder, a list of paths or URLs, an archive, a table or a store.')
     ] = "builtin",
-    patch_px: Annotated[int | None, typer.Option(help="Cut every picture into patches of this side.", min=16)] = None,
+    patch_px: Annotated[
+        int | None, typer.Option(help="Cut what is not evaluated into patches of this side.", min=16)
+    ] = None,
     backbone: Annotated[str, typer.Option(help='"codec", "resnet50" or the path of an .onnx file.')] = "codec",
     entries: Annotated[int, typer.Option(help="Pictures in the dictionary.", min=1)] = 64,
     components: Annotated[int, typer.Option(help="Length of a dictionary key.", min=1)] = 256,

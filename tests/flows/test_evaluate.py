@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from clc.evaluation.measure import rows_from_table
 from clc.evaluation.picture_plan import PicturePlan, measure_plan
 from clc.pictures.images import png_bytes
 from flows.evaluate import evaluate_codec
-from flows.evaluation.picture_sets import read_picture_set
 from flows.evaluation_subject import Subject
 from flows.items import Item, write_items
 from flows.leakage import refuse_leaks
@@ -51,6 +51,13 @@ def codec(monkeypatch):
     monkeypatch.setattr(flows.evaluate, "find_baselines", lambda names: find_baselines(["jpeg", "webp"]))
     monkeypatch.setattr(flows.evaluate, "log_evaluation", lambda server, evaluation: logged.append(evaluation))
     return logged
+
+
+def break_decoder(monkeypatch, error):
+    """Have the flow load a stand-in whose decoder raises an error."""
+    broken = JpegCodec()
+    broken.decode = Mock(side_effect=error)
+    monkeypatch.setattr("flows.evaluation_subject.Codec.load", lambda folder: broken)
 
 
 def make_picture(seed):
@@ -297,12 +304,7 @@ def test_a_worker_with_another_bundle_measures_nothing(workspace, codec, monkeyp
 
 
 def test_a_stream_that_decodes_to_something_else_fails_the_run(workspace, codec, monkeypatch) -> None:
-    def differs(data):
-        raise DecodeMismatch("the latents differ")
-
-    broken = JpegCodec()
-    broken.decode = differs
-    monkeypatch.setattr("flows.evaluation_subject.Codec.load", lambda folder: broken)
+    break_decoder(monkeypatch, DecodeMismatch("the latents differ"))
     with pytest.raises(DecodeMismatch, match="clc at quality 0 does not decode what it coded of picture 2"):
         evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped")
     assert not list((workspace.stages / "evaluate-codec").glob("*/manifest.json"))
@@ -333,31 +335,8 @@ def test_pictures_of_a_folder_that_training_has_seen_are_refused(workspace, tmp_
         evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped", pictures=str(tmp_path / "seen"))
 
 
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        (None, "the set kodak is not here: none of the folders of CLC_SETS holds it"),
-        (1, "the set kodak has 24 pictures, and this folder 1"),
-        (24, "these are not the pictures of the set kodak, for their pixels differ"),
-    ],
-)
-def test_a_named_set_is_that_set_or_refused(workspace, tmp_path, monkeypatch, files, message) -> None:
-    monkeypatch.setenv("CLC_SETS", str(tmp_path))
-    if files:
-        (tmp_path / "kodak").mkdir()
-        for seed in range(files):
-            (tmp_path / "kodak" / f"{seed}.png").write_bytes(png_bytes(make_picture(seed)[:8, :8]))
-    with pytest.raises(InputError, match=message):
-        read_picture_set(workspace, "kodak")
-
-
 def test_a_codec_that_fails_on_everything_ends_the_flow(workspace, codec, monkeypatch) -> None:
-    def fail(data):
-        raise CorruptStream("no")
-
-    broken = JpegCodec()
-    broken.decode = fail
-    monkeypatch.setattr("flows.evaluation_subject.Codec.load", lambda folder: broken)
+    break_decoder(monkeypatch, CorruptStream("no"))
     with pytest.raises(InputError, match="failed on every picture, first with: no"):
         evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped")
 
