@@ -1,11 +1,13 @@
 """From thumbnails to lossless, from photographs to graphics: real files, decoded again, beside Pillow's AVIF and WebP.
 
-    python bench/range.py --set kodak=FOLDER --set screens=FOLDER [--small] [--limit N] [--json FILE]
+    python bench/range.py --set kodak=FOLDER --set screens=FOLDER [--small] [--graphics N] [--limit N] [--json FILE]
     python bench/range.py --small --lossless-only
 
 Every picture of a set, or the first `--limit` of them in equal distances, is coded at `--qualities`, at `--psnr` (dB)
 and without loss; by Pillow as AVIF (speed 4, 4:4:4) and WebP at several of their qualities, and as lossless WebP
-(method 6). `--small` is the set of a hundred PNG files of `bench/small_pngs.py`. For each set is printed:
+(method 6). `--small` is the set of a hundred PNG files of `bench/rendered/small_pngs.py`,
+`--graphics N` that of N pictures of kinds and fonts that no model was trained on (`bench/graphics.py`). For each set is
+printed:
 
 - our bytes at each PSNR over those of AVIF at the same PSNR, interpolated between its files (logarithm of bytes over
   dB, a straight line), and the same over the better of AVIF and lossless WebP;
@@ -28,10 +30,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from graphics import graphics
 from PIL import Image
+from rendered.small_pngs import make
 from rich.console import Console
 from rich.table import Table
-from small_pngs import make
 
 import clc
 from clc.codec.files import refuse_existing
@@ -154,6 +157,15 @@ def pictures_of(options: argparse.Namespace) -> Iterator[tuple[str, list[tuple[s
         yield name, [(file.name, read_picture(file)) for file in _some(files, options.limit)]
     if options.small:
         yield "small", [(name, read_picture(data)) for name, data in _some(list(make().items()), options.limit)]
+    if options.graphics:
+        drawn = list(graphics(options.graphics, is_training=False))
+        yield "graphics", [(name, read_picture(_png(image))) for name, image in _some(drawn, options.limit)]
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _some(listed: Sequence[Any], limit: int | None) -> list[Any]:
@@ -176,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Coding over the whole range, beside AVIF and WebP.")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=FOLDER", help="a folder of pictures")
     parser.add_argument("--small", action="store_true", help="a hundred small PNG files")
+    parser.add_argument("--graphics", type=int, default=0, metavar="N", help="so many rendered graphics")
     parser.add_argument("--limit", type=int, metavar="N", help="pictures of each set")
     parser.add_argument("--qualities", type=float, nargs="*", default=[10.0, 50.0, 100.0], metavar="Q")
     parser.add_argument("--psnr", type=float, nargs="*", default=[38.0, 42.0, 46.0], metavar="DB")
@@ -186,8 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     console = Console(width=140)
     try:
-        if not options.set and not options.small:
-            raise InputError("nothing to measure: give --set NAME=FOLDER or --small")
+        if not (options.set or options.small or options.graphics):
+            raise InputError("nothing to measure: give --set NAME=FOLDER, --small or --graphics N")
         if options.json is not None:
             refuse_existing([options.json], overwrite=False)
         found: dict[str, Any] = {}

@@ -21,7 +21,7 @@ BENCH = Path(__file__).parents[2] / "bench"
 
 @pytest.fixture(scope="module")
 def small() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("small_pngs", BENCH / "small_pngs.py")
+    spec = importlib.util.spec_from_file_location("small_pngs", BENCH / "rendered" / "small_pngs.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

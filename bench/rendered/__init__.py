@@ -1,0 +1,1 @@
+"""Pictures that benchmarks and trainings draw for themselves."""
