@@ -18,9 +18,9 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from reference_collection import add_keys
-from reference_curves import Saving, mean_curve, saving, usable
-from reference_rows import ALIGNED, NONE, CodedFile, Job, run_job
+from referenced.collection import add_keys
+from referenced.curves import Saving, mean_curve, saving, usable
+from referenced.rows import ALIGNED, NONE, CodedFile, Job, run_job
 from references import numbers, picture_paths, split_odd_even
 from rich.console import Console
 from rich.table import Table

@@ -5,9 +5,9 @@
     python bench/references.py --set ../shared/data/correlated/copr --json out.json --collection
 
 By name, the 1st, 3rd, ... picture of the folder become key pictures of the dictionary and the 2nd, 4th, ... are coded,
-each in the modes of `reference_rows.py`; `--key-pictures none` (the default for a folder named kodak, whose pictures
+each in the modes of `referenced/rows.py`; `--key-pictures none` (the default for a folder named kodak, whose pictures
 must be in no dictionary) codes all with the dictionary as it is. The keys `tokens`, `random`, `aligned` and `oracle` of
-the JSON are BD-rates of PSNR in per cent against `none`, see `reference_curves.py` for their conditions.
+the JSON are BD-rates of PSNR in per cent against `none`, see `referenced/curves.py` for their conditions.
 """
 
 import json
@@ -19,9 +19,9 @@ from typing import Annotated, Any
 
 import typer
 from hevc import Hevc
-from reference_collection import Measure, add_keys, measure_collection
-from reference_rows import MODES, NONE, ORACLE, Job, run_job
-from reference_summary import Summary, print_collection, print_summary, summarise
+from referenced.collection import Measure, add_keys, measure_collection
+from referenced.rows import MODES, NONE, ORACLE, Job, run_job
+from referenced.summary import Summary, print_collection, print_summary, summarise
 from rich.console import Console
 
 from clc.bundle.bundle import Bundle

@@ -120,7 +120,7 @@ def added(monkeypatch, tmp_path):
 @pytest.fixture
 def measure(bench):
     """Return what measures a job in this process, without a decoder's network."""
-    rows = bench("reference_rows")
+    rows = bench("referenced.rows")
     return lambda job, processes=1: rows.measure_job(StandIn(job.first_key, [Path(key) for key in job.keys]), job)
 
 
@@ -133,7 +133,7 @@ def test_the_first_picture_is_odd(bench) -> None:
 def test_a_set_gives_every_key_and_a_row_for_every_picture(bench, pictures, added, measure) -> None:
     program = bench("references")
     odd, even = program.split_odd_even(program.picture_paths(pictures))
-    plan = program.Plan(odd, even, bench("reference_rows").MODES, QUALITIES, dear=program.Dear(oracle=1))
+    plan = program.Plan(odd, even, bench("referenced.rows").MODES, QUALITIES, dear=program.Dear(oracle=1))
     found = program.measure_set(plan, None, measure=measure).to_json()
     json.dumps(found, allow_nan=False)
     assert added == [(3, "webp-lossless")]
@@ -151,7 +151,7 @@ def test_a_set_gives_every_key_and_a_row_for_every_picture(bench, pictures, adde
 
 
 def test_the_random_entry_is_one_that_the_bundle_had_before(bench, pictures) -> None:
-    rows = bench("reference_rows")
+    rows = bench("referenced.rows")
     path = pictures / "picture 1.png"
     codec = StandIn(10, [pictures / "picture 0.png"])
     job = rows.Job("", (str(path),), ("random",), (50.0,), first_key=10)
@@ -165,7 +165,7 @@ def test_the_random_entry_is_one_that_the_bundle_had_before(bench, pictures) -> 
 
 
 def test_the_oracle_takes_what_is_cheaper_at_equal_quality(bench, pictures) -> None:
-    rows = bench("reference_rows")
+    rows = bench("referenced.rows")
     path = pictures / "picture 1.png"
     keys = [pictures / "picture 0.png", pictures / "picture 2.png"]
     job = rows.Job("", (str(path),), rows.MODES, QUALITIES, 10, tuple(map(str, keys)), oracle=(path.name,))
@@ -188,7 +188,7 @@ def test_a_missing_peer_is_said_before_anything_is_coded(bench, pictures, added,
 
 
 def test_a_picture_that_fails_is_left_out_and_named(bench) -> None:
-    rows, curves = bench("reference_rows"), bench("reference_curves")
+    rows, curves = bench("referenced.rows"), bench("referenced.curves")
     good, bad = (rows.CodedFile(name, "none", 50, 64, 10, 30.0) for name in "ab")
     broken = rows.CodedFile("b", "aligned", 50, 64, fault="DecodeMismatch: other latents")
     kept, left_out = curves.usable([good, bad, broken])
@@ -197,7 +197,7 @@ def test_a_picture_that_fails_is_left_out_and_named(bench) -> None:
 
 
 def test_half_the_rate_at_equal_psnr_is_minus_fifty(bench) -> None:
-    curves = bench("reference_curves")
+    curves = bench("referenced.curves")
     levels = [30.0, 33.0, 36.0, 39.0]
     anchor = RateCurve.of("none", [0.1, 0.2, 0.4, 0.8], levels)
     test = RateCurve.of("aligned", [0.05, 0.1, 0.2, 0.4], levels)
@@ -208,7 +208,7 @@ def test_half_the_rate_at_equal_psnr_is_minus_fifty(bench) -> None:
 
 
 def test_too_little_common_range_gives_no_figure_but_a_reason(bench) -> None:
-    curves = bench("reference_curves")
+    curves = bench("referenced.curves")
     anchor = RateCurve.of("none", [0.1, 0.2, 0.4, 0.8], [30.0, 31.0, 32.0, 33.0])
     test = RateCurve.of("aligned", [0.01, 0.02, 0.04, 0.08], [31.6, 33.0, 34.0, 35.0])
     found = curves.saving(anchor, test)
@@ -217,7 +217,7 @@ def test_too_little_common_range_gives_no_figure_but_a_reason(bench) -> None:
 
 
 def test_a_part_of_a_curve_keeps_its_rates(bench) -> None:
-    curves = bench("reference_curves")
+    curves = bench("referenced.curves")
     curve = RateCurve.of("x265", [0.1, 0.2, 0.4, 0.8], [30.0, 33.0, 36.0, 39.0])
     part = curves.within(curve, 31.0, 36.0)
     assert part.range == (31.0, 36.0)
@@ -228,7 +228,7 @@ def test_a_part_of_a_curve_keeps_its_rates(bench) -> None:
 
 
 def test_a_point_that_costs_more_and_is_worse_is_left_out_and_counted(bench) -> None:
-    curves = bench("reference_curves")
+    curves = bench("referenced.curves")
     anchor = RateCurve.of("none", [0.1, 0.2, 0.4, 0.8], [30.0, 33.0, 36.0, 39.0])
     test = RateCurve.of("aligned", [0.05, 0.06, 0.1, 0.2, 0.4], [30.0, 29.0, 33.0, 36.0, 39.0])
     found = curves.saving(anchor, test)
@@ -237,7 +237,7 @@ def test_a_point_that_costs_more_and_is_worse_is_left_out_and_counted(bench) -> 
 
 
 def test_the_peer_stands_beside_ours(bench) -> None:
-    rows, summary = bench("reference_rows"), bench("reference_summary")
+    rows, summary = bench("referenced.rows"), bench("referenced.summary")
     sizes = {"none": 1000, "aligned": 500, "x265 intra": 800, "x265 raw": 400, "x265 warped": 200}
     files = [
         rows.CodedFile(
@@ -258,12 +258,12 @@ def test_the_peer_stands_beside_ours(bench) -> None:
 
 
 def test_a_collection_counts_the_dictionary_and_finds_the_best_try(bench, pictures, added, measure) -> None:
-    program = bench("reference_collection")
+    program = bench("referenced.collection")
     paths = sorted(pictures.iterdir())
 
     def measured(job):
         n_keys = added[-1][0] if added else 0
-        return measure(bench("reference_rows").Job(**{**job.__dict__, "keys": tuple(map(str, paths[:n_keys]))}))
+        return measure(bench("referenced.rows").Job(**{**job.__dict__, "keys": tuple(map(str, paths[:n_keys]))}))
 
     found = program.measure_collection(paths, None, QUALITIES, [(1, "webp-80"), (2, "webp-60")], measured)
     assert added == [(1, "webp-80"), (2, "webp-60")]
@@ -278,16 +278,16 @@ def test_a_collection_counts_the_dictionary_and_finds_the_best_try(bench, pictur
 @pytest.mark.parametrize(("count", "chosen"), [(1, "c"), (2, "bd"), (5, "abcde")])
 def test_key_pictures_stand_evenly_apart(bench, count, chosen) -> None:
     paths = [Path(name) for name in "abcde"]
-    assert "".join(path.name for path in bench("reference_collection").evenly(paths, count)) == chosen
+    assert "".join(path.name for path in bench("referenced.collection").evenly(paths, count)) == chosen
 
 
 def test_more_key_pictures_than_pictures_are_refused(bench) -> None:
     with pytest.raises(InputError, match="cannot be had"):
-        bench("reference_collection").evenly([Path("a")], 2)
+        bench("referenced.collection").evenly([Path("a")], 2)
 
 
 def test_a_job_goes_through_json_unchanged(bench) -> None:
-    rows = bench("reference_rows")
+    rows = bench("referenced.rows")
     job = rows.Job("", ("a", "b"), ("none",), (10.0, 50.0), 7, oracle=("a",))
     assert rows.Job.from_json(json.loads(json.dumps(job.__dict__))) == job
     file = rows.CodedFile("a", "none", 50.0, 64, 10, 30.0, references=(3, 4))

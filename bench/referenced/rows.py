@@ -1,6 +1,6 @@
 """Real files for bench/references.py: one picture in every mode at every quality, coded, counted and decoded again.
 
-    python bench/reference_rows.py JOB.json INDEX COUNT OUT.json
+    python -m referenced.rows JOB.json INDEX COUNT OUT.json
 
 is how `references.py` starts it: share INDEX of COUNT of the job's pictures is measured, the files are listed in OUT.
 The modes: `none` no reference; `tokens` the best entries of the dictionary as tokens; `random` one entry of the
@@ -24,7 +24,6 @@ from statistics import median
 from typing import Any, Protocol
 
 import numpy as np
-from reference_x265 import measure_x265
 
 from clc.bitstream.container import Stream, parse
 from clc.bundle.bundle import BundleEntries
@@ -34,8 +33,10 @@ from clc.evaluation.metrics import psnr_db
 from clc.pictures.images import read_image
 from clc.pictures.picture import Picture
 from clc.references.warp import compose, warp
+from referenced.x265 import measure_x265
 from storage.names import shown_name
 
+BENCH = Path(__file__).parents[1]
 NONE, TOKENS, RANDOM, ALIGNED, ORACLE = MODES = ("none", "tokens", "random", "aligned", "oracle")
 ORACLE_ENTRIES = (1, 3)
 """How many of the best entries the oracle offers the codec together."""
@@ -241,8 +242,9 @@ def run_job(job: Job, processes: int) -> list[CodedFile]:
         plan = Path(folder) / "job.json"
         plan.write_text(json.dumps(asdict(job)))
         outs = [Path(folder) / f"files-{index}.json" for index in range(processes)]
-        command = [sys.executable, __file__, str(plan)]
-        one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
+        command = [sys.executable, "-m", "referenced.rows", str(plan)]
+        path = os.pathsep.join(filter(None, (str(BENCH), os.environ.get("PYTHONPATH"))))
+        one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1", "PYTHONPATH": path}
         running = [
             subprocess.Popen([*command, str(index), str(processes), str(out)], env=one_thread)
             for index, out in enumerate(outs)

@@ -5,15 +5,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hevc import Settings
-from reference_collection import Collection
-from reference_curves import Saving, levels_db, mean_curve, mean_of_pictures, rate_at, saving, usable, within
-from reference_rows import ALIGNED, MODES, NONE, ORACLE, CodedFile
-from reference_x265 import INTRA, RAW, WARPED, X265_MODES
 from rich.console import Console
 from rich.table import Table
 
 from clc.evaluation.bd_rate import RateCurve
 from clc.evaluation.summary import versions
+from referenced.collection import Collection
+from referenced.curves import Saving, levels_db, mean_curve, mean_of_pictures, rate_at, saving, usable, within
+from referenced.rows import ALIGNED, MODES, NONE, ORACLE, CodedFile
+from referenced.x265 import INTRA, RAW, WARPED, X265_MODES
 
 KEY_MEANING = "BD-rate of the mean curve (bpp and PSNR averaged over the pictures), PCHIP, per cent against none"
 

@@ -18,11 +18,11 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from reference_rows import CodedFile
 from scipy.interpolate import PchipInterpolator
 
 from clc.evaluation.bd_rate import BdRate, RateCurve, RatePoint, bd_rate
 from clc.evaluation.summary import describe_bd_rate
+from referenced.rows import CodedFile
 
 LEAST_OVERLAP_DB = 1.5
 WITHIN_POINTS = 9

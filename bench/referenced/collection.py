@@ -17,15 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reference_curves import Saving, saving
-from reference_rows import ALIGNED, NONE, CodedFile, Job
-
 from clc.bundle import extend
 from clc.bundle.bundle import Bundle
 from clc.errors import InputError
 from clc.evaluation.bd_rate import RateCurve
 from clc.evaluation.metrics import PEAK
 from clc.pictures.images import read_image
+from referenced.curves import Saving, saving
+from referenced.rows import ALIGNED, NONE, CodedFile, Job
 from storage.names import shown_name
 
 HIGHEST_DB = 60.0
@@ -128,7 +127,7 @@ def measure_collection(
 ) -> Collection:
     """Code a collection alone and with each (number of key pictures, format) of `tries`.
 
-    `measure` does the jobs (`reference_rows.run_job`). Raises `InputError` if a picture cannot be coded.
+    `measure` does the jobs (`referenced.rows.run_job`). Raises `InputError` if a picture cannot be coded.
     """
     base = Bundle.load(bundle)
     names = tuple(str(path) for path in paths)
