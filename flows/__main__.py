@@ -5,23 +5,20 @@ from typing import Annotated
 import typer
 
 from clc.console import say
+from flows.runtime import options
 from flows.runtime.command import run_command
 from flows.runtime.workspace import Workspace
 
 
 def plan(
-    source: Annotated[
-        str, typer.Option(help='"builtin", a folder, a list of paths or URLs, an archive, a table or a store.')
-    ] = "builtin",
-    patch_px: Annotated[
-        int | None, typer.Option(help="Cut what is not evaluated into patches of this side.", min=16)
-    ] = None,
-    backbone: Annotated[str, typer.Option(help='"codec", "resnet50" or the path of an .onnx file.')] = "codec",
-    entries: Annotated[int, typer.Option(help="Pictures in the dictionary.", min=1)] = 64,
-    components: Annotated[int, typer.Option(help="Length of a dictionary key.", min=1)] = 256,
-    minutes: Annotated[float, typer.Option(help="How long to train.", min=0.0)] = 1.0,
-    start: Annotated[str, typer.Option(help='"shipped", a key of train-codec, or a bundle folder.')] = "shipped",
-    key_pictures: Annotated[int, typer.Option(help="Pictures kept whole for overlapping ones.", min=0)] = 0,
+    source: options.Source = "builtin",
+    patch_px: options.PatchSide = None,
+    backbone: options.Backbone = "codec",
+    entries: options.Entries = 64,
+    components: options.Components = 256,
+    minutes: options.Minutes = 1.0,
+    start: options.Start = "shipped",
+    key_pictures: options.KeyPictures = 0,
 ) -> int:
     """Show which stages a run of the pipeline (make run) would make, why, and how long the last ones took.
 

@@ -23,6 +23,7 @@ from clc.bundle.identity import id_of, read_manifest_bytes
 from clc.console import INTERRUPTED, Terminated, status_of
 from clc.errors import ClcError
 from flows.run_summary import Outcome, read_outcome, show_outcome, write_decided_report, write_outcome
+from flows.runtime import options
 from flows.runtime.artifacts import publish_text
 from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.failing import saying_why
@@ -203,24 +204,20 @@ def _other(serving: str, service: StageResult) -> "Contender":
 
 
 def command(
-    source: Annotated[
-        str, typer.Option(help='"builtin", a folder, a list of paths or URLs, an archive, a table or a store.')
-    ] = "builtin",
+    source: options.Source = "builtin",
     retry_failed: Annotated[
         str | None, typer.Option(help='Try again what failed to come for this reason, or "all".', metavar="REASON")
     ] = None,
     success_rate: Annotated[
         float, typer.Option(help="Least share of 1,000 URLs or members that must come.", min=0.0, max=1.0)
     ] = 0.5,
-    patch_px: Annotated[
-        int | None, typer.Option(help="Cut what is not evaluated into patches of this side.", min=16)
-    ] = None,
-    backbone: Annotated[str, typer.Option(help='"codec", "resnet50" or the path of an .onnx file.')] = "codec",
-    entries: Annotated[int, typer.Option(help="Pictures in the dictionary.", min=1)] = 64,
-    components: Annotated[int, typer.Option(help="Length of a dictionary key.", min=1)] = 256,
-    minutes: Annotated[float, typer.Option(help="How long to train.", min=0.0)] = 1.0,
-    start: Annotated[str, typer.Option(help='"shipped", a key of train-codec, or a bundle folder.')] = "shipped",
-    key_pictures: Annotated[int, typer.Option(help="Pictures kept whole for overlapping ones.", min=0)] = 0,
+    patch_px: options.PatchSide = None,
+    backbone: options.Backbone = "codec",
+    entries: options.Entries = 64,
+    components: options.Components = 256,
+    minutes: options.Minutes = 1.0,
+    start: options.Start = "shipped",
+    key_pictures: options.KeyPictures = 0,
     dask_scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None,
 ) -> int:
     """Build a codec from pictures in five stages, and put it in service if it is better than the one there.

@@ -1,5 +1,6 @@
 """`clc plan` says what a run would do and why, makes nothing, and agrees with what the run then does."""
 
+import inspect
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from clc.errors import InputError
 from clc.pictures.images import png_bytes
 from flows import __main__ as commands
+from flows import retrain
 from flows.dictionary import build_dictionary
 from flows.features import extract_features
 from flows.ingest import ingest_images
@@ -101,3 +103,9 @@ def test_the_command_prints_a_line_a_stage(
         "ingest-images     to do: it was never made here (4 of 4 files are new); it was never timed here"
     )
     assert len(lines) == 5
+
+
+def test_a_plan_without_options_is_that_of_a_run_without_options() -> None:
+    of_run = inspect.signature(retrain.command).parameters
+    for name, parameter in inspect.signature(commands.plan).parameters.items():
+        assert (parameter.default, parameter.annotation) == (of_run[name].default, of_run[name].annotation), name

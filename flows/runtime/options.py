@@ -1,0 +1,16 @@
+"""Options that a run of the pipeline and the plan of one share: what they mean is said once."""
+
+from typing import Annotated
+
+import typer
+
+Source = Annotated[
+    str, typer.Option(help='"builtin", a folder, a list of paths or URLs, an archive, a table or a store.')
+]
+PatchSide = Annotated[int | None, typer.Option(help="Cut what is not evaluated into patches of this side.", min=16)]
+Backbone = Annotated[str, typer.Option(help='"codec", "resnet50" or the path of an .onnx file.')]
+Entries = Annotated[int, typer.Option(help="Pictures in the dictionary.", min=1)]
+Components = Annotated[int, typer.Option(help="Length of a dictionary key.", min=1)]
+Minutes = Annotated[float, typer.Option(help="How long to train.", min=0.0)]
+Start = Annotated[str, typer.Option(help='"shipped", a key of train-codec, or a bundle folder.')]
+KeyPictures = Annotated[int, typer.Option(help="Pictures kept whole for overlapping ones.", min=0)]
