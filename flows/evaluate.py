@@ -1,5 +1,7 @@
 """The flow `evaluate-codec`: a bundle against JPEG, WebP and AVIF on the evaluation pictures, with real files.
 
+Where an autoencoder is named, overfitted streams stand beside them as one codec more.
+
 It refuses pictures that the dictionary or the training has seen, measures every codec in the same way, and writes rows,
 a summary, a plot and a report. The pair (two views of one scene, of which the dictionary holds one on purpose) is
 coded beside its twin as a key picture; it is reported apart and enters no mean of the other pictures.
@@ -18,13 +20,14 @@ from clc.errors import InputError
 from clc.evaluation.coders import QUICK, TEST, BaselineSet, find_baselines
 from clc.evaluation.curves import compare
 from clc.evaluation.measure import FAILED, NATURAL, PAIR, rows_from_table, rows_to_table
+from clc.evaluation.overfitted import OverfittedCoder
 from clc.evaluation.perceptual import find_perceptual
 from clc.evaluation.plot import LIGHT, draw_rd
 from clc.evaluation.report.report import SCRIPTS, TEMPLATE
 from clc.evaluation.summary import summarise, versions
 from clc.pages.page import FRAME
 from flows.codec_modules import CODEC_MODULES
-from flows.evaluation.measuring import Measuring, measure_baselines, measure_codec
+from flows.evaluation.measuring import Measuring, measure_baselines, measure_codec, measure_overfitted
 from flows.evaluation.picture_sets import read_picture_set
 from flows.evaluation.report import report_page
 from flows.evaluation_page import show_evaluation
@@ -45,8 +48,10 @@ logger = logging.getLogger(__name__)
 MODULES = (
     *CODEC_MODULES,
     "clc.bundle.extend",
+    "clc.codec.overfitted",
     "clc.collection.patches",
     "clc.evaluation",
+    "clc.overfitted",
     "clc.pages",
     "clc.version",
     "flows.evaluate",
@@ -74,6 +79,7 @@ def evaluate_codec(
     baselines: tuple[str, ...] = QUICK,
     pictures: str = "",
     measures: str = "fast",
+    overfitted_autoencoder: str = "",
     workers: Count = 1,
     dask_scheduler: str | None = None,
 ) -> str:
@@ -93,6 +99,9 @@ def evaluate_codec(
             ("kodak"). Pictures that the dictionary or the training has seen are refused all the same.
         measures: "fast" (PSNR, SSIM, MS-SSIM), or "all": SSIMULACRA2 and shift-tolerant LPIPS, too, which take seconds
             a file.
+        overfitted_autoencoder: Folder of a pretrained autoencoder: overfitted streams are measured, too, at four
+            qualities. A fit takes about 20 s of a core for 768x512 px, each picture is fitted four times, and the
+            three pictures that the report shows some times more.
         workers: Processes that measure the codec; with more than one, timings are those of a busy machine.
         dask_scheduler: Address of a running Dask scheduler; its workers must see the workspace and the bundle under the
             same paths. Without one, more than one worker are a local cluster.
@@ -103,6 +112,7 @@ def evaluate_codec(
     ladder = _checked_qualities(qualities)
     _check(most_pictures, measures, workers)
     others = find_baselines(tuple(dict.fromkeys(baselines)))
+    overfitted = _overfitted(overfitted_autoencoder)
     workspace = Workspace.from_environment()
     ingested = resolve(workspace, "ingest-images", ingest)
     folder = find_bundle(workspace, bundle)
@@ -112,6 +122,7 @@ def evaluate_codec(
         workspace=workspace,
         subject=subject,
         perceptual=find_perceptual(wanted=measures == "all"),
+        overfitted=overfitted,
         workers=workers,
         scheduler=dask_scheduler,
     )
@@ -133,6 +144,7 @@ def evaluate_codec(
             "qualities": list(ladder),
             "most_pictures": most_pictures,
             "baselines": {one.name: one.settings for one in others.available} | dict(others.missing),
+            "overfitted": [overfitted.settings, overfitted.digest] if overfitted else None,
             "measures": sorted(measuring.perceptual.available),
             "is_busy": measuring.is_busy,
             "versions": versions(),
@@ -153,6 +165,10 @@ def _checked_qualities(qualities: Sequence[float]) -> tuple[float, ...]:
     if not ladder or not all(0.0 <= quality <= 100.0 for quality in ladder):
         raise InputError(f"qualities must be numbers from 0 to 100, at least one; these are {list(qualities)}")
     return ladder
+
+
+def _overfitted(autoencoder: str) -> OverfittedCoder | None:
+    return OverfittedCoder.load(Path(autoencoder).expanduser().absolute()) if autoencoder else None
 
 
 def _check(most_pictures: int, measures: str, workers: int) -> None:
@@ -178,6 +194,8 @@ def _command(measuring: Measuring, ingest: str, most_pictures: int, baselines: S
     }
     if pictures:
         asked["pictures"] = pictures
+    if measuring.overfitted:
+        asked["overfitted_autoencoder"] = measuring.overfitted.codec.autoencoder.folder
     parameters = [part for name, value in asked.items() for part in ("--param", f"{name}={value}")]
     return shlex.join(["prefect", "deployment", "run", "evaluate-codec/evaluate-codec", *parameters])
 
@@ -188,7 +206,11 @@ def _measure(measuring: Measuring, baselines: BaselineSet, command: str, directo
     refuse_leaks(measuring.workspace.blobs, subject.items, subject.known)
     for name, reason in baselines.missing.items():
         logger.warning("baseline_missing name=%s reason=%r", name, reason)
-    rows = [*measure_codec(measuring), *measure_baselines(measuring, baselines.available)]
+    rows = [
+        *measure_codec(measuring),
+        *measure_overfitted(measuring),
+        *measure_baselines(measuring, baselines.available),
+    ]
     if all(row.status == FAILED for row in rows if row.codec == TEST):
         raise InputError(f"the codec failed on every picture, first with: {rows[0].reason}")
     comparisons = [one for one in (compare(rows, NATURAL), compare(rows, PAIR)) if one.curves]

@@ -41,6 +41,10 @@ SUFFIXES = {"taesd": ".safetensors", "onnx": ".onnx"}
 """The architectures, and how the names of their files end."""
 
 MAX_DESCRIPTION_BYTES = 1 << 16
+
+CHECKED_PX = 64
+"""Side of the picture that `Autoencoder.check` takes through, where the stride is no larger."""
+
 MAX_CHANNELS, MAX_STRIDE = 256, 64
 
 Network = Callable[[Tensor], Tensor]
@@ -122,6 +126,21 @@ class Autoencoder:
         """The 8 bytes by which a stream names it."""
         decoder = hashlib.sha256(self._file("decoder")).digest()
         return hashlib.sha256(self.description.canonical() + decoder).digest()[:ID_BYTES]
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256, in hex, of the description and both networks: of all that a stream and its picture depend on."""
+        halves = [hashlib.sha256(self._file(half)).digest() for half in ("encoder", "decoder")]
+        return hashlib.sha256(self.description.canonical() + b"".join(halves)).hexdigest()
+
+    @torch.no_grad()
+    def check(self) -> None:
+        """Raises `InputError` unless both networks load, fit the description, and take a small grey picture through."""
+        side = max(CHECKED_PX, self.description.stride)
+        y = self.encode(np.full((side, side, 3), 128, np.uint8))
+        self.decode(y, side, side)
+        if not bool(torch.isfinite(self._pixels(y)).all()):
+            raise InputError(f"{self.folder}: the decoder gives numbers that are not finite")
 
     def latents_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """(channels, h, w) of the latents of a picture; raises `LimitError` for one that is too large for this mode."""

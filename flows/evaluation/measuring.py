@@ -1,7 +1,8 @@
 """The rows of an evaluation, a stage for each picture: what was stopped goes on, and nothing is measured twice.
 
-`flows.evaluate` calls `measure_codec` and `measure_baselines`. A picture's rows are kept under its pixels, the codec
-and its ladder, so that another evaluation of the same picture uses them again, in whatever company it stands.
+`flows.evaluate` calls `measure_codec`, `measure_baselines` and `measure_overfitted`. A picture's rows are kept under
+its pixels, the codec and its ladder, so that another evaluation of the same picture uses them again, in whatever
+company it stands.
 """
 
 import os
@@ -23,6 +24,7 @@ from clc.evaluation.measure import (
     rows_from_table,
     rows_to_table,
 )
+from clc.evaluation.overfitted import OverfittedCoder
 from clc.evaluation.perceptual import PerceptualMeasures
 from clc.evaluation.picture_plan import PicturePlan, measure_plan
 from clc.evaluation.summary import versions
@@ -51,6 +53,21 @@ BASELINE_MODULES = (*_ROW_MODULES, "clc.limits", "clc.pictures", "storage.digest
 CODEC_ROW_MODULES = (*CODEC_MODULES, *_ROW_MODULES, "clc.evaluation.picture_plan", "storage.blobs")
 """The same for measure-codec."""
 
+OVERFITTED_ROW_MODULES = (
+    *BASELINE_MODULES,
+    "clc.bitstream",
+    "clc.codec.beside",
+    "clc.codec.buffers",
+    "clc.codec.effort",
+    "clc.codec.info",
+    "clc.codec.overfitted",
+    "clc.evaluation.overfitted",
+    "clc.exact",
+    "clc.overfitted",
+    "clc.quality",
+)
+"""The same for measure-overfitted."""
+
 ROWS = "rows.parquet"
 
 
@@ -65,6 +82,7 @@ class Measuring:
     workspace: Workspace
     subject: Subject
     perceptual: PerceptualMeasures
+    overfitted: OverfittedCoder | None = None
     workers: int = 1
     scheduler: str | None = None
 
@@ -113,6 +131,23 @@ def measure_baselines(measuring: Measuring, baselines: Sequence[Coder]) -> list[
     ):
         for found in pool.map(_Stage.rows, stages):
             rows += found
+            one_more()
+    return rows
+
+
+def measure_overfitted(measuring: Measuring) -> list[Row]:
+    """Measure overfitted streams one picture after the other, with nothing else at work; none without an autoencoder.
+
+    A fit takes seconds to minutes, so each picture's rows are kept for all bundles that are evaluated on it.
+    """
+    coder = measuring.overfitted
+    if coder is None:
+        return []
+    stages = [_Stage.of_overfitted(measuring, picture, coder) for picture in measuring.pictures()]
+    rows: list[Row] = []
+    with counted(f"fitting {len(coder.qualities)} functions to each picture", len(stages)) as one_more:
+        for stage in stages:
+            rows += stage.rows()
             one_more()
     return rows
 
@@ -166,6 +201,20 @@ class _Stage:
             inputs={},
             modules=BASELINE_MODULES,
             is_alone=False,
+        )
+
+    @classmethod
+    def of_overfitted(cls, measuring: Measuring, picture: PictureUnderTest, coder: OverfittedCoder) -> "_Stage":
+        """Return the stage of overfitted streams, whatever the bundle."""
+        return cls(
+            measuring=measuring,
+            name="measure-overfitted",
+            picture=picture,
+            blob=measuring.subject.blob_of(picture.item_id),
+            coders=[coder],
+            inputs={"autoencoder": coder.digest},
+            modules=OVERFITTED_ROW_MODULES,
+            is_alone=True,
         )
 
     @property

@@ -23,7 +23,9 @@ def report_page(
     """Return the report as HTML; `command` is what makes the same evaluation again."""
     subject = measuring.subject
     pictures = measuring.pictures()
-    coders: list[Coder] = [*subject.coders, *baselines.available]
+    overfitted = measuring.overfitted
+    others = [*baselines.available, *([overfitted.continuing()] if overfitted else [])]
+    coders: list[Coder] = [*subject.coders, *others]
     by_id = {picture.item_id: picture for picture in pictures}
     shown = [by_id[item_id] for item_id in telling_pictures(rows, TEST, JPEG)]
     return render(
@@ -38,7 +40,7 @@ def report_page(
             missing=baselines.missing,
             unmeasured=measuring.perceptual.missing,
             facts=_facts(measuring, rows, command),
-            viewed=view(shown, rows, subject.coders[0], baselines.available),
+            viewed=view(shown, rows, subject.coders[0], others),
             thumbnails=thumbnails(pictures),
         )
     )
@@ -57,6 +59,8 @@ def _facts(measuring: Measuring, rows: Sequence[Row], command: str) -> dict[str,
     if subject.twins and any(row.row == PAIR for row in rows):
         names = ", ".join(dict.fromkeys(item.photo for item in subject.twins))
         facts["the pair"] = f"coded beside {names} as key pictures, whose own bytes are not counted"
+    if measuring.overfitted:
+        facts["autoencoder of the overfitted streams"] = str(measuring.overfitted.codec.autoencoder.folder)
     own = "The codec several pictures at a time" if measuring.is_busy else "The codec alone on the machine"
     facts |= {"timings": f"{own}, the baselines one picture a core at the same time."}
     return facts | {"command": command} | machine_facts() | versions()

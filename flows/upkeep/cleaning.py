@@ -21,7 +21,7 @@ from storage.locks import in_use
 from storage.manifest import MANIFEST_NAME, read_manifest
 from storage.tables import read_table
 
-OF_A_RUN = (*STAGES, "measure-codec", "measure-baselines", "pack-strip")
+OF_A_RUN = (*STAGES, "measure-codec", "measure-baselines", "measure-overfitted", "pack-strip")
 """The folders below `stages/`: each holds a folder a key."""
 
 _BLOB = "blob"

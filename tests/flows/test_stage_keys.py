@@ -22,6 +22,7 @@ LISTS = {
     "evaluate-codec": evaluate.MODULES,
     "measure-baselines": measuring.BASELINE_MODULES,
     "measure-codec": measuring.CODEC_ROW_MODULES,
+    "measure-overfitted": measuring.OVERFITTED_ROW_MODULES,
     "pack-strip": strip.MODULES,
 }
 STARTS = {
@@ -33,6 +34,7 @@ STARTS = {
     "evaluate-codec": ["flows.evaluate"],
     "measure-baselines": ["clc.evaluation.measure", "clc.evaluation.coders", "clc.pictures.images"],
     "measure-codec": ["clc.evaluation.picture_plan"],
+    "measure-overfitted": ["clc.evaluation.measure", "clc.evaluation.overfitted", "clc.pictures.images"],
     "pack-strip": ["flows.strip"],
 }
 """The modules that hold each stage's work."""
@@ -69,6 +71,10 @@ NOT_USED = {
     "extract-features": {"clc.codec": "opened for the backbone codec alone"},
     "measure-baselines": {
         "clc.codec": "asked by the coder of our own codec, which is no baseline",
+        "clc.retrieval": "lets the package of a baseline be imported",
+    },
+    "measure-overfitted": {
+        "clc.codec.search": "has the name of an argument's type, which another codec than this one heeds",
         "clc.retrieval": "lets the package of a baseline be imported",
     },
     "pack-strip": {
@@ -157,7 +163,8 @@ OF_THE_CODEC = [*OF_THE_ITEMS, "measure-codec", "pack-strip"]
         ("clc/evaluation/totals.py", ["evaluate-codec", "pack-strip"]),
         ("clc/archive/report.py", ["pack-strip"]),
         ("clc/pages/page.py", ["evaluate-codec", "pack-strip"]),
-        ("clc/evaluation/measure.py", ["evaluate-codec", "measure-baselines", "measure-codec"]),
+        ("clc/overfitted/fit.py", ["evaluate-codec", "measure-overfitted"]),
+        ("clc/evaluation/measure.py", ["evaluate-codec", "measure-baselines", "measure-codec", "measure-overfitted"]),
         ("clc/codec/cli/main.py", []),
         ("clc/bundle/description.py", []),
         ("clc/bundle/locate.py", []),

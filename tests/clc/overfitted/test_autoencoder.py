@@ -129,6 +129,29 @@ def test_weights_with_other_channels_than_described_are_told(folder: Path, photo
         described(folder, channels=5, shift=0).encode(np.ascontiguousarray(photo[:16, :16]))
 
 
+def test_a_check_takes_both_networks_through_a_small_picture(folder: Path, tmp_path: Path) -> None:
+    Autoencoder(folder).check()
+    weights = load_file(folder / "decoder.safetensors")
+    weights["19.bias"][0] = float("nan")
+    save_file(weights, folder / "decoder.safetensors")
+    with pytest.raises(InputError, match="the decoder gives numbers that are not finite"):
+        Autoencoder(folder).check()
+    (folder / "decoder.safetensors").unlink()
+    with pytest.raises(InputError, match=r"decoder\.safetensors: No such file"):
+        Autoencoder(folder).check()
+    (folder / "encoder.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match=r"encoder\.safetensors: "):
+        Autoencoder(folder).check()
+
+
+def test_the_digest_is_that_of_the_description_and_both_networks(folder: Path, tmp_path: Path) -> None:
+    digests = [Autoencoder(folder).digest, described(folder, scale=2.0).digest]
+    for half in ("encoder", "decoder"):
+        shutil.copy(make_autoencoder(tmp_path / half, seed=1) / f"{half}.safetensors", folder)
+        digests.append(Autoencoder(folder).digest)
+    assert len(set(digests)) == 4
+
+
 def test_a_picture_that_is_too_large_is_refused_before_it_is_coded(folder: Path) -> None:
     autoencoder = Autoencoder(folder)
     for width, height in ((8193, 16), (4096, 1025)):
