@@ -3,7 +3,8 @@
     =========  =============  ==================================================================================
     bytes      field          content
     =========  =============  ==================================================================================
-    2 each     groups         for each group of weights: shift of its step, 0 to 15; level of its scale
+    2 each     groups         for each group of weights: shift of its step, 0 to 15; level of its scale. 128 more in
+                              the very first byte: the tables are `FAR`; without it, as in the first streams, `NEAR`
     ..         symbols        weights by group, then latents by wavefront, as `clc.bitstream.range_coder` has them
     =========  =============  ==================================================================================
 
@@ -24,10 +25,21 @@ from clc.limits import MAX_SYMBOL
 from clc.overfitted.function import CONTEXT_SCALE
 from clc.overfitted.integers import MAX_SHIFT, MAX_WEIGHT, ExactContextNet, FunctionIntegers, Int32Array, group_sizes
 from clc.overfitted.layout import layout_of
-from clc.overfitted.tables import LEVELS, LEVELS_PER_OCTAVE, LOG_SCALE_LOW, MEAN_STEPS, laplace_tables, table_of
+from clc.overfitted.tables import (
+    FAR,
+    LEVELS,
+    LEVELS_PER_OCTAVE,
+    LOG_SCALE_LOW,
+    MEAN_STEPS,
+    NEAR,
+    Reach,
+    laplace_tables,
+    table_of,
+)
 
 Integers = npt.NDArray[np.int64]
 
+_HAS_FAR_TABLES = 0x80
 _CENTRE = MEAN_STEPS // 2  # the place of a mean that is an integer
 
 
@@ -49,7 +61,8 @@ def distribution(net: ExactContextNet, contexts_N8: Int32Array) -> Distribution:
 def encode_function(integers: FunctionIntegers) -> bytes:
     """Returns the payload of a function."""
     levels = [best_level(weights) for weights in integers.weights]
-    head = bytes(value for pair in zip(integers.shifts, levels, strict=True) for value in pair)
+    head = bytearray(value for pair in zip(integers.shifts, levels, strict=True) for value in pair)
+    head[0] |= _HAS_FAR_TABLES
     encoder = Encoder(laplace_tables())
     for weights, level in zip(integers.weights, levels, strict=True):
         encoder.push(weights, _weight_tables(level, weights.size))
@@ -58,7 +71,7 @@ def encode_function(integers: FunctionIntegers) -> bytes:
     known = np.append(integers.latents, np.int32(0))
     nearest, table = distribution(integers.context_net(), known[layout.contexts[order]])
     encoder.push(integers.latents[order] - nearest, table)
-    return head + encoder.finish()
+    return bytes(head) + encoder.finish()
 
 
 def decode_function(payload: bytes, shape: tuple[int, int, int]) -> FunctionIntegers:
@@ -67,10 +80,10 @@ def decode_function(payload: bytes, shape: tuple[int, int, int]) -> FunctionInte
     Raises `TruncatedStream` or `CorruptStream` where the payload is none of such a function.
     """
     sizes = group_sizes(shape[0])
-    shifts, levels = _read_groups(payload, len(sizes))
+    shifts, levels, reach = _read_groups(payload, len(sizes))
     layout = layout_of(*shape[1:])
     symbols = payload[2 * len(sizes) :]
-    tables = laplace_tables()
+    tables = laplace_tables(reach)
     check_capacity(len(symbols), float(tables.least_bits.min()) * layout.n_latents)
     decoder = Decoder(tables, symbols, sum(sizes) + layout.n_latents)
     weights = tuple(decoder.pop(_weight_tables(level, size)) for level, size in zip(levels, sizes, strict=True))
@@ -128,11 +141,13 @@ def _weight_tables(level: int, size: int) -> Integers:
     return np.full(size, _weight_rows()[level])
 
 
-def _read_groups(payload: bytes, n_groups: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    head = payload[: 2 * n_groups]
+def _read_groups(payload: bytes, n_groups: int) -> tuple[tuple[int, ...], tuple[int, ...], Reach]:
+    head = bytearray(payload[: 2 * n_groups])
     if len(head) < 2 * n_groups:
         raise TruncatedStream("the payload ends inside the steps of its weights: get the whole file again")
+    reach = FAR if head[0] & _HAS_FAR_TABLES else NEAR
+    head[0] &= ~_HAS_FAR_TABLES & 0xFF
     shifts, levels = tuple(head[0::2]), tuple(head[1::2])
     if max(shifts) > MAX_SHIFT or max(levels) >= LEVELS:
         raise CorruptStream("the payload claims a step or scale of its weights that no encoder writes")
-    return shifts, levels
+    return shifts, levels, reach

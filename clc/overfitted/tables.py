@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from decimal import Context, Decimal
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +29,17 @@ LEVELS = (LOG_SCALE_HIGH - LOG_SCALE_LOW) * LEVELS_PER_OCTAVE + 1
 MEAN_STEPS = 16
 """Places of a mean between two integers."""
 
-REACH_IN_SCALES, LEAST_REACH = 8, 3
-"""The largest value of a table: beyond it lies a mass of e**-8, whose values the coder writes beside its words."""
+
+class Reach(NamedTuple):
+    """The largest value of a table, in scales, and at least; the coder writes it, and what is larger, a byte longer."""
+
+    scales: int
+    least: int
+
+
+NEAR, FAR = Reach(8, 3), Reach(12, 8)
+"""Tables of the first streams, and of all since: where the context network is far off, which it is for about one latent
+in 700, the next byte went to a value at the end of its table; that was 1 % of a small file."""
 
 _DIGITS = Context(prec=40)
 _UNITS = 1 << 100  # probabilities are integers of this unit before they become masses
@@ -37,18 +47,22 @@ _UNITS = 1 << 100  # probabilities are integers of this unit before they become 
 Integers = npt.NDArray[np.int64]
 
 
-@cache
-def laplace_tables() -> CdfTable:
+def laplace_tables(reach: Reach = FAR) -> CdfTable:
     """All tables, by level and then by the place of the mean; see `table_of`. Takes a tenth of a second once."""
+    return _made(reach)
+
+
+@cache
+def _made(reach: Reach) -> CdfTable:
     rows, offsets = [], []
     for level in range(LEVELS):
         exponent = Decimal(LOG_SCALE_LOW) + Decimal(level) / LEVELS_PER_OCTAVE
         scale = _DIGITS.power(Decimal(2), exponent)
-        reach = max(LEAST_REACH, -int(-scale * REACH_IN_SCALES // 1))
+        highest = max(reach.least, -int(-scale * reach.scales // 1))
         for place in range(MEAN_STEPS):
             mean = Decimal(place - MEAN_STEPS // 2) / MEAN_STEPS
-            rows.append([0, *np.cumsum(_masses(scale, mean, reach)).tolist(), TOTAL_MASS])
-            offsets.append(-reach)
+            rows.append([0, *np.cumsum(_masses(scale, mean, highest)).tolist(), TOTAL_MASS])
+            offsets.append(-highest)
     lengths = np.array([len(row) for row in rows], dtype=np.int32)
     cdf = np.zeros((len(rows), int(lengths.max())), dtype=np.int32)
     for row, values in zip(cdf, rows, strict=True):
@@ -61,12 +75,12 @@ def table_of(level: Integers, place: Integers) -> Integers:
     return level * MEAN_STEPS + place
 
 
-def _masses(scale: Decimal, mean: Decimal, reach: int) -> list[int]:
-    """Masses of -reach..reach, at least 1 each, 65536 in all; the tails beyond count to the ends."""
-    below = _tails(scale, Decimal(1) / 2 + mean, reach)[::-1]  # of -reach + 1/2, ..., -1/2
-    above = _tails(scale, Decimal(1) / 2 - mean, reach)  # of 1/2, ..., reach - 1/2
+def _masses(scale: Decimal, mean: Decimal, highest: int) -> list[int]:
+    """Masses of -highest..highest, at least 1 each, 65536 in all; the tails beyond count to the ends."""
+    below = _tails(scale, Decimal(1) / 2 + mean, highest)[::-1]  # of -highest + 1/2, ..., -1/2
+    above = _tails(scale, Decimal(1) / 2 - mean, highest)  # of 1/2, ..., highest - 1/2
     edges = [0, *below, *(_UNITS - tail for tail in above), _UNITS]
-    free = TOTAL_MASS - (2 * reach + 1)
+    free = TOTAL_MASS - (2 * highest + 1)
     masses = [1 + (upper - lower) * free // _UNITS for lower, upper in itertools.pairwise(edges)]
     masses[masses.index(max(masses))] += TOTAL_MASS - sum(masses)  # what rounding down left over
     return masses

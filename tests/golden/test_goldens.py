@@ -202,6 +202,14 @@ def test_an_overfitted_stream_keeps_its_bytes_and_its_integers() -> None:
     assert (function.latents == FUNCTION.latents).all()
 
 
+def test_the_first_overfitted_streams_are_decoded_under_their_nearer_tables() -> None:
+    stored = bytes.fromhex((HERE / "stream_overfitted_near.hex").read_text())
+    parsed = parse_with_fields(stored)
+    function = decode_function(parsed.stream.payload, FUNCTION.shape)
+    assert function.crc32(empty_stream(parsed.fields)) == parsed.stream.latents_crc32 == OVERFITTED_STREAM.latents_crc32
+    assert (function.latents == FUNCTION.latents).all()
+
+
 def test_a_stream_keeps_its_id() -> None:
     assert stream_id(pack(REFERRING_STREAM)) == stream_id(pack(replace(REFERRING_STREAM, sections=())))
     assert stream_id(pack(REFERRING_STREAM)).hex() == "0df9e3639c3c5c98"

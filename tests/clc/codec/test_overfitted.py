@@ -1,6 +1,8 @@
 """Overfitted streams through every door: the codec's class, `import clc`, the command line and Pillow."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import clc
 from clc.bitstream.container import pack, parse
 from clc.codec import Codec
 from clc.codec.cli.main import main
-from clc.codec.overfitted import ITERATIONS, OverfittedCodec
+from clc.codec.overfitted import ITERATIONS, Fitting, OverfittedCodec
 from clc.errors import ClcError, DecodeMismatch, DictionaryMismatch, InputError
 from clc.pictures.images import png_bytes, read_image
 from clc.pictures.metadata import Metadata
@@ -167,3 +169,16 @@ def test_pillow_says_what_it_lacks(stream: bytes, tmp_path: Path) -> None:
     path.write_bytes(stream)
     with Image.open(path) as picture, pytest.raises(OSError, match="overfitted in the latents of autoencoder"):
         picture.load()
+
+
+def test_another_process_makes_the_same_picture_of_a_file_as_large_as_the_fit_said(
+    codec: OverfittedCodec, folder: Path, photo: Picture, tmp_path: Path
+) -> None:
+    data, fitted = Fitting(codec.autoencoder, np.ascontiguousarray(photo[:192, :256]), effort=2).fitted(80)
+    stream, picture = tmp_path / "a.clc", tmp_path / "a.png"
+    stream.write_bytes(data)
+    command = [sys.executable, "-m", "clc.codec", "decode", str(stream), str(picture), "--autoencoder", str(folder)]
+    subprocess.run(command, check=True, cwd=Path(clc.__file__).parents[1])
+    assert np.abs(read_image(picture).astype(int) - codec.decode(data)).max() <= 1  # floats may differ by a rounding
+    payload = len(parse(data).payload)
+    assert fitted.estimated_bits < 8 * payload < 1.02 * fitted.estimated_bits

@@ -11,10 +11,13 @@ from clc.overfitted.coding import decode_function, encode_function, ideal_bits, 
 from clc.overfitted.function import CONTEXT_SCALE
 from clc.overfitted.integers import ExactContextNet, FunctionIntegers, group_sizes
 from clc.overfitted.layout import layout_of
-from clc.overfitted.tables import LEVELS, MEAN_STEPS, laplace_tables, table_of
+from clc.overfitted.tables import FAR, LEVELS, MEAN_STEPS, NEAR, laplace_tables, table_of
 
 SHAPE = (3, 9, 14)
-DIGEST = "59bd85ca0bf8b47470430f770171e3067dbef76d9fb9a7015f58b5d04ba16827"
+DIGESTS = {
+    NEAR: "59bd85ca0bf8b47470430f770171e3067dbef76d9fb9a7015f58b5d04ba16827",
+    FAR: "e8994185fc3fb9cc9bad4911ea1771e708dff056a50b17c558434e25135888f1",
+}
 
 
 def some_function(seed: int = 0, spread: float = 0.8) -> FunctionIntegers:
@@ -50,6 +53,16 @@ def test_the_payload_is_little_more_than_its_information() -> None:
     assert weights + latents < n_bits < 1.01 * (weights + latents) + 8 * 32
 
 
+def test_values_far_from_their_means_take_no_further_bytes() -> None:
+    function = some_function()
+    for group in function.weights[:2]:
+        group[:] = 0  # a mean of 0 and a scale of 1 for every latent
+    function.latents[::3] = 9
+    n_bits = 8 * len(encode_function(function))
+    assert n_bits < sum(ideal_bits(function)) + 8 * 24
+    assert (function.latents == 9).sum() > 3 * 24
+
+
 def test_the_exact_context_network_is_the_fitted_one_within_its_grid() -> None:
     function = some_function()
     contexts = np.random.default_rng(1).integers(-4, 5, (200, 8)).astype(np.int32)
@@ -62,7 +75,8 @@ def test_the_exact_context_network_is_the_fitted_one_within_its_grid() -> None:
 
 
 def test_the_tables_are_the_same_integers_everywhere() -> None:
-    assert digest(laplace_tables()) == DIGEST
+    assert {reach: digest(laplace_tables(reach)) for reach in DIGESTS} == DIGESTS
+    assert laplace_tables() is laplace_tables(FAR)
 
 
 def test_a_table_is_a_distribution_around_its_mean() -> None:
@@ -95,7 +109,7 @@ def test_a_cut_payload_is_told_as_one() -> None:
 
 def test_steps_and_scales_that_no_encoder_writes_are_refused() -> None:
     payload = bytearray(encode_function(some_function()))
-    for at, value in ((0, 16), (1, LEVELS)):
+    for at, value in ((0, 16), (0, 128 + 16), (2, 128), (1, LEVELS), (1, 128)):
         damaged = bytearray(payload)
         damaged[at] = value
         with pytest.raises(CorruptStream, match="step or scale"):
