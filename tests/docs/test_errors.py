@@ -124,10 +124,11 @@ def folder(tmp_path: Path, stream: bytes, overfitted: Path, monkeypatch: pytest.
 
 @pytest.fixture(scope="module")
 def overfitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two autoencoders, a stream of the first, and a picture that is too wide for them."""
+    """Two autoencoders, one without its decoder, a stream of the first, and a picture that is too wide for them."""
     folder = tmp_path_factory.mktemp("overfitted")
     opened = [OverfittedCodec.load(make_autoencoder(folder / name, seed)) for seed, name in enumerate(AUTOENCODERS)]
     (folder / "overfitted.clc").write_bytes(opened[0].encode(_noise()[:8, :8], effort=0))
+    (make_autoencoder(folder / "half-autoencoder") / "decoder.safetensors").unlink()
     Image.new("RGB", (8200, 8)).save(folder / "huge.png")
     return folder
 

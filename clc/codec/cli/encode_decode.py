@@ -132,8 +132,12 @@ def _goal(options: Namespace) -> Goal:
 
 
 def _encoder(codecs: Codecs, options: Namespace) -> Codec | OverfittedCodec:
-    """The codec of the mode that was asked for."""
-    return codecs.overfitted() if options.mode == OVERFITTED else codecs.for_encoding()
+    """The codec of the mode that was asked for; an autoencoder that does not work is told once, before any fit."""
+    if options.mode != OVERFITTED:
+        return codecs.for_encoding()
+    codec = codecs.overfitted()
+    codec.autoencoder.check()
+    return codec
 
 
 def _at_qualities(

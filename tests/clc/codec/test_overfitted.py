@@ -1,10 +1,12 @@
 """Overfitted streams through every door: the codec's class, `import clc`, the command line and Pillow."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -182,3 +184,35 @@ def test_another_process_makes_the_same_picture_of_a_file_as_large_as_the_fit_sa
     assert np.abs(read_image(picture).astype(int) - codec.decode(data)).max() <= 1  # floats may differ by a rounding
     payload = len(parse(data).payload)
     assert fitted.estimated_bits < 8 * payload < 1.02 * fitted.estimated_bits
+
+
+def test_an_autoencoder_that_does_not_work_is_told_once_for_many_pictures(
+    folder: Path, image: Picture, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = [tmp_path / "a.png", tmp_path / "b.png"]
+    for picture in pictures:
+        picture.write_bytes(png_bytes(image))
+    damaged = Path(shutil.copytree(folder, tmp_path / "damaged"))
+    decoder = damaged / "decoder.safetensors"
+    decoder.write_bytes(decoder.read_bytes()[:-40])
+    command = ["encode", *map(str, pictures), "--out", str(tmp_path / "out"), "--mode", "overfitted"]
+    assert main([*command, "--autoencoder", str(damaged)]) == 1
+    assert capsys.readouterr().err.count("decoder.safetensors: Error while deserializing") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_fit_leaves_no_file_and_the_one_that_was_there(
+    folder: Path, image: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture, data = tmp_path / "a.png", tmp_path / "a.clc"
+    picture.write_bytes(png_bytes(image))
+    command = ["encode", str(picture), str(data), "--mode", "overfitted", "--autoencoder", str(folder)]
+    monkeypatch.setattr("clc.codec.overfitted.encode_function", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr("clc.codec.overfitted.ITERATIONS", (10,) * 10)
+    assert main(command) == 130
+    assert list(tmp_path.iterdir()) == [picture]
+    data.write_bytes(b"an older one")
+    assert main(command) == 1
+    assert main([*command, "--overwrite"]) == 130
+    assert data.read_bytes() == b"an older one"
+    assert sorted(tmp_path.iterdir()) == [data, picture]
