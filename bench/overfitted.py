@@ -6,12 +6,12 @@ For each picture: an overfitted stream at `--quality`, decoded by a fresh proces
 nearest to it; PSNR, MS-SSIM, SSIMULACRA2 and shift-tolerant LPIPS of each (the last two need the extra `perceptual`,
 and are left out without it). Seconds are the processor's, of one thread.
 
-For the pictures of `--studied`, two figures about the fit itself: what it saves beside a KLT of the latents with
-Laplace-coded coefficients, rounded to the same squared error of the latents; and what weighing that error by its
-importance gains in PSNR at equal bytes.
+For the pictures of `--studied`, fits of two kinds. Plain ones have the squared error of the latents in their cost: a
+KLT of the latents with Laplace-coded coefficients, rounded to the same squared error, says what each of them saves. The
+others weigh that error by its importance, as the mode does, and stand beside the PSNR of a plain fit at equal bytes.
 
-A picture that has a row in `--rows` is not measured again, so a run that was stopped goes on. Tables of
-docs/overfitted.md come from here.
+A picture that has a row in `--rows` is not measured again, so a run that was stopped goes on; `--study-again` measures
+the studies of all rows anew. Tables of docs/overfitted.md come from here.
 """
 
 import json
@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
@@ -43,24 +43,21 @@ from clc.evaluation.perceptual import Measure, find_perceptual
 from clc.overfitted.coding import encode_function
 from clc.overfitted.fit import Fitter
 from clc.overfitted.function import laplace_bits
+from clc.overfitted.importance import Importance
 from clc.pictures.images import read_image
 from clc.pictures.picture import Picture
+from storage.atomic import write_bytes
 
 PICTURES = "kodim01,kodim05,kodim08,kodim13,kodim15,kodim20,kodim23,kodim24"
 STUDIED = "kodim13,kodim20,kodim23"
-PLAIN_FACTORS = (0.5, 3.0)
-"""Weights, beside the one of `--quality`, of the fits without importance: their curve is read at the other's bytes."""
+PLAIN_WEIGHTS = (1.0, 2.0, 4.0, 8.0)
+"""Bits for a squared error of 1 in a latent, of the fits without importance."""
+
+WEIGHED_SHARES = (0.2, 1.0)
+"""Weights of the fits with importance, as shares of the one of `--quality`."""
 
 MEASURES = ("psnr", "ms_ssim", "ssimulacra2", "st_lpips")
 Made = TypeVar("Made")
-
-
-class Fit(NamedTuple):
-    """One fit of the study: whole bytes, PSNR, and the mean squared error of the latents."""
-
-    size_bytes: int
-    psnr: float
-    latent_error: float
 
 
 def command(
@@ -75,22 +72,27 @@ def command(
         "rows.jsonl"
     ),
     decoded: Annotated[Path | None, typer.Option(help="Folder for the decoded pictures.")] = None,
+    study_again: Annotated[bool, typer.Option("--study-again", help="Study the fits of all rows anew.")] = False,
 ) -> None:
     """Measure, and print the tables."""
     torch.set_num_threads(1)
     console = Console()
     try:
         done = [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
+        for row in done:
+            if study_again:
+                row.pop("study", None)
         for name in names.split(","):
-            if any(row["name"] == name for row in done):
-                continue
             image = read_image(pictures / f"{name}.png")
-            row = _row(name, image, autoencoder, (quality, effort, codec_effort), decoded)
+            row = next((one for one in done if one["name"] == name), None)
+            if row is None:
+                row = _row(name, image, autoencoder, (quality, effort, codec_effort), decoded)
+                done.append(row)
+            elif "study" in row or name not in studied.split(","):
+                continue
             if name in studied.split(","):
                 row["study"] = _study(image, autoencoder, quality, effort)
-            done.append(row)
-            with rows.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            write_bytes(rows, "".join(json.dumps(one) + "\n" for one in done).encode())
             console.print(f"measured {name}", highlight=False)
         _print(console, done)
     except ClcError as error:
@@ -157,35 +159,36 @@ def _fresh(data: bytes, folder: Path) -> Picture:
         return read_image(png)
 
 
-def _study(image: Picture, folder: Path, quality: float, effort: int) -> dict[str, float]:
-    """What the fit saves beside a KLT at equal error of the latents, and what importance gains in dB at equal bytes."""
+def _study(image: Picture, folder: Path, quality: float, effort: int) -> dict[str, list[dict[str, float]]]:
+    """Fits of one picture with importance and without, the latter beside a KLT at equal error of the latents."""
     autoencoder = OverfittedCodec.load(folder).autoencoder
     y = autoencoder.encode(image)
     importance = autoencoder.importance(y)
     overhead = len(_stream_without(image, autoencoder.id_bytes))
+    plain = Importance(torch.eye(y.shape[1]), torch.ones(y.shape[2:]))
 
-    def fit(fitter: Fitter, factor: float) -> Fit:
-        fitted = fitter.fit(factor * weight_of(quality))
-        y_hat = y_hat_of(fitted.integers)
-        picture = autoencoder.decode(y_hat, image.shape[1], image.shape[0])
-        size = len(encode_function(fitted.integers)) + overhead
-        return Fit(size, psnr_db(image, picture), float((y_hat - y).square().mean()))
+    def fits(importance: Importance, weights: Sequence[float]) -> list[dict[str, float]]:
+        fitter, found = Fitter(y, importance, ITERATIONS[effort]), []
+        for weight in weights:
+            fitted = fitter.fit(weight)
+            y_hat = y_hat_of(fitted.integers)
+            picture = autoencoder.decode(y_hat, image.shape[1], image.shape[0])
+            size_bytes = len(encode_function(fitted.integers)) + overhead
+            error = float((y_hat - y).square().mean())
+            found.append({"bytes": size_bytes, "psnr": psnr_db(image, picture), "latent_error": error})
+        return found
 
-    weighed = fit(Fitter(y, importance, ITERATIONS[effort]), 1.0)
-    plain = Fitter(y, importance.plain(), ITERATIONS[effort])
-    fits = [fit(plain, factor) for factor in PLAIN_FACTORS]
-    at_equal_bytes = np.interp(math.log(weighed.size_bytes), *zip(*((math.log(f[0]), f[1]) for f in fits), strict=True))
-    saved = [1.0 - 8 * one.size_bytes / klt_bits(y, one.latent_error) for one in fits]
-    nearest = int(np.argmin([abs(one.latent_error - 0.2) for one in fits]))
-    return {
-        "latent_error": fits[nearest].latent_error,
-        "saved_beside_klt": saved[nearest],
-        "weighed_bytes": weighed.size_bytes,
-        "weighed_psnr": weighed.psnr,
-        "plain_psnr": float(at_equal_bytes),
-        "plain_bytes_low": fits[0].size_bytes,
-        "plain_bytes_high": fits[1].size_bytes,
-    }
+    beside = fits(plain, PLAIN_WEIGHTS)
+    for one in beside:
+        one["saved_beside_klt"] = 1.0 - 8 * one["bytes"] / klt_bits(y, one["latent_error"])
+    return {"weighed": fits(importance, [share * weight_of(quality) for share in WEIGHED_SHARES]), "plain": beside}
+
+
+def plain_psnr(study: dict[str, list[dict[str, float]]], size_bytes: float) -> float | None:
+    """The PSNR of a fit without importance at some bytes, between those that were made; None beyond them."""
+    logs, levels = zip(*sorted((math.log(one["bytes"]), one["psnr"]) for one in study["plain"]), strict=True)
+    is_between = logs[0] <= math.log(size_bytes) <= logs[-1]
+    return float(np.interp(math.log(size_bytes), logs, levels)) if is_between else None
 
 
 def klt_bits(y_1Chw: Tensor, error: float) -> float:
@@ -242,11 +245,14 @@ def _print(console: Console, rows: Sequence[dict[str, Any]]) -> None:
         times = [f"{row[key]:.2f}" for key in ("prepare_s", "fit_s", "decode_without_autoencoder_s")]
         costs.add_row(row["name"], f"{row['bytes'] / row['estimated_bytes']:.4f}", f"{row['weights_bpp']:.4f}", *times)
     console.print(costs)
-    studies = Table("picture", "latent error", "saved beside KLT", "bytes", "PSNR weighed", "PSNR plain")
+    studies = Table("picture", "fit", "bytes", "latent error", "saved beside KLT", "PSNR", "plain PSNR at its bytes")
     for row in rows:
-        if study := row.get("study"):
-            figures = [f"{study['latent_error']:.3f}", f"{study['saved_beside_klt']:.1%}", str(study["weighed_bytes"])]
-            studies.add_row(row["name"], *figures, f"{study['weighed_psnr']:.2f}", f"{study['plain_psnr']:.2f}")
+        for kind, fits in row.get("study", {}).items():
+            for one in fits:
+                saved = f"{one['saved_beside_klt']:.1%}" if "saved_beside_klt" in one else "-"
+                beside = plain_psnr(row["study"], one["bytes"]) if kind == "weighed" else None
+                figures = [f"{one['bytes']:.0f}", f"{one['latent_error']:.3f}", saved, f"{one['psnr']:.2f}"]
+                studies.add_row(row["name"], kind, *figures, "-" if beside is None else f"{beside:.2f}")
     console.print(studies)
 
 
