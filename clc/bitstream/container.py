@@ -1,7 +1,7 @@
-"""The container of a coded picture, versions 1 to 5: `Stream` <-> bytes. `clc.codec` packs and parses streams here.
+"""The container of a coded picture, versions 1 to 6: `Stream` <-> bytes. `clc.codec` packs and parses streams here.
 
-All numbers are little-endian; varints are minimal (`clc.bitstream.varints`). Versions 1 to 4 stand below; version 5,
-whose payload is the bitstream of another codec, in `clc.bitstream.embedded`.
+All numbers are little-endian; varints are minimal (`clc.bitstream.varints`). Versions 1 to 4 stand below; versions
+5 and 6, whose payload is the bitstream of another codec, in `clc.bitstream.embedded`.
 
     =========  ==============  =================================================================================
     bytes      field           content
@@ -173,7 +173,7 @@ def with_sections(data: bytes, sections: Sequence[Section]) -> bytes:
 def parse(data: bytes) -> Stream:
     """Return the stream that `data` holds; the inverse of `pack`.
 
-    Raises `UnknownVersion` where this is no stream of version 1 to 5, `TruncatedStream` where bytes are missing,
+    Raises `UnknownVersion` where this is no stream of version 1 to 6, `TruncatedStream` where bytes are missing,
     `LimitError` over a cap, and `CorruptStream` where anything else is wrong.
     """
     return parse_with_fields(data).stream
@@ -184,7 +184,7 @@ def parse_with_fields(data: bytes) -> ParsedStream:
     check_magic_and_version(data)
     if len(data) > MAX_STREAM_BYTES:
         raise LimitError(f"the stream has {len(data)} bytes, at most {MAX_STREAM_BYTES} are allowed")
-    if data[len(MAGIC)] == EMBEDDED_VERSION:
+    if data[len(MAGIC)] >= EMBEDDED_VERSION:
         return ParsedStream(*parse_embedded(data))
     header = _read_header(data)
     payload_at = header.checksum_at + 2 * CRC_BYTES
@@ -214,7 +214,7 @@ def parse_head(data: bytes) -> Head:
     Raises `TruncatedStream` where more bytes are needed, and otherwise what `parse` raises.
     """
     check_magic_and_version(data)
-    if data[len(MAGIC)] == EMBEDDED_VERSION:
+    if data[len(MAGIC)] >= EMBEDDED_VERSION:
         head = read_embedded_head(data)
         has_alpha, quality_q6 = head.embedding.has_alpha or _has_alpha(head.sections), head.embedding.quality_q6
         size = head.width, head.height

@@ -1,23 +1,30 @@
-"""Version 5 of the container: a picture whose payload is the bitstream of another codec. `Stream` <-> bytes.
+"""Versions 5 and 6 of the container: a picture whose payload is another codec's bitstream. `Stream` <-> bytes.
 
 Nothing of a bundle stands in it, so that a small picture without loss takes no more bytes than in a file of its format.
-`clc.bitstream.container` calls this for streams of version 5; numbers and varints are as there.
+In version 6 parts of the picture are copied from the pictures of other streams, and the payload holds what is left.
+`clc.bitstream.container` calls this for streams of these versions; numbers and varints are as there.
 
     =========  ==============  =================================================================================
     bytes      field           content
     =========  ==============  =================================================================================
     4          magic           89 43 4C 43
-    1          version         5
+    1          version         5; 6 where parts are copied
     1          profile         2: WebP lossless; 3: a still picture of AV1; 4: filtered rows of a PNG
     1 to 3     width           varint, px, 1 to 65,535
     1 to 3     height          varint, px, 1 to 65,535; width x height is 64 Mi pixels at most
-    1          reason          bits 0 to 2: `Reason` of embedding.py; bit 6: steps; bit 7: alpha in the payload
+    1          reason          bits 0 to 2: `Reason` of embedding.py; bit 6: steps; bit 7: alpha in the payload, which
+                               version 6 does not have
     0 to 2     value           what was asked for: an error in 1 byte, a quality or a PSNR x 64 in 2
     0 or 1     step's error    1 to 127, where there are steps
+    0 or 1     copied          version 6: how many streams parts are copied from, 1 to 3
+    8 each     streams         version 6: their ids (`clc.bitstream.container.stream_id`), each once
+    ..         alignments      version 6: for each stream where its picture lies in this one, and which regions are
+                               copied (`clc.bitstream.alignment`); the first that covers a pixel gives it
     1 ..       sections        see `clc.bitstream.sections`; their number may be 0
     1 to 4     payload length  varint, bytes
     4          checksum        CRC-32 of every byte of the stream but these four
-    0 or 4     pixels' CRC     profiles 2 and 4: CRC-32 of the decoded colours (H, W, 3), and of the alpha behind them
+    0 or 4     pixels' CRC     profiles 2 and 4: CRC-32 of the decoded colours (H, W, 3), with what is copied, and of
+                               the alpha behind them
     ..         payload         see `clc.payloads`
     =========  ==============  =================================================================================
 
@@ -29,6 +36,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from clc.bitstream.alignment import MAX_ALIGNMENTS, pack_alignment, read_alignment, skip_alignment
 from clc.bitstream.embedding import EXACT_PROFILES, Embedding, Reason
 from clc.bitstream.fields import (
     CRC_BYTES,
@@ -41,7 +49,7 @@ from clc.bitstream.fields import (
     take,
 )
 from clc.bitstream.sections import ALPHA, Section, pack_sections, read_sections
-from clc.bitstream.stream import EMBEDDED_VERSION, NO_BUNDLE, Stream
+from clc.bitstream.stream import COPYING_VERSION, NO_BUNDLE, STREAM_ID_BYTES, Stream
 from clc.bitstream.varints import read_varint, write_varint
 from clc.errors import CorruptStream, InputError, LimitError
 from clc.limits import MAX_STREAM_BYTES
@@ -54,12 +62,18 @@ _USUAL_VALUE_BYTES = 2
 
 
 class EmbeddedHead(NamedTuple):
-    """What stands before the payload; `fields_end` is the position behind the step's error."""
+    """What stands before the payload.
+
+    `alignments_at` and `fields_end` are the positions of the alignments, of which each of `streams` has one, and behind
+    them: behind the step's error where there are none.
+    """
 
     profile: int
     width: int
     height: int
     embedding: Embedding
+    streams: tuple[bytes, ...]
+    alignments_at: int
     fields_end: int
     sections: tuple[Section, ...]
     payload_bytes: int
@@ -67,7 +81,7 @@ class EmbeddedHead(NamedTuple):
 
 
 def pack_embedded(stream: Stream, embedding: Embedding) -> bytes:
-    """Return the bytes of a stream of version 5. Raises `LimitError` for more than a reader accepts."""
+    """Return the bytes of a stream of version 5 or 6. Raises `LimitError` for more than a reader accepts."""
     head = pack_embedded_fields(stream, embedding)
     head += (pack_sections(stream.sections) or b"\0") + write_varint(len(stream.payload))
     check = stream.latents_crc32.to_bytes(CRC_BYTES, "little") if stream.profile in EXACT_PROFILES else b""
@@ -84,18 +98,21 @@ def pack_embedded_fields(stream: Stream, embedding: Embedding) -> bytes:
     return b"".join(
         (
             MAGIC,
-            bytes((EMBEDDED_VERSION, stream.profile)),
+            bytes((stream.version_of_fields, stream.profile)),
             write_varint(stream.width),
             write_varint(stream.height),
             bytes((embedding.reason | steps | (_HAS_ALPHA if embedding.has_alpha else 0),)),
             embedding.value.to_bytes(_value_bytes(embedding.reason), "little"),
             bytes((embedding.step_error,)) if steps else b"",
+            bytes((len(stream.streams),)) if stream.streams else b"",
+            *stream.streams,
+            *(pack_alignment(alignment) for alignment in stream.alignments),
         )
     )
 
 
 def parse_embedded(data: bytes) -> tuple[Stream, bytes]:
-    """Return the stream of version 5 that `data` holds, whose magic and version were checked, and its fields' bytes.
+    """Return the stream of version 5 or 6 in `data`, whose magic and version were checked, and its fields' bytes.
 
     Raises what `clc.bitstream.container.parse` raises.
     """
@@ -107,6 +124,10 @@ def parse_embedded(data: bytes) -> tuple[Stream, bytes]:
     check_checksum(data, head.checksum_at)
     if not head.payload_bytes:
         raise CorruptStream("the stream has no payload: it is damaged")
+    alignments, position = [], head.alignments_at
+    for _ in head.streams:
+        alignment, position = read_alignment(data, position, head.height, head.width)
+        alignments.append(alignment)
     stream = Stream(
         profile=head.profile,
         width=head.width,
@@ -116,7 +137,9 @@ def parse_embedded(data: bytes) -> tuple[Stream, bytes]:
         references=(),
         latents_crc32=int.from_bytes(crc, "little"),
         payload=data[payload_at:],
+        alignments=tuple(alignments),
         sections=head.sections,
+        streams=head.streams,
         embedding=head.embedding,
     )
     return stream, data[: head.fields_end]
@@ -133,7 +156,7 @@ def read_embedded_head(data: bytes) -> EmbeddedHead:
     reason = Reason(number)
     value, position = take(data, position, _value_bytes(reason), "value that was asked for")
     step_error = 0
-    if packed & _HAS_STEPS:
+    if has_steps(packed):
         (step_error,), position = take(data, position, 1, "step")
         if step_error == 0:
             raise CorruptStream("the stream announces steps of no error: it is damaged")
@@ -142,13 +165,60 @@ def read_embedded_head(data: bytes) -> EmbeddedHead:
         embedding.check_profile(profile)
     except InputError as error:
         raise CorruptStream(f"the stream claims what no encoder writes ({error}): it is damaged") from error
+    streams, position = _read_streams(data, position)
+    if streams and embedding.has_alpha:
+        raise CorruptStream("the stream copies parts of others and claims alpha beside them: it is damaged")
+    alignments_at = position
+    for _ in streams:
+        position = skip_alignment(data, position)
     fields_end = position
     sections, position = read_sections(data, position, may_be_none=True)
     if embedding.has_alpha and any(section.kind == ALPHA for section in sections):
         raise CorruptStream("the stream has two alpha planes: it is damaged")
     payload_bytes, position = read_varint(data, position, MAX_LENGTH_VARINT_BYTES, "payload length")
     take(data, position, CRC_BYTES, "checksum")
-    return EmbeddedHead(profile, width, height, embedding, fields_end, sections, payload_bytes, position)
+    return EmbeddedHead(
+        profile=profile,
+        width=width,
+        height=height,
+        embedding=embedding,
+        streams=streams,
+        alignments_at=alignments_at,
+        fields_end=fields_end,
+        sections=sections,
+        payload_bytes=payload_bytes,
+        checksum_at=position,
+    )
+
+
+def _read_streams(data: bytes, position: int) -> tuple[tuple[bytes, ...], int]:
+    """The ids of the streams that parts are copied from, none in version 5, and the position behind them."""
+    if data[len(MAGIC)] != COPYING_VERSION:
+        return (), position
+    (count,), position = take(data, position, 1, "number of streams")
+    if count > MAX_ALIGNMENTS:
+        raise LimitError(f"the stream copies from {count} others, at most {MAX_ALIGNMENTS} are allowed")
+    packed, position = take(data, position, STREAM_ID_BYTES * count, "ids of streams")
+    ids = tuple(packed[at : at + STREAM_ID_BYTES] for at in range(0, len(packed), STREAM_ID_BYTES))
+    if not ids or len(set(ids)) != len(ids):
+        raise CorruptStream("the stream copies from no other, or twice from the same: it is damaged")
+    return ids, position
+
+
+def has_steps(reason: int) -> bool:
+    """Whether the byte of the reason says that samples are in steps."""
+    return bool(reason & _HAS_STEPS)
+
+
+def promised_error(data: bytes, position: int) -> int | None:
+    """The error of a sample, levels, that the reason at a position promises and its value; None for another reason."""
+    (packed,), position = take(data, position, 1, "reason")
+    if packed & _REASON_BITS == Reason.LOSSLESS:
+        return 0
+    if packed & _REASON_BITS != Reason.MAX_ERROR:
+        return None
+    (value,), _ = take(data, position, 1, "value that was asked for")
+    return value
 
 
 def _value_bytes(reason: Reason) -> int:

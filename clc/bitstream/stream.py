@@ -16,6 +16,7 @@ ALIGNED_VERSION = 2
 SECTIONED_VERSION = 3
 REFERRING_VERSION = 4
 EMBEDDED_VERSION = 5
+COPYING_VERSION = 6
 PROFILE = 0
 OVERFITTED_PROFILE = 1
 """What the payload holds: latents of the bundle's model, or a function overfitted to the picture (`clc.overfitted`)."""
@@ -36,11 +37,12 @@ class Stream:
     """The fields of one coded picture, as the module's table describes them.
 
     - `profile` 0 for the bundle's model; 1 for a function overfitted to the picture, which refers to nothing; 2 to 4
-      for the bitstream of another codec (`clc.bitstream.embedding`), which refers to nothing either.
+      for the bitstream of another codec (`clc.bitstream.embedding`), which refers to no entry.
     - `width`, `height` in px; `quality_q6` the quality x 64, 0..6400; `bundle_id` 8 bytes, of an
       autoencoder in profile 1, `NO_BUNDLE` in profiles 2 to 4.
     - `references` the indexes of dictionary entries in order, empty where none is used.
-    - `streams` the ids (`clc.bitstream.container.stream_id`) of other streams, whose pictures are aligned.
+    - `streams` the ids (`clc.bitstream.container.stream_id`) of other streams, whose pictures are aligned; in
+      profiles 2 to 4 parts of these are copied.
     - `alignments` one for each of `streams`; without these, one for each of the first of `references`, whose key
       pictures are aligned. All other references give tokens.
     - `latents_crc32` the CRC-32 of the header and the decoded latents (`clc.model.prior.walk.latents_crc32`); in
@@ -96,8 +98,10 @@ class Stream:
         if self.embedding is None:
             return
         self.embedding.check_profile(self.profile)
-        if self.references or self.alignments or self.streams:
-            raise InputError("a stream with the bitstream of another codec refers to no entry and no other stream")
+        if self.references or len(self.alignments) != len(self.streams):
+            raise InputError("a stream with the bitstream of another codec refers to no entry")
+        if self.streams and self.embedding.has_alpha:
+            raise InputError("a payload beside parts that are copied has no alpha: that is in a section")
         if self.bundle_id != NO_BUNDLE or self.quality_q6 != (self.embedding.quality_q6 or 0):
             raise InputError("a stream with the bitstream of another codec has no bundle, and its embedding's quality")
         if not self.payload or (self.latents_crc32 and self.profile not in EXACT_PROFILES):
@@ -135,7 +139,7 @@ class Stream:
     def version(self) -> int:
         """The version of the container that holds this stream: the least that can."""
         if self.embedding is not None:
-            return EMBEDDED_VERSION
+            return self.version_of_fields
         if self.sections and not self.streams:
             return SECTIONED_VERSION
         return self.version_of_fields
@@ -144,7 +148,7 @@ class Stream:
     def version_of_fields(self) -> int:
         """The version that stands in `clc.bitstream.container.pack_fields`: sections do not count."""
         if self.embedding is not None:
-            return EMBEDDED_VERSION
+            return COPYING_VERSION if self.streams else EMBEDDED_VERSION
         if self.streams:
             return REFERRING_VERSION
         return ALIGNED_VERSION if self.alignments else VERSION

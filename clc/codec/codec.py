@@ -25,15 +25,14 @@ from clc.codec.beside import DecodedPicture, sections_of, with_beside
 from clc.codec.buffers import stream_bytes
 from clc.codec.decoder import Decoder
 from clc.codec.effort import DEFAULT_EFFORT, effort_of
-from clc.codec.embedded import with_embedded
+from clc.codec.embedded import embedded_pixels, with_embedded
 from clc.codec.encoding import Encoding
 from clc.codec.info import StreamInfo, stream_info
 from clc.codec.search.selection import References, Search, Selector, checked_entries, checked_references
-from clc.codec.ways.choice import Choice
+from clc.codec.ways.choice import Choice, searched
 from clc.codec.ways.exact import encode_exact
 from clc.codec.ways.goal import Goal
 from clc.model.prior.walk import Trace
-from clc.payloads.pixels import decode_payload
 from clc.pictures.metadata import NO_METADATA, Metadata
 from clc.pictures.picture import Picture, Plane
 from clc.quality import checked_quality, to_q6
@@ -139,7 +138,7 @@ class Codec:
         """
         if goal.max_error is not None:
             return encode_exact(image_HW3, goal.max_error, effort=effort, alpha_HW=alpha_HW, metadata=metadata)
-        return Choice(self.encoding(image_HW3), references, effort, alpha_HW, metadata).encode(goal)
+        return self._choice(image_HW3, references, effort, alpha_HW, metadata).encode(goal)
 
     def at_qualities(
         self,
@@ -151,7 +150,13 @@ class Codec:
         metadata: Metadata = NO_METADATA,
     ) -> Callable[[float], bytes]:
         """What codes one picture at one quality after another, as `encode_to` does; what it found once it keeps."""
-        return Choice(self.encoding(image_HW3), references, effort, alpha_HW, metadata).at_quality
+        return self._choice(image_HW3, references, effort, alpha_HW, metadata).at_quality
+
+    def _choice(
+        self, image_HW3: Picture, references: References, effort: int, alpha_HW: Plane | None, metadata: Metadata
+    ) -> Choice:
+        encoding = self.encoding(image_HW3)
+        return Choice(encoding, searched(encoding, references, effort), effort, alpha_HW, metadata)
 
     def decode(self, data: Buffer) -> Picture:
         """Decodes the colours of a stream to a uint8 (H, W, 3) RGB picture; see `decode_picture`."""
@@ -166,13 +171,13 @@ class Codec:
         """
         parsed = parse_with_fields(stream_bytes(data))
         if parsed.stream.embedding is not None:
-            return with_embedded(parsed)
+            return with_embedded(parsed, self.decoder.key_pictures)
         return with_beside(self._decode(parsed), parsed.stream.sections)
 
     @torch.no_grad()
     def _decode(self, parsed: ParsedStream) -> Picture:
         if parsed.stream.embedding is not None:
-            return decode_payload(parsed.stream).image_HW3
+            return embedded_pixels(parsed.stream, self.decoder.key_pictures).image_HW3
         self.decoder.check(parsed.stream)
         conditions = self.decoder.conditions(parsed)
         latents = self.decoder.latents(parsed.stream, conditions)

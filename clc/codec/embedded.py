@@ -1,5 +1,7 @@
 """Streams whose payload is the bitstream of another codec: sealed by an encoder, and decoded without a bundle.
 
+Of some, parts of the picture are copied from the pictures of other streams (`copied_parts`): those need an archive.
+
 `EmbeddedCodec` gives what `clc.codec.codec.Codec` does. Which payload a picture gets is decided in `clc.codec.ways`.
 """
 
@@ -7,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from clc.bitstream.alignment import Alignment
 from clc.bitstream.container import ParsedStream, pack, parse_with_fields
-from clc.bitstream.embedding import EXACT_PROFILES, Embedding
+from clc.bitstream.embedding import EXACT_PROFILES, Embedding, Reason
 from clc.bitstream.sections import ALPHA, Section
 from clc.bitstream.stream import NO_BUNDLE, Stream
 from clc.codec.beside import DecodedPicture, with_beside
@@ -20,11 +23,16 @@ from clc.codec.buffers import stream_bytes
 from clc.codec.info import StreamInfo, stream_info
 from clc.errors import DecodeMismatch, DictionaryMismatch
 from clc.payloads.exact import Payload
-from clc.payloads.pixels import Pixels, decode_payload
+from clc.payloads.pixels import Pixels, check_pixels, decode_payload
 from clc.pictures.picture import Picture, Plane
+from clc.references.key_pictures import PicturesInMemory, PictureSource, WarpedKeyPictures
+from clc.references.warp import Warped, compose
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+
+NO_PICTURES: PictureSource = PicturesInMemory(())
 
 
 class EmbeddedCodec:
@@ -32,15 +40,16 @@ class EmbeddedCodec:
 
     def decode(self, data: Buffer) -> Picture:
         """Decodes the colours of a stream to a uint8 (H, W, 3) RGB picture; see `decode_picture`."""
-        return _pixels(parse_with_fields(stream_bytes(data))).image_HW3
+        return _embedded(parse_with_fields(stream_bytes(data))).image_HW3
 
     def decode_picture(self, data: Buffer) -> DecodedPicture:
         """Decodes a stream, any buffer of bytes, with all that it holds; errors as `Codec.decode_picture`.
 
-        `DictionaryMismatch` is for a stream that needs a bundle or an autoencoder, `InputError` also where Pillow lacks
-        the format of the payload.
+        `DictionaryMismatch` is for a stream that needs a bundle or an autoencoder, `MissingReference` for one that
+        copies parts of other streams, `InputError` also where Pillow lacks the format of the payload.
         """
         parsed = parse_with_fields(stream_bytes(data))
+        _check_embedded(parsed.stream)
         return with_embedded(parsed)
 
     def info(self, data: Buffer) -> StreamInfo:
@@ -48,11 +57,47 @@ class EmbeddedCodec:
         return stream_info(data)
 
 
-def with_embedded(parsed: ParsedStream) -> DecodedPicture:
-    """Return the picture of a stream whose payload is the bitstream of another codec; raises as `EmbeddedCodec`."""
-    pixels = _pixels(parsed)
+def with_embedded(parsed: ParsedStream, pictures: PictureSource = NO_PICTURES) -> DecodedPicture:
+    """Return the picture of a stream whose payload is the bitstream of another codec; raises as `EmbeddedCodec`.
+
+    `pictures` gives those of the streams that it copies from.
+    """
+    pixels = embedded_pixels(parsed.stream, pictures)
     beside = with_beside(pixels.image_HW3, parsed.stream.sections)
     return beside if pixels.alpha_HW is None else replace(beside, alpha_HW=pixels.alpha_HW)
+
+
+def embedded_pixels(stream: Stream, pictures: PictureSource, *, is_checked: bool = True) -> Pixels:
+    """Return the pixels of a stream, those of its payload and those that are copied from `pictures`, by their ids.
+
+    Raises as `clc.payloads.pixels.decode_payload` does, and what `pictures` raises.
+    """
+    if not stream.streams:
+        return decode_payload(stream, is_checked=is_checked)
+    copied = copied_parts(stream, WarpedKeyPictures(pictures))
+    pixels = decode_payload(stream, is_checked=False)
+    pixels = pixels._replace(image_HW3=np.where(copied.inside[..., None], copied.pixels, pixels.image_HW3))
+    if is_checked:
+        check_pixels(stream, pixels)
+    return pixels
+
+
+def copied_parts(stream: Stream, warped: WarpedKeyPictures) -> Warped:
+    """Return what a stream copies from other streams, each laid where its alignment says; the first covers the next."""
+    size = stream.height, stream.width
+    parts = zip(stream.streams, stream.alignments, strict=True)
+    return compose([warped.warp(one, size, alignment) for one, alignment in parts])
+
+
+class Copies(NamedTuple):
+    """What a stream copies: from the pictures of which streams, by their ids, each laid how; see `copied_parts`."""
+
+    streams: tuple[bytes, ...] = ()
+    alignments: tuple[Alignment, ...] = ()
+    pictures: PictureSource = NO_PICTURES
+
+
+NO_COPIES = Copies()
 
 
 def sealed(
@@ -61,6 +106,7 @@ def sealed(
     payload: Payload,
     embedding: Embedding,
     sections: Sequence[Section],
+    copies: Copies = NO_COPIES,
 ) -> tuple[bytes, Picture]:
     """Return the stream of a payload that was made of a picture, and what it decodes to.
 
@@ -81,15 +127,23 @@ def sealed(
         references=(),
         latents_crc32=0,
         payload=payload.data,
+        alignments=copies.alignments,
         sections=kept,
+        streams=copies.streams,
         embedding=replace(embedding, step_error=payload.step_error, has_alpha=has_alpha),
     )
     if is_exact:
-        pixels = decode_payload(stream, is_checked=False)
-        _check_promise(pixels, Pixels(image_HW3, alpha_HW), payload.step_error)
+        pixels = embedded_pixels(stream, copies.pictures, is_checked=False)
+        if not copies.streams or embedding.reason in (Reason.LOSSLESS, Reason.MAX_ERROR):
+            _check_promise(pixels, Pixels(image_HW3, alpha_HW), _promised(embedding, payload))
         stream = replace(stream, latents_crc32=pixels.crc32)
     data = pack(stream)
-    return data, decode_payload(parse_with_fields(data).stream).image_HW3
+    return data, embedded_pixels(parse_with_fields(data).stream, copies.pictures).image_HW3
+
+
+def _promised(embedding: Embedding, payload: Payload) -> int:
+    """By how many levels a sample may be off: what is copied may be so far off as was asked for."""
+    return embedding.value if embedding.reason is Reason.MAX_ERROR else payload.step_error
 
 
 def _check_promise(found: Pixels, meant: Pixels, most_error: int) -> None:
@@ -106,9 +160,12 @@ def _check_promise(found: Pixels, meant: Pixels, most_error: int) -> None:
         )
 
 
-def _pixels(parsed: ParsedStream) -> Pixels:
-    stream = parsed.stream
+def _embedded(parsed: ParsedStream) -> Pixels:
+    _check_embedded(parsed.stream)
+    return embedded_pixels(parsed.stream, NO_PICTURES)
+
+
+def _check_embedded(stream: Stream) -> None:
     if stream.embedding is None:
         kind = "an autoencoder (--autoencoder FOLDER)" if stream.is_overfitted else "a bundle (--bundle FOLDER)"
         raise DictionaryMismatch(f"the stream needs {kind}, {stream.bundle_id.hex()}, and none is loaded")
-    return decode_payload(stream)

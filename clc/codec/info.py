@@ -6,8 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from clc.bitstream.container import Stream, parse
-from clc.bitstream.embedding import AV1_PROFILE, FORMATS, Reason
+from clc.bitstream.embedded import has_steps, promised_error
+from clc.bitstream.embedding import AV1_PROFILE, EMBEDDED_PROFILES, FORMATS, Reason
+from clc.bitstream.fields import MAGIC, check_magic_and_version, read_size, take
 from clc.bitstream.sections import name_of
+from clc.bitstream.stream import OVERFITTED_PROFILE
 from clc.codec.buffers import stream_bytes
 from clc.quality import from_q6
 
@@ -85,16 +88,43 @@ def stream_info(data: Buffer) -> StreamInfo:
     )
 
 
+WAY_BYTES = 14
+"""So many first bytes of a stream tell its way."""
+
+
+def way_of(start: bytes) -> str:
+    """The `mode` of the stream whose first `WAY_BYTES` bytes are given. Raises what `parse` raises."""
+    check_magic_and_version(start)
+    _, _, position = read_size(start)
+    (reason,), _ = take(start, position, 1, "reason")
+    return _mode(start[len(MAGIC) + 1], has_steps=has_steps(reason))
+
+
+def promise_of(start: bytes) -> int | None:
+    """By how many levels a sample is off at most, of a stream whose first `WAY_BYTES` bytes are given.
+
+    0 is without loss, None where nothing was promised. Raises what `parse` raises.
+    """
+    if way_of(start) not in ("lossless", "near-lossless"):
+        return None
+    _, _, position = read_size(start)
+    return promised_error(start, position)
+
+
 def _asks_for_no_quality(stream: Stream) -> bool:
     return stream.embedding is not None and stream.embedding.quality_q6 is None
 
 
 def _mode_of(stream: Stream) -> str:
-    if stream.embedding is None:
-        return "overfitted" if stream.is_overfitted else "learned"
-    if stream.profile == AV1_PROFILE:
+    return _mode(stream.profile, has_steps=stream.embedding is not None and bool(stream.embedding.step_error))
+
+
+def _mode(profile: int, *, has_steps: bool) -> str:
+    if profile not in EMBEDDED_PROFILES:
+        return "overfitted" if profile == OVERFITTED_PROFILE else "learned"
+    if profile == AV1_PROFILE:
         return "avif"
-    return "near-lossless" if stream.embedding.step_error else "lossless"
+    return "near-lossless" if has_steps else "lossless"
 
 
 def _payload_of(stream: Stream) -> str:
@@ -102,7 +132,9 @@ def _payload_of(stream: Stream) -> str:
         return "a function of the picture" if stream.is_overfitted else "latents of the bundle's model"
     beside = " with transparency" if stream.embedding.has_alpha else ""
     steps = f" of samples in steps of {2 * stream.embedding.step_error + 1}" if stream.embedding.step_error else ""
-    return FORMATS[stream.profile] + steps + beside
+    others = f"{len(stream.streams)} other stream" + ("s" if len(stream.streams) > 1 else "")
+    copied = f" beside what is copied from {others}" if stream.streams else ""
+    return FORMATS[stream.profile] + steps + beside + copied
 
 
 def _why(stream: Stream) -> str:

@@ -2,6 +2,10 @@
 
 The payload is what `clc.payloads.av1` describes: 4:4:4, 8 bits, full range, and the primaries, transfer and matrix of
 sRGB as AVIF writers have them (1, 13, 6). Boxes take 271 bytes of a file by libavif, as much as a thumbnail's pixels.
+
+AV1 gives the same luma and chroma everywhere; how libavif makes colours of them differs from release to release. So the
+boxes that are put back say that the planes are green, blue and red themselves, and `rgb_of` makes the colours: every
+machine has the same.
 """
 
 from __future__ import annotations
@@ -10,17 +14,28 @@ import io
 import os
 import struct
 
+import numpy as np
 from PIL import Image, features
 
 from clc.errors import InputError
 from clc.payloads.av1 import TEMPORAL_DELIMITER, Sequence, checked_sequence, units
+from clc.pictures.picture import Picture
 
 NAME = "AVIF"
 
 _ENCODER = "aom"
 _CHANNELS, _DEPTH = 3, 8
-_CODES = (1, 13, 6)  # primaries, transfer, matrix of ITU-T H.273
+_CODES = (1, 13, 0)  # primaries, transfer, matrix of ITU-T H.273; 0: the planes are green, blue and red themselves
 _FULL_RANGE = 0x80
+
+_DIFFERENCES = np.arange(256, dtype=np.int32) - 128
+_RED = ((1402 * _DIFFERENCES + 500) // 1000).astype(np.int16)
+_BLUE = ((1772 * _DIFFERENCES + 500) // 1000).astype(np.int16)
+_GREEN_SHARE = 587_000
+_GREEN_OF_RED = _GREEN_SHARE // 2 - 299 * 1402 * _DIFFERENCES
+_GREEN_OF_BLUE = -114 * 1772 * _DIFFERENCES
+"""BT.601: what differences of chroma, from -128 on, add to luma."""
+
 _ESSENTIAL = 0x80
 
 
@@ -72,7 +87,7 @@ def avif_payload(image: Image.Image, quality: int, speed: int) -> bytes:
 
 
 def avif_file(payload: bytes, width: int, height: int) -> bytes:
-    """Return the file of a payload, for a decoder.
+    """Return the file of a payload, for a decoder, which gives the planes that `rgb_of` takes.
 
     Raises `CorruptStream` for a payload that is no picture of so many px, 4:4:4 and 8 bits.
     """
@@ -80,6 +95,20 @@ def avif_file(payload: bytes, width: int, height: int) -> bytes:
     start = _box(b"ftyp", b"avif", bytes(4), b"avifmif1miafMA1A")
     places = len(start) + len(_meta(sequence, 0, len(payload))) + 8
     return start + _meta(sequence, places, len(payload)) + _box(b"mdat", payload)
+
+
+def rgb_of(planes_HW3: Picture) -> Picture:
+    """Return the colours, uint8 (H, W, 3), of what a decoder gives of `avif_file`: Cr, Y and Cb, in full range.
+
+    They are those of BT.601, rounded in whole numbers.
+    """
+    red, luma, blue = (planes_HW3[..., place] for place in range(3))
+    green = _GREEN_OF_RED[red] + _GREEN_OF_BLUE[blue]
+    green //= _GREEN_SHARE
+    colours = np.stack((_RED[red], green.astype(np.int16), _BLUE[blue]), axis=2)
+    colours += luma[..., None]
+    rgb_HW3: Picture = colours.clip(0, 255).astype(np.uint8)
+    return rgb_HW3
 
 
 def _meta(sequence: Sequence, at: int, length: int) -> bytes:

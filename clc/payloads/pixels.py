@@ -13,11 +13,11 @@ from clc.bitstream.embedding import AV1_PROFILE, EXACT_PROFILES, FORMATS, WEBP_P
 from clc.bitstream.stream import Stream
 from clc.errors import CorruptStream, DecodeMismatch, InputError, LimitError
 from clc.payloads import avif, webp
-from clc.payloads.avif import avif_file
+from clc.payloads.avif import avif_file, rgb_of
 from clc.payloads.png import png_file
 from clc.payloads.steps import samples_of
 from clc.payloads.webp import webp_file
-from clc.pictures.images import read_picture
+from clc.pictures.images import ReadPicture, read_picture
 from clc.pictures.picture import Picture, Plane
 
 
@@ -37,13 +37,37 @@ class Pixels(NamedTuple):
 def decode_payload(stream: Stream, *, is_checked: bool = True) -> Pixels:
     """Return the pixels of a stream whose payload is the bitstream of another codec.
 
-    An encoder, which does not know the CRC yet, leaves it unchecked. Raises `CorruptStream` where the payload cannot be
+    Left unchecked is the CRC by an encoder, which does not know it yet, and where parts of the picture are copied, as
+    it is that of the whole. Raises `CorruptStream` where the payload cannot be
     decoded, `DecodeMismatch` where an exact one gives other pixels than the encoder had, `LimitError` where memory is
     short, `InputError` where Pillow lacks the format.
     """
     embedding = stream.embedding
     if embedding is None:
         raise InputError("the stream holds latents, and no bitstream of another codec")
+    picture = _decoded(stream)
+    if (picture.alpha_HW is not None) != embedding.has_alpha:
+        raise CorruptStream("the payload's alpha is not what the stream says: it is damaged")
+    image_HW3 = samples_of(picture.image_HW3, embedding.step_error) if embedding.step_error else picture.image_HW3
+    if stream.profile == AV1_PROFILE:
+        image_HW3 = rgb_of(image_HW3)
+    pixels = Pixels(image_HW3, picture.alpha_HW)
+    if is_checked:
+        check_pixels(stream, pixels)
+    return pixels
+
+
+def check_pixels(stream: Stream, pixels: Pixels) -> None:
+    """Raise `DecodeMismatch` where an exact stream has other pixels than its encoder had."""
+    if stream.profile in EXACT_PROFILES and pixels.crc32 != stream.latents_crc32:
+        raise DecodeMismatch(
+            f"the decoded pixels have CRC {pixels.crc32:08x}, the encoder's had {stream.latents_crc32:08x}: the stream "
+            f"is damaged, or this decoder of {FORMATS[stream.profile]} is wrong"
+        )
+
+
+def _decoded(stream: Stream) -> ReadPicture:
+    """The payload's picture as its decoder gives it: of AV1 the planes, see `avif_file`."""
     _check_available(stream.profile)
     try:
         picture = read_picture(_file_of(stream), FORMATS[stream.profile])
@@ -54,16 +78,7 @@ def decode_payload(stream: Stream, *, is_checked: bool = True) -> Pixels:
     found = picture.image_HW3.shape[:2]
     if found != (stream.height, stream.width) or picture.losses or picture.metadata:
         raise CorruptStream("the payload is not a picture as encoders write it: the stream is damaged")
-    if (picture.alpha_HW is not None) != embedding.has_alpha:
-        raise CorruptStream("the payload's alpha is not what the stream says: it is damaged")
-    image_HW3 = samples_of(picture.image_HW3, embedding.step_error) if embedding.step_error else picture.image_HW3
-    pixels = Pixels(image_HW3, picture.alpha_HW)
-    if is_checked and stream.profile in EXACT_PROFILES and pixels.crc32 != stream.latents_crc32:
-        raise DecodeMismatch(
-            f"the decoded pixels have CRC {pixels.crc32:08x}, the encoder's had {stream.latents_crc32:08x}: the stream "
-            f"is damaged, or this decoder of {FORMATS[stream.profile]} is wrong"
-        )
-    return pixels
+    return picture
 
 
 def _file_of(stream: Stream) -> bytes:

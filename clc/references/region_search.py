@@ -121,7 +121,7 @@ def find_regions(bits: BlockBits, unmoved: Bits, offsets_q2: list[tuple[int, int
             layers.append(layer)
             best = np.minimum(best, layer)
     stack = np.stack(layers)
-    blocks = _smoothed(stack)
+    blocks = smoothed_values(stack)
     chosen = np.take_along_axis(stack, blocks[None].astype(np.intp), axis=0).sum() + trust * (blocks != UNCOVERED).sum()
     used = sorted(set(np.unique(blocks).tolist()) - {UNCOVERED, UNMOVED})
     numbers = np.zeros(len(layers), dtype=np.uint8)
@@ -130,7 +130,7 @@ def find_regions(bits: BlockBits, unmoved: Bits, offsets_q2: list[tuple[int, int
     return Found(regions, float(chosen))
 
 
-def _smoothed(layers: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+def smoothed_values(layers: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """The value of each block, uint8 (rows, columns), from the bits of each value (values, rows, columns).
 
     Iterated conditional modes (Besag 1986), the blocks as on a checkerboard, the white ones between the black ones.

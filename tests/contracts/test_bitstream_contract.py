@@ -328,7 +328,7 @@ def test_a_picture_has_one_alpha_plane() -> None:
 def test_a_profile_of_another_version_is_unknown(at: int) -> None:
     packed = bytearray(pack(EXAMPLE))
     packed[5] = at
-    with pytest.raises(UnknownVersion, match="versions 1 to 5, profiles 0 to 4"):
+    with pytest.raises(UnknownVersion, match="versions 1 to 6, profiles 0 to 4"):
         parse(bytes(packed))
     packed = bytearray(pack(EMBEDDED))
     packed[5] = (0, 1, 5, 9, 77, 255)[at - 2]

@@ -17,6 +17,7 @@ from PIL import Image
 
 from clc.archive.layout import write_manifest
 from clc.archive.manifest import ArchivedPicture, Manifest, check_of
+from clc.bitstream.alignment import identity
 from clc.bitstream.container import pack, parse
 from clc.bitstream.embedding import AV1_PROFILE, Embedding, Reason
 from clc.bundle.identity import SHIPPED
@@ -144,6 +145,7 @@ def _of_other_codecs() -> dict[str, bytes]:
         "turned.clc": bytes(turned),
         "broken.clc": pack(replace(stream, payload=bytes(len(stream.payload)))),
         "other-size.clc": pack(replace(lossy, height=25)),
+        "screen.clc": pack(replace(lossy, streams=(bytes(range(8)),), alignments=(identity(24, 32),))),
     }
 
 

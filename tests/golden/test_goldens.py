@@ -14,13 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-from clc.bitstream.alignment import Alignment, mesh_shape
+from clc.bitstream.alignment import Alignment, identity, mesh_shape
 from clc.bitstream.container import Stream, empty_stream, pack, pack_fields, parse, parse_with_fields, stream_id
 from clc.bitstream.embedding import AV1_PROFILE, PNG_PROFILE, Embedding, Reason
 from clc.bitstream.range_coder import CdfTable, Decoder, Encoder
 from clc.bitstream.regions import Regions, map_shape
 from clc.bitstream.sections import Section
-from clc.codec.embedded import EmbeddedCodec, sealed
+from clc.codec.embedded import Copies, EmbeddedCodec, copied_parts, embedded_pixels, sealed
 from clc.codec.latent_coding import Analysed, decode_latents, encode_latents
 from clc.codec.ways.exact import encode_exact
 from clc.model.prior.walk import Conditions
@@ -28,10 +28,11 @@ from clc.overfitted.coding import decode_function, encode_function
 from clc.overfitted.integers import FunctionIntegers, group_sizes
 from clc.overfitted.layout import layout_of
 from clc.payloads.avif import avif_payload
-from clc.payloads.exact import Payload
+from clc.payloads.exact import Payload, exact_payload
 from clc.payloads.png import png_payload
 from clc.pictures.metadata import Metadata
-from tests.conftest import SMALL
+from clc.references.key_pictures import WarpedKeyPictures
+from tests.conftest import SMALL, Picture
 from tests.self_prior import prior_of_integers
 
 HERE = Path(__file__).parent
@@ -267,6 +268,39 @@ def test_a_stream_of_version_5_decodes_to_its_picture(name: str) -> None:
     assert error <= {"webp": 0, "steps": 3, "png": 0, "avif": 16}[name]
     assert (decoded.alpha_HW is not None) == (name == "png")
     assert decoded.metadata.xmp == (b"<x:xmpmeta/>" if name == "steps" else b"")
+
+
+class Beside:
+    """Gives the plane, turned about, for whatever stream is copied from."""
+
+    def read(self, reference: int | bytes, /) -> Picture:
+        return np.ascontiguousarray(PLANE[::-1])
+
+
+def _copying(name: str) -> bytes:
+    """A picture that copies from another stream, as this release codes it."""
+    height, width = PLANE.shape[:2]
+    blocks = (np.arange(-(-height // 16) * -(-width // 16)) % 3).astype(np.uint8)
+    regions = Regions(16, ((8, -4),), blocks.reshape(-(-height // 16), -1))
+    copies = Copies((bytes(range(8)),), (replace(identity(height, width), regions=regions),), Beside())
+    if name == "webp":
+        return sealed(PLANE, None, exact_payload(PLANE), Embedding(Reason.CHEAPER, 6400), (), copies)[0]
+    payload = Payload(AV1_PROFILE, avif_payload(Image.fromarray(PLANE), 80, 6))
+    return sealed(PLANE, None, payload, Embedding(Reason.CHEAPER, 3200), (Section.of(2, b"<x/>"),), copies)[0]
+
+
+@pytest.mark.parametrize(("name", "crc32"), [("webp", 1640762709), ("avif", 2326700999)])
+def test_a_stream_of_version_6_decodes_to_its_picture(name: str, crc32: int) -> None:
+    """The pixels are the same everywhere, of AV1 too, so that other streams may refer to them."""
+    stored = golden(f"stream_v6_{name}", _copying(name))
+    stream = parse(stored)
+    assert pack(stream) == stored
+    decoded = embedded_pixels(stream, Beside())
+    assert decoded.crc32 == crc32
+    copied = copied_parts(stream, WarpedKeyPictures(Beside()))
+    assert (decoded.image_HW3[copied.inside] == copied.pixels[copied.inside]).all()
+    error = np.abs(decoded.image_HW3.astype(int) - PLANE)[~copied.inside].max()
+    assert error <= {"webp": 0, "avif": 16}[name]
 
 
 @pytest.mark.parametrize("channels", [0, 4])

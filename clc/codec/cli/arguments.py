@@ -258,7 +258,10 @@ def _add_rate(command: argparse.ArgumentParser) -> None:
     )
     rate.add_argument("--lossless", action="store_true", help="keep every sample of 8 bits, and the transparency")
     rate.add_argument(
-        "--max-error", type=_max_error, metavar="N", help="keep every sample within N levels of 0..255; 0 is lossless"
+        "--max-error",
+        type=max_error_argument,
+        metavar="N",
+        help="keep every sample within N levels of 0..255; 0 is lossless",
     )
 
 
@@ -271,7 +274,8 @@ def _psnr(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _max_error(text: str) -> int:
+def max_error_argument(text: str) -> int:
+    """Levels that a sample may be off. Raises `ArgumentTypeError` for anything else."""
     try:
         return checked_error(int(text))
     except ValueError as error:

@@ -49,12 +49,27 @@ def speed_of(effort: int, n_pixels: int) -> int:
     return 6 if effort >= 3 else _TRIAL_SPEED
 
 
-class AvifSearch:
-    """One picture, uint8 (H, W, 3), at whatever qualities are looked at; each is coded once."""
+def start_of(quality: float) -> int:
+    """The quality of libavif's encoder at which a search begins, for a quality of 0 to 100 of the codec."""
+    return round(20 + quality / 2)
 
-    def __init__(self, image_HW3: Picture, speed: int) -> None:
-        self._image_HW3, self._speed = image_HW3, speed
-        self._image = Image.fromarray(image_HW3)
+
+class AvifSearch:
+    """One picture, uint8 (H, W, 3), at whatever qualities are looked at; each is coded once.
+
+    Where the payload holds a part of it alone, `payload_HW3` is what is coded, and `completed` makes the picture of
+    what that decodes to.
+    """
+
+    def __init__(
+        self,
+        image_HW3: Picture,
+        speed: int,
+        payload_HW3: Picture | None = None,
+        completed: Callable[[Picture], Picture] = lambda decoded_HW3: decoded_HW3,
+    ) -> None:
+        self._image_HW3, self._speed, self._completed = image_HW3, speed, completed
+        self._image = Image.fromarray(image_HW3 if payload_HW3 is None else payload_HW3)
         self._known: dict[tuple[int, int], Trial] = {}
 
     def cheapest(self, trade: float, start: int) -> Trial:
@@ -108,7 +123,7 @@ class AvifSearch:
     def _coded(self, quality: int, speed: int) -> Trial:
         if (quality, speed) not in self._known:
             payload = Payload(AV1_PROFILE, avif_payload(self._image, quality, speed))
-            squared_error = squared_error_of(_decoded(payload, self._image.size), self._image_HW3)
+            squared_error = squared_error_of(self._completed(_decoded(payload, self._image.size)), self._image_HW3)
             self._known[quality, speed] = Trial(quality, payload, squared_error)
         return self._known[quality, speed]
 

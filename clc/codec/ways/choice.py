@@ -23,7 +23,7 @@ from clc.codec.beside import checked_alpha, sections_of
 from clc.codec.effort import effort_of
 from clc.codec.embedded import sealed
 from clc.codec.search.selection import References, Search, checked_references
-from clc.codec.ways.avif_search import AvifSearch, Trial, speed_of
+from clc.codec.ways.avif_search import AvifSearch, Trial, speed_of, start_of
 from clc.codec.ways.goal import DEFAULT_QUALITY, Goal
 from clc.codec.ways.psnr_control import reach
 from clc.codec.ways.suitability import (
@@ -37,7 +37,7 @@ from clc.codec.ways.suitability import (
 from clc.errors import CorruptStream, InputError
 from clc.payloads import avif
 from clc.payloads.exact import Payload, exact_payload, payload_within
-from clc.pictures.metadata import Metadata
+from clc.pictures.metadata import NO_METADATA, Metadata
 from clc.pictures.picture import Picture, Plane
 from clc.quality import STEPS_PER_QUALITY, from_q6, rate_distortion_lambda, to_q6
 
@@ -49,6 +49,16 @@ logger = logging.getLogger(__name__)
 _DOUBTFUL_DB = 2.0
 _STEP_ERRORS = (1, 2)
 """Steps that are tried for a PSNR: they give 49.9 and 45.1 dB where samples are spread evenly."""
+
+
+Learned = Callable[[int], "Attempt"]
+"""Codes a picture with a bundle's model at a quality x 64."""
+
+
+def searched(encoding: Encoding, references: References, effort: int) -> Learned:
+    """What codes a picture beside what a search of the bundle's dictionary finds; see `Codec.encode`."""
+    search = Search(checked_references(references), None, effort_of(effort))
+    return lambda quality_q6: encoding.best_of(encoding.proposals(search, quality_q6), quality_q6, search.effort)
 
 
 @dataclass(frozen=True)
@@ -67,20 +77,25 @@ class Way:
 class Choice:
     """One picture, with alpha and metadata, and the ways to code it; see the module.
 
-    Raises `InputError` for an alpha plane of another shape or dtype, and over metadata, as `sections_of` does.
+    `learned` codes it with the bundle's model, `effort` is 0 to 9. Raises `InputError` for an alpha plane of
+    another shape or dtype, and over metadata, as `sections_of` does.
     """
 
     def __init__(
-        self, encoding: Encoding, references: References, effort: int, alpha_HW: Plane | None, metadata: Metadata
+        self,
+        encoding: Encoding,
+        learned: Learned,
+        effort: int,
+        alpha_HW: Plane | None = None,
+        metadata: Metadata = NO_METADATA,
     ) -> None:
         self.image_HW3: Picture = encoding.image_HW3
-        self._encoding, self._effort = encoding, effort
-        self._search = Search(checked_references(references), None, effort_of(effort))
+        self._encoding, self._learned, self._effort = encoding, learned, effort
         size = self.image_HW3.shape[0], self.image_HW3.shape[1]
         self._alpha_HW = checked_alpha(alpha_HW, size)
         self._sections: tuple[Section, ...] = sections_of(self._alpha_HW, metadata, size)
         self._pixels = size[0] * size[1]
-        self._is_photograph = is_photograph(self.image_HW3)
+        self.is_photograph = is_photograph(self.image_HW3)
         self._avif: AvifSearch | None = None
 
     def encode(self, goal: Goal) -> bytes:
@@ -91,13 +106,15 @@ class Choice:
 
     def at_quality(self, quality: float) -> bytes:
         """The stream with the least rate + lambda * distortion that does not fall short; see the module."""
-        quality_q6 = to_q6(quality)
-        quality = from_q6(quality_q6)
-        attempt = self._learned(quality_q6)
-        data = with_sections(attempt.data, self._sections)
+        found = self.best_at(to_q6(quality))
+        return found.data if isinstance(found, Way) else with_sections(found.data, self._sections)
+
+    def best_at(self, quality_q6: int) -> Attempt | Way:
+        """As `at_quality`, at a quality x 64: the attempt of the transform, without sections, where that is kept."""
+        quality, attempt = from_q6(quality_q6), self._learned(quality_q6)
         if self._suits(attempt, quality):
-            return data
-        learned = Way(data, self._encoding.squared_error(attempt))
+            return attempt
+        learned = Way(with_sections(attempt.data, self._sections), self._encoding.squared_error(attempt))
         least = least_psnr(quality)
         reason = Reason.CHEAPER if learned.psnr >= least else Reason.FALLS_SHORT
         embedding = Embedding(reason, quality_q6)
@@ -105,7 +122,8 @@ class Choice:
         ways = [learned, self._exact(embedding, exact_payload(self.image_HW3, self._alpha_HW))]
         ways += self._by_avif(embedding, lambda: self._avif_at(trade, quality, least))
         good = [way for way in ways if way.psnr >= least]
-        return min(good, key=lambda way: 8 * len(way.data) / self._pixels + trade * way.squared_error).data
+        best = min(good, key=lambda way: 8 * len(way.data) / self._pixels + trade * way.squared_error)
+        return attempt if best is learned else best
 
     def at_psnr(self, psnr: float) -> bytes:
         """The stream of the fewest bytes that was found with at least a PSNR in dB; without loss where nothing has."""
@@ -114,7 +132,7 @@ class Choice:
         learned = reach(self._learned_way, psnr)
         if learned is not None:
             ways.append(learned)
-            if psnr <= TRANSFORM_BEST_PSNR and self._is_photograph:
+            if psnr <= TRANSFORM_BEST_PSNR and self.is_photograph:
                 return learned.data
         ways += self._by_avif(embedding, lambda: self._search_avif().reaching(psnr))
         ways.append(self._exact(embedding, exact_payload(self.image_HW3, self._alpha_HW)))
@@ -125,17 +143,13 @@ class Choice:
             ways.append(way)
         return min(ways, key=lambda way: len(way.data)).data
 
-    def _learned(self, quality_q6: int) -> Attempt:
-        encoding = self._encoding
-        return encoding.best_of(encoding.proposals(self._search, quality_q6), quality_q6, self._search.effort)
-
     def _learned_way(self, quality_q6: int) -> Way:
         attempt = self._learned(quality_q6)
         return Way(with_sections(attempt.data, self._sections), self._encoding.squared_error(attempt))
 
     def _suits(self, attempt: Attempt, quality: float) -> bool:
         """Whether the transform does as well on this picture as on the hardest of photographs."""
-        if not self._is_photograph:
+        if not self.is_photograph:
             return False
         least = photographs_psnr(quality)
         if psnr_of(self._encoding.estimated_error(attempt)) >= least + _DOUBTFUL_DB:
@@ -145,7 +159,7 @@ class Choice:
     def _avif_at(self, trade: float, quality: float, least: float) -> Trial:
         """AVIF where it costs least, or at the least PSNR, in dB, where that falls short of it."""
         search = self._search_avif()
-        found = search.cheapest(trade, start=round(20 + quality / 2))
+        found = search.cheapest(trade, start_of(quality))
         return found if found.psnr >= least else search.reaching(least) or found
 
     def _search_avif(self) -> AvifSearch:

@@ -19,14 +19,14 @@ from clc.codec.embedded import EmbeddedCodec
 from clc.codec.info import stream_info
 from clc.codec.ways import avif_search, payload_check
 from clc.codec.ways import choice as choosing
-from clc.codec.ways.choice import Choice
+from clc.codec.ways.choice import Choice, searched
 from clc.codec.ways.exact import encode_exact
 from clc.codec.ways.goal import Goal
 from clc.codec.ways.payload_check import check_payloads
 from clc.codec.ways.psnr_control import reach
 from clc.codec.ways.suitability import is_photograph, least_psnr, photographs_psnr, psnr_of
 from clc.errors import DecodeMismatch, DictionaryMismatch, InputError
-from clc.payloads import avif
+from clc.payloads import avif, pixels
 from clc.payloads.png import png_payload
 from clc.pictures import losses
 from clc.pictures.metadata import Metadata
@@ -73,7 +73,8 @@ class StubEncoding:
 
 
 def choice_of(encoding: StubEncoding, alpha: Array | None = None) -> Choice:
-    return Choice(encoding, "none", 0, alpha, Metadata())  # type: ignore[arg-type]  # a stand-in
+    learned = searched(encoding, "none", 0)  # type: ignore[arg-type]  # a stand-in
+    return Choice(encoding, learned, 0, alpha, Metadata())  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -271,6 +272,10 @@ def test_the_self_test_names_formats_that_pillow_lacks_and_finds_wrong_decoders(
     assert check_payloads(grainy) == (["PNG", "WebP lossless", "AVIF"], [])
     monkeypatch.setattr(avif, "can_write", lambda: False)
     assert check_payloads(grainy) == (["PNG", "WebP lossless"], ["AVIF"])
+    with monkeypatch.context() as changed:
+        changed.setattr(pixels, "rgb_of", lambda planes_HW3: planes_HW3)
+        with pytest.raises(DecodeMismatch, match="gives other pixels than other machines have"):
+            check_payloads(grainy)
     monkeypatch.setattr(payload_check, "png_payload", lambda image: png_payload(image.rotate(180)))
     with pytest.raises(DecodeMismatch, match="does not code pictures as it should"):
         check_payloads(grainy)
