@@ -18,6 +18,7 @@ earlier.py     the pictures that an archive holds, as references for one that is
 rows.py        a coded picture as a stream with its row in the table
 work.py        the work folder of packing and of changes, which one process holds
 commands.py    the commands
+cli/           what they take
 report.py      the page of an archive, and report.html, its template
 report_command.py  the command that writes it
 """

@@ -24,17 +24,18 @@ from clc.archive.earlier import EarlierPictures
 from clc.archive.layout import Archive, read_manifest, write_manifest
 from clc.archive.manifest import ID_DIGITS, NAME, PARQUET_NAME, ArchivedPicture, Manifest, check_of, is_inside
 from clc.archive.pack import TABLE_EVERY_S, Watch
-from clc.archive.packed import Progress
+from clc.archive.packed import Progress, check_way
 from clc.archive.rows import Source, check_paths, finished
 from clc.archive.unpack import named
 from clc.archive.work import WorkFolder
 from clc.codec.codec import Codec
 from clc.codec.effort import DEFAULT_EFFORT, effort_of
 from clc.codec.files import ENCODE, find
+from clc.codec.ways.goal import AUTO
 from clc.errors import ClcError, InputError
 from clc.pictures.folders import is_folder
 from clc.pictures.images import read_picture
-from clc.quality import checked_quality, to_q6
+from clc.quality import MAX_QUALITY_Q6, checked_quality, to_q6
 from storage.atomic import remove_leftovers, write_bytes
 from storage.digest import sha256_bytes
 from storage.errors import StorageError, StorageFull
@@ -49,17 +50,23 @@ Warn = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class AddOptions:
-    """How to add: quality 0..100, None for the archive's; effort 0..9; `strip` and `background` as for packing."""
+    """How to add: quality 0..100, None for the archive's; effort 0..9; the others as for packing.
+
+    Where all of an archive is without loss, or within an error, so is what is added, unless a quality or mode is given.
+    """
 
     quality: float | None = None
     effort: int = DEFAULT_EFFORT
     strip: bool = False
     background: str | None = None
+    mode: str = AUTO
+    max_error: int | None = None
 
     def __post_init__(self) -> None:
         if self.quality is not None:
             checked_quality(self.quality)
         effort_of(self.effort)
+        check_way(self.mode, self.max_error)
 
 
 @dataclass(frozen=True)
@@ -212,8 +219,13 @@ class _Adding:
     def __init__(self, table: _Table, codec: Codec, options: AddOptions, watch: Watch, warn: Warn) -> None:
         self.table, self.archive, self.options, self.watch, self.warn = table, table.archive, options, watch, warn
         self.earlier = EarlierPictures(self.archive, codec, warn)
-        self.coder = ArchiveCoder(codec, self.earlier.referred, effort_of(options.effort))
+        max_error = options.max_error
+        if max_error is None and options.quality is None and options.mode == AUTO:
+            max_error = self.archive.promised_error()
+        self.coder = ArchiveCoder(codec, self.earlier.referred, options.effort, options.mode, max_error)
         self.asked_q6 = to_q6(usual_quality(self.archive.manifest) if options.quality is None else options.quality)
+        if max_error is not None:
+            self.asked_q6 = MAX_QUALITY_Q6
         self.there: list[str] = []
         self.failed: list[tuple[str, str]] = []
         self.rows: list[ArchivedPicture] = []
@@ -288,11 +300,11 @@ class _Adding:
         picture = read_picture(path, source.name, background=self.options.background)
         if picture.losses:
             self.warn(source.name, ", ".join(picture.losses))
-        encoding = self.coder.begin(picture.image_HW3)
-        coded = alone = self.coder.alone(encoding, self.asked_q6)
+        begun = self.coder.begin(picture.image_HW3)
+        coded = alone = self.coder.alone(begun, self.asked_q6)
         candidates = self.earlier.candidates(source.name, picture.image_HW3) if self.coder.effort.aligned else []
         if candidates:
-            coded = self.coder.beside(encoding, self.asked_q6, candidates, alone, self.asked_q6)
+            coded = self.coder.beside(begun, self.asked_q6, candidates, alone, self.asked_q6)
         data, row = finished(source, picture, coded, len(alone.data), strip=self.options.strip)
         self.table.add(data, row, self.earlier.with_row(row))
         self.rows.append(row)

@@ -1,8 +1,9 @@
 """One picture of an archive at the encoder: alone, beside pictures of other streams, or as a picture for others.
 
-`ArchiveCoder` codes with one bundle. A picture that others shall refer to is coded so that every machine makes the same
-pixels of it (`clc.codec.exact_pixels`); where a value lies too near to a rounding edge, which happens to about one
-picture in two hundred, the picture is coded again at a quality that is 1/64 higher.
+`ArchiveCoder` codes with one bundle, or the way that suits a picture better (`clc.codec.ways.choice`). A picture that
+others shall refer to is coded so that every machine makes the same pixels of it (`clc.codec.exact_pixels`); where a
+value lies too near to a rounding edge, which happens to about one picture in two hundred, the picture is coded again at
+a quality that is 1/64 higher.
 """
 
 from __future__ import annotations
@@ -15,17 +16,25 @@ import numpy as np
 import torch
 
 from clc.archive.pictures import ReferredPictures
-from clc.bitstream.container import stream_id
+from clc.bitstream.container import parse, stream_id
+from clc.bitstream.embedding import EXACT_PROFILES
 from clc.codec.codec import Codec
-from clc.codec.effort import Effort
+from clc.codec.effort import effort_of
 from clc.codec.encoding import Attempt, Encoding
+from clc.codec.search import contest
 from clc.codec.search.alignment_search import AlignmentSearch
-from clc.codec.search.contest import Choice
 from clc.codec.search.selection import Selector
+from clc.codec.ways.choice import Choice, Way
+from clc.codec.ways.copying import Anew, Copying
+from clc.codec.ways.exact import encode_exact
+from clc.codec.ways.goal import AUTO
 from clc.errors import ClcError
 from clc.pictures.picture import Picture
 from clc.quality import MAX_QUALITY_Q6, from_q6, rate_distortion_lambda
 from storage.digest import sha256_bytes
+
+WITHOUT_LOSS_DB = 100.0
+"""From here on a picture is without loss."""
 
 MOST_TRIES = 64
 """Qualities, 1/64 apart, at which a picture for others is tried; that two in a row fail is unlikely already."""
@@ -35,6 +44,12 @@ FLOOR_DB = 0.5
 
 _RAISED_Q6 = 3 * 64
 """How much the quality is raised at a time where a picture beside others falls below the floor."""
+
+_MOST_DB_PER_Q6 = 2 * 10.2 / MAX_QUALITY_Q6
+"""How fast the PSNR of the transform grows with quality at most: twice as fast as that of photographs."""
+
+_NOTHING = contest.Choice()
+"""No reference."""
 
 
 @dataclass(frozen=True)
@@ -57,43 +72,116 @@ class Coded:
         return stream_id(self.data)
 
 
-class ArchiveCoder:
-    """Codes pictures with one bundle, beside pictures of `referred`; `effort` as in `clc.codec.effort`."""
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A picture that is being coded: with the bundle's model, in the other ways, and with copies of others' parts."""
 
-    def __init__(self, codec: Codec, referred: ReferredPictures, effort: Effort) -> None:
-        self.referred, self.effort = referred, effort
+    encoding: Encoding
+    choice: Choice
+    copying: Copying
+
+    @property
+    def image_HW3(self) -> Picture:
+        """The picture."""
+        return self.encoding.image_HW3
+
+
+class ArchiveCoder:
+    """Codes pictures with one bundle, beside pictures of `referred`, or the way that suits each.
+
+    `effort` is 0 to 9. `mode` is `AUTO`, or `LEARNED` for the bundle's model whatever comes of it. With a `max_error`
+    no sample is more than so many levels off; then all qualities give the same, and no reference is of use.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        referred: ReferredPictures,
+        effort: int,
+        mode: str = AUTO,
+        max_error: int | None = None,
+    ) -> None:
+        self.referred, self.effort = referred, effort_of(effort)
+        self._level, self._mode, self._max_error = effort, mode, max_error
         self._selector = Selector(codec.bundle.entries, codec.bundle.config, referred)
         self._search = AlignmentSearch(referred)
 
-    def begin(self, image_HW3: Picture) -> Encoding:
+    def begin(self, image_HW3: Picture) -> Begun:
         """Begins to code a picture, uint8 (H, W, 3), which may refer to streams."""
-        return Encoding(self.referred.decoder, self._selector, image_HW3)
+        encoding = Encoding(self.referred.decoder, self._selector, image_HW3)
+        choice = Choice(encoding, lambda quality_q6: self._learned(encoding, quality_q6), self._level)
+        return Begun(encoding, choice, Copying(image_HW3, self.referred, self._level, self._max_error))
 
-    def alone(self, encoding: Encoding, quality_q6: int, asked_q6: int | None = None) -> Coded:
+    def alone(self, begun: Begun, quality_q6: int, asked_q6: int | None = None) -> Coded:
         """The picture without any reference. `asked_q6` is the quality whose lambda makes the cost, if another."""
-        attempt = encoding.best_of([Choice()], quality_q6, self.effort)
-        return self._coded(encoding, attempt, quality_q6 if asked_q6 is None else asked_q6)
+        asked_q6 = quality_q6 if asked_q6 is None else asked_q6
+        if self._max_error is not None:
+            data = encode_exact(begun.image_HW3, self._max_error, effort=self._level)
+            return self._embedded(begun, data, quality_q6, asked_q6)
+        if self._mode != AUTO:
+            return self._coded(begun.encoding, self._learned(begun.encoding, quality_q6), asked_q6)
+        found = begun.choice.best_at(quality_q6)
+        if isinstance(found, Way):
+            return self._embedded(begun, found.data, quality_q6, asked_q6)
+        return self._coded(begun.encoding, found, asked_q6)
 
-    def beside(
-        self, encoding: Encoding, quality_q6: int, references: Sequence[bytes], alone: Coded, asked_q6: int
-    ) -> Coded:
+    def beside(self, begun: Begun, quality_q6: int, references: Sequence[bytes], alone: Coded, asked_q6: int) -> Coded:
         """The picture beside the best of some streams, or `alone` where that costs less.
 
         The result is no more than `FLOOR_DB` below `alone`: its quality is raised until it is not.
         """
-        choices = self._search.choices(encoding, references, self.effort.aligned) if self.effort.aligned else []
+        if not self.effort.aligned:
+            return alone
+        is_embedded = parse(alone.data).embedding is not None
+        copied = self._copying(begun, quality_q6, references, alone, asked_q6) if is_embedded else alone
+        if is_embedded and _is_without_loss(alone):
+            return copied  # the transform does not reach that
+        rival = alone if copied.cost >= alone.cost else copied
+        learned = self._aligned(begun, quality_q6, references, alone, asked_q6)
+        return min(rival, learned, key=lambda coded: coded.cost) if is_embedded else learned
+
+    def _copying(
+        self, begun: Begun, quality_q6: int, references: Sequence[bytes], alone: Coded, asked_q6: int
+    ) -> Coded:
+        """A picture that goes another way, with parts that are copied; as without them where that costs less."""
+        if begun.choice.is_photograph:
+            return alone
+        anew = alone if quality_q6 == asked_q6 else self.alone(begun, quality_q6, asked_q6)
+        stream = parse(anew.data)
+        if stream.embedding is None:
+            return alone
+        way = begun.copying.best_of(
+            references,
+            quality_q6,
+            Anew(len(anew.data), self.referred.exactly(anew.data).image_HW3),
+            anew.psnr_db - FLOOR_DB,
+            is_exact=stream.profile in EXACT_PROFILES,
+        )
+        coded = anew if way is None else self._embedded(begun, way.data, quality_q6, asked_q6)
+        return coded if coded.cost < anew.cost and coded.psnr_db >= alone.psnr_db - FLOOR_DB else anew
+
+    def _aligned(
+        self, begun: Begun, quality_q6: int, references: Sequence[bytes], alone: Coded, asked_q6: int
+    ) -> Coded:
+        """The picture by the bundle's model beside aligned pictures, see `beside`."""
+        encoding = begun.encoding
+        is_embedded = parse(alone.data).embedding is not None
+        choices = self._search.choices(encoding, references, self.effort.aligned)
         if not choices:
             return alone
-        least_db = alone.psnr_db - FLOOR_DB
-        for raised_q6 in range(quality_q6, MAX_QUALITY_Q6 + 1, _RAISED_Q6):
-            pixels = encoding.image_HW3.shape[0] * encoding.image_HW3.shape[1]
+        least_db, raised_q6 = alone.psnr_db - FLOOR_DB, quality_q6
+        pixels = encoding.image_HW3.shape[0] * encoding.image_HW3.shape[1]
+        while raised_q6 <= MAX_QUALITY_Q6:
             known = alone.cost / pixels if raised_q6 == asked_q6 == alone.quality_q6 else None
-            attempt = encoding.best_of([Choice(), *choices], raised_q6, self.effort, known)
+            attempt = encoding.best_of([_NOTHING, *choices], raised_q6, self.effort, known)
             coded = self._coded(encoding, attempt, asked_q6)
             if coded.cost >= alone.cost and quality_q6 == asked_q6:
                 return alone
             if coded.psnr_db >= least_db:
                 return coded
+            # What is coded another way may have a PSNR far above what the transform has at the same quality.
+            least_q6 = 0 if not is_embedded else math.ceil((least_db - coded.psnr_db) / _MOST_DB_PER_Q6)
+            raised_q6 += max(_RAISED_Q6, least_q6)
         return alone
 
     def for_others(self, code: Callable[[int], Coded], quality_q6: int) -> Coded:
@@ -110,10 +198,21 @@ class ArchiveCoder:
                 return replace(coded, pixels_sha256=sha256_bytes(picture.image_HW3.tobytes()))
         raise ClcError(f"no quality of {MOST_TRIES} gives pixels that are safe from rounding: this cannot be by chance")
 
+    def _learned(self, encoding: Encoding, quality_q6: int) -> Attempt:
+        return encoding.best_of([_NOTHING], quality_q6, self.effort)
+
+    def _embedded(self, begun: Begun, data: bytes, quality_q6: int, asked_q6: int) -> Coded:
+        psnr_db, cost = measured(begun.image_HW3, self.referred.exactly(data).image_HW3, data, asked_q6)
+        return Coded(data, quality_q6, psnr_db, cost)
+
     def _coded(self, encoding: Encoding, attempt: Attempt, asked_q6: int) -> Coded:
         picture = self.referred.decoder.picture(attempt.stream, attempt.decoded, attempt.conditions)
         psnr_db, cost = measured(encoding.image_HW3, picture, attempt.data, asked_q6)
         return Coded(attempt.data, attempt.stream.quality_q6, psnr_db, cost)
+
+
+def _is_without_loss(coded: Coded) -> bool:
+    return coded.psnr_db >= WITHOUT_LOSS_DB
 
 
 def measured(original_HW3: Picture, decoded_HW3: Picture, data: bytes, asked_q6: int) -> tuple[float, float]:

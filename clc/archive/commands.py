@@ -7,10 +7,12 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from clc.archive.cli import parsers
 from clc.archive.report_command import add_report
-from clc.codec.cli.arguments import add_bundles, colour_argument, path_argument, size_argument
+from clc.codec.cli.arguments import add_bundles
+from clc.codec.ways.goal import LEARNED
 from clc.console import DONE, FAILED, complain, one_line, progress_line, say, shown
 
 if TYPE_CHECKING:
@@ -22,128 +24,24 @@ if TYPE_CHECKING:
     from clc.codec.codec import Codec
 
 
-_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
 _NAMES_TOLD = 5
-MOST_PROCESSES = 1024
 
 
-def add_commands(commands: _Commands) -> None:
+def add_commands(commands: parsers.Commands) -> None:
     """Adds the commands to the parser of `clc`."""
     for add_parser, run, takes_bundles in (
-        (_pack, pack_command, True),
-        (_unpack, unpack_command, True),
-        (_list, list_command, False),
-        (_verify, verify_command, True),
-        (_add, add_command, True),
-        (_remove, remove_command, False),
+        (parsers.pack_parser, pack_command, True),
+        (parsers.unpack_parser, unpack_command, True),
+        (parsers.list_parser, list_command, False),
+        (parsers.verify_parser, verify_command, True),
+        (parsers.add_parser, add_command, True),
+        (parsers.remove_parser, remove_command, False),
     ):
         command = add_parser(commands)
         command.set_defaults(run=run, parser=command)
         if takes_bundles:
             add_bundles(command)
     add_report(commands)
-
-
-def _pack(commands: _Commands) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        "pack",
-        help="make an archive of a folder",
-        description="Pack the pictures of a folder into an archive, in which similar pictures share what they show.",
-    )
-    command.add_argument("folder", type=path_argument, metavar="FOLDER", help="the pictures; they are only read")
-    command.add_argument("archive", type=path_argument, metavar="ARCHIVE", help="the folder to write, a new one")
-    aim = command.add_mutually_exclusive_group()
-    aim.add_argument("--quality", type=float, default=50.0, help="0 (smallest) to 100 (best); default 50")
-    aim.add_argument(
-        "--target-size", type=size_argument, metavar="SIZE", help="what the archive may take: 250k, 3M, 1.5G, or bytes"
-    )
-    aim.add_argument("--target-psnr", type=float, metavar="DB", help="PSNR that all its pixels have at least")
-    command.add_argument("--keys", type=_keys, metavar="auto|N", help="key pictures; auto, the default: as many as pay")
-    command.add_argument(
-        "--levels",
-        type=int,
-        choices=(1, 2, 3),
-        default=2,
-        help="1: every picture alone; 2 (default): beside key pictures; 3: these beside others too, which takes fewer "
-        "bytes, and more streams to decode one picture",
-    )
-    _add_coding(command)
-    command.add_argument(
-        "--processes", type=_processes, metavar="N", help="how many code side by side; default: one for each core"
-    )
-    command.add_argument("--with-model", action="store_true", help="put the shipped model into the archive too")
-    return command
-
-
-def _unpack(commands: _Commands) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        "unpack", help="decode an archive", description="Decode pictures of an archive to PNG."
-    )
-    command.add_argument("archive", type=path_argument, metavar="ARCHIVE")
-    command.add_argument("out", type=path_argument, metavar="OUT", help="the folder to write into")
-    command.add_argument("names", nargs="*", metavar="NAME", help="pictures, folders or patterns as `list` shows; all")
-    existing = command.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-    existing.add_argument("--skip-existing", action="store_true", help="leave outputs that exist, and do the others")
-    command.add_argument(
-        "--cache",
-        type=path_argument,
-        metavar="FOLDER",
-        help="keep decoded key pictures there, 4 GiB at most, so that the next command need not decode them again",
-    )
-    return command
-
-
-def _list(commands: _Commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("list", help="show what an archive holds", description="Show what an archive holds.")
-    command.add_argument("archive", type=path_argument, metavar="ARCHIVE")
-    command.add_argument("names", nargs="*", metavar="NAME", help="pictures, folders or patterns; all")
-    command.add_argument("--json", action="store_true", help="as one JSON object a line")
-    return command
-
-
-def _verify(commands: _Commands) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        "verify", help="check an archive", description="Decode everything in an archive and compare every digest."
-    )
-    command.add_argument("archive", type=path_argument, metavar="ARCHIVE")
-    return command
-
-
-def _add(commands: _Commands) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        "add",
-        help="add pictures to an archive",
-        description="Add pictures to an archive, coded beside those that it holds. What it holds stays as it is.",
-    )
-    command.add_argument("archive", type=path_argument, metavar="ARCHIVE")
-    command.add_argument("inputs", nargs="+", type=path_argument, metavar="PICTURE|FOLDER", help="they are only read")
-    command.add_argument("--quality", type=float, help="0 (smallest) to 100 (best); default: that of the archive")
-    _add_coding(command)
-    return command
-
-
-def _remove(commands: _Commands) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        "remove",
-        help="remove pictures from an archive",
-        description="Remove pictures from an archive; refused where others are coded beside them.",
-    )
-    command.add_argument("archive", type=path_argument, metavar="ARCHIVE")
-    command.add_argument("names", nargs="+", metavar="NAME", help="pictures, folders or patterns as `list` shows")
-    return command
-
-
-def _add_coding(command: argparse.ArgumentParser) -> None:
-    """Adds how pictures are coded."""
-    command.add_argument(
-        "--effort", type=int, choices=range(10), default=5, metavar="0..9", help="how long to search; default 5"
-    )
-    command.add_argument("--strip", action="store_true", help="leave EXIF (also GPS) and XMP out")
-    command.add_argument(
-        "--background", type=colour_argument, metavar="COLOUR", help="composite transparency over a colour"
-    )
 
 
 def pack_command(options: argparse.Namespace) -> int:
@@ -164,6 +62,8 @@ def pack_command(options: argparse.Namespace) -> int:
         with_model=options.with_model,
         target_bytes=options.target_size,
         target_psnr_db=options.target_psnr,
+        mode=options.mode,
+        max_error=0 if options.lossless else options.max_error,
     )
     codec = load_codecs(options).for_encoding()
     with contextlib.ExitStack() as opened:
@@ -229,8 +129,9 @@ def list_command(options: argparse.Namespace) -> int:
     pictures = sorted(named(archive, options.names), key=lambda one: one.name)
     names = {one.id: one.name for one in archive.manifest.pictures}
     if options.json:
-        return DONE if say("\n".join(json.dumps(picture.to_json()) for picture in pictures)) else FAILED
-    lines = [_listed(picture, names) for picture in pictures]
+        told = ({**picture.to_json(), "way": archive.way_of(picture)} for picture in pictures)
+        return DONE if say("\n".join(map(json.dumps, told))) else FAILED
+    lines = [_listed(picture, names, archive.way_of(picture)) for picture in pictures]
     total = sum(picture.bytes for picture in pictures)
     lines.append(f"{len(pictures)} pictures, {total} bytes; model {archive.manifest.model_id}")
     return DONE if say("\n".join(lines)) else FAILED
@@ -273,7 +174,14 @@ def add_command(options: argparse.Namespace) -> int:
     """`clc add`: adds pictures, and says what became of each that was not added."""
     from clc.archive.change import AddOptions, add
 
-    settings = AddOptions(options.quality, options.effort, options.strip, options.background)
+    settings = AddOptions(
+        quality=options.quality,
+        effort=options.effort,
+        strip=options.strip,
+        background=options.background,
+        mode=options.mode,
+        max_error=0 if options.lossless else options.max_error,
+    )
     _, codec = _open(options)
 
     def warn(name: str, sentence: str) -> None:
@@ -316,9 +224,10 @@ def summary(packed: Packed, archive: Path) -> list[str]:
     sources, alone = sum(one.source_bytes for one in pictures), sum(one.alone_bytes for one in pictures)
     lines = [f"{len(pictures)} pictures packed into {shown(archive)}: {packed.archive_bytes} bytes, all counted"]
     lines.append(f"  sources {sources} bytes: {_change(packed.archive_bytes, sources)}")
+    asked = f"at quality {packed.quality:g}" if packed.max_error is None else f"within {packed.max_error} levels"
     lines.append(
-        f"  each picture alone at quality {packed.quality:g} {alone} bytes, {packed.alone_psnr_db:.2f} dB; "
-        f"the archive has {packed.psnr_db:.2f} dB"
+        f"  each picture alone {asked} {alone} bytes, {_decibels(packed.alone_psnr_db)}; "
+        f"the archive has {_decibels(packed.psnr_db)}"
     )
     at_psnr = round(packed.alone_bytes_at_psnr)
     lines.append(f"  alone at the archive's PSNR about {at_psnr} bytes: {_change(packed.archive_bytes, at_psnr)}")
@@ -357,30 +266,25 @@ def _open(options: argparse.Namespace) -> tuple[Archive, Codec]:
     return archive, archive.codec(tuple(options.bundle), options.device)
 
 
-def _listed(picture: ArchivedPicture, names: dict[str, str]) -> str:
+def _listed(picture: ArchivedPicture, names: dict[str, str], way: str) -> str:
     beside = ", ".join(shown(names[one]) for one in picture.references)
     told = (
         f"{shown(picture.name)}: {picture.width}x{picture.height}, quality {picture.quality:g}, {picture.bytes} bytes"
     )
-    return told + (f", beside {beside}" if beside else "") + (", key picture" if picture.pixels_sha256 else "")
+    further = [way] if way not in ("", LEARNED) else []
+    further += [f"beside {beside}"] if beside else []
+    further += ["key picture"] if picture.pixels_sha256 else []
+    return ", ".join((told, *further))
+
+
+def _decibels(psnr_db: float) -> str:
+    from clc.archive.coding import WITHOUT_LOSS_DB
+
+    return f"{psnr_db:.2f} dB" if psnr_db < WITHOUT_LOSS_DB else "no loss"
 
 
 def _change(ours: int, theirs: int) -> str:
     return f"{100 * (ours / theirs - 1):+.1f} %" if theirs else "nothing to compare with"
-
-
-def _keys(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if text.isascii() and text.isdigit():
-        return int(text)
-    raise argparse.ArgumentTypeError(f"say auto or a number of key pictures, not {text!r}")
-
-
-def _processes(text: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text) <= MOST_PROCESSES:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"say a number of processes from 1 to {MOST_PROCESSES}, not {text!r}")
 
 
 def _watch() -> Callable[[Progress], None]:

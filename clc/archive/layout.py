@@ -20,9 +20,10 @@ from clc.archive.pictures import ReferredPictures
 from clc.archive.pixel_cache import PixelCache
 from clc.codec.codec import Codec
 from clc.codec.codecs import Codecs
+from clc.codec.info import WAY_BYTES, promise_of, way_of
 from clc.errors import ClcError, InputError, MissingReference, StorageError
 from storage.atomic import write_bytes
-from storage.regular import read_regular
+from storage.regular import open_regular, read_regular
 
 MODEL_FOLDER = "model"
 LARGE = 50_000
@@ -68,6 +69,30 @@ class Archive:
         if check_of(data) != picture.check:
             raise StorageError(f"{picture.stream}: is another file than was packed, or damaged; get it again")
         return data
+
+    def way_of(self, picture: ArchivedPicture) -> str:
+        """By which way a picture is coded, as `clc.codec.info.StreamInfo.mode` says; "" where its file tells none."""
+        try:
+            return way_of(self._start(picture))
+        except (OSError, ClcError):
+            return ""
+
+    def promised_error(self) -> int | None:
+        """By how many levels a sample of any picture is off at most, where that was promised of all; else None."""
+        most = -1
+        for picture in self.manifest.pictures:
+            try:
+                promised = promise_of(self._start(picture))
+            except (OSError, ClcError):
+                promised = None
+            if promised is None:
+                return None
+            most = max(most, promised)
+        return None if most < 0 else most
+
+    def _start(self, picture: ArchivedPicture) -> bytes:
+        with open_regular(self.folder / picture.stream) as file:
+            return file.read(WAY_BYTES)
 
     def stream_of(self, reference: bytes) -> bytes:
         """The stream of an id. Raises `MissingReference` where the archive has none."""

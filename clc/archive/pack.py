@@ -75,7 +75,13 @@ class _Packing:
         self.work = WorkFolder(out)
         self.sources = Sources(folder, out)
         job = Job(
-            str(self.work.path), str(codec.bundle.directory), codec.device.type, options.effort, options.background
+            work=str(self.work.path),
+            bundle=str(codec.bundle.directory),
+            device=codec.device.type,
+            effort=options.effort,
+            background=options.background,
+            mode=options.mode,
+            max_error=options.max_error,
         )
         self.drafter = Drafter(self.sources.files, self.work, job, executor, options, watch)
         self._written_at = self._writing_s = 0.0
@@ -86,7 +92,7 @@ class _Packing:
             self.work.begin(self._settings())
             options = self.options
             if options.target_bytes is None and options.target_psnr_db is None:
-                draft = self.drafter.draft(to_q6(options.quality))
+                draft = self.drafter.draft(to_q6(options.draft_quality))
             else:
                 draft = reach(self.drafter, self._bytes_of, len(self.sources.files), options)
             packed = self._published(draft)
@@ -121,6 +127,7 @@ class _Packing:
             theirs,
             math.exp(draft.log_bytes_per_db * (ours - theirs)) * sum(row.alone_bytes for row in rows),
             {names[index]: coded.psnr_db for index, coded in draft.coded.items()},
+            self.options.max_error,
         )
 
     def _finished(self, draft: Draft, index: int) -> tuple[bytes, ArchivedPicture]:

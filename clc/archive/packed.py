@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from clc.archive.layout import table_of
 from clc.archive.manifest import Manifest
 from clc.codec.effort import effort_of
+from clc.codec.ways.goal import AUTO, MODES, checked_error
 from clc.errors import InputError
 from clc.quality import checked_quality
 
@@ -21,6 +22,8 @@ class PackOptions:
 
     - `quality` is 0..100, and the floor for every picture; instead of it, `target_bytes` is what the archive may take
       at most, everything counted, or `target_psnr_db` what all its pixels have at least.
+    - `mode` is "auto", each picture the way that suits it, or "learned", all by the bundle's model. Instead of a
+      quality or a target, `max_error` is how many levels of 0..255 a sample may be off at most; 0 is without loss.
     - `keys` is how many key pictures, None for as many as pay. `levels` is 1 (every picture alone), 2 (beside key
       pictures) or 3 (these beside key pictures themselves): how many streams may have to be decoded for one.
     - `effort` is 0..9 (`clc.codec.effort`). `strip` leaves EXIF and XMP out; `background` is a colour to lay
@@ -36,6 +39,8 @@ class PackOptions:
     with_model: bool = False
     target_bytes: int | None = None
     target_psnr_db: float | None = None
+    mode: str = AUTO
+    max_error: int | None = None
 
     def __post_init__(self) -> None:
         checked_quality(self.quality)
@@ -50,6 +55,24 @@ class PackOptions:
             raise InputError(f"the target size cannot be {self.target_bytes} bytes")
         if self.target_psnr_db is not None and not 0 < self.target_psnr_db < MOST_PSNR_DB:
             raise InputError(f"the target PSNR must lie between 0 and {MOST_PSNR_DB:g} dB, not {self.target_psnr_db}")
+        check_way(self.mode, self.max_error)
+        if self.max_error is not None and (self.target_bytes, self.target_psnr_db) != (None, None):
+            raise InputError("samples within an error are as large as they are: give no target beside that")
+
+    @property
+    def draft_quality(self) -> float:
+        """The quality of a draft where no target is given: the highest where samples are promised."""
+        return self.quality if self.max_error is None else 100.0
+
+
+def check_way(mode: str, max_error: int | None) -> None:
+    """Raises `InputError` for a mode that does not exist, and for an error that is out of range or beside that mode."""
+    if mode not in MODES:
+        raise InputError(f"an archive's pictures are coded in mode {' or '.join(MODES)}, not {mode!r}")
+    if max_error is not None:
+        checked_error(max_error)
+        if mode != AUTO:
+            raise InputError(f"mode {mode} promises no error of a sample: leave out one of them")
 
 
 @dataclass(frozen=True)
@@ -71,7 +94,8 @@ class Packed:
     files that are no pictures, by their extension. `keys` are the key pictures by name, each with the units of quality
     by which it is finer. `quality` was asked for, or found for a target; `psnr_db` is that of all pixels,
     `alone_psnr_db` what they have where every picture is coded alone, and `alone_bytes_at_psnr` about the bytes that
-    these would take at `psnr_db`. `psnr_db_of` has the PSNR of each picture by its name.
+    these would take at `psnr_db`. `psnr_db_of` has the PSNR of each picture by its name. `max_error` is how
+    many levels a sample may be off, where that was asked for.
     """
 
     manifest: Manifest
@@ -85,6 +109,7 @@ class Packed:
     alone_psnr_db: float
     alone_bytes_at_psnr: float
     psnr_db_of: Mapping[str, float] = field(default_factory=dict)
+    max_error: int | None = None
 
     @property
     def archive_bytes_alone(self) -> int:

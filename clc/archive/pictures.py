@@ -17,6 +17,7 @@ from clc.archive.pixel_cache import PixelCache
 from clc.bitstream.container import parse_with_fields, stream_id
 from clc.bitstream.stream import Reference
 from clc.codec.decoder import Decoder
+from clc.codec.embedded import embedded_pixels
 from clc.codec.exact_pixels import ExactPicture, ExactSynthesis
 from clc.errors import CorruptStream, DecodeMismatch, MissingReference
 from clc.pictures.picture import Picture
@@ -110,8 +111,14 @@ class ReferredPictures(PictureSource):
 
     @torch.no_grad()
     def exactly(self, data: bytes) -> ExactPicture:
-        """The picture of a stream in float64, with its clearance. Raises what `clc.codec.codec.Codec.decode` raises."""
+        """The picture of a stream in float64, with its clearance. Raises what `clc.codec.codec.Codec.decode` raises.
+
+        That of another codec's bitstream is one of whole numbers, so nothing of it is near to an edge; parts that it
+        copies from other streams are read here.
+        """
         parsed = parse_with_fields(data)
+        if parsed.stream.embedding is not None:
+            return ExactPicture(embedded_pixels(parsed.stream, self).image_HW3, clearance=0.5)
         self.decoder.check(parsed.stream)
         conditions = self.decoder.conditions(parsed, WarpedKeyPictures(self))
         latents = self.decoder.latents(parsed.stream, conditions)

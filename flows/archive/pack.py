@@ -50,6 +50,8 @@ def pack_archive(
     quality: float | None = None,
     target_size: int | None = None,
     target_psnr: float | None = None,
+    max_error: int | None = None,
+    mode: str = "auto",
     levels: int = 2,
     keys: int | None = None,
     effort: int = 5,
@@ -68,6 +70,8 @@ def pack_archive(
         quality: 0 (smallest) to 100 (best), of every picture at least; 50 if there is no target either.
         target_size: Instead of a quality: bytes that the archive may take, everything counted.
         target_psnr: Instead of a quality: PSNR in dB that all its pixels have at least.
+        max_error: Instead of a quality: levels of 0..255 that a sample may be off at most; 0 is without loss.
+        mode: "auto", each picture the way that suits it, or "learned", all by the model.
         levels: 1 (every picture alone), 2 (beside key pictures) or 3 (these beside others too).
         keys: How many key pictures; without it, as many as pay.
         effort: 0 to 9, how long to search for each picture.
@@ -81,8 +85,8 @@ def pack_archive(
     Returns:
         The path of the ledger: a Parquet table with a row for each picture.
     """
-    if sum(one is not None for one in (quality, target_size, target_psnr)) > 1:
-        raise InputError("quality, target_size and target_psnr exclude one another; give one of them")
+    if sum(one is not None for one in (quality, target_size, target_psnr, max_error)) > 1:
+        raise InputError("quality, target_size, target_psnr and max_error exclude one another; give one of them")
     if workers < 1:
         raise InputError(f"workers is {workers}; it must be at least 1")
     options = PackOptions(
@@ -95,6 +99,8 @@ def pack_archive(
         with_model=with_model,
         target_bytes=target_size,
         target_psnr_db=target_psnr,
+        mode=mode,
+        max_error=max_error,
     )
     workspace = Workspace.from_environment()
     source, out = place(folder), place(archive)

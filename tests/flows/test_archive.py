@@ -126,7 +126,7 @@ def test_a_file_in_the_place_of_the_ledger_is_left_alone(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"target_size": 9000}, "quality, target_size and target_psnr exclude one another"),
+        ({"target_size": 9000}, "quality, target_size, target_psnr and max_error exclude one another"),
         ({"workers": 0}, "workers is 0; it must be at least 1"),
         ({"background": "mauvy"}, "background: 'mauvy' is no colour"),
         ({"dask_scheduler": "tcp://127.0.0.1:1"}, "no Dask scheduler answers at tcp://127.0.0.1:1"),

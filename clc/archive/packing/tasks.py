@@ -19,7 +19,7 @@ from clc.archive.pixel_cache import PixelCache
 from clc.archive.sources import SourceFile
 from clc.archive.work import Remembered, WorkFolder
 from clc.codec.codec import Codec
-from clc.codec.effort import effort_of
+from clc.codec.ways.goal import AUTO
 from clc.errors import ClcError, MissingReference
 from clc.pictures.picture import Picture
 from clc.references.key_pictures import PictureSource
@@ -33,7 +33,8 @@ class Job(NamedTuple):
     """What all calls of one run share.
 
     `work` is the work folder, `bundle` the folder of the bundle, `device` torch's, `effort` 0..9, `background` a
-    colour to lay transparent pictures over. Every process that works must see both folders and the sources.
+    colour to lay transparent pictures over, `mode` and `max_error` as in `ArchiveCoder`. Every process that works must
+    see both folders and the sources.
     """
 
     work: str
@@ -41,6 +42,8 @@ class Job(NamedTuple):
     device: str
     effort: int
     background: str | None
+    mode: str = AUTO
+    max_error: int | None = None
 
 
 class Call(NamedTuple):
@@ -68,7 +71,7 @@ class Worker:
         self._stored: dict[bytes, Remembered] = {}
         cache = PixelCache(self._work.path / "pixels")
         self._referred = ReferredPictures(codec.decoder, self._stream_of, self._pixels_of, cache)
-        self._coder = lru_cache(lambda effort: ArchiveCoder(codec, self._referred, effort_of(effort)))
+        self._coder = lru_cache(lambda effort: ArchiveCoder(codec, self._referred, effort, job.mode, job.max_error))
         self._files: dict[int, SourceFile] = {}
         self._read = lru_cache(PICTURES_IN_MEMORY)(lambda source: source.read(job.background))
         self._registrar = Registrar(_Sources(self))
@@ -121,12 +124,12 @@ class Worker:
 
         def code() -> Coded:
             kept = alone.coded()
-            encoding = coder.begin(self._read(source).image_HW3)
+            begun = coder.begin(self._read(source).image_HW3)
 
             def at(tried_q6: int) -> Coded:
-                beside = coder.beside(encoding, tried_q6, ids, kept, asked_q6) if ids else kept
+                beside = coder.beside(begun, tried_q6, ids, kept, asked_q6) if ids else kept
                 is_kept = beside is kept and tried_q6 != asked_q6
-                return coder.alone(encoding, tried_q6, asked_q6) if is_kept else beside
+                return coder.alone(begun, tried_q6, asked_q6) if is_kept else beside
 
             return coder.for_others(at, quality_q6)
 
@@ -144,8 +147,8 @@ class Worker:
         ids, coder = self._take(references, needed), self._coder(effort)
 
         def code() -> Coded:
-            encoding = coder.begin(self._read(source).image_HW3)
-            return coder.beside(encoding, alone.quality_q6, ids, alone.coded(), alone.quality_q6)
+            begun = coder.begin(self._read(source).image_HW3)
+            return coder.beside(begun, alone.quality_q6, ids, alone.coded(), alone.quality_q6)
 
         return self._work.remembered(f"{alone.quality_q6}-effort-{effort}{_beside(ids)}", source.index, code)
 

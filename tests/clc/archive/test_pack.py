@@ -21,7 +21,6 @@ from clc.archive.pictures import ReferredPictures, nothing_stored
 from clc.archive.unpack import ArchiveReader, named, verify
 from clc.bitstream.container import parse
 from clc.codec.codec import Codec
-from clc.codec.effort import effort_of
 from clc.codec.exact_pixels import MARGIN, ExactPicture
 from clc.codec.info import stream_info
 from clc.errors import InputError, MissingReference
@@ -274,7 +273,7 @@ def test_a_picture_that_comes_too_near_to_an_edge_is_coded_again(
     photo: Picture, shipped: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     referred = ReferredPictures(shipped.decoder, nothing_stored, lambda reference: "")
-    coder = ArchiveCoder(shipped, referred, effort_of(0))
+    coder = ArchiveCoder(shipped, referred, 0)
     encoding = coder.begin(np.ascontiguousarray(photo[:64, :64]))
     found = [coder.alone(encoding, quality_q6) for quality_q6 in (3200, 3201, 3202)]
     exactly, seen = referred.exactly, []

@@ -1,0 +1,1 @@
+"""How the commands of archives are given on the command line."""
