@@ -21,8 +21,8 @@ from clc.bitstream.embedding import EXACT_PROFILES
 from clc.codec.codec import Codec
 from clc.codec.effort import effort_of
 from clc.codec.encoding import Attempt, Encoding
-from clc.codec.search import contest
 from clc.codec.search.alignment_search import AlignmentSearch
+from clc.codec.search.contest import UNALIGNED
 from clc.codec.search.selection import Selector
 from clc.codec.ways.choice import Choice, Way
 from clc.codec.ways.copying import Anew, Copying
@@ -47,9 +47,6 @@ _RAISED_Q6 = 3 * 64
 
 _MOST_DB_PER_Q6 = 2 * 10.2 / MAX_QUALITY_Q6
 """How fast the PSNR of the transform grows with quality at most: twice as fast as that of photographs."""
-
-_NOTHING = contest.Choice()
-"""No reference."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +170,7 @@ class ArchiveCoder:
         pixels = encoding.image_HW3.shape[0] * encoding.image_HW3.shape[1]
         while raised_q6 <= MAX_QUALITY_Q6:
             known = alone.cost / pixels if raised_q6 == asked_q6 == alone.quality_q6 else None
-            attempt = encoding.best_of([_NOTHING, *choices], raised_q6, self.effort, known)
+            attempt = encoding.best_of([UNALIGNED, *choices], raised_q6, self.effort, known)
             coded = self._coded(encoding, attempt, asked_q6)
             if coded.cost >= alone.cost and quality_q6 == asked_q6:
                 return alone
@@ -199,7 +196,7 @@ class ArchiveCoder:
         raise ClcError(f"no quality of {MOST_TRIES} gives pixels that are safe from rounding: this cannot be by chance")
 
     def _learned(self, encoding: Encoding, quality_q6: int) -> Attempt:
-        return encoding.best_of([_NOTHING], quality_q6, self.effort)
+        return encoding.best_of([UNALIGNED], quality_q6, self.effort)
 
     def _embedded(self, begun: Begun, data: bytes, quality_q6: int, asked_q6: int) -> Coded:
         psnr_db, cost = measured(begun.image_HW3, self.referred.exactly(data).image_HW3, data, asked_q6)

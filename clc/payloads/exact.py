@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -27,15 +28,22 @@ class Payload(NamedTuple):
     step_error: int = 0
 
 
-def exact_payload(image_HW3: Picture, alpha_HW: Plane | None = None, *, is_thorough: bool = False) -> Payload:
+def exact_payload(
+    image_HW3: Picture,
+    alpha_HW: Plane | None = None,
+    *,
+    is_thorough: bool = False,
+    worth_bytes: float = math.inf,
+) -> Payload:
     """Return the smallest payload of a picture with its alpha, uint8 (H, W, 3) and (H, W).
 
+    One of more than `worth_bytes` is not wanted, so no time is spent on what would be a little larger.
     PNG is tried where WebP is missing or has no number for a side, and where it may win: with few colours, or small.
     """
     image = _image_of(image_HW3, alpha_HW)
     found: list[Payload] = []
     if webp.is_available() and max(image.size) <= WEBP_SIDE_PX:
-        found.append(Payload(WEBP_PROFILE, webp_payload(image, is_thorough=is_thorough)))
+        found.append(Payload(WEBP_PROFILE, webp_payload(image, is_thorough=is_thorough, worth_bytes=worth_bytes)))
     if not found or image.width * image.height <= _MOST_PNG_PIXELS or image.getcolors(_MOST_PNG_COLOURS):
         found.append(Payload(PNG_PROFILE, png_payload(image)))
     return min(found, key=lambda payload: len(payload.data))

@@ -8,6 +8,7 @@ The payload is `data`. 25 bytes are left out and put back.
 from __future__ import annotations
 
 import io
+import math
 import struct
 
 from PIL import Image, features
@@ -33,15 +34,16 @@ def is_available() -> bool:
     return bool(features.check("webp"))
 
 
-def webp_payload(image: Image.Image, *, is_thorough: bool = False) -> bytes:
+def webp_payload(image: Image.Image, *, is_thorough: bool = False, worth_bytes: float = math.inf) -> bytes:
     """Return a picture of mode RGB or RGBA as a payload; colours under clear pixels stay.
 
-    `is_thorough` takes tens of seconds for a picture of 0.4 megapixels, and saves some tenths of a percent.
+    `is_thorough` takes tens of seconds for a picture of 0.4 megapixels, and saves some tenths of a percent. Nothing
+    more is tried where the first encode takes more than `worth_bytes`.
     """
     pixels = image.width * image.height
     payload = _payload_of(_encoded(image, _USUAL))
     is_simple = pixels <= _MOST_SIMPLE_PIXELS and 8 * len(payload) <= pixels
-    if pixels <= _SMALL_PIXELS or is_simple or is_thorough:
+    if len(payload) <= worth_bytes and (pixels <= _SMALL_PIXELS or is_simple or is_thorough):
         payload = min(payload, _payload_of(_encoded(image, _THOROUGH)), key=len)
     return payload
 

@@ -27,6 +27,7 @@ from clc.references.registration import Registrar
 from storage.digest import sha256_bytes
 
 PICTURES_IN_MEMORY = 8
+BEGUN_IN_MEMORY = 4
 
 
 class Job(NamedTuple):
@@ -72,6 +73,8 @@ class Worker:
         cache = PixelCache(self._work.path / "pixels")
         self._referred = ReferredPictures(codec.decoder, self._stream_of, self._pixels_of, cache)
         self._coder = lru_cache(lambda effort: ArchiveCoder(codec, self._referred, effort, job.mode, job.max_error))
+        # A key is coded at several qualities: what is found of it once holds for all.
+        self._begun = lru_cache(BEGUN_IN_MEMORY)(lambda source, effort: self._coder(effort).begin(self._image(source)))
         self._files: dict[int, SourceFile] = {}
         self._read = lru_cache(PICTURES_IN_MEMORY)(lambda source: source.read(job.background))
         self._registrar = Registrar(_Sources(self))
@@ -95,7 +98,7 @@ class Worker:
 
         def code() -> Coded:
             coder = self._coder(self._job.effort)
-            return coder.alone(coder.begin(picture.image_HW3), quality_q6)
+            return coder.alone(self._begun(source, self._job.effort), quality_q6)
 
         coded = self._work.remembered(f"{quality_q6}-alone", source.index, code)
         return Alone(coded, "", picture.losses, fingerprint(picture.image_HW3))
@@ -124,7 +127,7 @@ class Worker:
 
         def code() -> Coded:
             kept = alone.coded()
-            begun = coder.begin(self._read(source).image_HW3)
+            begun = self._begun(source, self._job.effort)
 
             def at(tried_q6: int) -> Coded:
                 beside = coder.beside(begun, tried_q6, ids, kept, asked_q6) if ids else kept
@@ -147,10 +150,14 @@ class Worker:
         ids, coder = self._take(references, needed), self._coder(effort)
 
         def code() -> Coded:
-            begun = coder.begin(self._read(source).image_HW3)
+            begun = self._begun(source, effort)
             return coder.beside(begun, alone.quality_q6, ids, alone.coded(), alone.quality_q6)
 
         return self._work.remembered(f"{alone.quality_q6}-effort-{effort}{_beside(ids)}", source.index, code)
+
+    def _image(self, source: SourceFile) -> Picture:
+        image_HW3: Picture = self._read(source).image_HW3
+        return image_HW3
 
     def picture_of(self, index: int) -> Picture:
         """A source that a call named, uint8 (H, W, 3)."""

@@ -34,6 +34,10 @@ class Choice(NamedTuple):
     streams: tuple[bytes, ...] = ()
 
 
+UNALIGNED = Choice()
+"""No reference of any kind."""
+
+
 @dataclass(frozen=True)
 class Judge(Generic[Coded]):
     """How a picture of `pixels` pixels is coded with a choice, and what the result costs.

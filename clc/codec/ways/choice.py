@@ -12,6 +12,7 @@ Whether it suits one is measured on windows of the encoder's own decode, and on 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from clc.bitstream.sections import Section
 from clc.codec.beside import checked_alpha, sections_of
 from clc.codec.effort import effort_of
 from clc.codec.embedded import sealed
+from clc.codec.search.contest import UNALIGNED
 from clc.codec.search.selection import References, Search, checked_references
 from clc.codec.ways.avif_search import AvifSearch, Trial, speed_of, start_of
 from clc.codec.ways.goal import DEFAULT_QUALITY, Goal
@@ -47,6 +49,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _DOUBTFUL_DB = 2.0
+_MOST_REFINED = 1.4
+"""How much more a graphic may cost by the transform, before references and refinement are tried, to be coded with them:
+they save less than a third."""
+
+_MOST_SAVED = 1.1
+"""How much more exact samples may take than the best way costs, for trying all that WebP has: that saves up to 4 %."""
+
 _STEP_ERRORS = (1, 2)
 """Steps that are tried for a PSNR: they give 49.9 and 45.1 dB where samples are spread evenly."""
 
@@ -111,19 +120,34 @@ class Choice:
 
     def best_at(self, quality_q6: int) -> Attempt | Way:
         """As `at_quality`, at a quality x 64: the attempt of the transform, without sections, where that is kept."""
-        quality, attempt = from_q6(quality_q6), self._learned(quality_q6)
+        quality = from_q6(quality_q6)
+        attempt = self._learned(quality_q6) if self.is_photograph else self._encoding.code(quality_q6, UNALIGNED)
         if self._suits(attempt, quality):
             return attempt
-        learned = Way(with_sections(attempt.data, self._sections), self._encoding.squared_error(attempt))
-        least = least_psnr(quality)
+        least, trade = least_psnr(quality), rate_distortion_lambda(quality)
+        learned = self._way_of(attempt)
         reason = Reason.CHEAPER if learned.psnr >= least else Reason.FALLS_SHORT
-        embedding = Embedding(reason, quality_q6)
-        trade = rate_distortion_lambda(quality)
-        ways = [learned, self._exact(embedding, exact_payload(self.image_HW3, self._alpha_HW))]
-        ways += self._by_avif(embedding, lambda: self._avif_at(trade, quality, least))
-        good = [way for way in ways if way.psnr >= least]
-        best = min(good, key=lambda way: 8 * len(way.data) / self._pixels + trade * way.squared_error)
-        return attempt if best is learned else best
+        best = self._cheapest_other(Embedding(reason, quality_q6), trade, least)
+        most = _MOST_REFINED * self._cost(best, trade)
+        if learned.psnr >= least - _DOUBTFUL_DB and self._cost(learned, trade) < most:
+            if not self.is_photograph:
+                attempt = self._learned(quality_q6)
+                learned = self._way_of(attempt)
+            if learned.psnr >= least and self._cost(learned, trade) <= self._cost(best, trade):
+                return attempt
+        return best
+
+    def _cheapest_other(self, embedding: Embedding, trade: float, least: float) -> Way:
+        """AVIF where it costs least, or exact samples; those are searched thoroughly where they may win."""
+        ways = self._by_avif(embedding, lambda: self._avif_at(trade, from_q6(embedding.value), least))
+        ways = [way for way in ways if way.psnr >= least]
+        most_bytes = min((self._cost(way, trade) * self._pixels / 8 for way in ways), default=math.inf)
+        payload = exact_payload(self.image_HW3, self._alpha_HW, worth_bytes=_MOST_SAVED * most_bytes)
+        return min([self._exact(embedding, payload), *ways], key=lambda way: self._cost(way, trade))
+
+    def _cost(self, way: Way, trade: float) -> float:
+        """Rate + lambda * distortion, bits a pixel."""
+        return 8 * len(way.data) / self._pixels + trade * way.squared_error
 
     def at_psnr(self, psnr: float) -> bytes:
         """The stream of the fewest bytes that was found with at least a PSNR in dB; without loss where nothing has."""
@@ -144,7 +168,9 @@ class Choice:
         return min(ways, key=lambda way: len(way.data)).data
 
     def _learned_way(self, quality_q6: int) -> Way:
-        attempt = self._learned(quality_q6)
+        return self._way_of(self._learned(quality_q6))
+
+    def _way_of(self, attempt: Attempt) -> Way:
         return Way(with_sections(attempt.data, self._sections), self._encoding.squared_error(attempt))
 
     def _suits(self, attempt: Attempt, quality: float) -> bool:

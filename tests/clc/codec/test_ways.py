@@ -64,6 +64,9 @@ class StubEncoding:
         data = pack(Stream(PROFILE, *size, quality_q6, bytes(8), (), 0, bytes(self._n_bytes + quality_q6)))
         return SimpleNamespace(data=data, quality_q6=quality_q6)
 
+    def code(self, quality_q6: int, choice: object) -> Any:
+        return self.best_of([choice], quality_q6, None)
+
     def squared_error(self, attempt: Any) -> float:
         self.n_syntheses += 1
         return float(255**2 / 10 ** ((self._psnr + attempt.quality_q6 / 640) / 10))
