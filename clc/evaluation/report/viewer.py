@@ -7,6 +7,7 @@ lossless. A page has a budget, and a picture that would exceed it is named inste
 """
 
 import bisect
+import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -182,7 +183,8 @@ def match_bytes(coder: Coder, image_HW3: Picture, target_bytes: int, known: Mapp
     """Find the quality whose file is nearest to `target_bytes`; return it with the file.
 
     `known` has the bytes at qualities that were measured; where it has none, the ladder's ends are coded. Between the
-    two of them on either side, whole qualities are tried by bisection, as far as the coder knows whole ones.
+    two of them on either side, whole qualities are tried, as far as the coder knows whole ones: where the logarithm of
+    the bytes would be right if it grew evenly, and in the middle after a step that did not halve what is left.
     """
     files: dict[float, bytes] = {}
 
@@ -196,10 +198,14 @@ def match_bytes(coder: Coder, image_HW3: Picture, target_bytes: int, known: Mapp
     sizes = {quality: bytes_at(quality) for quality in ladder}
     above = bisect.bisect_left([sizes[quality] for quality in ladder], target_bytes)
     low, high = ladder[max(0, above - 1)], ladder[min(above, len(ladder) - 1)]
+    is_even = True
     while low.is_integer() and high - low > 1:
-        middle = float((low + high) // 2)
-        sizes[middle] = bytes_at(middle)
-        low, high = (middle, high) if sizes[middle] < target_bytes else (low, middle)
+        share = math.log(target_bytes / sizes[low]) / max(math.log(sizes[high] / sizes[low]), 1e-9) if is_even else 0.5
+        tried = min(max(float(round(low + share * (high - low))), low + 1), high - 1)
+        sizes[tried] = bytes_at(tried)
+        left = high - low
+        low, high = (tried, high) if sizes[tried] < target_bytes else (low, tried)
+        is_even = 2 * (high - low) <= left
     quality = min(sizes, key=lambda one: abs(sizes[one] - target_bytes))
     return quality, files[quality] if quality in files else coder.encode(image_HW3, quality)
 
