@@ -8,7 +8,7 @@ offsets that most matches share are tried. Each block then takes what costs leas
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import cv2
@@ -110,24 +110,34 @@ def find_regions(bits: BlockBits, unmoved: Bits, offsets_q2: list[tuple[int, int
     `offsets_q2` are tried in their order, and an offset is kept that saves more than `OFFSET_BITS`.
     """
     trust = POLICY.trusted_bits
-    layers = [bits.alone, unmoved - trust]
-    palette: list[tuple[int, int]] = []
-    best = np.minimum(*layers)
-    for offset in offsets_q2:
-        layer = bits.beside(moved(offset)) - trust
+    layers = ((offset, bits.beside(moved(offset)) - trust) for offset in offsets_q2)
+    regions, cost = cheapest_regions(bits.alone, unmoved - trust, layers)
+    return Found(regions, cost + float(trust * (regions.blocks != UNCOVERED).sum()))
+
+
+def cheapest_regions(
+    alone: Bits, unmoved: Bits, moved: Iterable[tuple[tuple[int, int], Bits]]
+) -> tuple[Regions, float]:
+    """The regions that cost least, and the sum of what their blocks cost.
+
+    Blocks cost `alone` without the reference, `unmoved` beside it as it lies, and each layer of `moved` with an offset;
+    of these, in their order, those are kept that save more than `OFFSET_BITS`.
+    """
+    layers, palette = [alone, unmoved], list[tuple[int, int]]()
+    best = np.minimum(alone, unmoved)
+    for offset, layer in moved:
         saved = np.maximum(best - layer - 2 * CHANGE_BITS, 0).sum()
         if saved > OFFSET_BITS and len(palette) < MAX_OFFSETS:
             palette.append(offset)
             layers.append(layer)
             best = np.minimum(best, layer)
     stack = np.stack(layers)
-    blocks = smoothed_values(stack)
-    chosen = np.take_along_axis(stack, blocks[None].astype(np.intp), axis=0).sum() + trust * (blocks != UNCOVERED).sum()
-    used = sorted(set(np.unique(blocks).tolist()) - {UNCOVERED, UNMOVED})
+    values = smoothed_values(stack)
+    cost = float(np.take_along_axis(stack, values[None].astype(np.intp), axis=0).sum())
+    used = sorted(set(np.unique(values).tolist()) - {UNCOVERED, UNMOVED})
     numbers = np.zeros(len(layers), dtype=np.uint8)
     numbers[[UNCOVERED, UNMOVED, *used]] = range(len(used) + 2)
-    regions = Regions(BLOCK_PX, tuple(palette[value - 2] for value in used), numbers[blocks])
-    return Found(regions, float(chosen))
+    return Regions(BLOCK_PX, tuple(palette[value - 2] for value in used), numbers[values]), cost
 
 
 def smoothed_values(layers: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

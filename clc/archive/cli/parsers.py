@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TypeAlias
 
-from clc.codec.cli.arguments import colour_argument, max_error_argument, path_argument, size_argument
+from clc.codec.cli.arguments import add_promises, colour_argument, path_argument, size_argument
 from clc.codec.ways.goal import AUTO, MODES
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -28,7 +28,7 @@ def pack_parser(commands: Commands) -> argparse.ArgumentParser:
         "--target-size", type=size_argument, metavar="SIZE", help="what the archive may take: 250k, 3M, 1.5G, or bytes"
     )
     aim.add_argument("--target-psnr", type=float, metavar="DB", help="PSNR that all its pixels have at least")
-    _add_promises(aim)
+    add_promises(aim)
     command.add_argument("--keys", type=_keys, metavar="auto|N", help="key pictures; auto, the default: as many as pay")
     command.add_argument(
         "--levels",
@@ -95,7 +95,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument("inputs", nargs="+", type=path_argument, metavar="PICTURE|FOLDER", help="they are only read")
     aim = command.add_mutually_exclusive_group()
     aim.add_argument("--quality", type=float, help="0 (smallest) to 100 (best); default: that of the archive")
-    _add_promises(aim)
+    add_promises(aim)
     _add_coding(command)
     return command
 
@@ -127,17 +127,6 @@ def _add_coding(command: argparse.ArgumentParser) -> None:
     command.add_argument("--strip", action="store_true", help="leave EXIF (also GPS) and XMP out")
     command.add_argument(
         "--background", type=colour_argument, metavar="COLOUR", help="composite transparency over a colour"
-    )
-
-
-def _add_promises(aim: argparse._MutuallyExclusiveGroup) -> None:
-    """Adds what is promised of samples, in place of a quality."""
-    aim.add_argument("--lossless", action="store_true", help="keep every sample of 8 bits, and the transparency")
-    aim.add_argument(
-        "--max-error",
-        type=max_error_argument,
-        metavar="N",
-        help="keep every sample within N levels of 0..255; 0 is lossless",
     )
 
 

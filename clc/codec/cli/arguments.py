@@ -256,8 +256,13 @@ def _add_rate(command: argparse.ArgumentParser) -> None:
     rate.add_argument(
         "--target-psnr", type=_psnr, metavar="DB", help="the PSNR of each picture, which is reached with few bytes"
     )
-    rate.add_argument("--lossless", action="store_true", help="keep every sample of 8 bits, and the transparency")
-    rate.add_argument(
+    add_promises(rate)
+
+
+def add_promises(aim: argparse._MutuallyExclusiveGroup) -> None:
+    """Adds what is promised of samples, in place of a quality."""
+    aim.add_argument("--lossless", action="store_true", help="keep every sample of 8 bits, and the transparency")
+    aim.add_argument(
         "--max-error",
         type=max_error_argument,
         metavar="N",

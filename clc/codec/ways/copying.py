@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from clc.bitstream.alignment import MAX_ALIGNMENTS, identity
 from clc.bitstream.embedding import Embedding, Reason
-from clc.bitstream.regions import MAX_OFFSETS, UNCOVERED, UNMOVED, Regions, pack_regions
+from clc.bitstream.regions import UNCOVERED, Regions, pack_regions
 from clc.codec.embedded import Copies, sealed
 from clc.codec.ways.avif_search import AvifSearch, Trial, speed_of, start_of
 from clc.codec.ways.choice import Way
@@ -31,14 +31,7 @@ from clc.pictures.picture import Picture
 from clc.quality import from_q6, rate_distortion_lambda
 from clc.references.block_bits import BLOCK_PX, BlockBits
 from clc.references.key_pictures import PictureSource
-from clc.references.region_search import (
-    CHANGE_BITS,
-    OFFSET_BITS,
-    Corners,
-    find_corners,
-    likely_offsets,
-    smoothed_values,
-)
+from clc.references.region_search import Corners, cheapest_regions, find_corners, likely_offsets
 from clc.references.warp import Warped, compose, warp
 
 Blocks = npt.NDArray[np.float32]
@@ -199,21 +192,7 @@ def _regions(left: Blocks, layers: Sequence[Blocks], offsets: Sequence[tuple[int
 
     `layers` are what blocks cost copied from the same place, then from each of `offsets`.
     """
-    kept, palette = [left, layers[0]], list[tuple[int, int]]()
-    best = np.minimum(left, layers[0])
-    for offset, layer in zip(offsets, layers[1:], strict=True):
-        saved = np.maximum(best - layer - 2 * CHANGE_BITS, 0).sum()
-        if saved > OFFSET_BITS and len(palette) < MAX_OFFSETS:
-            palette.append(offset)
-            kept.append(layer)
-            best = np.minimum(best, layer)
-    stack = np.stack(kept)
-    values = smoothed_values(stack)
-    cost = float(np.take_along_axis(stack, values[None].astype(np.intp), axis=0).sum())
-    used = sorted(set(np.unique(values).tolist()) - {UNCOVERED, UNMOVED})
-    numbers = np.zeros(len(kept), dtype=np.uint8)
-    numbers[[UNCOVERED, UNMOVED, *used]] = range(len(used) + 2)
-    regions = Regions(BLOCK_PX, tuple(palette[value - 2] for value in used), numbers[values])
+    regions, cost = cheapest_regions(left, layers[0], zip(offsets, layers[1:], strict=True))
     return regions, float(left.sum()) - cost - 8 * len(pack_regions(regions))
 
 
