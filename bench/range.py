@@ -5,13 +5,16 @@
 
 Every picture of a set, or the first `--limit` of them in equal distances, is coded at `--qualities`, at `--psnr` (dB)
 and without loss; by Pillow as AVIF (speed 4, 4:4:4) and WebP at several of their qualities, and as lossless WebP
-(method 6). `--small` is the set of a hundred PNG files of `bench/rendered/small_pngs.py`,
-`--graphics N` that of N pictures of kinds and fonts that no model was trained on (`bench/graphics.py`). For each set is
-printed:
+(method 6); and as JPEG XL where imagecodecs is installed. `--small` is the set of a hundred PNG files of
+`bench/rendered/small_pngs.py`, `--graphics N` that of N pictures of kinds and fonts that no model was trained on
+(`bench/graphics.py`). For each set is printed:
 
 - our bytes at each PSNR over those of AVIF at the same PSNR, interpolated between its files (logarithm of bytes over
-  dB, a straight line), and the same over the better of AVIF and lossless WebP;
-- our bytes without loss over those of lossless WebP, and how many of the pictures came back bit by bit;
+  dB, a straight line), the same over the better of AVIF and lossless WebP, and over JPEG XL;
+- the same three for all of a range of PSNR (`--range LOW-HIGH`), as a BD-rate is: the mean, over the pictures and over
+  steps of half a decibel, of the logarithm of the ratio. Where a format has no lossy file of a PSNR, but a lossless
+  one, that one counts; what a format does not reach, or undercuts from its lowest file on, is left out;
+- our bytes without loss over those of lossless WebP and JPEG XL, and how many of the pictures came back bit by bit;
 - the lowest PSNR of a picture at each quality, and how many went which way.
 """
 
@@ -41,13 +44,20 @@ from clc.codec.files import refuse_existing
 from clc.codec.ways.suitability import psnr_of, squared_error_of
 from clc.console import complain
 from clc.errors import ClcError, InputError
+from clc.evaluation.baselines.libraries import jpeg_xl
+from clc.evaluation.baselines.unavailable import Unavailable
 from clc.pictures.folders import find_pictures
 from clc.pictures.images import ReadPicture, read_picture
 from storage.atomic import write_bytes
 
 AVIF_QUALITIES = (30, 50, 65, 80, 90, 95, 99)
 WEBP_QUALITIES = (30, 60, 80, 95, 100)
+JPEG_XL_QUALITIES = (50.0, 80.0, 90.0, 95.0, 98.0, 99.0, 100.0)
 OURS, AVIF, WEBP, LOSSLESS_WEBP = "clc", "AVIF", "WebP", "WebP lossless"
+JPEG_XL, LOSSLESS_JPEG_XL = "JPEG XL", "JPEG XL lossless"
+LOSSLESS = {OURS: (OURS, "lossless"), AVIF: (LOSSLESS_WEBP, "method 6"), JPEG_XL: (LOSSLESS_JPEG_XL, "effort 7")}
+"""The lossless file that stands beside a coder's lossy ones; AVIF's is WebP's."""
+STEP_DB = 0.5
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,7 @@ def rows_of(name: str, picture: ReadPicture, options: argparse.Namespace) -> Ite
     samples = image if alpha is None else np.dstack((image, alpha))
     lossless = {"lossless": True, "method": 6, "exact": True}
     yield _pillow(name, samples, LOSSLESS_WEBP, "WEBP", "method 6", lossless)
+    yield from _jpeg_xl(name, samples, options)
     if not options.lossless_only:
         for quality in AVIF_QUALITIES:
             given = {"quality": quality, "speed": options.avif_speed, "subsampling": "4:4:4"}
@@ -97,6 +108,24 @@ def _pillow(name: str, samples: Any, coder: str, file_format: str, setting: str,
     return Row(name, coder, setting, len(buffer.getvalue()), _psnr(decoded, samples[..., :3]), coder, seconds)
 
 
+def _jpeg_xl(name: str, samples: Any, options: argparse.Namespace) -> Iterator[Row]:
+    try:
+        coder = jpeg_xl()
+    except Unavailable:
+        return
+    import imagecodecs  # here, because it belongs to an extra of its own
+
+    began = time.perf_counter()
+    n_bytes = len(imagecodecs.jpegxl_encode(samples, lossless=True, effort=7, numthreads=1))
+    yield Row(name, LOSSLESS_JPEG_XL, "effort 7", n_bytes, None, LOSSLESS_JPEG_XL, time.perf_counter() - began)
+    if samples.shape[2] == 3 and not options.lossless_only:
+        for quality in JPEG_XL_QUALITIES:
+            began = time.perf_counter()
+            data = coder.encode(samples, quality)
+            seconds = time.perf_counter() - began
+            yield Row(name, JPEG_XL, f"{quality:g}", len(data), _psnr(coder.decode(data), samples), JPEG_XL, seconds)
+
+
 def _psnr(decoded: Any, image: Any) -> float | None:
     psnr = psnr_of(squared_error_of(decoded, image))
     return None if math.isinf(psnr) else psnr
@@ -110,21 +139,52 @@ def interpolated(rows: Sequence[Row], psnr: float) -> float | None:
     return math.exp(float(np.interp(psnr, [point[0] for point in points], [point[1] for point in points])))
 
 
-def summary_of(rows: Sequence[Row]) -> dict[str, Any]:
+def reaching(rows: Sequence[Row], coder: str, psnr: float) -> float | None:
+    """The bytes for which a coder gives a PSNR: of its lossy files or of its lossless one, whichever are fewer."""
+    lossy = [row for row in rows if row.coder == coder]
+    found = [interpolated(lossy, psnr)]
+    points = [row.psnr for row in lossy if row.psnr is not None]
+    if not points or psnr >= min(points):
+        found += [row.n_bytes for row in rows if (row.coder, row.setting) == LOSSLESS[coder]]
+    return min((n_bytes for n_bytes in found if n_bytes is not None), default=None)
+
+
+def over_range(by: dict[str, list[Row]], low: float, high: float) -> dict[str, Any]:
+    """Our bytes over the others' in a range of PSNR, in percent, and how many pictures have a part of it."""
+    ratios: dict[str, list[list[float]]] = {AVIF: [], LOSSLESS_WEBP: [], JPEG_XL: []}
+    for rows in by.values():
+        each: dict[str, list[float]] = {other: [] for other in ratios}
+        for psnr in np.arange(low, high + STEP_DB / 2, STEP_DB):
+            ours = reaching(rows, OURS, psnr)
+            others = {
+                AVIF: interpolated([row for row in rows if row.coder == AVIF], psnr),
+                LOSSLESS_WEBP: reaching(rows, AVIF, psnr),
+                JPEG_XL: reaching(rows, JPEG_XL, psnr),
+            }
+            for other, n_bytes in others.items():
+                if ours is not None and n_bytes is not None:
+                    each[other].append(math.log(ours / n_bytes))
+        for other, logs in each.items():
+            if logs:
+                ratios[other].append(logs)
+    names = (("over AVIF, %", AVIF), ("over the better, %", LOSSLESS_WEBP), ("over JPEG XL, %", JPEG_XL))
+    found = {name: _percent([math.exp(sum(logs) / len(logs)) for logs in ratios[other]]) for name, other in names}
+    return {**found, "pictures": len(ratios[LOSSLESS_WEBP])}
+
+
+def summary_of(rows: Sequence[Row], ranges: Sequence[tuple[float, float]] = ()) -> dict[str, Any]:
     """What the module names, for the pictures of one set."""
     names = list(dict.fromkeys(row.picture for row in rows))
     by = {name: [row for row in rows if row.picture == name] for name in names}
     found: dict[str, Any] = {"pictures": len(names)}
-    exact = {
-        coder: sum(row.n_bytes for row in rows if (row.coder, row.setting) == (coder, setting))
-        for coder, setting in ((OURS, "lossless"), (LOSSLESS_WEBP, "method 6"))
-    }
-    found["lossless bytes"], found["WebP lossless bytes"] = exact[OURS], exact[LOSSLESS_WEBP]
-    found["bit-exact"] = sum(row.psnr is None for row in rows if (row.coder, row.setting) == (OURS, "lossless"))
+    for coder, label in ((OURS, "lossless"), (AVIF, "WebP lossless"), (JPEG_XL, "JPEG XL lossless")):
+        found[f"{label} bytes"] = sum(row.n_bytes for row in rows if (row.coder, row.setting) == LOSSLESS[coder])
+    found["bit-exact"] = sum(row.psnr is None for row in rows if (row.coder, row.setting) == LOSSLESS[OURS])
+    found["ranges"] = {f"{low:g} to {high:g} dB": over_range(by, low, high) for low, high in ranges}
     for setting in dict.fromkeys(row.setting for row in rows if row.coder == OURS and row.setting != "lossless"):
         ours = [row for row in rows if row.coder == OURS and row.setting == setting]
         psnrs = [math.inf if row.psnr is None else row.psnr for row in ours]
-        beside_avif, beside_better = [], []
+        beside_avif, beside_better, beside_jpeg_xl = [], [], []
         for row in ours:
             if row.psnr is None:
                 continue
@@ -133,11 +193,15 @@ def summary_of(rows: Sequence[Row]) -> dict[str, Any]:
             if avif is not None:
                 beside_avif.append(row.n_bytes / avif)
             beside_better.append(row.n_bytes / min(avif or whole, whole))
+            jpeg_xl_bytes = reaching(by[row.picture], JPEG_XL, row.psnr)
+            if jpeg_xl_bytes is not None:
+                beside_jpeg_xl.append(row.n_bytes / jpeg_xl_bytes)
         found[setting] = {
             "mean bytes": round(sum(row.n_bytes for row in ours) / len(ours)),
             "lowest dB": None if math.isinf(min(psnrs)) else round(min(psnrs), 2),
             "over AVIF, %": _percent(beside_avif),
             "over the better, %": _percent(beside_better),
+            "over JPEG XL, %": _percent(beside_jpeg_xl),
             "ways": dict(Counter(row.way for row in ours)),
         }
     return found
@@ -175,23 +239,39 @@ def _some(listed: Sequence[Any], limit: int | None) -> list[Any]:
 
 def _table(name: str, summary: dict[str, Any]) -> Table:
     table = Table(title=f"{name}: {summary['pictures']} pictures")
-    for column in ("setting", "mean bytes", "lowest dB", "over AVIF, %", "over the better, %", "ways"):
+    columns = ("mean bytes", "lowest dB", "over AVIF, %", "over the better, %", "over JPEG XL, %", "ways")
+    for column in ("setting", *columns):
         table.add_column(column)
-    for setting, values in summary.items():
-        if isinstance(values, dict):
-            table.add_row(setting, *(str(value) for value in values.values()))
+    rows = {setting: values for setting, values in summary.items() if isinstance(values, dict) and setting != "ranges"}
+    rows |= {
+        setting: {**values, "ways": f"{values['pictures']} pictures"} for setting, values in summary["ranges"].items()
+    }
+    for setting, values in rows.items():
+        table.add_row(setting, *(str(values.get(column, "")) for column in columns))
     return table
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, _, high = text.partition("-")
+    try:
+        found = float(low), float(high)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no range of dB; say 38-46") from None
+    if not found[0] < found[1]:
+        raise argparse.ArgumentTypeError(f"{text} is no range of dB; say 38-46")
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Coding over the whole range, beside AVIF and WebP.")
+    parser = argparse.ArgumentParser(description="Coding over the whole range, beside AVIF, WebP and JPEG XL.")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=FOLDER", help="a folder of pictures")
     parser.add_argument("--small", action="store_true", help="a hundred small PNG files")
     parser.add_argument("--graphics", type=int, default=0, metavar="N", help="so many rendered graphics")
     parser.add_argument("--limit", type=int, metavar="N", help="pictures of each set")
     parser.add_argument("--qualities", type=float, nargs="*", default=[10.0, 50.0, 100.0], metavar="Q")
     parser.add_argument("--psnr", type=float, nargs="*", default=[38.0, 42.0, 46.0], metavar="DB")
+    parser.add_argument("--range", type=_range, nargs="*", default=[(38.0, 46.0)], metavar="LOW-HIGH", help="in dB")
     parser.add_argument("--effort", type=int, default=5, metavar="0..9")
     parser.add_argument("--avif-speed", type=int, default=4, metavar="0..10")
     parser.add_argument("--lossless-only", action="store_true", help="nothing but the files without loss")
@@ -206,11 +286,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found: dict[str, Any] = {}
         for name, pictures in pictures_of(options):
             rows = [row for title, picture in pictures for row in rows_of(title, picture, options)]
-            found[name] = {"summary": summary_of(rows), "rows": [asdict(row) for row in rows]}
+            found[name] = {"summary": summary_of(rows, options.range), "rows": [asdict(row) for row in rows]}
             summary = found[name]["summary"]
             console.print(_table(name, summary))
             console.print(
-                f"without loss {summary['lossless bytes']} bytes, WebP lossless {summary['WebP lossless bytes']}; "
+                f"without loss {summary['lossless bytes']} bytes, WebP lossless {summary['WebP lossless bytes']}, "
+                f"JPEG XL lossless {summary['JPEG XL lossless bytes'] or 'not measured'}; "
                 f"{summary['bit-exact']} of {summary['pictures']} bit-exact"
             )
         if options.json is not None:

@@ -5,8 +5,10 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,6 +61,43 @@ def test_interlacing_changes_no_sample(small: ModuleType) -> None:
     assert grey[3, 7].tolist() == [10 * 255 // 78] * 3
 
 
+@pytest.fixture(scope="module")
+def measuring() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(BENCH))
+    try:
+        import range as module  # the script's own name
+
+        yield module
+    finally:
+        sys.path.remove(str(BENCH))
+        for name in ("range", "graphics", "rendered"):
+            sys.modules.pop(name, None)
+
+
+def test_a_range_is_compared_by_the_mean_logarithm_and_the_lossless_file_ends_a_curve(measuring: ModuleType) -> None:
+    def row(coder: str, setting: str, n_bytes: int, psnr: float | None) -> Any:
+        return measuring.Row("a", coder, setting, n_bytes, psnr, "", 0.0)
+
+    rows = [
+        *(row("clc", f"quality {psnr}", n_bytes, psnr) for psnr, n_bytes in ((36, 500), (46, 2000))),
+        row("clc", "lossless", 1500, None),
+        *(row("AVIF", f"quality {psnr}", n_bytes, psnr) for psnr, n_bytes in ((30, 500), (36, 1000), (46, 4000))),
+        row("WebP lossless", "method 6", 3000, None),
+        row("JPEG XL lossless", "effort 7", 1000, None),
+    ]
+    assert measuring.reaching(rows, "clc", 35.0) is None
+    assert measuring.reaching(rows, "clc", 36.0) == pytest.approx(500)
+    assert measuring.reaching(rows, "clc", 45.9) == 1500
+    assert measuring.reaching(rows, "clc", 60.0) == 1500
+    found = measuring.over_range({"a": rows}, 34.0, 40.0)
+    assert found["over AVIF, %"] == found["over the better, %"] == pytest.approx(-50.0)
+    assert found["pictures"] == 1
+    assert measuring.over_range({"a": rows}, 50.0, 60.0)["over the better, %"] == pytest.approx(-50.0)
+    assert measuring.over_range({"a": rows}, 50.0, 60.0)["over AVIF, %"] is None
+    assert measuring.over_range({"a": rows}, 50.0, 60.0)["over JPEG XL, %"] == pytest.approx(50.0)
+    assert measuring.over_range({"a": rows}, 10.0, 20.0)["pictures"] == 0
+
+
 def test_the_command_measures_and_writes_its_figures(tmp_path: Path) -> None:
     command = [sys.executable, str(BENCH / "range.py"), "--small", "--lossless-only", "--limit", "3"]
     done = subprocess.run([*command, "--json", str(tmp_path / "a.json")], capture_output=True, text=True, check=False)
@@ -66,6 +105,9 @@ def test_the_command_measures_and_writes_its_figures(tmp_path: Path) -> None:
     assert "3 of 3 bit-exact" in done.stdout
     summary = json.loads((tmp_path / "a.json").read_text())["small"]["summary"]
     assert summary["lossless bytes"] <= summary["WebP lossless bytes"]
+    wrong = subprocess.run([*command, "--range", "46-38"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert "46-38 is no range of dB; say 38-46" in wrong.stderr
     nothing = subprocess.run(command[:2], capture_output=True, text=True, check=False)
     assert nothing.returncode == 1
     assert nothing.stderr.startswith("error: nothing to measure")
