@@ -36,7 +36,7 @@ from flows.leakage import refuse_leaks
 from flows.runtime.failing import saying_why
 from flows.runtime.mlflow_session import Data, Server
 from flows.runtime.parameters import Count
-from flows.runtime.stage import StageResult, resolve, run_stage
+from flows.runtime.stage import StageResult, finished_keys, resolve, run_stage
 from flows.runtime.tracking import Evaluation, log_evaluation
 from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
@@ -89,7 +89,7 @@ def evaluate_codec(
     to something else than was coded fails the run.
 
     Args:
-        ingest: Key of ingest-images, or "latest".
+        ingest: Key of ingest-images, or "latest"; with `pictures`, there need be none.
         bundle: The codec: a key of train-codec, "latest", "shipped", or a bundle folder.
         qualities: Qualities of the codec, 0 to 100; a BD-rate takes four at least.
         most_pictures: Evaluate no more pictures of either row than this; which ones is arbitrary but always the same.
@@ -114,7 +114,7 @@ def evaluate_codec(
     others = find_baselines(tuple(dict.fromkeys(baselines)))
     overfitted = _overfitted(overfitted_autoencoder)
     workspace = Workspace.from_environment()
-    ingested = resolve(workspace, "ingest-images", ingest)
+    ingested = _ingested(workspace, ingest, pictures)
     folder = find_bundle(workspace, bundle)
     given = read_picture_set(workspace, pictures) if pictures else None
     subject = make_subject(workspace, ingested, folder, ladder, most_pictures, given)
@@ -130,7 +130,7 @@ def evaluate_codec(
         workspace,
         "evaluate-codec",
         inputs={
-            "ingest": ingested.key,
+            "ingest": ingested.key if ingested else "",
             "bundle": subject.bundle_id,
             "pictures": digest_json(
                 [
@@ -151,7 +151,10 @@ def evaluate_codec(
         },
         modules=MODULES,
         body=lambda directory: _measure(
-            measuring, others, _command(measuring, ingested.key, most_pictures, baselines, pictures), directory
+            measuring,
+            others,
+            _command(measuring, ingested.key if ingested else ingest, most_pictures, baselines, pictures),
+            directory,
         ),
     )
     if not result.reused:
@@ -165,6 +168,13 @@ def _checked_qualities(qualities: Sequence[float]) -> tuple[float, ...]:
     if not ladder or not all(0.0 <= quality <= 100.0 for quality in ladder):
         raise InputError(f"qualities must be numbers from 0 to 100, at least one; these are {list(qualities)}")
     return ladder
+
+
+def _ingested(workspace: Workspace, ingest: str, pictures: str) -> StageResult | None:
+    """Return the ingest; None where there is none yet and pictures from elsewhere are measured."""
+    if pictures and ingest == "latest" and not finished_keys(workspace, "ingest-images"):
+        return None
+    return resolve(workspace, "ingest-images", ingest)
 
 
 def _overfitted(autoencoder: str) -> OverfittedCoder | None:

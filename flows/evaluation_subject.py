@@ -108,7 +108,7 @@ def find_bundle(workspace: Workspace, bundle: str) -> Path | None:
 
 def make_subject(
     workspace: Workspace,
-    ingested: StageResult,
+    ingested: StageResult | None,
     folder: Path | None,
     ladder: tuple[float, ...],
     most_pictures: int,
@@ -116,22 +116,23 @@ def make_subject(
 ) -> Subject:
     """Load the bundle and choose the pictures, those of `given` where there is such a set.
 
-    `ingested` is a finished ingest-images, `folder` a bundle (None for the shipped one), `ladder` the qualities. Of
-    each row no more than `most_pictures` are taken, by the digest of their ids. `InputError` if none is left.
+    `ingested` is a finished ingest-images, or None where `given` has the pictures and there is none; `folder` is a
+    bundle (None for the shipped one), `ladder` the qualities. Of each row no more than `most_pictures` are taken, by the
+    digest of their ids. `InputError` if none is left.
     """
-    stored = read_items(ingested.directory)
+    stored = read_items(ingested.directory) if ingested else []
     evaluated = list(given.items) if given else [item for item in stored if item.part == "evaluation"]
-    if not evaluated:
+    if ingested and not evaluated:
         raise InputError(f"the ingest {ingested.key} has no evaluation pictures; run ingest-images on more pictures")
     chosen = [item for row in (NATURAL, PAIR) for item in _first(evaluated, row, most_pictures)]
     trained_on = _ingest_of(folder)
-    if trained_on is not None and trained_on != ingested.key:
+    if trained_on is not None and (ingested is None or trained_on != ingested.key):
         stored += read_items(resolve(workspace, "ingest-images", trained_on).directory)
     known = [item for item in stored if item.part != "evaluation"]
     return Subject(
         codec=Codec.load(folder),
         qualities=ladder,
-        dataset=given.label if given else str(ingested.manifest.summary.get("source", ingested.key)),
+        dataset=given.label if given else _source_of(ingested),
         items=tuple(sorted(chosen, key=lambda item: (item.row, item.name))),
         known=tuple(known),
         left_over=len(evaluated) - len(chosen),
@@ -139,6 +140,10 @@ def make_subject(
         folder=folder,
         unreadable=given.unreadable if given else (),
     )
+
+
+def _source_of(ingested: StageResult | None) -> str:
+    return str(ingested.manifest.summary.get("source", ingested.key)) if ingested else ""
 
 
 def _first(items: Sequence[Item], row: str, count: int) -> list[Item]:

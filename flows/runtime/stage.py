@@ -156,13 +156,19 @@ def resolve(workspace: Workspace, stage: str, key: str = "latest") -> StageResul
     if key != "latest" and not KEY.fullmatch(key):
         raise InputError(f'{key!r} is no key of {stage}: 16 hex digits or "latest" are wanted')
     folder = workspace.stages / stage
-    keys = [path.parent.name for path in folder.glob(f"*/{MANIFEST_NAME}") if KEY.fullmatch(path.parent.name)]
+    keys = finished_keys(workspace, stage)
     if key == "latest" and keys:
         key = max(keys, key=lambda name: read_manifest(folder / name, verify=False).created_utc)
     if key not in keys:
         wanted = "" if key == "latest" else f" {key}"
         raise InputError(f"there is no finished {stage}{wanted} in {workspace.root}; run the flow {stage} first")
     return StageResult(stage, key, folder / key, read_manifest(folder / key), reused=True)
+
+
+def finished_keys(workspace: Workspace, stage: str) -> list[str]:
+    """Return the keys of a stage's finished runs, in no order; their files are not verified."""
+    found = (workspace.stages / stage).glob(f"*/{MANIFEST_NAME}")
+    return [path.parent.name for path in found if KEY.fullmatch(path.parent.name)]
 
 
 def _finished(stage: str, key: str, directory: Path, level: int) -> StageResult | None:
