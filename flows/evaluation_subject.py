@@ -117,8 +117,8 @@ def make_subject(
     """Load the bundle and choose the pictures, those of `given` where there is such a set.
 
     `ingested` is a finished ingest-images, or None where `given` has the pictures and there is none; `folder` is a
-    bundle (None for the shipped one), `ladder` the qualities. Of each row no more than `most_pictures` are taken, by the
-    digest of their ids. `InputError` if none is left.
+    bundle (None for the shipped one), `ladder` the qualities. Of each row no more than `most_pictures` are taken, by
+    the digest of their ids. `InputError` if none is left.
     """
     stored = read_items(ingested.directory) if ingested else []
     evaluated = list(given.items) if given else [item for item in stored if item.part == "evaluation"]
