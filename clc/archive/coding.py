@@ -9,20 +9,24 @@ a quality that is 1/64 higher.
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 
 from clc.archive.pictures import ReferredPictures
+from clc.archive.wording import WITHOUT_LOSS_DB
 from clc.bitstream.container import parse, stream_id
-from clc.bitstream.embedding import EXACT_PROFILES
+from clc.bitstream.embedding import EXACT_PROFILES, Reason
 from clc.codec.codec import Codec
 from clc.codec.effort import effort_of
 from clc.codec.encoding import Attempt, Encoding
 from clc.codec.search.alignment_search import AlignmentSearch
-from clc.codec.search.contest import UNALIGNED
+from clc.codec.search.contest import NO_RIVAL, UNALIGNED, Rival
+from clc.codec.search.contest import Choice as Aligned
 from clc.codec.search.selection import Selector
 from clc.codec.ways.choice import Choice, Way
 from clc.codec.ways.copying import Anew, Copying
@@ -31,16 +35,17 @@ from clc.codec.ways.goal import AUTO
 from clc.errors import ClcError
 from clc.pictures.picture import Picture
 from clc.quality import MAX_QUALITY_Q6, from_q6, rate_distortion_lambda
+from clc.references.policy import POLICY
 from storage.digest import sha256_bytes
-
-WITHOUT_LOSS_DB = 100.0
-"""From here on a picture is without loss."""
 
 MOST_TRIES = 64
 """Qualities, 1/64 apart, at which a picture for others is tried; that two in a row fail is unlikely already."""
 
 FLOOR_DB = 0.5
 """No picture ends further than this below the PSNR that it has alone at the quality that was asked for."""
+
+_MOST_REFINED = 1.2
+"""The largest ratio between what a graphic costs before and after its latents are refined."""
 
 _RAISED_Q6 = 3 * 64
 """How much the quality is raised at a time where a picture beside others falls below the floor."""
@@ -102,22 +107,31 @@ class ArchiveCoder:
         self._level, self._mode, self._max_error = effort, mode, max_error
         self._selector = Selector(codec.bundle.entries, codec.bundle.config, referred)
         self._search = AlignmentSearch(referred)
+        self._compared: dict[tuple[int, tuple[int, ...], int], float] = {}
 
     def begin(self, image_HW3: Picture) -> Begun:
         """Begins to code a picture, uint8 (H, W, 3), which may refer to streams."""
         encoding = Encoding(self.referred.decoder, self._selector, image_HW3)
-        choice = Choice(encoding, lambda quality_q6: self._learned(encoding, quality_q6), self._level)
+        most_saved = _MOST_REFINED if self.effort.down else 1.0
+        choice = Choice(
+            encoding, lambda quality_q6: self._learned(encoding, quality_q6), self._level, most_saved=most_saved
+        )
         return Begun(encoding, choice, Copying(image_HW3, self.referred, self._level, self._max_error))
 
-    def alone(self, begun: Begun, quality_q6: int, asked_q6: int | None = None) -> Coded:
-        """The picture without any reference. `asked_q6` is the quality whose lambda makes the cost, if another."""
+    def alone(self, begun: Begun, quality_q6: int, asked_q6: int | None = None, coarser: Coded | None = None) -> Coded:
+        """The picture without any reference. `asked_q6` is the quality whose lambda makes the cost, if another.
+
+        `coarser` is the same at a quality that is no higher, where that is known: a graphic that went another way than
+        the transform there does so here, for the transform falls behind as quality grows.
+        """
         asked_q6 = quality_q6 if asked_q6 is None else asked_q6
         if self._max_error is not None:
             data = encode_exact(begun.image_HW3, self._max_error, effort=self._level)
             return self._embedded(begun, data, quality_q6, asked_q6)
         if self._mode != AUTO:
             return self._coded(begun.encoding, self._learned(begun.encoding, quality_q6), asked_q6)
-        found = begun.choice.best_at(quality_q6)
+        is_coarser = coarser is not None and coarser.quality_q6 <= quality_q6
+        found = begun.choice.best_at(quality_q6, _why_embedded(coarser) if coarser and is_coarser else None)
         if isinstance(found, Way):
             return self._embedded(begun, found.data, quality_q6, asked_q6)
         return self._coded(begun.encoding, found, asked_q6)
@@ -129,13 +143,14 @@ class ArchiveCoder:
         """
         if not self.effort.aligned:
             return alone
-        is_embedded = parse(alone.data).embedding is not None
-        copied = self._copying(begun, quality_q6, references, alone, asked_q6) if is_embedded else alone
-        if is_embedded and _is_without_loss(alone):
+        if not _is_embedded(alone):
+            return self._aligned(begun, quality_q6, references, alone, asked_q6)
+        copied = self._copying(begun, quality_q6, references, alone, asked_q6)
+        if _is_without_loss(alone):
             return copied  # the transform does not reach that
         rival = alone if copied.cost >= alone.cost else copied
-        learned = self._aligned(begun, quality_q6, references, alone, asked_q6)
-        return min(rival, learned, key=lambda coded: coded.cost) if is_embedded else learned
+        learned = self._aligned(begun, quality_q6, references, alone, asked_q6, rival)
+        return min(rival, learned, key=lambda coded: coded.cost)
 
     def _copying(
         self, begun: Begun, quality_q6: int, references: Sequence[bytes], alone: Coded, asked_q6: int
@@ -143,7 +158,7 @@ class ArchiveCoder:
         """A picture that goes another way, with parts that are copied; as without them where that costs less."""
         if begun.choice.is_photograph:
             return alone
-        anew = alone if quality_q6 == asked_q6 else self.alone(begun, quality_q6, asked_q6)
+        anew = alone if quality_q6 == asked_q6 else self.alone(begun, quality_q6, asked_q6, alone)
         stream = parse(anew.data)
         if stream.embedding is None:
             return alone
@@ -158,42 +173,68 @@ class ArchiveCoder:
         return coded if coded.cost < anew.cost and coded.psnr_db >= alone.psnr_db - FLOOR_DB else anew
 
     def _aligned(
-        self, begun: Begun, quality_q6: int, references: Sequence[bytes], alone: Coded, asked_q6: int
+        self,
+        begun: Begun,
+        quality_q6: int,
+        references: Sequence[bytes],
+        alone: Coded,
+        asked_q6: int,
+        rival: Coded | None = None,
     ) -> Coded:
-        """The picture by the bundle's model beside aligned pictures, see `beside`."""
+        """The picture by the bundle's model beside aligned pictures, see `beside`.
+
+        `rival` is the best of the other ways, where it goes another way alone. As soon as it is clear that this costs
+        less, `alone` is what is returned.
+        """
         encoding = begun.encoding
-        is_embedded = parse(alone.data).embedding is not None
         choices = self._search.choices(encoding, references, self.effort.aligned)
-        if not choices:
+        if not choices or (rival is not None and self._is_hopeless(begun, choices, alone, rival, asked_q6)):
             return alone
         least_db, raised_q6 = alone.psnr_db - FLOOR_DB, quality_q6
         pixels = encoding.image_HW3.shape[0] * encoding.image_HW3.shape[1]
         while raised_q6 <= MAX_QUALITY_Q6:
             known = alone.cost / pixels if raised_q6 == asked_q6 == alone.quality_q6 else None
-            attempt = encoding.best_of([UNALIGNED, *choices], raised_q6, self.effort, known)
+            beaten_by = NO_RIVAL if rival is None else Rival(rival.cost / pixels, raised_q6 == asked_q6)
+            attempt = encoding.best_of([UNALIGNED, *choices], raised_q6, self.effort, known, beaten_by)
+            if beaten_by.beats(attempt.bpp, partial(encoding.cost, attempt)):
+                return alone
             coded = self._coded(encoding, attempt, asked_q6)
-            if coded.cost >= alone.cost and quality_q6 == asked_q6:
+            if quality_q6 == asked_q6 and coded.cost >= (rival or alone).cost:
                 return alone
             if coded.psnr_db >= least_db:
                 return coded
             # What is coded another way may have a PSNR far above what the transform has at the same quality.
-            least_q6 = 0 if not is_embedded else math.ceil((least_db - coded.psnr_db) / _MOST_DB_PER_Q6)
+            least_q6 = 0 if rival is None else math.ceil((least_db - coded.psnr_db) / _MOST_DB_PER_Q6)
             raised_q6 += max(_RAISED_Q6, least_q6)
         return alone
+
+    def _is_hopeless(self, begun: Begun, choices: Sequence[Aligned], alone: Coded, rival: Coded, asked_q6: int) -> bool:
+        """Whether a graphic costs clearly more by the transform beside any of `choices` than it does as `rival`.
+
+        That is told from what the transform costs on a sample of it, and from the bits that its blocks take beside the
+        aligned pictures, by the estimate by which these were laid over it: it is within a tenth of what coding gives.
+        """
+        known = zlib.crc32(begun.image_HW3.tobytes()), begun.image_HW3.shape, asked_q6
+        if known not in self._compared:
+            compared = begun.choice.compared(asked_q6)
+            self._compared[known] = 0.0 if compared is None else compared.ratio
+        least_cost = self._compared[known] * alone.cost
+        return least_cost * begun.copying.least_share(choices, begun.encoding.warped) >= POLICY.hopeless * rival.cost
 
     def for_others(self, code: Callable[[int], Coded], quality_q6: int) -> Coded:
         """The picture at about a quality, with pixels that are the same on every machine; they are kept for reading.
 
         `code` makes a stream at a quality in 1/64.
         """
-        first_q6 = min(quality_q6, MAX_QUALITY_Q6 - MOST_TRIES + 1)
-        for tried_q6 in range(first_q6, first_q6 + MOST_TRIES):
+        tries = MOST_TRIES if self._max_error is None else 1  # exact samples are the same at every quality
+        first_q6 = min(quality_q6, MAX_QUALITY_Q6 - tries + 1)
+        for tried_q6 in range(first_q6, first_q6 + tries):
             coded = code(tried_q6)
             picture = self.referred.exactly(coded.data)
             if picture.is_safe:
                 self.referred.keep(coded.id, picture.image_HW3)
                 return replace(coded, pixels_sha256=sha256_bytes(picture.image_HW3.tobytes()))
-        raise ClcError(f"no quality of {MOST_TRIES} gives pixels that are safe from rounding: this cannot be by chance")
+        raise ClcError(f"no quality of {tries} gives pixels that are safe from rounding: this cannot be by chance")
 
     def _learned(self, encoding: Encoding, quality_q6: int) -> Attempt:
         return encoding.best_of([UNALIGNED], quality_q6, self.effort)
@@ -203,9 +244,18 @@ class ArchiveCoder:
         return Coded(data, quality_q6, psnr_db, cost)
 
     def _coded(self, encoding: Encoding, attempt: Attempt, asked_q6: int) -> Coded:
-        picture = self.referred.decoder.picture(attempt.stream, attempt.decoded, attempt.conditions)
-        psnr_db, cost = measured(encoding.image_HW3, picture, attempt.data, asked_q6)
+        psnr_db, cost = measured(encoding.image_HW3, encoding.picture(attempt), attempt.data, asked_q6)
         return Coded(attempt.data, attempt.stream.quality_q6, psnr_db, cost)
+
+
+def _is_embedded(coded: Coded) -> bool:
+    return _why_embedded(coded) is not None
+
+
+def _why_embedded(coded: Coded) -> Reason | None:
+    """Why a picture went another way than the transform; None where it did not."""
+    embedding = parse(coded.data).embedding
+    return None if embedding is None else embedding.reason
 
 
 def _is_without_loss(coded: Coded) -> bool:

@@ -7,10 +7,11 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clc.archive.cli import parsers
 from clc.archive.report_command import add_report
+from clc.archive.wording import asked_text, decibels_text
 from clc.codec.cli.arguments import add_bundles
 from clc.codec.ways.goal import LEARNED
 from clc.console import DONE, FAILED, complain, one_line, progress_line, say, shown
@@ -129,9 +130,8 @@ def list_command(options: argparse.Namespace) -> int:
     pictures = sorted(named(archive, options.names), key=lambda one: one.name)
     names = {one.id: one.name for one in archive.manifest.pictures}
     if options.json:
-        told = ({**picture.to_json(), "way": archive.way_of(picture)} for picture in pictures)
-        return DONE if say("\n".join(map(json.dumps, told))) else FAILED
-    lines = [_listed(picture, names, archive.way_of(picture)) for picture in pictures]
+        return DONE if say("\n".join(json.dumps(_as_json(picture, archive)) for picture in pictures)) else FAILED
+    lines = [_listed(picture, names, archive) for picture in pictures]
     total = sum(picture.bytes for picture in pictures)
     lines.append(f"{len(pictures)} pictures, {total} bytes; model {archive.manifest.model_id}")
     return DONE if say("\n".join(lines)) else FAILED
@@ -224,18 +224,10 @@ def summary(packed: Packed, archive: Path) -> list[str]:
     sources, alone = sum(one.source_bytes for one in pictures), sum(one.alone_bytes for one in pictures)
     lines = [f"{len(pictures)} pictures packed into {shown(archive)}: {packed.archive_bytes} bytes, all counted"]
     lines.append(f"  sources {sources} bytes: {_change(packed.archive_bytes, sources)}")
-    asked = f"at quality {packed.quality:g}" if packed.max_error is None else f"within {packed.max_error} levels"
-    lines.append(
-        f"  each picture alone {asked} {alone} bytes, {_decibels(packed.alone_psnr_db)}; "
-        f"the archive has {_decibels(packed.psnr_db)}"
-    )
-    at_psnr = round(packed.alone_bytes_at_psnr)
-    lines.append(f"  alone at the archive's PSNR about {at_psnr} bytes: {_change(packed.archive_bytes, at_psnr)}")
+    lines += _told_alone(packed, alone)
     if packed.keys:
-        finer = sorted({offset for _, offset in packed.keys})
-        told = f"{finer[0]:.0f}" if len(finer) == 1 else f"{finer[0]:.0f} to {finer[-1]:.0f}"
         what = "key picture" if len(packed.keys) == 1 else "key pictures"
-        lines.append(f"  {len(packed.keys)} {what}, {told} units of quality finer than the others")
+        lines.append(f"  {len(packed.keys)} {what}{_finer([offset for _, offset in packed.keys])}")
     else:
         lines.append("  no key pictures: nothing that the pictures share pays for one")
     if packed.losses:
@@ -243,6 +235,28 @@ def summary(packed: Packed, archive: Path) -> list[str]:
     if packed.failed:
         lines.append(f"  {len(packed.failed)} files could not be read, see the errors")
     return lines + _passed_over(packed.passed_over)
+
+
+def _told_alone(packed: Packed, alone: int) -> list[str]:
+    """What the pictures take alone; their PSNR is told where it may differ from that of the archive."""
+    asked = asked_text(packed.quality, packed.max_error)
+    if packed.max_error == 0:
+        return [f"  each picture alone {asked} {alone} bytes: {_change(packed.archive_bytes, alone)}"]
+    ours, theirs = decibels_text(packed.psnr_db), decibels_text(packed.alone_psnr_db)
+    asked = f"at {asked}" if packed.max_error is None else asked
+    lines = [f"  each picture alone {asked} {alone} bytes, {theirs}; the archive has {ours}"]
+    if packed.max_error is None:
+        at_psnr = round(packed.alone_bytes_at_psnr)
+        lines.append(f"  alone at the archive's PSNR about {at_psnr} bytes: {_change(packed.archive_bytes, at_psnr)}")
+    return lines
+
+
+def _finer(offsets: list[float]) -> str:
+    """By how much key pictures are finer, where they are."""
+    least, most = (f"{offset:.0f}" for offset in (min(offsets), max(offsets)))
+    if most == "0":
+        return ""
+    return f", {most if least == most else f'{least} to {most}'} units of quality finer than the others"
 
 
 def _passed_over(counts: dict[str, int]) -> list[str]:
@@ -266,21 +280,21 @@ def _open(options: argparse.Namespace) -> tuple[Archive, Codec]:
     return archive, archive.codec(tuple(options.bundle), options.device)
 
 
-def _listed(picture: ArchivedPicture, names: dict[str, str], way: str) -> str:
+def _as_json(picture: ArchivedPicture, archive: Archive) -> dict[str, Any]:
+    """The row of the table, with the way and the error that was promised; then there is no quality."""
+    promised = archive.promised_error_of(picture)
+    quality = picture.quality if promised is None else None
+    return {**picture.to_json(), "quality": quality, "max_error": promised, "way": archive.way_of(picture)}
+
+
+def _listed(picture: ArchivedPicture, names: dict[str, str], archive: Archive) -> str:
     beside = ", ".join(shown(names[one]) for one in picture.references)
-    told = (
-        f"{shown(picture.name)}: {picture.width}x{picture.height}, quality {picture.quality:g}, {picture.bytes} bytes"
-    )
-    further = [way] if way not in ("", LEARNED) else []
+    way, asked = archive.way_of(picture), asked_text(picture.quality, archive.promised_error_of(picture))
+    told = f"{shown(picture.name)}: {picture.width}x{picture.height}, {asked}, {picture.bytes} bytes"
+    further = [way] if way not in ("", LEARNED, asked) else []
     further += [f"beside {beside}"] if beside else []
     further += ["key picture"] if picture.pixels_sha256 else []
     return ", ".join((told, *further))
-
-
-def _decibels(psnr_db: float) -> str:
-    from clc.archive.coding import WITHOUT_LOSS_DB
-
-    return f"{psnr_db:.2f} dB" if psnr_db < WITHOUT_LOSS_DB else "no loss"
 
 
 def _change(ours: int, theirs: int) -> str:

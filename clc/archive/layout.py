@@ -77,14 +77,21 @@ class Archive:
         except (OSError, ClcError):
             return ""
 
+    def promised_error_of(self, picture: ArchivedPicture) -> int | None:
+        """By how many levels a sample of a picture is off at most, 0 without loss; None where nothing was promised.
+
+        None, too, where its file tells nothing.
+        """
+        try:
+            return promise_of(self._start(picture))
+        except (OSError, ClcError):
+            return None
+
     def promised_error(self) -> int | None:
         """By how many levels a sample of any picture is off at most, where that was promised of all; else None."""
         most = -1
         for picture in self.manifest.pictures:
-            try:
-                promised = promise_of(self._start(picture))
-            except (OSError, ClcError):
-                promised = None
+            promised = self.promised_error_of(picture)
             if promised is None:
                 return None
             most = max(most, promised)

@@ -19,6 +19,7 @@ import numpy as np
 from clc.archive.layout import Archive
 from clc.archive.manifest import ArchivedPicture, Manifest
 from clc.archive.unpack import ArchiveReader
+from clc.archive.wording import asked_text, decibels_text
 from clc.codec.beside import DecodedPicture
 from clc.codec.codec import Codec
 from clc.console import one_line
@@ -61,8 +62,9 @@ class Shown:
     """One picture of the page; `number` tells it from the others.
 
     `beside` are the pictures that it refers to, by name and number, None for one that the page does not show; `users`
-    counts the pictures that refer to it. `fault` says why it cannot be decoded, `note` why it is not compared with its
-    source; both are "" where nothing is wrong. `psnr_db` is that against its source, None where it is not known.
+    counts the pictures that refer to it. `asked` is what was asked of it, in words. `fault` says why it cannot be
+    decoded, `note` why it is not compared with its source; both are "" where nothing is wrong. `psnr_db` is that
+    against its source, None where it is not known.
     """
 
     number: int
@@ -70,6 +72,7 @@ class Shown:
     row: ArchivedPicture
     beside: tuple[tuple[str, int | None], ...]
     users: int
+    asked: str
     thumbnail: str = ""
     fault: str = ""
     note: str = ""
@@ -137,6 +140,8 @@ def make_report(
         notes=[one for one in shown if one.note],
         model=_model(manifest),
         deepest=_DEEPEST,
+        decibels=decibels_text,
+        is_promised=archive.promised_error() is not None,
         at_equal_psnr=at_equal_psnr if compared else (),
     )
     return ArchiveReport(html, len(shown), tuple((one.row.name, one.fault) for one in shown if one.fault))
@@ -212,6 +217,7 @@ def _show(reader: ArchiveReader, chosen: Sequence[ArchivedPicture], sources: Pat
             row=row,
             beside=tuple((names[one], numbers.get(one)) for one in row.references),
             users=users[row.id],
+            asked=asked_text(row.quality, reader.archive.promised_error_of(row)),
         )
         shown.append(_decoded(plain, reader, sources, with_pair=row.name in compared))
     watch(len(chosen), len(chosen))

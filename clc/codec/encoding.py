@@ -28,7 +28,7 @@ from clc.codec.decoder import Decoder
 from clc.codec.effort import UNREFINED, Effort, refinements
 from clc.codec.latent_coding import Analysed, encode_latents, rounded
 from clc.codec.refinement import Target, refine
-from clc.codec.search.contest import Choice, Judge, cheapest
+from clc.codec.search.contest import NO_RIVAL, Choice, Judge, Rival, cheapest
 from clc.codec.search.selection import Search, Selector
 from clc.limits import check_size
 from clc.model.model import padded
@@ -37,6 +37,8 @@ from clc.pictures.picture import Picture, check_picture
 from clc.quality import from_q6, rate_distortion_lambda
 from clc.references.aligned import AlignedPixels
 from clc.references.key_pictures import WarpedKeyPictures
+
+_KEPT_PICTURES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +79,13 @@ class Encoding:
         self._y: dict[int | None, torch.Tensor] = {}
         self._own: dict[int, SelfPrior] = {}
         self._errors: dict[bytes, float] = {}
+        self._pictures: dict[bytes, Picture] = {}
         self._sought_at: int | None = None
         self._refined: dict[tuple[int, Effort], torch.Tensor] = {}
+
+    def of_part(self, part_HW3: Picture) -> Encoding:
+        """Begins to code a part of the picture, or windows of it, in the same way; raises as the class does."""
+        return Encoding(self._decoder, self._selector, part_HW3)
 
     @property
     def bundle(self) -> Bundle:
@@ -108,25 +115,35 @@ class Encoding:
         return self.best_of(self.proposals(search, quality_q6), quality_q6, search.effort).data
 
     @torch.no_grad()
-    def best_of(self, choices: Sequence[Choice], quality_q6: int, level: Effort, alone: float | None = None) -> Attempt:
+    def best_of(
+        self,
+        choices: Sequence[Choice],
+        quality_q6: int,
+        level: Effort,
+        alone: float | None = None,
+        rival: Rival = NO_RIVAL,
+    ) -> Attempt:
         """The way with the least rate + lambda * distortion among `choices`, the first of which aligns nothing.
 
         `alone` is what that one costs, bits a pixel, where it is known: it is then not coded beside ways that align.
+        Where it is clear that none of them wins against `rival`, the result is whichever was coded by then.
         """
         cost = _once_for_each_stream(self.cost)
         # Beside aligned key pictures latents are refined anew each time, so the best's alone, once all were compared.
         first = UNREFINED if any(choice.alignments for choice in choices) else level
         code = partial(self.code, quality_q6, level=first)
         pixels = self.image_HW3.shape[0] * self.image_HW3.shape[1]
-        best = cheapest(choices, Judge(code, lambda attempt: attempt.bpp, cost, pixels, alone))
+        best = cheapest(choices, Judge(code, lambda attempt: attempt.bpp, cost, pixels, alone, rival))
+        if rival.beats(best.bpp, lambda: cost(best)):
+            return best
         ways = dict.fromkeys((best.choice,) if best.choice.alignments else (best.choice, choices[0]))
         further = [refinement for refinement in refinements(level) if refinement != first]
         for refinement, way in product(further, ways):
             best = min(best, self.code(quality_q6, way, refinement), key=cost)
-        self._check_decodes(best)
+        self.check_decodes(best)
         return best
 
-    def _check_decodes(self, attempt: Attempt) -> None:
+    def check_decodes(self, attempt: Attempt) -> None:
         """Decodes the latents of the finished stream, as any decoder will; raises `DecodeMismatch` if they differ."""
         parsed = parse_with_fields(attempt.data)
         is_same = parsed.stream == attempt.stream
@@ -143,10 +160,20 @@ class Encoding:
     def squared_error(self, attempt: Attempt) -> float:
         """The mean squared error of the decoded picture, in levels of 0..255, synthesised once for the same bytes."""
         if attempt.data not in self._errors:
-            decoded = self._decoder.picture(attempt.stream, attempt.decoded, attempt.conditions)
-            error = decoded.astype(np.float32) - self.image_HW3
+            error = self.picture(attempt).astype(np.float32) - self.image_HW3
             self._errors[attempt.data] = float(np.square(error).mean())
         return self._errors[attempt.data]
+
+    @torch.no_grad()
+    def picture(self, attempt: Attempt) -> Picture:
+        """What an attempt decodes to, uint8 (H, W, 3); the last ones are kept, for whoever looks at the best again."""
+        known = self._pictures.pop(attempt.data, None)
+        if known is None:
+            known = self._decoder.picture(attempt.stream, attempt.decoded, attempt.conditions)
+        self._pictures[attempt.data] = known
+        for oldest in list(self._pictures)[:-_KEPT_PICTURES]:
+            del self._pictures[oldest]
+        return known
 
     @torch.no_grad()
     def estimated_error(self, attempt: Attempt) -> float:

@@ -10,7 +10,7 @@ from clc.bitstream.embedded import has_steps, promised_error
 from clc.bitstream.embedding import AV1_PROFILE, EMBEDDED_PROFILES, FORMATS, Reason
 from clc.bitstream.fields import MAGIC, check_magic_and_version, read_size, take
 from clc.bitstream.sections import name_of
-from clc.bitstream.stream import OVERFITTED_PROFILE
+from clc.bitstream.stream import COPYING_VERSION, OVERFITTED_PROFILE
 from clc.codec.buffers import stream_bytes
 from clc.quality import from_q6
 
@@ -23,9 +23,9 @@ class StreamInfo:
     """The header of a stream; sizes in pixels and bytes. `overhead_bytes` is all that is not payload.
 
     `mode` is "learned", "overfitted" where the payload is a function, or "lossless", "near-lossless" or "avif" where it
-    is the bitstream of another codec; `payload` names what it holds, and `why` says why it came to that. `bundle_id` is
-    that of the bundle, or of the autoencoder, that decodes the stream, and None where it needs none; `quality` is None
-    where no quality was asked for.
+    is the bitstream of another codec; near-lossless are samples in steps, or copied within an error. `payload` names
+    what it holds, and `why` says why it came to that. `bundle_id` is that of the bundle, or of the autoencoder, that
+    decodes the stream, and None where it needs none; `quality` is None where no quality was asked for.
 
     `references` are dictionary entries that give tokens, `aligned` those whose key pictures are warped, `streams` the
     ids, 16 hex digits each, of streams whose pictures are. `sections` are
@@ -95,9 +95,12 @@ WAY_BYTES = 14
 def way_of(start: bytes) -> str:
     """The `mode` of the stream whose first `WAY_BYTES` bytes are given. Raises what `parse` raises."""
     check_magic_and_version(start)
+    profile = start[len(MAGIC) + 1]
     _, _, position = read_size(start)
     (reason,), _ = take(start, position, 1, "reason")
-    return _mode(start[len(MAGIC) + 1], has_steps=has_steps(reason))
+    is_copying = profile in EMBEDDED_PROFILES and start[len(MAGIC)] == COPYING_VERSION
+    is_near = has_steps(reason) or (is_copying and bool(promised_error(start, position)))
+    return _mode(profile, is_near=is_near)
 
 
 def promise_of(start: bytes) -> int | None:
@@ -116,15 +119,20 @@ def _asks_for_no_quality(stream: Stream) -> bool:
 
 
 def _mode_of(stream: Stream) -> str:
-    return _mode(stream.profile, has_steps=stream.embedding is not None and bool(stream.embedding.step_error))
+    embedding = stream.embedding
+    is_near = embedding is not None and (
+        bool(embedding.step_error) or (bool(stream.streams) and embedding.reason is Reason.MAX_ERROR)
+    )
+    return _mode(stream.profile, is_near=is_near)
 
 
-def _mode(profile: int, *, has_steps: bool) -> str:
+def _mode(profile: int, *, is_near: bool) -> str:
+    """`is_near` says that samples are in steps, or that what is copied may be off."""
     if profile not in EMBEDDED_PROFILES:
         return "overfitted" if profile == OVERFITTED_PROFILE else "learned"
     if profile == AV1_PROFILE:
         return "avif"
-    return "near-lossless" if has_steps else "lossless"
+    return "near-lossless" if is_near else "lossless"
 
 
 def _payload_of(stream: Stream) -> str:

@@ -32,9 +32,10 @@ _DIFFERENCES = np.arange(256, dtype=np.int32) - 128
 _RED = ((1402 * _DIFFERENCES + 500) // 1000).astype(np.int16)
 _BLUE = ((1772 * _DIFFERENCES + 500) // 1000).astype(np.int16)
 _GREEN_SHARE = 587_000
-_GREEN_OF_RED = _GREEN_SHARE // 2 - 299 * 1402 * _DIFFERENCES
-_GREEN_OF_BLUE = -114 * 1772 * _DIFFERENCES
-"""BT.601: what differences of chroma, from -128 on, add to luma."""
+_GREEN = ((_GREEN_SHARE // 2 - 299 * 1402 * _DIFFERENCES[:, None] - 114 * 1772 * _DIFFERENCES) // _GREEN_SHARE).astype(
+    np.int16
+)
+"""BT.601: what differences of chroma, from -128 on, add to luma; to green those of red (rows) and of blue."""
 
 _ESSENTIAL = 0x80
 
@@ -103,11 +104,10 @@ def rgb_of(planes_HW3: Picture) -> Picture:
     They are those of BT.601, rounded in whole numbers.
     """
     red, luma, blue = (planes_HW3[..., place] for place in range(3))
-    green = _GREEN_OF_RED[red] + _GREEN_OF_BLUE[blue]
-    green //= _GREEN_SHARE
-    colours = np.stack((_RED[red], green.astype(np.int16), _BLUE[blue]), axis=2)
-    colours += luma[..., None]
-    rgb_HW3: Picture = colours.clip(0, 255).astype(np.uint8)
+    rgb_HW3: Picture = np.empty_like(planes_HW3)
+    for place, added in enumerate((_RED[red], _GREEN.ravel()[red.astype(np.uint16) << 8 | blue], _BLUE[blue])):
+        added += luma
+        rgb_HW3[..., place] = added.clip(0, 255, out=added)
     return rgb_HW3
 
 

@@ -53,6 +53,7 @@ class ReferencePolicy:
     | `light_alignment` | 0.1 | share of the cost | alignments of fewer bytes cast no doubt on a sure key picture |
     | `tokens_gain` | 0.005 | share of the cost | what tokens save at best: alignment that saved more ends the contest |
     | `tokens_rate_gain` | 0.002 | share of the rate | tokens that save less are not synthesised to learn their cost |
+    | `hopeless` | 1.15 | ratio | what costs this much more than another codec beside the best key picture has lost |
 
     Which pictures become key pictures of a collection? (overlaps)
 
@@ -82,6 +83,7 @@ class ReferencePolicy:
     light_alignment: float = 0.1
     tokens_gain: float = 0.005
     tokens_rate_gain: float = 0.002
+    hopeless: float = 1.15
     overlap_coverage: float = 0.1
     key_picture_worth: float = 20.0
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from clc.archive.packed import Packed
+from clc.archive.wording import WITHOUT_LOSS_DB
 from clc.errors import InputError, StorageError
 from flows.archive.work import Spent
 from flows.items import FAILED, OK
@@ -34,14 +35,17 @@ LEDGER = pa.schema(
         pa.field("bytes", pa.int64()),
         pa.field("alone_bytes", pa.int64()),
         pa.field("quality", pa.float64()),
+        pa.field("max_error", pa.int32()),
         pa.field("psnr_db", pa.float64()),
         pa.field("references", pa.list_(pa.string())),
         pa.field("is_reference", pa.bool_()),
         pa.field("seconds", pa.float64()),
     ]
 )
-"""The columns. `status` is "ok" or "failed"; what is behind `losses` is null for a picture that failed. `references`
-are names; `seconds` are what workers spent on the picture in the run that finished the archive."""
+"""The columns. `status` is "ok" or "failed"; what is behind `losses` is null for a picture that failed. Where samples
+were promised, `max_error` is by how many levels one is off at most, and `quality` is null; else it is the other way
+round. `psnr_db` is null without loss. `references` are names; `seconds` are what workers spent on the picture in the
+run that finished the archive."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,9 @@ def ledger_rows(packed: Packed, spent: Iterable[Spent]) -> list[dict[str, Any]]:
             "source_bytes": picture.source_bytes,
             "bytes": picture.bytes,
             "alone_bytes": picture.alone_bytes,
-            "quality": picture.quality,
-            "psnr_db": packed.psnr_db_of.get(picture.name),
+            "quality": picture.quality if packed.max_error is None else None,
+            "max_error": packed.max_error,
+            "psnr_db": _told_db(packed.psnr_db_of.get(picture.name)),
             "references": [shown[one] for one in picture.references],
             "is_reference": bool(picture.pixels_sha256),
             "seconds": seconds.get(picture.name),
@@ -130,11 +135,20 @@ def ledger_rows(packed: Packed, spent: Iterable[Spent]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["name"]))
 
 
+def _told_db(psnr_db: float | None) -> float | None:
+    """A PSNR, dB; None where there is no loss, which has none."""
+    return None if psnr_db is None or psnr_db >= WITHOUT_LOSS_DB else psnr_db
+
+
 def totals_of(packed: Packed) -> dict[str, float]:
-    """The figures of a whole archive, everything counted; sizes in bytes."""
+    """The figures of a whole archive, everything counted; sizes in bytes.
+
+    A PSNR is left out where there is no loss; where samples were promised, the largest error stands in the place of
+    quality and of what is compared at equal PSNR.
+    """
     pictures = packed.manifest.pictures
     sources = sum(picture.source_bytes for picture in pictures)
-    return {
+    totals: dict[str, float | None] = {
         "pictures": len(pictures),
         "failed": len(packed.failed),
         "lossy": len(packed.losses),
@@ -143,9 +157,11 @@ def totals_of(packed: Packed) -> dict[str, float]:
         "source_bytes": sources,
         "archive_bytes": packed.archive_bytes,
         "alone_bytes": sum(picture.alone_bytes for picture in pictures),
-        "alone_bytes_at_psnr": round(packed.alone_bytes_at_psnr),
+        "alone_bytes_at_psnr": round(packed.alone_bytes_at_psnr) if packed.max_error is None else None,
         "percent_of_sources": 100 * packed.archive_bytes / sources if sources else 0.0,
-        "quality": packed.quality,
-        "psnr_db": packed.psnr_db,
-        "alone_psnr_db": packed.alone_psnr_db,
+        "quality": packed.quality if packed.max_error is None else None,
+        "max_error": packed.max_error,
+        "psnr_db": _told_db(packed.psnr_db),
+        "alone_psnr_db": _told_db(packed.alone_psnr_db),
     }
+    return {name: value for name, value in totals.items() if value is not None}

@@ -117,7 +117,7 @@ def pack_archive(
         return str(path)
     ledger = _packed(source, out, codec, options, run, workers, dask_scheduler)
     _publish(out, ledger)
-    params = {**asdict(options), "folder": shown_name(str(source)), "archive": shown_name(str(out))}
+    params = {**_asked(options), "folder": shown_name(str(source)), "archive": shown_name(str(out))}
     figures = {name: value for name, value in ledger.totals.items() if isinstance(value, int | float)}
     log_totals(Server.of(workspace), "pack-archive", shown_name(out.name), params, figures, [path])
     return str(path)
@@ -180,6 +180,13 @@ def _publish(out: Path, ledger: Ledger) -> None:
     publish_table(
         "pack-archive-failures", ledger.failed, f"Pictures that are not in the archive {shown}: {len(ledger.failed)}."
     )
+
+
+def _asked(options: PackOptions) -> dict[str, Any]:
+    """The options, without a quality where something else was asked for."""
+    asked = asdict(options)
+    others = options.max_error, options.target_bytes, options.target_psnr_db
+    return asked if others == (None, None, None) else {name: asked[name] for name in asked if name != "quality"}
 
 
 def _rounded(value: Any) -> Any:

@@ -132,7 +132,7 @@ class Worker:
             def at(tried_q6: int) -> Coded:
                 beside = coder.beside(begun, tried_q6, ids, kept, asked_q6) if ids else kept
                 is_kept = beside is kept and tried_q6 != asked_q6
-                return coder.alone(begun, tried_q6, asked_q6) if is_kept else beside
+                return coder.alone(begun, tried_q6, asked_q6, kept) if is_kept else beside
 
             return coder.for_others(at, quality_q6)
 

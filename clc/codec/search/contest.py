@@ -38,13 +38,37 @@ UNALIGNED = Choice()
 """No reference of any kind."""
 
 
+class Rival(NamedTuple):
+    """What the picture is by another codec: its `cost` in bits a pixel, infinite where there is none.
+
+    `is_same_trade` says that this is rate + lambda * distortion at the lambda of the contest. If not, only a rate that
+    is as large tells that it wins.
+    """
+
+    cost: float = math.inf
+    is_same_trade: bool = True
+
+    def beats(self, rate: float, cost: Callable[[], float], margin: float = 1.0) -> bool:
+        """Whether it costs less than something of a rate and a cost, bits a pixel, by more than a margin.
+
+        The cost is asked for only where the rate does not tell.
+        """
+        if math.isinf(self.cost):
+            return False
+        return rate >= self.cost or (self.is_same_trade and cost() >= margin * self.cost)
+
+
+NO_RIVAL = Rival()
+
+
 @dataclass(frozen=True)
 class Judge(Generic[Coded]):
     """How a picture of `pixels` pixels is coded with a choice, and what the result costs.
 
     `cost` is rate + lambda * distortion and `rate` its first part, both in bits a pixel. The rate is known as soon as
     the picture is coded; the cost takes a synthesis. `alone` is the cost without references where that is known: that
-    way is then not coded beside aligned ones, and the result may cost more.
+    way is then not coded beside aligned ones, and the result may cost more. Where `rival` beats the leading choice by
+    more than further ones could save (`hopeless`), those are not coded.
     """
 
     code: Callable[[Choice], Coded]
@@ -52,6 +76,7 @@ class Judge(Generic[Coded]):
     cost: Callable[[Coded], float]
     pixels: int
     alone: float | None = None
+    rival: Rival = NO_RIVAL
 
 
 class _Contest(Generic[Coded]):
@@ -67,6 +92,11 @@ class _Contest(Generic[Coded]):
         if self._cost is None:
             self._cost = self.judge.cost(self.best)
         return self._cost
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the rival costs so much less that no further choice can win."""
+        return self.judge.rival.beats(self.judge.rate(self.best), lambda: self.cost, POLICY.hopeless)
 
     def enter(self, choice: Choice) -> float:
         """Codes with `choice`, keeps the result if it costs less, and returns its cost.
@@ -99,7 +129,8 @@ def cheapest(choices: Sequence[Choice], judge: Judge[Coded]) -> Coded:
     - Key pictures that are sure are coded first and together. If their alignments are a small part of the cost, coding
       with fewer key pictures or with none is not tried.
     - Otherwise the best key picture competes with no reference, and further ones are added while each wins.
-    - Regions are found by an estimate, so the best is tried without them too.
+    - Regions are found by an estimate, so the best is tried without them too; not where there is a rival, which is
+      there for graphics alone: what regions leave out of these is something else.
     - Tokens save little. They are tried where alignment saved less than they may; without alignment they are kept only
       if they clearly save bytes.
     """
@@ -111,12 +142,15 @@ def cheapest(choices: Sequence[Choice], judge: Judge[Coded]) -> Coded:
         contest = _Contest(judge, plain)
     else:
         contest = _Contest(judge, more[0])
+        if contest.is_hopeless:
+            return contest.best
         is_settled = more[0].is_sure and _is_light(more[0], contest)
         alone = math.inf if is_settled else contest.enter(plain) if judge.alone is None else judge.alone
         _lay_over(contest, more, alone)
         if not is_settled:
             _leave_out(contest, fewer)
-        _use_everywhere(contest)
+        if judge.rival == NO_RIVAL:
+            _use_everywhere(contest)
         if alone - contest.cost >= POLICY.tokens_gain * alone:
             tokens = []
     for choice in tokens:

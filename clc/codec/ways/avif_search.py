@@ -21,7 +21,7 @@ from clc.payloads.pixels import decode_payload
 from clc.pictures.picture import Picture
 
 MAX_QUALITY = 100
-_TRIAL_SPEED = 8
+TRIAL_SPEED = 8
 _LARGE_PIXELS = 2**20
 _STEPS = (8, 4, 2)
 _MOST_FINALS = 3
@@ -46,7 +46,7 @@ def speed_of(effort: int, n_pixels: int) -> int:
         return 4
     if effort >= 5:
         return 4 if n_pixels <= _LARGE_PIXELS else 6
-    return 6 if effort >= 3 else _TRIAL_SPEED
+    return 6 if effort >= 3 else TRIAL_SPEED
 
 
 def start_of(quality: float) -> int:
@@ -74,16 +74,15 @@ class AvifSearch:
 
     def cheapest(self, trade: float, start: int) -> Trial:
         """The one with the least rate + `trade` * squared error, bits a pixel, found by walking from `start` on."""
-        pixels = self._image.width * self._image.height
-
-        def cost(quality: int) -> float:
-            tried = self._trial(quality)
-            return 8 * len(tried.payload.data) / pixels + trade * tried.squared_error
-
         best = min(max(start, 0), MAX_QUALITY)
         for step in _STEPS:
-            best = _walked(cost, best, step)
+            best = _walked(lambda quality: self.cost(quality, trade), best, step)
         return self._final(best)
+
+    def cost(self, quality: int, trade: float) -> float:
+        """Rate + `trade` * squared error, bits a pixel, of the fast trial at a quality."""
+        tried = self._trial(quality)
+        return 8 * len(tried.payload.data) / (self._image.width * self._image.height) + trade * tried.squared_error
 
     def reaching(self, psnr: float) -> Trial | None:
         """The one of the lowest quality that was found with at least a PSNR in dB; None where none has it."""
@@ -115,7 +114,7 @@ class AvifSearch:
         return found
 
     def _trial(self, quality: int) -> Trial:
-        return self._coded(quality, max(_TRIAL_SPEED, self._speed))
+        return self._coded(quality, max(TRIAL_SPEED, self._speed))
 
     def _final(self, quality: int) -> Trial:
         return self._coded(quality, self._speed)

@@ -15,7 +15,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clc.bitstream.container import with_sections
 from clc.bitstream.embedding import Embedding, Reason
@@ -25,9 +25,10 @@ from clc.codec.effort import effort_of
 from clc.codec.embedded import sealed
 from clc.codec.search.contest import UNALIGNED
 from clc.codec.search.selection import References, Search, checked_references
-from clc.codec.ways.avif_search import AvifSearch, Trial, speed_of, start_of
+from clc.codec.ways.avif_search import TRIAL_SPEED, AvifSearch, Trial, speed_of, start_of
 from clc.codec.ways.goal import DEFAULT_QUALITY, Goal
 from clc.codec.ways.psnr_control import reach
+from clc.codec.ways.sample import sample_of
 from clc.codec.ways.suitability import (
     TRANSFORM_BEST_PSNR,
     is_photograph,
@@ -49,9 +50,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _DOUBTFUL_DB = 2.0
-_MOST_REFINED = 1.4
+MOST_REFINED = 1.4
 """How much more a graphic may cost by the transform, before references and refinement are tried, to be coded with them:
 they save less than a third."""
+
+_SURELY = 1.2
+"""By how much a sample of windows may mislead about what the whole picture costs one way and the other."""
 
 _MOST_SAVED = 1.1
 """How much more exact samples may take than the best way costs, for trying all that WebP has: that saves up to 4 %."""
@@ -83,10 +87,18 @@ class Way:
         return psnr_of(self.squared_error)
 
 
+class Compared(NamedTuple):
+    """How a sample of a graphic fares: what the transform costs over what AVIF does, and the transform's PSNR in dB."""
+
+    ratio: float
+    psnr: float
+
+
 class Choice:
     """One picture, with alpha and metadata, and the ways to code it; see the module.
 
-    `learned` codes it with the bundle's model, `effort` is 0 to 9. Raises `InputError` for an alpha plane of
+    `learned` codes it with the bundle's model, `effort` is 0 to 9. `most_saved` is the largest ratio between what the
+    plain latents cost and what `learned` does; 1 says that it gives these. Raises `InputError` for an alpha plane of
     another shape or dtype, and over metadata, as `sections_of` does.
     """
 
@@ -97,15 +109,18 @@ class Choice:
         effort: int,
         alpha_HW: Plane | None = None,
         metadata: Metadata = NO_METADATA,
+        most_saved: float = MOST_REFINED,
     ) -> None:
         self.image_HW3: Picture = encoding.image_HW3
         self._encoding, self._learned, self._effort = encoding, learned, effort
+        self._most_saved = most_saved
         size = self.image_HW3.shape[0], self.image_HW3.shape[1]
         self._alpha_HW = checked_alpha(alpha_HW, size)
         self._sections: tuple[Section, ...] = sections_of(self._alpha_HW, metadata, size)
         self._pixels = size[0] * size[1]
         self.is_photograph = is_photograph(self.image_HW3)
         self._avif: AvifSearch | None = None
+        self._compared: dict[int, Compared | None] = {}
 
     def encode(self, goal: Goal) -> bytes:
         """The stream for a quality or a PSNR."""
@@ -118,24 +133,64 @@ class Choice:
         found = self.best_at(to_q6(quality))
         return found.data if isinstance(found, Way) else with_sections(found.data, self._sections)
 
-    def best_at(self, quality_q6: int) -> Attempt | Way:
-        """As `at_quality`, at a quality x 64: the attempt of the transform, without sections, where that is kept."""
+    def best_at(self, quality_q6: int, lost: Reason | None = None) -> Attempt | Way:
+        """As `at_quality`, at a quality x 64: the attempt of the transform, without sections, where that is kept.
+
+        `lost` is why a graphic went another way at a lower quality, where that is known: then so it does here.
+        """
         quality = from_q6(quality_q6)
+        least, trade = least_psnr(quality), rate_distortion_lambda(quality)
+        if not self.is_photograph:
+            reason = self._why_lost(quality_q6, least) if lost is None else lost
+            if reason is not None:
+                return self._cheapest_other(Embedding(reason, quality_q6), trade, least)
         attempt = self._learned(quality_q6) if self.is_photograph else self._encoding.code(quality_q6, UNALIGNED)
         if self._suits(attempt, quality):
             return attempt
-        least, trade = least_psnr(quality), rate_distortion_lambda(quality)
         learned = self._way_of(attempt)
         reason = Reason.CHEAPER if learned.psnr >= least else Reason.FALLS_SHORT
         best = self._cheapest_other(Embedding(reason, quality_q6), trade, least)
-        most = _MOST_REFINED * self._cost(best, trade)
-        if learned.psnr >= least - _DOUBTFUL_DB and self._cost(learned, trade) < most:
+        most = MOST_REFINED if self.is_photograph else self._most_saved
+        if learned.psnr >= least - _DOUBTFUL_DB and self._cost(learned, trade) <= most * self._cost(best, trade):
             if not self.is_photograph:
-                attempt = self._learned(quality_q6)
+                attempt = self._finished(attempt)
                 learned = self._way_of(attempt)
             if learned.psnr >= least and self._cost(learned, trade) <= self._cost(best, trade):
                 return attempt
         return best
+
+    def _finished(self, attempt: Attempt) -> Attempt:
+        """The picture coded with all that the encoder may try, from plain latents."""
+        if self._most_saved > 1:
+            return self._learned(attempt.stream.quality_q6)
+        self._encoding.check_decodes(attempt)
+        return attempt
+
+    def _why_lost(self, quality_q6: int, least: float) -> Reason | None:
+        """Why a graphic goes another way, where a sample of its windows tells; None where the transform may win."""
+        compared = self.compared(quality_q6)
+        if compared is None or compared.ratio < _SURELY * self._most_saved:
+            return None
+        return Reason.CHEAPER if compared.psnr >= least else Reason.FALLS_SHORT
+
+    def compared(self, quality_q6: int) -> Compared | None:
+        """The transform beside AVIF on windows of the picture, at a quality x 64; None where nothing tells."""
+        if quality_q6 not in self._compared:
+            windows_HW3 = sample_of(self.image_HW3) if avif.can_write() else None
+            self._compared[quality_q6] = None if windows_HW3 is None else self._compare(windows_HW3, quality_q6)
+        return self._compared[quality_q6]
+
+    def _compare(self, windows_HW3: Picture, quality_q6: int) -> Compared | None:
+        quality, encoding = from_q6(quality_q6), self._encoding.of_part(windows_HW3)
+        trade, search = rate_distortion_lambda(quality), AvifSearch(windows_HW3, TRIAL_SPEED)
+        try:
+            found = search.cheapest(trade, start_of(quality))
+        except (InputError, CorruptStream):  # there is nothing to compare with
+            return None
+        attempt = encoding.code(quality_q6, UNALIGNED)
+        squared_error = encoding.squared_error(attempt)
+        ratio = (attempt.bpp + trade * squared_error) / search.cost(found.quality, trade)
+        return Compared(ratio, psnr_of(squared_error))
 
     def _cheapest_other(self, embedding: Embedding, trade: float, least: float) -> Way:
         """AVIF where it costs least, or exact samples; those are searched thoroughly where they may win."""

@@ -10,17 +10,20 @@ are estimated in the transform's domain (`clc.references.block_bits`); what all 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from clc.bitstream.alignment import MAX_ALIGNMENTS, identity
 from clc.bitstream.embedding import Embedding, Reason
-from clc.bitstream.regions import UNCOVERED, Regions, pack_regions
+from clc.bitstream.regions import UNCOVERED, Regions, map_shape, pack_regions
 from clc.codec.embedded import Copies, sealed
+from clc.codec.search.contest import Choice
 from clc.codec.ways.avif_search import AvifSearch, Trial, speed_of, start_of
 from clc.codec.ways.choice import Way
 from clc.codec.ways.suitability import squared_error_of
@@ -30,12 +33,15 @@ from clc.payloads.exact import payload_within
 from clc.pictures.picture import Picture
 from clc.quality import from_q6, rate_distortion_lambda
 from clc.references.block_bits import BLOCK_PX, BlockBits
-from clc.references.key_pictures import PictureSource
+from clc.references.key_pictures import PictureSource, WarpedKeyPictures
 from clc.references.region_search import Corners, cheapest_regions, find_corners, likely_offsets
 from clc.references.warp import Warped, compose, warp
 
 Blocks = npt.NDArray[np.float32]
 """A number for each block, (rows, columns)."""
+
+Layers = tuple[list[Blocks], list[tuple[int, int]]]
+"""What blocks cost copied from the same place, then from each of some offsets; and these, in quarter px."""
 
 _REFERENCE_BITS = 8.0 * 24
 """What a stream that is copied from takes before anything is: its id, corners, and the beginning of a map."""
@@ -88,10 +94,23 @@ class Copying:
         return self._by_avif(payload_HW3, copied, copies, quality_q6, least_psnr)
 
     @cached_property
+    def _block_bits(self) -> BlockBits:
+        return BlockBits(self._image_HW3)
+
+    @cached_property
     def _bits(self) -> Blocks:
         """About the bits of each block, for their proportions."""
-        bits: Blocks = BlockBits(self._image_HW3).alone.clip(0.1)
+        bits: Blocks = self._block_bits.alone.clip(0.1)
         return bits
+
+    def least_share(self, choices: Sequence[Choice], warped: WarpedKeyPictures) -> float:
+        """The share of its bits that the transform takes about, beside the best of some ways to lay streams over it."""
+        alone, shares = self._block_bits.alone, [1.0]
+        for choice in choices:
+            parts = zip(choice.streams, choice.alignments, strict=True)
+            beside = self._block_bits.beside(compose([warped.warp(one, self._size, how) for one, how in parts]))
+            shares.append(float(np.minimum(beside, alone).sum()) / max(float(alone.sum()), 1.0))
+        return min(shares)
 
     @cached_property
     def _corners(self) -> Corners:
@@ -110,10 +129,10 @@ class Copying:
     ) -> Way | None:
         if not avif.can_write():
             return None
-        quality, where = from_q6(quality_q6), copied.inside[..., None]
+        quality, where = from_q6(quality_q6), copied.inside.view(np.uint8)
 
         def completed(decoded_HW3: Picture) -> Picture:
-            whole: Picture = np.where(where, copied.pixels, decoded_HW3)
+            whole: Picture = cv2.copyTo(copied.pixels, where, decoded_HW3.copy()).astype(np.uint8, copy=False)
             return whole
 
         search = AvifSearch(
@@ -133,14 +152,12 @@ class Copying:
     def _copies(self, references: Sequence[bytes], trade: float, anew: Anew, most_error: int | None) -> Copies:
         """From which streams what is copied: the one that saves most, then what saves most of the rest."""
         share = 8 * anew.n_bytes / float(self._bits.sum())
-        left = share * self._bits + trade * _block_sums(self._squared_error(anew.decoded_HW3))
+        left = share * self._bits + trade * self._squared_sums(anew.decoded_HW3)
         layers = {one: self._layers(one, trade, most_error) for one in references}
         chosen: dict[bytes, Regions] = {}
         while layers and len(chosen) < MAX_ALIGNMENTS:
-            found = {one: _regions(left, *of_one) for one, of_one in layers.items()}
-            best = max(found, key=lambda one: found[one][1])
-            regions, saved = found[best]
-            if saved <= _REFERENCE_BITS:
+            best, regions = _best_of(left, layers)
+            if best is None:
                 break
             chosen[best] = regions
             left = np.where(regions.blocks == UNCOVERED, left, 0.0).astype(np.float32)
@@ -149,10 +166,7 @@ class Copying:
         alignments = tuple(replace(whole, regions=regions) for regions in chosen.values())
         return Copies(tuple(chosen), alignments, self._pictures)
 
-    def _layers(
-        self, reference: bytes, trade: float, most_error: int | None
-    ) -> tuple[list[Blocks], list[tuple[int, int]]]:
-        """What blocks cost copied from the same place, and from each of some offsets, which stand beside it."""
+    def _layers(self, reference: bytes, trade: float, most_error: int | None) -> Layers:
         picture_HW3 = self._pictures.read(reference)
         if reference not in self._offsets:
             found = likely_offsets(self._corners, find_corners(picture_HW3), np.eye(3))
@@ -164,36 +178,67 @@ class Copying:
     def _copied(self, picture_HW3: Picture, offset_q2: tuple[int, int], trade: float, most_error: int | None) -> Blocks:
         """What blocks cost that are copied with an offset: their error, and `_NEVER` where that may not be."""
         moved, inside = _moved(picture_HW3, self._size, offset_q2)
-        costs = trade * _block_sums(self._squared_error(moved))
-        never = ~inside
+        differences = cv2.absdiff(moved, self._image_HW3).astype(np.uint8, copy=False)
+        costs: Blocks = trade * _squared_sums(differences)
+        never = ~_whole_blocks(inside, self._size)
         if most_error is not None:
-            never |= (np.abs(moved.astype(np.int16) - self._image_HW3) > most_error).any(axis=2)
-        costs[_block_sums(never.astype(np.float32)) > 0] = _NEVER
+            never |= _largest(differences) > most_error
+        costs[never] = _NEVER
         return costs
 
-    def _squared_error(self, other_HW3: Picture) -> npt.NDArray[np.float32]:
-        """The squared error of each pixel, its colours' mean, float32 (H, W)."""
-        errors: npt.NDArray[np.float32] = np.square(other_HW3.astype(np.float32) - self._image_HW3).mean(axis=2)
-        return errors
+    def _squared_sums(self, other_HW3: Picture) -> Blocks:
+        """The squared error of each block of another picture, summed over pixels, of their colours' mean."""
+        return _squared_sums(cv2.absdiff(other_HW3, self._image_HW3).astype(np.uint8, copy=False))
 
 
-def _moved(picture_HW3: Picture, size: tuple[int, int], offset_q2: tuple[int, int]) -> tuple[Picture, Mask]:
-    """A picture moved by whole pixels onto one of `size` (height, width), as `warp` does, and where it lies inside."""
-    height, width = size
-    dx, dy = (quarters // _WHOLE_PX for quarters in offset_q2)
-    rows, columns = np.arange(height) + dy, np.arange(width) + dx
-    inside = ((rows >= 0) & (rows < picture_HW3.shape[0]))[:, None] & (columns >= 0) & (columns < picture_HW3.shape[1])
-    moved = picture_HW3[rows.clip(0, picture_HW3.shape[0] - 1)][:, columns.clip(0, picture_HW3.shape[1] - 1)]
-    return moved, inside
+def _moved(
+    picture_HW3: Picture, size: tuple[int, int], offset_q2: tuple[int, int]
+) -> tuple[Picture, tuple[slice, slice]]:
+    """A picture moved by whole pixels onto one of `size` (height, width), as `warp` does, and where it lies inside.
 
-
-def _regions(left: Blocks, layers: Sequence[Blocks], offsets: Sequence[tuple[int, int]]) -> tuple[Regions, float]:
-    """The regions to copy, and the bits that they save, of blocks that cost `left` where nothing is copied.
-
-    `layers` are what blocks cost copied from the same place, then from each of `offsets`.
+    It is black elsewhere.
     """
-    regions, cost = cheapest_regions(left, layers[0], zip(offsets, layers[1:], strict=True))
-    return regions, float(left.sum()) - cost - 8 * len(pack_regions(regions))
+    (height, width), (dx, dy) = size, (quarters // _WHOLE_PX for quarters in offset_q2)
+    rows = slice(max(0, -dy), max(0, -dy, min(height, picture_HW3.shape[0] - dy)))
+    columns = slice(max(0, -dx), max(0, -dx, min(width, picture_HW3.shape[1] - dx)))
+    if (rows, columns) == (slice(0, height), slice(0, width)):
+        return picture_HW3[dy : dy + height, dx : dx + width], (rows, columns)
+    moved = np.zeros((height, width, 3), np.uint8)
+    moved[rows, columns] = picture_HW3[rows.start + dy : rows.stop + dy, columns.start + dx : columns.stop + dx]
+    return moved, (rows, columns)
+
+
+def _whole_blocks(inside: tuple[slice, slice], size: tuple[int, int]) -> Mask:
+    """Which blocks of a picture of `size` (height, width) lie inside some rows and columns, what is cut of them too."""
+    first = [-(-side.start // BLOCK_PX) for side in inside]
+    last = [
+        -(-length // BLOCK_PX) if side.stop == length else side.stop // BLOCK_PX
+        for side, length in zip(inside, size, strict=True)
+    ]
+    whole = np.zeros(map_shape(*size, BLOCK_PX), np.bool_)
+    whole[first[0] : last[0], first[1] : last[1]] = True
+    return whole
+
+
+def _best_of(left: Blocks, layers: Mapping[bytes, Layers]) -> tuple[bytes, Regions] | tuple[None, None]:
+    """The reference that saves most, with the regions to copy from it; None where none saves what it takes.
+
+    `left` is what blocks cost where nothing is copied.
+    """
+    found = {
+        one: cheapest_regions(left, of[0], zip(offsets, of[1:], strict=True)) for one, (of, offsets) in layers.items()
+    }
+    total = float(left.sum())
+    best, most = None, _REFERENCE_BITS
+    # What a map of blocks takes is looked at only where it may decide: to code one takes milliseconds.
+    for one in sorted(found, key=lambda one: found[one][1]):
+        regions, cost = found[one]
+        if total - cost <= most:
+            break
+        saved = total - cost - 8 * len(pack_regions(regions))
+        if saved > most:
+            best, most = one, saved
+    return (None, None) if best is None else (best, found[best][0])
 
 
 def _blanked(image_HW3: Picture, copied: Warped) -> Picture:
@@ -209,10 +254,25 @@ def _blanked(image_HW3: Picture, copied: Warped) -> Picture:
     return blanked
 
 
-def _block_sums(values_HW: npt.NDArray[np.float32]) -> Blocks:
-    """The sums of a number of each pixel over blocks, those at the edge cut."""
-    height, width = values_HW.shape
-    padded = np.pad(values_HW, ((0, -height % BLOCK_PX), (0, -width % BLOCK_PX)))
-    rows, columns = padded.shape[0] // BLOCK_PX, padded.shape[1] // BLOCK_PX
-    sums: Blocks = padded.reshape(rows, BLOCK_PX, columns, BLOCK_PX).sum(axis=(1, 3))
-    return sums
+def _squared_sums(differences_HW3: Picture) -> Blocks:
+    """The sums over blocks of squared differences, of the mean of three colours; blocks at the edge are cut."""
+    whole = _padded(cv2.multiply(differences_HW3, differences_HW3, dtype=cv2.CV_32F))
+    size = whole.shape[1] // BLOCK_PX, whole.shape[0] // BLOCK_PX
+    sums: Blocks = cv2.resize(whole, size, interpolation=cv2.INTER_AREA).mean(axis=2, dtype=np.float32)
+    return sums * np.float32(BLOCK_PX**2)
+
+
+def _largest(differences_HW3: Picture) -> npt.NDArray[np.uint8]:
+    """The largest difference in each block."""
+    whole = _padded(differences_HW3)
+    rows, columns = whole.shape[0] // BLOCK_PX, whole.shape[1] // BLOCK_PX
+    largest: npt.NDArray[np.uint8] = whole.reshape(rows, BLOCK_PX, columns, -1).max(axis=(1, 3))
+    return largest
+
+
+def _padded(values_HW3: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Values with 0 beside them, up to whole blocks."""
+    height, width = values_HW3.shape[:2]
+    return cv2.copyMakeBorder(
+        values_HW3, 0, -height % BLOCK_PX, 0, -width % BLOCK_PX, cv2.BORDER_CONSTANT, value=(0, 0, 0)
+    )
