@@ -253,3 +253,25 @@ def test_the_page_of_a_run_has_the_totals_and_the_failures(
     assert run.data.metrics["pictures"] == COUNT
     assert run.data.params["effort"] == "1"
     assert [one.path for one in client.list_artifacts(run.info.run_id)] == ["archive.ledger.parquet"]
+
+
+def test_where_samples_are_promised_the_ledger_has_no_quality(
+    workspace: Workspace, scheduler: str, sources: Path, tmp_path: Path, published: Published
+) -> None:
+    from mlflow import MlflowClient
+
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for name in ("0.png", "1.png"):
+        (folder / name).write_bytes((sources / name).read_bytes())
+    out = tmp_path / "archive"
+    path = pack_archive(str(folder), str(out), dask_scheduler=scheduler, max_error=0, effort=1)
+    ledger = Ledger.read(Path(path))
+    assert [(row["quality"], row["max_error"], row["psnr_db"]) for row in ledger.rows] == [(None, 0, None)] * 2
+    totals = {row["what"]: row["value"] for row in published("pack-archive-totals")[0]}
+    assert totals["max_error"] == 0
+    assert not totals.keys() & {"quality", "psnr_db", "alone_psnr_db", "alone_bytes_at_psnr"}
+    client = MlflowClient(tracking_uri=workspace.mlflow_uri)
+    [run] = client.search_runs([client.get_experiment_by_name("pack-archive").experiment_id])
+    assert (run.data.params["max_error"], "quality" in run.data.params) == ("0", False)
+    assert "quality" not in run.data.metrics

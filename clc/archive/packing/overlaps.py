@@ -45,6 +45,9 @@ LEAST_SHARE = 0.03
 NOISE = 10.0
 """Squared levels: error that a coded picture has anyway; to agree better than that saves no bits."""
 
+RESAMPLED = 8
+"""Levels by which what was moved and scaled down is off, about, though it is equal."""
+
 FINGERPRINT_PX = 16
 """Side of the grey picture by which pictures that look alike are found among many."""
 
@@ -134,19 +137,29 @@ def fingerprint(picture_HW3: Picture) -> Floats:
     return vector
 
 
-def shown(target: Keypoints, reference: Keypoints, located: Located | None) -> Floats | None:
+def shown(
+    target: Keypoints, reference: Keypoints, located: Located | None, max_error: int | None = None
+) -> Floats | None:
     """The cells of a pair, float32 (GRID**2,); None where the reference shows too little of the target.
 
-    `located` is what registration found. Pictures of one size are compared as they are, too.
+    `located` is what registration found. Pictures of one size are compared as they are, too. With a `max_error` no
+    sample may be off by more levels: then likeness is worth nothing, and what is equal is worth all that it takes.
     """
     found = []
-    if located is not None:
+    if max_error is not None:
+        if located is not None:
+            found.append(_equal_cells(target.grey, located.grey, located.covered, max_error + RESAMPLED))
+    elif located is not None:
         cells = _cells(target.grey, located.grey, located.covered)
         # A homography alone misses by a pixel here and there what the mesh will mend: half of the guess is coverage.
         trust = trust_of(located.psnr_db) * _cells(target.grey, target.grey, located.covered)
         found.append((cells + trust) / 2)
     if target.size == reference.size and target.grey.shape == reference.grey.shape:
-        found.append(_cells(target.grey, reference.grey, np.ones(target.grey.shape, dtype=np.bool_)))
+        everywhere = np.ones(target.grey.shape, dtype=np.bool_)
+        if max_error is not None:
+            found.append(_equal_cells(target.grey, reference.grey, everywhere, max_error))
+        else:
+            found.append(_cells(target.grey, reference.grey, everywhere))
     best = max(found, key=lambda cells: float(cells.sum()), default=None)
     return best if best is not None and best.sum() >= LEAST_SHARE else None
 
@@ -173,6 +186,20 @@ def _cells(target: Grey, reference: Grey, covered: npt.NDArray[np.bool_]) -> Flo
     before, after = _squares(detail), _squares(error)
     saved = np.log((before + NOISE) / (np.minimum(after, before) + NOISE))
     total = float(np.log((before + NOISE) / NOISE).sum())
+    if total <= 0:
+        return np.zeros(GRID**2, dtype=np.float32)
+    cells: Floats = (saved.reshape(GRID, FINER, GRID, FINER).sum(axis=(1, 3)).ravel() / total).astype(np.float32)
+    return cells
+
+
+def _equal_cells(target: Grey, reference: Grey, covered: npt.NDArray[np.bool_], most_error: float) -> Floats:
+    """As `_cells`, of squares alone in which no level is further off than the error."""
+    ours = target.astype(np.float32)
+    detail = _squares(np.square(ours - cv2.blur(ours, (9, 9))))
+    is_off = ~covered | (cv2.absdiff(target, reference) > most_error)
+    taken = np.log((detail + NOISE) / NOISE)
+    saved = np.where(_squares(is_off.astype(np.float32)) > 0, 0, taken)
+    total = float(taken.sum())
     if total <= 0:
         return np.zeros(GRID**2, dtype=np.float32)
     cells: Floats = (saved.reshape(GRID, FINER, GRID, FINER).sum(axis=(1, 3)).ravel() / total).astype(np.float32)

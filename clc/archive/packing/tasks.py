@@ -108,7 +108,10 @@ class Worker:
         self._files.update({one.index: one for one in (target, *others)})
         ours = self._registrar.keypoints(target.index)
         found = self._registrar.locate(ours, [one.index for one in others])
-        cells = (shown(ours, self._registrar.keypoints(one.index), at) for one, at in zip(others, found, strict=True))
+        error = self._job.max_error
+        cells = (
+            shown(ours, self._registrar.keypoints(one.index), at, error) for one, at in zip(others, found, strict=True)
+        )
         return [(one.index, seen) for one, seen in zip(others, cells, strict=True) if seen is not None]
 
     def key(

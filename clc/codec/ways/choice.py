@@ -153,16 +153,16 @@ class Choice:
         most = MOST_REFINED if self.is_photograph else self._most_saved
         if learned.psnr >= least - _DOUBTFUL_DB and self._cost(learned, trade) <= most * self._cost(best, trade):
             if not self.is_photograph:
-                attempt = self._finished(attempt)
+                attempt = self._finished(attempt, quality_q6)
                 learned = self._way_of(attempt)
             if learned.psnr >= least and self._cost(learned, trade) <= self._cost(best, trade):
                 return attempt
         return best
 
-    def _finished(self, attempt: Attempt) -> Attempt:
+    def _finished(self, attempt: Attempt, quality_q6: int) -> Attempt:
         """The picture coded with all that the encoder may try, from plain latents."""
         if self._most_saved > 1:
-            return self._learned(attempt.stream.quality_q6)
+            return self._learned(quality_q6)
         self._encoding.check_decodes(attempt)
         return attempt
 

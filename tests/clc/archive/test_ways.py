@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from clc.archive.change import AddOptions, add, remove
+from clc.archive.commands import summary
 from clc.archive.layout import Archive
 from clc.archive.pack import Packed, PackOptions, pack
 from clc.archive.report import make_report
@@ -155,6 +156,20 @@ def test_samples_are_kept_where_that_is_asked_for(tmp_path: Path, mixed: Path, s
         assert error <= 3
 
 
+def test_without_loss_screens_share_what_is_equal_beside_photographs_that_share_nothing(
+    tmp_path: Path, photo: Picture, shipped: Codec
+) -> None:
+    folder = tmp_path / "all"
+    write_strip(folder, photo, 4)
+    for number in (1, 2):
+        Image.fromarray(screen(number)).save(folder / f"{number}.png")
+    told = pack(folder, tmp_path / "out", shipped, replace(LOSSLESS, keys=None, effort=1))
+    [(key, _)] = told.keys
+    assert key in ("1.png", "2.png")
+    rows = Archive(tmp_path / "out").manifest.by_name
+    assert rows["2.png" if key == "1.png" else "1.png"].bytes < 0.5 * rows[key].bytes
+
+
 def test_pictures_are_added_the_way_that_suits_them(
     tmp_path: Path, packed: tuple[Path, Packed], mixed: Path, shipped: Codec
 ) -> None:
@@ -229,7 +244,7 @@ def test_screens_without_loss_copy_what_they_share(
     with pytest.raises(InputError, match="other pictures are coded beside it"):
         remove(out, [told.keys[0][0]])
     assert main(["list", str(out), beside[0].name]) == 0
-    assert f"lossless, beside {told.keys[0][0]}" in capsys.readouterr().out.replace("near-", "")
+    assert f", beside {told.keys[0][0]}" in capsys.readouterr().out
     info = stream_info(archive.stream(beside[0]))
     assert (info.version, info.streams) == (6, beside[0].references)
     assert info.payload.endswith("what is copied from 1 other stream")
@@ -256,3 +271,40 @@ def test_a_screen_that_is_added_copies_from_those_that_are_there(tmp_path: Path,
     add(out, [tmp_path / "d.png"], shipped, AddOptions(effort=0, quality=40.0))
     assert not np.array_equal(decoded(out)["d.png"], screen(6))
     assert Archive(out).promised_error() is None
+
+
+@pytest.mark.parametrize(("max_error", "said"), [(0, "lossless"), (1, "within 1 level"), (2, "within 2 levels")])
+def test_what_was_promised_is_told_in_the_place_of_a_quality(
+    tmp_path: Path, screens: Path, shipped: Codec, max_error: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    told = pack(screens, out, shipped, PackOptions(effort=1, max_error=max_error))
+    archive = Archive(out)
+    assert {row.quality for row in archive.manifest.pictures} == {100.0}
+    assert [archive.promised_error_of(row) for row in archive.manifest.pictures] == [max_error] * 3
+    words = "\n".join(summary(told, out))
+    assert "quality" not in words
+    assert "PSNR" not in words
+    assert f"each picture alone {said} " in words
+    assert "\n  1 key picture" in words
+    assert main(["list", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()[:3]
+    assert all(f", {said}, " in line and "quality" not in line for line in lines)
+    assert sum(line.count("lossless") for line in lines) <= 3
+    assert main(["list", "--json", str(out)]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        row = json.loads(line)
+        assert (row["quality"], row["max_error"]) == (None, max_error)
+        assert row["way"] == "near-lossless" or not (max_error and row.get("references"))
+    page = make_report(archive, shipped, screens).html
+    assert f", {said}, alone " in page
+    assert "quality" not in page.split("<main", 1)[-1].replace("WebP at quality 95", "")
+
+
+def test_copies_within_an_error_are_not_called_lossless(tmp_path: Path, screens: Path, shipped: Codec) -> None:
+    pack(screens, tmp_path / "out", shipped, PackOptions(effort=1, max_error=2))
+    archive = Archive(tmp_path / "out")
+    for row in archive.manifest.pictures:
+        info = stream_info(archive.stream(row))
+        assert info.mode == archive.way_of(row)
+        assert info.mode == "near-lossless" or not row.references

@@ -10,7 +10,7 @@ from clc.bitstream.embedding import AV1_PROFILE, Reason
 from clc.bitstream.regions import Regions
 from clc.codec.embedded import embedded_pixels
 from clc.codec.ways.avif_search import AvifSearch
-from clc.codec.ways.copying import Anew, Copying, _moved
+from clc.codec.ways.copying import Anew, Copying, _largest, _moved, _squared_sums, _whole_blocks
 from clc.codec.ways.exact import encode_exact
 from clc.codec.ways.suitability import psnr_of
 from clc.errors import MissingReference
@@ -109,6 +109,22 @@ def test_what_moves_by_whole_pixels_is_what_a_decoder_copies(offset_q2: tuple[in
     regions = Regions(16, (offset_q2,) if any(offset_q2) else (), blocks)
     alignment = identity(*size)
     warped = warp(np.ascontiguousarray(reference), size, type(alignment)(alignment.corners_q4, regions=regions))
-    moved, inside = _moved(reference, size, offset_q2)
+    moved, (rows, columns) = _moved(reference, size, offset_q2)
+    inside = np.zeros(size, np.bool_)
+    inside[rows, columns] = True
     assert (warped.inside == inside).all()
-    assert (warped.pixels[inside] == moved[inside]).all()
+    assert (warped.pixels == moved).all()
+    whole = [
+        [inside[top : top + 16, left : left + 16].all() for left in range(0, 256, 16)] for top in range(0, 224, 16)
+    ]
+    assert (_whole_blocks((rows, columns), size) == np.array(whole)).all()
+
+
+@pytest.mark.parametrize("size", [(40, 56), (32, 48), (9, 7)])
+def test_errors_of_blocks_are_those_of_their_pixels(size: tuple[int, int]) -> None:
+    differences = np.random.default_rng(1).integers(0, 256, (*size, 3)).astype(np.uint8)
+    sums, largest = _squared_sums(differences), _largest(differences)
+    for row, column in np.ndindex(sums.shape):
+        block = differences[16 * row : 16 * row + 16, 16 * column : 16 * column + 16].astype(float)
+        assert sums[row, column] == pytest.approx(np.square(block).sum() / 3, rel=1e-5)
+        assert largest[row, column] == block.max()

@@ -134,6 +134,24 @@ def test_what_pictures_show_of_one_another(photo: Picture) -> None:
     assert brighter.sum() > 0.9
 
 
+def test_without_loss_likeness_is_worth_nothing_and_what_is_equal_all(photo: Picture) -> None:
+    image_HW3 = np.ascontiguousarray(photo[:, :256])
+    brighter = np.clip(image_HW3.astype(int) + 3, 0, 255).astype(np.uint8)
+    half = image_HW3.copy()
+    half[:, 128:] = brighter[:, 128:]
+    ours, near, partly = (find_keypoints(one) for one in (image_HW3, brighter, half))
+    equal, within = shown(ours, ours, None, 0), shown(ours, near, None, 3)
+    assert equal is not None
+    assert within is not None
+    assert equal.sum() == pytest.approx(1.0, abs=1e-4)
+    assert within.sum() > 0.9
+    assert shown(ours, near, None, 0) is None
+    left = shown(ours, partly, None, 0)
+    assert left is not None
+    assert 0.2 < left.sum() < 0.8
+    assert left.reshape(GRID, GRID)[:, GRID // 2 :].max() == 0
+
+
 def test_fingerprints_know_a_picture_again(photo: Picture) -> None:
     darker = (photo * 0.7).astype(np.uint8)
     assert float(fingerprint(photo) @ fingerprint(darker)) > 0.99

@@ -10,7 +10,7 @@ from clc.bitstream.alignment import Alignment, identity
 from clc.bitstream.regions import Regions
 from clc.codec import Codec
 from clc.codec.search.alignment_search import covering
-from clc.codec.search.contest import Choice, Judge, cheapest
+from clc.codec.search.contest import NO_RIVAL, Choice, Judge, Rival, cheapest
 from clc.references.registration import Located
 from tests.conftest import Picture
 
@@ -29,8 +29,8 @@ class Trial:
     def __init__(self, costs: dict[Choice, float]) -> None:
         self._costs, self.coded, self.synthesised = costs, list[Choice](), list[Choice]()
 
-    def winner(self, choices: Sequence[Choice], alone: float | None = None) -> Choice:
-        judge = Judge(self._code, lambda choice: self._costs[choice] / 2, self._cost, PIXELS, alone)
+    def winner(self, choices: Sequence[Choice], alone: float | None = None, rival: Rival = NO_RIVAL) -> Choice:
+        judge = Judge(self._code, lambda choice: self._costs[choice] / 2, self._cost, PIXELS, alone, rival)
         return cheapest(choices, judge)
 
     def _code(self, choice: Choice) -> Choice:
@@ -156,6 +156,25 @@ def test_a_further_key_picture_must_promise_more_than_its_alignment_costs() -> N
     costs = {NONE: 1.0, ONE: 0.95, dear: 0.9, cheap: 0.9}
     assert Trial(costs).winner([NONE, ONE, dear]) == ONE
     assert Trial(costs).winner([NONE, ONE, cheap]) == cheap
+
+
+def test_what_a_rival_beats_by_far_is_the_last_to_be_coded() -> None:
+    for rival, coded in ((Rival(0.4), 1), (Rival(0.85), 1), (Rival(0.9, is_same_trade=False), 3), (Rival(2.0), 3)):
+        trial = Trial({NONE: 1.5, ONE: 1.0, TWO: 0.9, THREE: 0.95})
+        trial.winner([NONE, ONE, TWO, THREE], rival=rival)
+        assert len([one for one in trial.coded if one.alignments]) == coded
+    trial = Trial({NONE: 1.5, ONE: 1.0})
+    assert trial.winner([NONE, ONE], rival=Rival(0.5)) == ONE
+    assert trial.synthesised == []  # a rate as large as what the rival costs is enough to tell
+    assert not NO_RIVAL.beats(1e9, lambda: 1e9)
+
+
+def test_beside_a_rival_what_regions_leave_out_is_not_tried() -> None:
+    regions = Regions(64, (), np.ones((4, 4), dtype=np.uint8))
+    parts = ONE._replace(alignments=(replace(FLAT, regions=regions),))
+    trial = Trial({NONE: 1.0, parts: 0.6, ONE: 0.5})
+    assert trial.winner([NONE, parts], rival=Rival(0.7)) == parts
+    assert ONE not in trial.coded
 
 
 def located(columns: slice, psnr_db: float) -> Located:
