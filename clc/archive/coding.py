@@ -149,7 +149,8 @@ class ArchiveCoder:
         if _is_without_loss(alone):
             return copied  # the transform does not reach that
         rival = alone if copied.cost >= alone.cost else copied
-        learned = self._aligned(begun, quality_q6, references, alone, asked_q6, rival)
+        seen = None if begun.choice.is_photograph else rival
+        learned = self._aligned(begun, quality_q6, references, alone, asked_q6, seen)
         return min(rival, learned, key=lambda coded: coded.cost)
 
     def _copying(
@@ -183,8 +184,8 @@ class ArchiveCoder:
     ) -> Coded:
         """The picture by the bundle's model beside aligned pictures, see `beside`.
 
-        `rival` is the best of the other ways, where it goes another way alone. As soon as it is clear that this costs
-        less, `alone` is what is returned.
+        `rival` is the best of the other ways, of a graphic that goes another way alone. As soon as it is clear that it
+        costs less, `alone` is what is returned.
         """
         encoding = begun.encoding
         choices = self._search.choices(encoding, references, self.effort.aligned)
@@ -204,7 +205,7 @@ class ArchiveCoder:
             if coded.psnr_db >= least_db:
                 return coded
             # What is coded another way may have a PSNR far above what the transform has at the same quality.
-            least_q6 = 0 if rival is None else math.ceil((least_db - coded.psnr_db) / _MOST_DB_PER_Q6)
+            least_q6 = 0 if not _is_embedded(alone) else math.ceil((least_db - coded.psnr_db) / _MOST_DB_PER_Q6)
             raised_q6 += max(_RAISED_Q6, least_q6)
         return alone
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clc.bitstream.container import parse
+from clc.bitstream.container import pack, parse
 from clc.bitstream.embedding import Reason
+from clc.bitstream.stream import PROFILE, Stream
 from clc.codec.ways.choice import Choice, Way
 from clc.codec.ways.sample import WINDOW_PX, sample_of
 from clc.pictures.picture import Picture
@@ -34,8 +35,10 @@ class Transform:
 
     def code(self, quality_q6: int, choice: object) -> Any:
         self.log.append(self.image_HW3.shape)
-        pixels = self.image_HW3.shape[0] * self.image_HW3.shape[1]
-        return SimpleNamespace(bpp=self._bpp, data=bytes(round(self._bpp * pixels / 8)))
+        height, width, _ = self.image_HW3.shape
+        payload = bytes(round(self._bpp * height * width / 8))
+        data = pack(Stream(PROFILE, width, height, quality_q6, bytes(8), (), 0, payload))
+        return SimpleNamespace(bpp=self._bpp, data=data)
 
     def squared_error(self, attempt: object) -> float:
         return self._error
