@@ -26,7 +26,6 @@ from clc.codec.effort import effort_of
 from clc.codec.encoding import Attempt, Encoding
 from clc.codec.search.alignment_search import AlignmentSearch
 from clc.codec.search.contest import NO_RIVAL, UNALIGNED, Rival
-from clc.codec.search.contest import Choice as Aligned
 from clc.codec.search.selection import Selector
 from clc.codec.ways.choice import Choice, Way
 from clc.codec.ways.copying import Anew, Copying
@@ -46,6 +45,9 @@ FLOOR_DB = 0.5
 
 _MOST_REFINED = 1.2
 """The largest ratio between what a graphic costs before and after its latents are refined."""
+
+_MUCH_COPIED = 0.9
+"""A graphic that costs no more of what it costs alone has much that stands on the same pixels in others."""
 
 _RAISED_Q6 = 3 * 64
 """How much the quality is raised at a time where a picture beside others falls below the floor."""
@@ -187,10 +189,19 @@ class ArchiveCoder:
         `rival` is the best of the other ways, of a graphic that goes another way alone. As soon as it is clear that it
         costs less, `alone` is what is returned.
         """
-        encoding = begun.encoding
+        encoding, copying = begun.encoding, begun.copying
+        # Where much is copied, pictures lie on the same pixels, and registration would find nothing else.
+        if rival is not None and rival.cost < _MUCH_COPIED * alone.cost:
+            share = copying.least_share_in_place(references, rival.data)
+            if self._is_hopeless(begun, share, alone, rival, asked_q6):
+                return alone
         choices = self._search.choices(encoding, references, self.effort.aligned)
-        if not choices or (rival is not None and self._is_hopeless(begun, choices, alone, rival, asked_q6)):
+        if not choices:
             return alone
+        if rival is not None:
+            share = copying.least_share(choices, encoding.warped)
+            if self._is_hopeless(begun, share, alone, rival, asked_q6):
+                return alone
         least_db, raised_q6 = alone.psnr_db - FLOOR_DB, quality_q6
         pixels = encoding.image_HW3.shape[0] * encoding.image_HW3.shape[1]
         while raised_q6 <= MAX_QUALITY_Q6:
@@ -209,18 +220,17 @@ class ArchiveCoder:
             raised_q6 += max(_RAISED_Q6, least_q6)
         return alone
 
-    def _is_hopeless(self, begun: Begun, choices: Sequence[Aligned], alone: Coded, rival: Coded, asked_q6: int) -> bool:
-        """Whether a graphic costs clearly more by the transform beside any of `choices` than it does as `rival`.
+    def _is_hopeless(self, begun: Begun, share: float, alone: Coded, rival: Coded, asked_q6: int) -> bool:
+        """Whether a graphic costs clearly more by the transform beside other pictures than it does as `rival`.
 
-        That is told from what the transform costs on a sample of it, and from the bits that its blocks take beside the
-        aligned pictures, by the estimate by which these were laid over it: it is within a tenth of what coding gives.
+        That is told from what the transform costs on a sample of it, and from the share of its bits that its blocks
+        take beside these pictures, by the estimate by which they are laid over it.
         """
         known = zlib.crc32(begun.image_HW3.tobytes()), begun.image_HW3.shape, asked_q6
         if known not in self._compared:
             compared = begun.choice.compared(asked_q6)
             self._compared[known] = 0.0 if compared is None else compared.ratio
-        least_cost = self._compared[known] * alone.cost
-        return least_cost * begun.copying.least_share(choices, begun.encoding.warped) >= POLICY.hopeless * rival.cost
+        return self._compared[known] * alone.cost * share >= POLICY.hopeless * rival.cost
 
     def for_others(self, code: Callable[[int], Coded], quality_q6: int) -> Coded:
         """The picture at about a quality, with pixels that are the same on every machine; they are kept for reading.

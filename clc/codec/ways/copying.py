@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clc.bitstream.alignment import MAX_ALIGNMENTS, identity
+from clc.bitstream.alignment import MAX_ALIGNMENTS, Alignment, identity
+from clc.bitstream.container import parse
 from clc.bitstream.embedding import Embedding, Reason
 from clc.bitstream.regions import UNCOVERED, Regions, map_shape, pack_regions
 from clc.codec.embedded import Copies, sealed
@@ -32,7 +33,7 @@ from clc.payloads import avif
 from clc.payloads.exact import payload_within
 from clc.pictures.picture import Picture
 from clc.quality import from_q6, rate_distortion_lambda
-from clc.references.block_bits import BLOCK_PX, BlockBits
+from clc.references.block_bits import BLOCK_PX, Bits, BlockBits
 from clc.references.key_pictures import PictureSource, WarpedKeyPictures
 from clc.references.region_search import Corners, cheapest_regions, find_corners, likely_offsets
 from clc.references.warp import Warped, compose, warp
@@ -105,12 +106,36 @@ class Copying:
 
     def least_share(self, choices: Sequence[Choice], warped: WarpedKeyPictures) -> float:
         """The share of its bits that the transform takes about, beside the best of some ways to lay streams over it."""
-        alone, shares = self._block_bits.alone, [1.0]
-        for choice in choices:
-            parts = zip(choice.streams, choice.alignments, strict=True)
-            beside = self._block_bits.beside(compose([warped.warp(one, self._size, how) for one, how in parts]))
-            shares.append(float(np.minimum(beside, alone).sum()) / max(float(alone.sum()), 1.0))
-        return min(shares)
+        laid = ([warped.warp(*one) for one in self._parts(choice.streams, choice.alignments)] for choice in choices)
+        return min((self._share([self._block_bits.beside(compose(parts))]) for parts in laid), default=1.0)
+
+    def least_share_in_place(self, references: Sequence[bytes], copied: bytes) -> float:
+        """About the same beside streams that are not registered: as they lie there, or as `copied` takes parts of them.
+
+        Each block counts as beside that of them which suits it best, so it is rather less than what registration gives
+        wherever that moves nothing by less than a pixel.
+        """
+        stream = parse(copied)
+        parts = self._parts(stream.streams, stream.alignments)
+        seen = [compose([warp(self._pictures.read(one), size, how) for one, size, how in parts])]
+        for reference in references:
+            moved, place = _moved(self._pictures.read(reference), self._size, (0, 0))
+            inside = np.zeros(self._size, np.bool_)
+            inside[place] = True
+            seen.append(Warped(moved, inside))
+        return self._share([self._block_bits.beside(one) for one in seen])
+
+    def _parts(
+        self, streams: Sequence[bytes], alignments: Sequence[Alignment]
+    ) -> list[tuple[bytes, tuple[int, int], Alignment]]:
+        """What is laid over the picture, as `WarpedKeyPictures.warp` takes it."""
+        return [(one, self._size, how) for one, how in zip(streams, alignments, strict=True)]
+
+    def _share(self, beside: Sequence[Bits]) -> float:
+        """The share of the bits alone that blocks take, each beside what suits it best, or alone."""
+        alone = self._block_bits.alone
+        least = np.minimum.reduce([alone, *beside])
+        return float(least.sum()) / max(float(alone.sum()), 1.0)
 
     @cached_property
     def _corners(self) -> Corners:
