@@ -117,7 +117,8 @@ class Copying:
         """
         stream = parse(copied)
         parts = self._parts(stream.streams, stream.alignments)
-        seen = [compose([warp(self._pictures.read(one), size, how) for one, size, how in parts])]
+        laid = [warp(self._pictures.read(one), size, how) for one, size, how in parts]
+        seen = [compose(laid)] if laid else []
         for reference in references:
             moved, place = _moved(self._pictures.read(reference), self._size, (0, 0))
             inside = np.zeros(self._size, np.bool_)
@@ -182,7 +183,7 @@ class Copying:
         chosen: dict[bytes, Regions] = {}
         while layers and len(chosen) < MAX_ALIGNMENTS:
             best, regions = _best_of(left, layers)
-            if best is None:
+            if best is None or regions is None:
                 break
             chosen[best] = regions
             left = np.where(regions.blocks == UNCOVERED, left, 0.0).astype(np.float32)

@@ -9,12 +9,14 @@ from clc.bitstream.container import parse
 from clc.bitstream.embedding import AV1_PROFILE, Reason
 from clc.bitstream.regions import Regions
 from clc.codec.embedded import embedded_pixels
+from clc.codec.search.contest import Choice
 from clc.codec.ways.avif_search import AvifSearch
 from clc.codec.ways.copying import Anew, Copying, _largest, _moved, _squared_sums, _whole_blocks
 from clc.codec.ways.exact import encode_exact
 from clc.codec.ways.suitability import psnr_of
 from clc.errors import MissingReference
 from clc.pictures.picture import Picture
+from clc.references.key_pictures import WarpedKeyPictures
 from clc.references.warp import warp
 
 SIZE = 256, 224
@@ -128,3 +130,17 @@ def test_errors_of_blocks_are_those_of_their_pixels(size: tuple[int, int]) -> No
         block = differences[16 * row : 16 * row + 16, 16 * column : 16 * column + 16].astype(float)
         assert sums[row, column] == pytest.approx(np.square(block).sum() / 3, rel=1e-5)
         assert largest[row, column] == block.max()
+
+
+def test_what_streams_show_is_told_as_a_share_of_the_bits(target: Picture) -> None:
+    whole = encode_exact(target)
+    copying = Copying(target, Pictures(), 2)
+    way = copying.best_of((ID,), 6400, Anew(len(whole), target), 60.0, is_exact=True)
+    assert way is not None
+    shares = [copying.least_share_in_place(of, data) for of, data in (((), whole), ((OTHER,), whole), ((ID,), whole))]
+    assert shares[0] == 1.0
+    assert 1.0 >= shares[1] > shares[2]
+    assert copying.least_share_in_place((ID,), way.data) < 0.5 * shares[2]  # with the panel from where it stood
+    still = Choice(streams=(ID,), alignments=(identity(SIZE[1], SIZE[0]),))
+    assert copying.least_share([still], WarpedKeyPictures(Pictures())) == pytest.approx(shares[2], rel=0.02)
+    assert copying.least_share([], WarpedKeyPictures(Pictures())) == 1.0
