@@ -34,7 +34,6 @@ from clc.codec.ways.goal import AUTO
 from clc.errors import ClcError
 from clc.pictures.picture import Picture
 from clc.quality import MAX_QUALITY_Q6, from_q6, rate_distortion_lambda
-from clc.references.policy import POLICY
 from storage.digest import sha256_bytes
 
 MOST_TRIES = 64
@@ -48,6 +47,9 @@ _MOST_REFINED = 1.2
 
 _MUCH_COPIED = 0.9
 """A graphic that costs no more of what it costs alone has much that stands on the same pixels in others."""
+
+_CLEARLY_DEARER = 1.05
+"""How much more the transform must seem to cost a graphic than another way: on screens it costs more than it seems."""
 
 _RAISED_Q6 = 3 * 64
 """How much the quality is raised at a time where a picture beside others falls below the floor."""
@@ -230,7 +232,7 @@ class ArchiveCoder:
         if known not in self._compared:
             compared = begun.choice.compared(asked_q6)
             self._compared[known] = 0.0 if compared is None else compared.ratio
-        return self._compared[known] * alone.cost * share >= POLICY.hopeless * rival.cost
+        return self._compared[known] * alone.cost * share >= _CLEARLY_DEARER * rival.cost
 
     def for_others(self, code: Callable[[int], Coded], quality_q6: int) -> Coded:
         """The picture at about a quality, with pixels that are the same on every machine; they are kept for reading.

@@ -75,7 +75,7 @@ def pack_command(options: argparse.Namespace) -> int:
     for name, losses in packed.losses:
         complain(f"warning: {shown(name)}: {', '.join(losses)}")
     for name, reason in packed.failed:
-        complain(f"error: {shown(name)}: {one_line(reason, name)}")
+        complain(_fault(name, reason))
     say("\n".join(summary(packed, options.archive)))
     return FAILED if packed.failed else DONE
 
@@ -107,7 +107,7 @@ def unpack_command(options: argparse.Namespace) -> int:
             for lost in decoded.left_out:
                 complain(f"warning: {shown(picture.name)}: {lost}")
         except ClcError as error:
-            complain(f"error: {shown(picture.name)}: {one_line(str(error), picture.name)}")
+            complain(_fault(picture.name, str(error)))
             failed += 1
             continue
         written += 1
@@ -145,14 +145,14 @@ def verify_command(options: argparse.Namespace) -> int:
 
     in_model = 0
     for name, reason in model_faults(Archive(options.archive)):
-        complain(f"error: {shown(name)}: {one_line(reason, name)}")
+        complain(_fault(name, reason))
         in_model += 1
     archive, codec = _open(options)
     faults = 0
     lost: set[str] = set()
     for fault in verify(archive, codec, lambda done, of: progress_line(f"checked {done} of {of}")):
         progress_line("")
-        complain(f"error: {shown(fault.name)}: {one_line(fault.reason, fault.name)}")
+        complain(_fault(fault.name, fault.reason))
         if fault.lost_with:
             complain(f"  {len(fault.lost_with)} depend on it: {', '.join(map(shown, fault.lost_with))}")
         lost.update(fault.lost_with)
@@ -191,7 +191,7 @@ def add_command(options: argparse.Namespace) -> int:
     added = add(options.archive, options.inputs, codec, settings, _watch(), warn)
     progress_line("")
     for name, reason in added.failed:
-        complain(f"error: {shown(name)}: {one_line(reason.removeprefix(f'{name}: '), name)}")
+        complain(_fault(name, reason))
     told = f"{len(added.added)} pictures added to {shown(options.archive)}"
     if added.added:
         told += f", {added.bytes} bytes ({_change(added.bytes, added.source_bytes)})"
@@ -211,7 +211,7 @@ def remove_command(options: argparse.Namespace) -> int:
 
     removed = remove(options.archive, options.names)
     for stream, reason in removed.failed:
-        complain(f"error: {shown(stream)}: {one_line(reason, stream)}")
+        complain(_fault(stream, reason))
     size = sum(picture.bytes for picture in removed.pictures)
     told = f"{len(removed.pictures)} pictures removed from {shown(options.archive)}, {size} bytes; {removed.left} left"
     say(told)
@@ -240,15 +240,15 @@ def summary(packed: Packed, archive: Path) -> list[str]:
 def _told_alone(packed: Packed, alone: int) -> list[str]:
     """What the pictures take alone; their PSNR is told where it may differ from that of the archive."""
     asked = asked_text(packed.quality, packed.max_error)
-    if packed.max_error == 0:
-        return [f"  each picture alone {asked} {alone} bytes: {_change(packed.archive_bytes, alone)}"]
     ours, theirs = decibels_text(packed.psnr_db), decibels_text(packed.alone_psnr_db)
-    asked = f"at {asked}" if packed.max_error is None else asked
-    lines = [f"  each picture alone {asked} {alone} bytes, {theirs}; the archive has {ours}"]
-    if packed.max_error is None:
-        at_psnr = round(packed.alone_bytes_at_psnr)
-        lines.append(f"  alone at the archive's PSNR about {at_psnr} bytes: {_change(packed.archive_bytes, at_psnr)}")
-    return lines
+    if packed.max_error is not None:
+        change = f"each picture alone {asked} {alone} bytes: {_change(packed.archive_bytes, alone)}"
+        return [f"  {change}; {theirs}, the archive has {ours}" if packed.max_error else f"  {change}"]
+    at_psnr = round(packed.alone_bytes_at_psnr)
+    return [
+        f"  each picture alone at {asked} {alone} bytes, {theirs}; the archive has {ours}",
+        f"  alone at the archive's PSNR about {at_psnr} bytes: {_change(packed.archive_bytes, at_psnr)}",
+    ]
 
 
 def _finer(offsets: list[float]) -> str:
@@ -257,6 +257,11 @@ def _finer(offsets: list[float]) -> str:
     if most == "0":
         return ""
     return f", {most if least == most else f'{least} to {most}'} units of quality finer than the others"
+
+
+def _fault(name: str, reason: str) -> str:
+    """The line of what is wrong with a picture or a file, which names it once."""
+    return f"error: {shown(name)}: {one_line(reason.removeprefix(f'{name}: '), name)}"
 
 
 def _passed_over(counts: dict[str, int]) -> list[str]:

@@ -76,3 +76,17 @@ def test_verify_names_what_is_damaged(
     assert "depend on it: strip/" in said.err
     assert "own.txt: archive.json does not name this file" in said.err
     assert "1 of 4 pictures are damaged" in said.out
+
+
+def test_a_picture_that_cannot_be_read_is_named_once(
+    tmp_path: Path, strip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    (folder / "0.png").write_bytes((strip / "strip" / "0.png").read_bytes())
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n, cut short")
+    archive = str(tmp_path / "archive")
+    assert main(["pack", str(folder), archive, "--lossless"]) == 1
+    assert capsys.readouterr().err.count("broken.png") == 1
+    assert main(["add", archive, str(folder / "broken.png")]) == 1
+    assert capsys.readouterr().err.count("broken.png") == 1
