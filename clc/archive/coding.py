@@ -48,8 +48,8 @@ _MOST_REFINED = 1.2
 _MUCH_COPIED = 0.9
 """A graphic that costs no more of what it costs alone has much that stands on the same pixels in others."""
 
-_CLEARLY_DEARER = 1.05
-"""How much more the transform must seem to cost a graphic than another way: on screens it costs more than it seems."""
+_CLEARLY_DEARER = 1.15
+"""How much more the transform must seem to cost a graphic than another way; what seemed 1.05 times as much has won."""
 
 _RAISED_Q6 = 3 * 64
 """How much the quality is raised at a time where a picture beside others falls below the floor."""
