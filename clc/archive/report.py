@@ -72,7 +72,7 @@ class Shown:
     row: ArchivedPicture
     beside: tuple[tuple[str, int | None], ...]
     users: int
-    asked: str
+    asked: str = ""
     thumbnail: str = ""
     fault: str = ""
     note: str = ""
