@@ -49,7 +49,9 @@ _MUCH_COPIED = 0.9
 """A graphic that costs no more of what it costs alone has much that stands on the same pixels in others."""
 
 _CLEARLY_DEARER = 1.15
-"""How much more the transform must seem to cost a graphic than another way; what seemed 1.05 times as much has won."""
+_DEARER_IN_PLACE = 1.45
+"""How much more the transform must seem to cost a graphic than another way, beside pictures that are registered, and
+before they are. What seemed to cost 1.09 and 1.35 times as much has won."""
 
 _RAISED_Q6 = 3 * 64
 """How much the quality is raised at a time where a picture beside others falls below the floor."""
@@ -195,14 +197,14 @@ class ArchiveCoder:
         # Where much is copied, pictures lie on the same pixels, and registration would find nothing else.
         if rival is not None and rival.cost < _MUCH_COPIED * alone.cost:
             share = copying.least_share_in_place(references, rival.data)
-            if self._is_hopeless(begun, share, alone, rival, asked_q6):
+            if self._is_dearer(begun, share / _DEARER_IN_PLACE, alone, rival, asked_q6):
                 return alone
         choices = self._search.choices(encoding, references, self.effort.aligned)
         if not choices:
             return alone
         if rival is not None:
             share = copying.least_share(choices, encoding.warped)
-            if self._is_hopeless(begun, share, alone, rival, asked_q6):
+            if self._is_dearer(begun, share / _CLEARLY_DEARER, alone, rival, asked_q6):
                 return alone
         least_db, raised_q6 = alone.psnr_db - FLOOR_DB, quality_q6
         pixels = encoding.image_HW3.shape[0] * encoding.image_HW3.shape[1]
@@ -222,8 +224,8 @@ class ArchiveCoder:
             raised_q6 += max(_RAISED_Q6, least_q6)
         return alone
 
-    def _is_hopeless(self, begun: Begun, share: float, alone: Coded, rival: Coded, asked_q6: int) -> bool:
-        """Whether a graphic costs clearly more by the transform beside other pictures than it does as `rival`.
+    def _is_dearer(self, begun: Begun, share: float, alone: Coded, rival: Coded, asked_q6: int) -> bool:
+        """Whether a graphic seems to cost more by the transform beside other pictures than it does as `rival`.
 
         That is told from what the transform costs on a sample of it, and from the share of its bits that its blocks
         take beside these pictures, by the estimate by which they are laid over it.
@@ -232,7 +234,7 @@ class ArchiveCoder:
         if known not in self._compared:
             compared = begun.choice.compared(asked_q6)
             self._compared[known] = 0.0 if compared is None else compared.ratio
-        return self._compared[known] * alone.cost * share >= _CLEARLY_DEARER * rival.cost
+        return self._compared[known] * alone.cost * share >= rival.cost
 
     def for_others(self, code: Callable[[int], Coded], quality_q6: int) -> Coded:
         """The picture at about a quality, with pixels that are the same on every machine; they are kept for reading.
