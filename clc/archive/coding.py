@@ -194,7 +194,7 @@ class ArchiveCoder:
         costs less, `alone` is what is returned.
         """
         encoding, copying = begun.encoding, begun.copying
-        # Where much is copied, pictures lie on the same pixels, and registration would find nothing else.
+        # Where much is copied, pictures lie on the same pixels, and registration finds little else.
         if rival is not None and rival.cost < _MUCH_COPIED * alone.cost:
             share = copying.least_share_in_place(references, rival.data)
             if self._is_dearer(begun, share / _DEARER_IN_PLACE, alone, rival, asked_q6):
