@@ -19,6 +19,8 @@ def plan(
     minutes: options.Minutes = 1.0,
     start: options.Start = "shipped",
     key_pictures: options.KeyPictures = 0,
+    device: options.Device = "cpu",
+    processes: options.Processes = 1,
 ) -> int:
     """Show which stages a run of the pipeline (make run) would make, why, and how long the last ones took.
 

@@ -28,7 +28,7 @@ from flows.runtime.artifacts import publish_text
 from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.failing import saying_why
 from flows.runtime.overtaken import overtaken
-from flows.runtime.parameters import Above0, Count, Entries, PatchSide, Share, Some
+from flows.runtime.parameters import Above0, Count, Device, Entries, PatchSide, Share, Some
 from flows.runtime.prefect_server import (
     API_VARIABLE,
     api_from_environment,
@@ -70,6 +70,8 @@ class Recipe:
     minutes: float
     start: str
     key_pictures: int
+    device: Device
+    processes: int
     dask_scheduler: str | None
 
 
@@ -86,6 +88,8 @@ def retrain(
     minutes: Above0 = 1.0,
     start: str = "shipped",
     key_pictures: Some = 0,
+    device: Device = "cpu",
+    processes: Count = 1,
     dask_scheduler: str | None = None,
 ) -> str:
     """Run the five stages in order, and put the new codec in service if it is better by more than chance.
@@ -102,6 +106,8 @@ def retrain(
         minutes: How long to train.
         start: The model to start from: "shipped", a key of train-codec, or a bundle folder.
         key_pictures: How many pictures the bundle keeps whole for overlapping ones to be aligned with.
+        device: What to train on, on the machine where this runs: "cpu" or "cuda"; see train-codec.
+        processes: How many processes train together; see train-codec.
         dask_scheduler: Address of a running Dask scheduler; without one, a local cluster.
 
     Returns:
@@ -166,6 +172,8 @@ def _run_stages(recipe: Recipe, serving: str) -> tuple[dict[str, str], str]:
         start=recipe.start,
         minutes=recipe.minutes,
         key_pictures=recipe.key_pictures,
+        device=recipe.device,
+        processes=recipe.processes,
     )
     evaluation = evaluate_codec(ingest=ingest, bundle=bundle)
     service_evaluation = _evaluate_service(ingest, serving)
@@ -218,6 +226,8 @@ def command(
     minutes: options.Minutes = 1.0,
     start: options.Start = "shipped",
     key_pictures: options.KeyPictures = 0,
+    device: options.Device = "cpu",
+    processes: options.Processes = 1,
     dask_scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None,
 ) -> int:
     """Build a codec from pictures in five stages, and put it in service if it is better than the one there.

@@ -1,14 +1,15 @@
 """The flow `train-codec`: fine-tune a codec on the training part, with the dictionary, and export its bundle.
 
 The stage's folder holds the bundle, `log.jsonl` (every line of the training log) and `curve.json` (those of them with a
-validation). A training that is interrupted starts over.
+validation). A training that is interrupted goes on from its last checkpoint, which lies below `resumable/` in the
+workspace, under the stage's key. It runs in the process of the flow, or in several that `torchrun` starts.
 """
 
 import json
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +28,29 @@ from clc.machine import has_bfloat16, keep_freed_memory
 from clc.pictures.patches import entry_patch
 from clc.pictures.picture import Rectangle
 from clc.references.overlaps import choose_key_pictures, find_overlaps
-from clc.training.config import TrainingConfig, adaptation
+from clc.training.checkpoint import lines_so_far, step_reached
+from clc.training.config import GPU_WORKERS, TrainingConfig, adaptation
 from clc.training.data import PictureSet
-from clc.training.loop import Observer
+from clc.training.distributed import check_device
+from clc.training.loop import Observer, TrainingResult
 from clc.training.pairs import overlapping_pairs
-from clc.training.run_folder import weights_file
-from clc.training.train import read_start, train
+from clc.training.prepared import PreparedTraining, train_prepared
+from clc.training.run_folder import POSITION, weights_file
+from clc.training.train import read_start
+from clc.training.worker import PREPARED, RUN
 from flows.codec_modules import CODEC_MODULES
 from flows.items import Item, photo_identity, read_items
 from flows.runtime.failing import saying_why
 from flows.runtime.live_tracking import followed
 from flows.runtime.mlflow_session import Data, Server
-from flows.runtime.parameters import Above0, Some
+from flows.runtime.parameters import Above0, Count, Device, Some
 from flows.runtime.progress import training_progress
+from flows.runtime.resumable import begin, discard
 from flows.runtime.stage import StageResult, resolve, run_stage, stage_key
+from flows.runtime.torchrun import train_in_processes
 from flows.runtime.tracking import STAGE_KEY, TrainingRun
 from flows.runtime.workspace import Workspace
-from storage.atomic import write_bytes
+from storage.atomic import remove_leftovers, write_bytes
 from storage.blobs import BlobStore
 from storage.digest import digest_json, sha256_file
 
@@ -80,6 +87,8 @@ def train_codec(
     learning_rate: Above0 | None = None,
     key_pictures: Some = 0,
     seed: Some = 0,
+    device: Device = "cpu",
+    processes: Count = 1,
 ) -> str:
     """Train a codec on the training part of the pictures, conditioned on the dictionary, and export its bundle.
 
@@ -94,9 +103,13 @@ def train_codec(
             the training part are kept whole in the bundle for others to be aligned with, and training sees the
             overlaps. 0 for ordinary collections.
         seed: Seed of crops, noise and order.
+        device: What to train on, on the machine where this runs: "cpu", or "cuda" for a GPU.
+        processes: How many processes train together, each on crops of its own, on a GPU of its own where the device is
+            "cuda". The batch is as many times larger.
 
     Returns:
-        The key of the finished stage, which evaluate-codec takes as `bundle`.
+        The key of the finished stage, which evaluate-codec takes as `bundle`. Where the run is killed, the same run
+        again goes on from its last checkpoint.
     """
     if key_pictures < 0:
         raise InputError(f"key_pictures is {key_pictures}; say 0 or how many to keep")
@@ -117,25 +130,36 @@ def train_codec(
             "learning_rate": config.learning_rate,
             "key_pictures": key_pictures,
             "seed": seed,
+            # Several processes take as many times the crops a step: another recipe. A device is not in the key: it is
+            # faster or slower, as any machine is, and a training may go on on another one.
+            "processes": processes,
         },
         "modules": MODULES,
     }
-    run = _run(workspace, pictures, _start_name(start, origin), identity)
+    key = stage_key("train-codec", **identity)
+    run = _run(workspace, pictures, _start_name(start, origin), identity, key)
     sources = Sources(workspace.blobs, pictures.directory, chosen.directory, origin, key_pictures)
-    result = run_stage(workspace, "train-codec", **identity, body=lambda folder: _train(sources, config, run, folder))
+    config = replace(config, device=device, workers=GPU_WORKERS if device == "cuda" else 0)
+    place = Place(workspace.resumable / "train-codec" / key, processes)
+    result = run_stage(
+        workspace,
+        "train-codec",
+        **identity,
+        body=lambda folder: _train(sources, config, run, place, folder),
+        pending=place.what_is_left,
+    )
     if not result.reused:
         run.made(result.manifest.summary["bundle_id"])
     return result.key
 
 
-def _run(workspace: Workspace, ingest: StageResult, start: str, identity: Mapping[str, Any]) -> TrainingRun:
+def _run(workspace: Workspace, ingest: StageResult, start: str, identity: Mapping[str, Any], key: str) -> TrainingRun:
     """The run that MLflow shows: named by the collection and by what training goes on from."""
     source = str(ingest.manifest.summary.get("source", ingest.key))
     collection = Path(source).name
     blobs = [item.blob for item in read_items(ingest.directory, "training")]
     data = Data(collection, digest_json(blobs)[:32], source, len(blobs))
     params = {**identity["config"], **identity["inputs"], "start": start}
-    key = stage_key("train-codec", **identity)
     return TrainingRun(Server.of(workspace), f"{collection} from {start}", params, data=data, tags={STAGE_KEY: key})
 
 
@@ -177,42 +201,56 @@ class Sources:
     key_pictures: int
 
 
-def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: Path) -> dict[str, Any]:
-    """Train in a temporary folder; write bundle, log and validation curve; the body of the stage."""
+@dataclass(frozen=True)
+class Place:
+    """Where a training keeps what it needs to go on, and how many processes of this machine make it."""
+
+    state: Path
+    processes: int
+
+    def what_is_left(self) -> str:
+        """What an interrupted training has got so far, in words; nothing where there is none."""
+        step = step_reached(self.state / RUN)
+        return "" if step is None else f"goes on from step {step}"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is to be trained on; the key pictures among it, by index, and what the bundle says of each entry."""
+
+    prepared: PreparedTraining
+    keys: list[int] = field(default_factory=list)
+    provenance: list[dict[str, str]] = field(default_factory=list)
+
+
+def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, place: Place, folder: Path) -> dict[str, Any]:
+    """Train where the last run of the same stage stopped; write bundle, log and validation curve; the stage's body."""
+    check_device(config.device, place.processes)
     training = read_items(sources.ingest, "training")
     if not training:
         raise InputError("no picture in the training part; ingest more pictures, or raise training_share")
     keep_freed_memory()
+    begin(place.state, MODULES, f"{RUN}/{POSITION}")
     config = replace(config, bf16=has_bfloat16(torch.device(config.device)))
-    places = [(item.blob, item.rectangle) for item in training]
-    data = _pictures(sources.blobs, places, [item.identity for item in training])
-    chosen = Dictionary.read(sources.dictionary / "dictionary.parquet")
-    photos = [photo_identity(*one) for one in zip(chosen.photos, chosen.item_ids, strict=True)]
-    whole = _pictures(sources.blobs, list(zip(chosen.blobs, chosen.rectangles, strict=True)), photos)
-    entries = PictureSet([entry_patch(picture) for picture in whole.pictures], whole.photos)
-    state = None
-    if sources.origin:
-        model, state = read_start(sources.origin)
-        config = replace(config, model=model or config.model)
-    overlaps = find_overlaps(data.pictures) if sources.key_pictures else []
-    keys = choose_key_pictures(overlaps, len(data), sources.key_pictures) if sources.key_pictures else []
-    pairs = overlapping_pairs(data, overlaps)
+    lesson = _lesson(sources, config, training, place)
+    data, entries, keys = lesson.prepared.data, lesson.prepared.entries, lesson.keys
+    with training_progress("training", config.minutes) as progress, followed(run) as follower:
+
+        def report(line: dict[str, Any]) -> None:
+            progress(line)
+            follower.report(line)
+
+        for line in lines_so_far(place.state / RUN):
+            follower.report(line)
+        outcome = _outcome(lesson.prepared, place, Observer(report, follower.show))
     with tempfile.TemporaryDirectory(prefix="clc-train-") as scratch:
-        with training_progress("training", config.minutes) as progress, followed(run) as follower:
-
-            def report(line: dict[str, Any]) -> None:
-                progress(line)
-                follower.report(line)
-
-            observer = Observer(report, follower.show)
-            outcome = train(config, data, entries, Path(scratch), pairs=pairs, start=state, observer=observer)
         base = Path(scratch) / "bundle" if keys else folder / "bundle"
         made = export_bundle(
             base,
-            config.model,
+            lesson.prepared.config.model,
             outcome.weights,
             entries.pictures,
-            _provenance(chosen),
+            lesson.provenance,
             _origin(sources.origin, training),
         )
         bundle_id = made.bundle_id
@@ -231,8 +269,38 @@ def _train(sources: Sources, config: TrainingConfig, run: TrainingRun, folder: P
         "entries": len(entries) + len(keys),
         "pictures": len(data),
         "key_pictures": [training[key].name for key in keys],
-        "pairs": len(pairs),
+        "pairs": len(lesson.prepared.pairs),
     }
+
+
+def _outcome(prepared: PreparedTraining, place: Place, observer: Observer) -> TrainingResult:
+    if place.processes > 1:
+        return train_in_processes(place.state, place.processes, observer)
+    return train_prepared(prepared, place.state / RUN, observer=observer)
+
+
+def _lesson(sources: Sources, config: TrainingConfig, training: Sequence[Item], place: Place) -> Lesson:
+    """Read pictures, dictionary and weights; for several processes, write them too, and have the pixels from there."""
+    places = [(item.blob, item.rectangle) for item in training]
+    data = _pictures(sources.blobs, places, [item.identity for item in training])
+    chosen = Dictionary.read(sources.dictionary / "dictionary.parquet")
+    photos = [photo_identity(*one) for one in zip(chosen.photos, chosen.item_ids, strict=True)]
+    whole = _pictures(sources.blobs, list(zip(chosen.blobs, chosen.rectangles, strict=True)), photos)
+    entries = PictureSet([entry_patch(picture) for picture in whole.pictures], whole.photos)
+    state = None
+    if sources.origin:
+        model, state = read_start(sources.origin)
+        config = replace(config, model=model or config.model)
+    overlaps = find_overlaps(data.pictures) if sources.key_pictures else []
+    keys = choose_key_pictures(overlaps, len(data), sources.key_pictures) if sources.key_pictures else []
+    prepared = PreparedTraining(config, data, entries, overlapping_pairs(data, overlaps), state)
+    written = place.state / PREPARED
+    remove_leftovers(written)
+    discard(written)
+    if place.processes > 1:
+        prepared.write(written)
+        prepared = PreparedTraining.read(written)
+    return Lesson(prepared, keys, _provenance(chosen))
 
 
 def _origin(start: Path | None, training: Sequence[Item]) -> Origin:

@@ -31,7 +31,7 @@ from clc.model.config import ModelConfig
 from clc.model.model import Model
 from clc.model.objective import MS_SSIM, OBJECTIVES
 from clc.pictures.patches import ENTRY_PX
-from clc.training.config import CROPS, CROPS_MS_SSIM, TrainingConfig, adaptation, read_config
+from clc.training.config import CROPS, CROPS_MS_SSIM, GPU_WORKERS, TrainingConfig, adaptation, read_config
 from clc.training.data import PictureSet, random_patches, read_folders
 from clc.training.distributed import Ranks, joined
 from clc.training.growth import grown
@@ -45,8 +45,6 @@ from storage.atomic import write_bytes
 
 SELF_PRIOR_WARMUP_STEPS = 900
 """Over so many steps the bits of a new self-generated prior are charged more and more, where no `--config` says how."""
-GPU_WORKERS = 8
-"""Threads that draw batches ahead beside a GPU, where `--workers` says nothing."""
 SHARDS, CONFIG = "shards", "config.json"
 NAMED = ("minutes", "steps", "learning_rate", "objective", "seed", "device", "workers", "compile", "bf16")
 """The options that are fields of `TrainingConfig`."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -29,6 +30,10 @@ from clc.errors import InputError
 from clc.training.run_folder import BEST, LOG, POSITION, STATE, WEIGHTS, packed, read_best, write_best, write_model
 from clc.training.trainer import Position, Trainer, TrainerState
 from storage.atomic import write_bytes
+
+
+class CannotResume(InputError):
+    """The files of a run are missing, damaged or of another model, so that it cannot go on."""
 
 
 def save_checkpoint(trainer: Trainer, folder: Path) -> None:
@@ -50,12 +55,12 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> None:
 def resume_checkpoint(trainer: Trainer, folder: Path) -> None:
     """Puts a trainer of the same model into the state that `save_checkpoint` wrote.
 
-    Raises `InputError` when a file is missing, damaged or of another model.
+    Raises `CannotResume` when a file is missing, damaged or of another model.
     """
     try:
         tensors = load_file(folder / STATE, device=str(trainer.device))
         position = json.loads((folder / POSITION).read_text())
-        log = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+        log = _log_up_to(folder, position["step"])
         best = read_best(folder) if (folder / BEST).is_file() else None
         trainer.load_state(
             TrainerState(
@@ -71,7 +76,30 @@ def resume_checkpoint(trainer: Trainer, folder: Path) -> None:
             )
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"cannot resume from {folder}: {error}; start the run anew without --resume") from error
+        raise CannotResume(f"cannot resume from {folder}: {error}; start the run anew without --resume") from error
+
+
+def step_reached(folder: Path) -> int | None:
+    """The step of the checkpoint in the folder of a run; None where there is none, or none that can be read."""
+    try:
+        return int(json.loads((folder / POSITION).read_text())["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def lines_so_far(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the log up to the checkpoint in the folder of a run; none where nothing can be gone on with."""
+    step = step_reached(folder)
+    try:
+        return [] if step is None else _log_up_to(folder, step)
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _log_up_to(folder: Path, step: int) -> list[dict[str, Any]]:
+    """The lines of the log up to a step: a process that was killed while it saved may have written more of them."""
+    lines: list[dict[str, Any]] = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+    return [line for line in lines if line["step"] <= step]
 
 
 def _named(state: TrainerState) -> dict[str, Tensor]:

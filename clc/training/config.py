@@ -19,6 +19,8 @@ CROPS = ((0.0, 128), (0.65, 256))
 """The side of the crops in px, each from a share of the budget on."""
 CROPS_MS_SSIM = ((0.0, 192), (0.65, 256))
 """The same for MS-SSIM, whose five scales need larger ones."""
+GPU_WORKERS = 8
+"""Threads that draw batches ahead beside a GPU, where nobody says how many."""
 ADAPTATION_RATE = 3e-4
 """The peak of the learning rate when a run begins with trained weights."""
 

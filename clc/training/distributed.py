@@ -66,6 +66,25 @@ class Ranks:
 ALONE = Ranks()
 
 
+def check_device(device: str, processes: int = 1) -> str:
+    """The kind of a device that so many processes of this machine are to train on: "cpu" or "cuda".
+
+    Raises `InputError` for a device of another kind, for cuda where there is none, and for fewer GPUs than processes,
+    each of which needs one of its own.
+    """
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:  # torch lists all the kinds that it was ever built for
+        kind = ""
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise InputError(f"no device {device!r} to train on here: say cpu, or cuda where torch finds one")
+    if kind == "cuda" and processes > torch.cuda.device_count():
+        raise InputError(
+            f"{processes} processes are to train on a GPU each, and torch finds {torch.cuda.device_count()}; say fewer"
+        )
+    return kind
+
+
 @contextmanager
 def joined(environment: Mapping[str, str], device: str) -> Iterator[tuple[Ranks, str]]:
     """Joins the processes of `torchrun` for the time of a run: (rank of this process, its device).
@@ -74,12 +93,7 @@ def joined(environment: Mapping[str, str], device: str) -> Iterator[tuple[Ranks,
     has one of its own. Raises `InputError` for a device other than cpu or cuda, for cuda where there is none, and for
     variables that are no numbers.
     """
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:  # torch lists all the kinds that it was ever built for
-        kind = ""
-    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        raise InputError(f"no device {device!r} to train on here: say cpu, or cuda where torch finds one")
+    kind = check_device(device)
     count, local = (_whole(environment, name, default) for name, default in (("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
     if count == 1:
         yield Ranks(), device

@@ -24,7 +24,7 @@ from torch import Tensor
 from clc.errors import InputError
 from clc.model.model import ModelConfig
 from clc.training.weight_shards import INDEX, read_shards
-from storage.atomic import write_bytes
+from storage.atomic import remove_leftovers, write_bytes
 
 WEIGHTS, BEST, STATE, POSITION, LOG, MODEL = (
     "weights.safetensors",
@@ -69,6 +69,11 @@ def read_best(folder: Path) -> Best:
 def forget_best(folder: Path) -> None:
     """Removes the best weights of an earlier run in the same folder."""
     (folder / BEST).unlink(missing_ok=True)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Removes what a process that was killed while it saved has left. Nobody may be saving into the folder."""
+    remove_leftovers(*(folder / name for name in (WEIGHTS, BEST, STATE, POSITION, LOG, MODEL)))
 
 
 def refuse_former_run(folder: Path) -> None:

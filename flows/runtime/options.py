@@ -1,6 +1,6 @@
 """Options that a run of the pipeline and the plan of one share: what they mean is said once."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,3 +14,5 @@ Components = Annotated[int, typer.Option(help="Length of a dictionary key.", min
 Minutes = Annotated[float, typer.Option(help="How long to train.", min=0.0)]
 Start = Annotated[str, typer.Option(help='"shipped", a key of train-codec, or a bundle folder.')]
 KeyPictures = Annotated[int, typer.Option(help="Pictures kept whole for overlapping ones.", min=0)]
+Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="What to train on.")]
+Processes = Annotated[int, typer.Option(help="Processes that train together.", min=1)]

@@ -3,7 +3,7 @@
 Prefect checks them by pydantic, before a run exists. What depends on the pictures is checked by the flows themselves.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,9 @@ from clc.limits import MAX_DICTIONARY_ENTRIES
 
 Count = Annotated[int, Field(ge=1)]
 """How many of something that there must be."""
+
+Device = Literal["cpu", "cuda"]
+"""What is trained on; which of several GPUs, `CUDA_VISIBLE_DEVICES` says."""
 
 Entries = Annotated[int, Field(ge=1, le=MAX_DICTIONARY_ENTRIES)]
 """Entries of a dictionary."""

@@ -1,7 +1,8 @@
 """A stage runs once: the same inputs, parameters and code give the same key, and a finished key is used again.
 
 Every flow wraps its work in `run_stage`. The contract: a stage is finished when its manifest is written, which is the
-last act; copies started at once do the work once; a crash leaves no manifest, and the next run begins afresh.
+last act; copies started at once do the work once; a crash leaves no manifest, and the next run begins afresh, but for
+what the stage keeps for it elsewhere (`flows.runtime.resumable`).
 """
 
 import importlib.util
@@ -138,6 +139,8 @@ def _run(
             round(time.monotonic() - begun, 1),
         )
         write_manifest(directory, manifest)
+        # What is left of it, where this is killed or may not, is for `clc gc`.
+        shutil.rmtree(workspace.resumable / stage / key, ignore_errors=True)
     logger.log(level, "stage_finished stage=%s key=%s directory=%s", stage, key, directory)
     return StageResult(stage, key, directory, manifest, reused=False)
 

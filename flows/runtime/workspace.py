@@ -71,6 +71,11 @@ class Workspace:
         return self.root / "stages"
 
     @property
+    def resumable(self) -> Path:
+        """The folder of what unfinished stages have got so far: `resumable/STAGE/KEY/` (`flows.runtime.resumable`)."""
+        return self.root / "resumable"
+
+    @property
     def locks(self) -> Path:
         """The folder of leases that keep copies of a stage from working twice."""
         return self.root / "locks"

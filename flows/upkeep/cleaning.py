@@ -1,9 +1,9 @@
 """What of a workspace nobody needs: `clc gc` lists it, and removes it.
 
 A run that was killed leaves blobs that no finished ingest names, folders of stages without a manifest, and temporaries.
-The contract: what a manifest stands for is never touched, nor what the journal of the intake knows to be brought, nor a
-file that this project did not make; and nothing is removed while a run is at work, or where a table cannot be read that
-would say what is needed.
+The contract: what a manifest stands for is never touched, nor what the journal of the intake knows to be brought, nor
+what an unfinished stage can go on from, nor a file that this project did not make; and nothing is removed while a run
+is at work, or where a table cannot be read that would say what is needed.
 """
 
 import shutil
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from clc.errors import InputError
 from flows.intake.journal import Journal
+from flows.runtime.resumable import can_go_on
 from flows.runtime.stage import KEY, STAGES
 from flows.runtime.workspace import Workspace
 from storage.atomic import is_temporary
@@ -55,7 +56,7 @@ def clean(workspace: Workspace, *, is_dry: bool = False) -> Garbage:
 
 def _garbage(workspace: Workspace) -> Garbage:
     needed = _needed(workspace)
-    paths = sorted((*_unfinished(workspace), *_unnamed(workspace, needed)))
+    paths = sorted((*_unfinished(workspace), *_not_resumable(workspace), *_unnamed(workspace, needed)))
     return Garbage(tuple(paths), sum(map(_size, paths)))
 
 
@@ -81,6 +82,23 @@ def _unfinished(workspace: Workspace) -> Iterator[Path]:
             is_ours = is_temporary(folder.name) or KEY.fullmatch(folder.name)
             if is_ours and folder.is_dir() and not (folder / MANIFEST_NAME).exists():
                 yield folder
+
+
+def _not_resumable(workspace: Workspace) -> Iterator[Path]:
+    """Yield what unfinished stages had got and no run goes on from, and what killed writers left in the rest.
+
+    No run goes on where the stage is finished, where it was killed before there was anything to go on from, and where
+    the code that makes it has changed, for that gives it another key.
+    """
+    for stage in OF_A_RUN:
+        for folder in (workspace.resumable / stage).glob("*"):
+            if not KEY.fullmatch(folder.name) or not folder.is_dir():
+                continue
+            is_finished = (workspace.stages / stage / folder.name / MANIFEST_NAME).is_file()
+            if is_finished or not can_go_on(folder):
+                yield folder
+            else:
+                yield from (path for path in folder.rglob(".*") if is_temporary(path.name))
 
 
 def _unnamed(workspace: Workspace, needed: set[str]) -> Iterator[Path]:

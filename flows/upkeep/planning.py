@@ -14,6 +14,9 @@ from flows.runtime.workspace import Workspace
 from storage.errors import StorageError
 from storage.manifest import MANIFEST_NAME, Manifest, read_manifest
 
+TRAINING = ("start", "minutes", "key_pictures", "device", "processes")
+"""The parameters of `train-codec` among those of `retrain`."""
+
 
 @dataclass(frozen=True)
 class PlannedStage:
@@ -80,9 +83,7 @@ def _calls(given: Mapping[str, Any]) -> list[Callable[[Mapping[str, str]], str]]
         lambda keys: ingest_images.fn(**some("source", "patch_px", "retry_failed", "success_rate")),
         lambda keys: extract_features.fn(ingest=keys[ingest], part="dictionary", **some("backbone")),
         lambda keys: build_dictionary.fn(features=keys[features], **some("entries", "components")),
-        lambda keys: train_codec.fn(
-            ingest=keys[ingest], dictionary=keys[dictionary], **some("start", "minutes", "key_pictures")
-        ),
+        lambda keys: train_codec.fn(ingest=keys[ingest], dictionary=keys[dictionary], **some(*TRAINING)),
         lambda keys: evaluate_codec.fn(ingest=keys[ingest], bundle=keys[training]),
     ]
 

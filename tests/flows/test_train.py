@@ -13,9 +13,8 @@ from clc.dictionary.dictionary import Dictionary
 from clc.errors import InputError
 from clc.pictures.images import png_bytes
 from clc.pictures.picture import Rectangle
-from clc.training import train as training
-from clc.training.config import TrainingConfig
 from clc.training.loop import TrainingResult
+from clc.training.prepared import PreparedTraining, train_prepared
 from flows import train
 from flows.items import Item, write_items
 from flows.runtime.stage import StageResult, resolve, run_stage
@@ -99,11 +98,11 @@ def test_bfloat16_is_used_where_the_cpu_multiplies_it(
 ) -> None:
     configs = []
 
-    def noted(config: TrainingConfig, *arguments: Any, **options: Any) -> TrainingResult:
-        configs.append(config)
-        return training.train(config, *arguments, **options)
+    def noted(prepared: PreparedTraining, *arguments: Any, **options: Any) -> TrainingResult:
+        configs.append(prepared.config)
+        return train_prepared(prepared, *arguments, **options)
 
-    monkeypatch.setattr(train, "train", noted)
+    monkeypatch.setattr(train, "train_prepared", noted)
     monkeypatch.setattr(train, "has_bfloat16", lambda device: is_there)
     assert trained(workspace).manifest.summary["steps"] > 0
     assert [config.bf16 for config in configs] == [is_there]
