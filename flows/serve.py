@@ -30,16 +30,17 @@ from flows.runtime.prefect_server import (
     wait_until_healthy,
 )
 from flows.runtime.workspace import Workspace
+from flows.service.worker import GPU_LIMIT, GPU_POOL, POOL, worker_command
 from storage.atomic import write_bytes
 from storage.errors import StorageError
 
-POOL = "clc"
 _POLL_S = 0.5
 
 
 def serve(
     prefect_port: Annotated[int, typer.Option(help="Port of Prefect's API and pages.", min=1, max=65535)] = 4200,
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's pages.", min=1, max=65535)] = 5000,
+    gpu: Annotated[bool, typer.Option("--gpu", help="This machine has a GPU: poll the work pool clc-gpu too.")] = False,
 ) -> None:
     """Bring up Prefect, a worker and MLflow on this machine, register the deployments, and wait for Ctrl-C."""
     workspace = Workspace.from_environment().writable()
@@ -57,14 +58,22 @@ def serve(
             wait_until_healthy(f"{prefect}/api", process=server)
         with console.status("registering the deployments"):
             _prefect(environment, "work-pool", "create", POOL, "--type", "process", "--overwrite")
+            if not _has_pool(environment, GPU_POOL):  # one that is there may be of another type, with a template
+                _prefect(environment, "work-pool", "create", GPU_POOL, "--type", "process")
             _prefect(environment, "deploy", "--all")
-        worker = stack.enter_context(running(_worker(), environment, _log(workspace, "worker")))
+        workers = {"the worker": worker_command(POOL, "clc-worker")}
+        if gpu:
+            workers["the GPU's worker"] = worker_command(GPU_POOL, "clc-gpu-worker", GPU_LIMIT)
+        begun = {
+            name: stack.enter_context(running(command, environment, _log(workspace, f"worker{number or ''}")))
+            for number, (name, command) in enumerate(workers.items())
+        }
         stack.callback(workspace.services_file.unlink, missing_ok=True)
         record = {"prefect_api": f"{prefect}/api", "mlflow": mlflow, "pid": os.getpid()}
         write_bytes(workspace.services_file, json.dumps(record).encode())
         _say_what_is_up(console, workspace, prefect, mlflow)
         mirrored = _Mirrored(workspace, environment)
-        _wait({"Prefect's server": server, "the worker": worker, "MLflow": tracker}, mirrored.refresh)
+        _wait({"Prefect's server": server, **begun, "MLflow": tracker}, mirrored.refresh)
     console.print("stopped")
 
 
@@ -113,17 +122,21 @@ def _wait(processes: Mapping[str, "subprocess.Popen[bytes]"], meanwhile: Callabl
 
 def _prefect(environment: Mapping[str, str], *arguments: str) -> None:
     """Run one Prefect command to its end; `StorageError` with what it said when it fails."""
-    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
-    done = subprocess.run(  # noqa: S603
-        command, env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    done = _ended(environment, *arguments)
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).split())
         raise StorageError(f"prefect {' '.join(arguments)} failed: {said[-500:]}")
 
 
-def _worker() -> list[str]:
-    return [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--name", "clc-worker"]
+def _has_pool(environment: Mapping[str, str], pool: str) -> bool:
+    return not _ended(environment, "work-pool", "inspect", pool).returncode
+
+
+def _ended(environment: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+    return subprocess.run(  # noqa: S603
+        command, env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
 
 
 def _mlflow(workspace: Workspace, port: int) -> list[str]:

@@ -30,6 +30,7 @@ LIMITS = [
     (build_dictionary, "entries", 1),
     (build_dictionary, "components", 1),
     (train_codec, "key_pictures", 0),
+    (train_codec, "processes", 1),
     (evaluate_codec, "most_pictures", 1),
     (retrain, "entries", 1),
     (retrain, "patch_px", 16),
@@ -41,6 +42,11 @@ def test_the_schema_of_a_deployment_has_the_limits_of_its_parameters(called: Any
     schema = parameter_schema(called.fn).properties[name]
     bounds = [schema, *schema.get("anyOf", ())]
     assert least in [one["minimum"] for one in bounds if "minimum" in one]
+
+
+def test_a_device_is_one_of_those_that_there_are() -> None:
+    for called in (train_codec, retrain):
+        assert parameter_schema(called.fn).properties["device"]["enum"] == ["cpu", "cuda"]
 
 
 def test_a_budget_of_nothing_is_refused_by_the_schema() -> None:
