@@ -40,13 +40,13 @@ def worker(
     limit: Annotated[int, typer.Option(help="Runs at a time.", min=1)] = GPU_LIMIT,
 ) -> None:
     """Poll a work pool of the Prefect server at PREFECT_API_URL, and run what is submitted there, until Ctrl-C."""
-    workspace = Workspace.from_environment().writable()
+    workspace = Workspace.from_environment()
     address = api_from_environment() or served_api(workspace)
     if address is None:
         raise InputError(f"{API_VARIABLE} names no server to work for; say http://HOST:PORT/api")
     wait_until_healthy(address, _HEALTH_S)
     command = worker_command(pool, name or f"{pool}-{os.uname().nodename}", limit)
-    os.execve(command[0], command, {**run_environment(workspace), API_VARIABLE: address})  # noqa: S606
+    os.execve(command[0], command, {**run_environment(workspace.writable()), API_VARIABLE: address})  # noqa: S606
 
 
 if __name__ == "__main__":
