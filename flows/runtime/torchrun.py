@@ -139,7 +139,8 @@ class _Story:
             return planned[0]
         if killed:
             which = " and ".join(str(rank) for rank in killed)
-            what = f"process {which} of {count} was killed, perhaps for want of memory"
+            one = f"process {which} of {count} was" if len(killed) == 1 else f"processes {which} of {count} were"
+            what = f"{one} killed, perhaps for want of memory"
         elif self.failures:
             _, rank, text = self.failures[0]
             what = f"process {rank} of {count} failed: {text}"

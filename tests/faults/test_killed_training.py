@@ -11,21 +11,23 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from clc.bundle.bundle import Bundle
+from clc.errors import InputError
 from clc.training.checkpoint import step_reached
 from clc.training.trainer import Trainer
-from flows.runtime.stage import StageResult, resolve
+from flows.runtime.stage import StageResult, Stale, dry_run, resolve
 from flows.runtime.torchrun import TrainingStopped
 from flows.runtime.workspace import Workspace
 from flows.upkeep.cleaning import clean
-from tests.conftest import SMALL
-from tests.flows.tiny_training import fill, small_start, trained
+from tests.flows.tiny_training import TINY, fill, small_start, trained
 
 ROOT = Path(__file__).parents[2]
-LONGEST_S = 100.0
+LONGEST_S = 300.0
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def finished(workspace: Workspace, key: str, steps: int) -> StageResult:
     """Return the finished stage, after a look at whether it is whole and nothing of the interruption is left."""
     stage = resolve(workspace, "train-codec", key)
     assert stage.manifest.summary["steps"] == steps
-    assert Bundle.load(stage.directory / "bundle").config == SMALL
+    assert Bundle.load(stage.directory / "bundle").config == TINY
     lines = [json.loads(line) for line in (stage.directory / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "bpp" in line] == list(range(1, steps + 1))
     assert not list(workspace.resumable.glob("*/*"))
@@ -77,6 +79,10 @@ def test_killed_training_goes_on_from_its_checkpoint(
     assert step >= 3
     assert not clean(workspace).paths or reached(workspace) == step, "what can be gone on from is no garbage"
 
+    with dry_run(), pytest.raises(Stale) as stale:
+        trained(start, step + 2)
+    assert stale.value.pending == f"goes on from step {step}"
+
     steps: list[int] = []
     real = Trainer.train_step
 
@@ -89,6 +95,22 @@ def test_killed_training_goes_on_from_its_checkpoint(
     assert steps == [step, step + 1]
     assert f"training_goes_on step={step}" in caplog.text
     finished(workspace, key, step + 2)
+
+
+def test_processes_are_in_the_key_and_a_device_is_not(workspace: Workspace, tmp_path: Path) -> None:
+    start = small_start(tmp_path / "start")
+
+    def planned(**parameters: Any) -> dict[str, Any]:
+        with dry_run(), pytest.raises(Stale) as stale:
+            trained(start, 1, **parameters)
+        return stale.value.config
+
+    assert planned(device="cuda") == planned()
+    assert planned(processes=2) == {**planned(), "processes": 2}
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="no device 'cuda' to train on here: say cpu"):
+            trained(start, 1, device="cuda")
+    assert not workspace.resumable.exists()
 
 
 def test_one_of_two_processes_is_killed_and_the_training_goes_on(

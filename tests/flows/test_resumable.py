@@ -97,7 +97,7 @@ BOTH = ((0, "begun", 11), (1, "begun", 12))
 def test_the_sentence_names_the_cause_and_not_what_came_of_it(tmp_path: Path) -> None:
     lost = (0, "failure", [False, "RuntimeError: connection closed by peer"])
     assert "process 1 of 2 was killed" in why(tmp_path, *BOTH, lost)
-    assert "process 0 and 1 of 2 was killed" not in why(tmp_path, *BOTH, lost, (1, "stopped", None))
+    assert "processes 0 and 1 of 2 were killed" in why(tmp_path, *BOTH)
     assert "process 0 of 2 failed: RuntimeError: conn" in why(tmp_path, *BOTH, lost, (1, "stopped", None))
     refused = (1, "failure", [True, "training stopped at step 7: three non-finite gradients"])
     assert why(tmp_path, *BOTH, lost, refused) == "training stopped at step 7: three non-finite gradients"

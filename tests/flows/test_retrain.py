@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -91,6 +92,28 @@ def test_better_candidate_is_promoted_and_then_serves(monkeypatch: pytest.Monkey
     assert outcome.verdict.sentence == "Not promoted: it is the one that serves already."
     assert all(stage.is_reused for stage in outcome.stages)
     assert read_verdicts(workspace.root) == promoted
+
+
+def test_device_and_processes_reach_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: dict[str, dict[str, Any]] = {}
+
+    def noted(name: str) -> Callable[..., str]:
+        return lambda **parameters: called.setdefault(name, parameters) and name
+
+    names = {
+        "ingest": "ingest_images",
+        "features": "extract_features",
+        "dictionary": "build_dictionary",
+        "train": "train_codec",
+        "evaluate": "evaluate_codec",
+    }
+    for module, name in names.items():
+        monkeypatch.setattr(f"flows.{module}.{name}", noted(name))
+    given = {one.name: None for one in fields(retraining.Recipe)}
+    recipe = retraining.Recipe(**{**given, "device": "cuda", "processes": 4})  # type: ignore[arg-type]
+    retraining._run_stages(recipe, "shipped")
+    assert called["train_codec"]["device"] == "cuda"
+    assert called["train_codec"]["processes"] == 4
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.1])

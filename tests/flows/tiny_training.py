@@ -1,5 +1,6 @@
-"""A workspace in which `train-codec` takes moments: small pictures, a dictionary of four, weights of a small model."""
+"""A workspace in which `train-codec` takes moments: small pictures, a dictionary of two, weights of a small model."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from flows.runtime.workspace import Workspace
 from storage.atomic import write_bytes
 from tests.conftest import SMALL
 
-NAMES = ("a", "b", "c", "d")
+TINY = replace(SMALL, references=2)
+NAMES = ("a", "b")
 
 
 def fill(workspace: Workspace) -> None:
-    """Finish an ingest of five smooth random pictures, and a dictionary of four of them."""
+    """Finish an ingest of five smooth random pictures, and a dictionary of two of them."""
     rng = np.random.default_rng(0)
     made = [np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((32, 32, 1))).astype(np.uint8) for _ in range(5)]
     blobs = [workspace.blobs.put(png_bytes(picture)) for picture in made]
@@ -48,16 +50,16 @@ def fill(workspace: Workspace) -> None:
 
     def dictionary(folder: Path) -> dict[str, Any]:
         Dictionary(
-            keys=np.eye(4, dtype=np.float32),
+            keys=np.eye(2, dtype=np.float32),
             item_ids=NAMES,
             photos=NAMES,
-            blobs=tuple(blobs[:4]),
+            blobs=tuple(blobs[:2]),
             names=NAMES,
             sources=NAMES,
             licences=NAMES,
-            cluster_sizes=np.ones(4, np.int32),
-            distances=np.zeros(4, np.float32),
-            rectangles=(None,) * 4,
+            cluster_sizes=np.ones(2, np.int32),
+            distances=np.zeros(2, np.float32),
+            rectangles=(None,) * 2,
         ).write(folder / "dictionary.parquet")
         return {}
 
@@ -68,8 +70,8 @@ def fill(workspace: Workspace) -> None:
 def small_start(folder: Path) -> str:
     """Write the weights of a small model as a run leaves them; return the folder, for `start`."""
     torch.manual_seed(1)
-    write_model(folder, SMALL)
-    write_bytes(folder / WEIGHTS, packed(Model(SMALL).state_dict()))
+    write_model(folder, TINY)
+    write_bytes(folder / WEIGHTS, packed(Model(TINY).state_dict()))
     return str(folder)
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from clc.errors import InputError
 from clc.training.data import random_patches
-from clc.training.distributed import ALONE, joined
+from clc.training.distributed import ALONE, check_device, joined
 from clc.training.run_folder import WEIGHTS
 from clc.training.train import train
 from tests.clc.training.rank_worker import CONFIG, pictures
@@ -70,3 +70,12 @@ def test_a_device_that_there_is_not_is_told(device: str) -> None:
         pytest.skip("there is one")
     with pytest.raises(InputError, match="no device"), joined({}, device):
         pass
+
+
+def test_more_processes_than_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert check_device("cuda", 2) == "cuda"
+    with pytest.raises(InputError, match="3 processes are to train on a GPU each, and torch finds 2; say fewer"):
+        check_device("cuda", 3)
+    assert check_device("cpu", 64) == "cpu"
