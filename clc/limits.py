@@ -39,7 +39,10 @@ MAX_REFERENCES = 5
 """Dictionary entries that one stream may refer to; the field of 3 bits could count to 7."""
 
 MAX_DICTIONARY_ENTRIES = 4_096
-"""Entries of a dictionary: as many as an index of 12 bits can tell apart."""
+"""Entries of a bundle's dictionary: as many as an index of 12 bits can tell apart."""
+
+MAX_SEARCHED_ENTRIES = 1_000_000
+"""Entries of a dictionary that is only searched, and of which some are evicted for a bundle: measured up to that."""
 
 MAX_SYMBOL = 2**20 - 1
 """Largest magnitude of a coded symbol, in quantisation steps."""

@@ -16,6 +16,7 @@ def plan(
     backbone: options.Backbone = "codec",
     entries: options.Entries = 64,
     components: options.Components = 256,
+    candidates: options.Candidates = None,
     minutes: options.Minutes = 1.0,
     start: options.Start = "shipped",
     key_pictures: options.KeyPictures = 0,

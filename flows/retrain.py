@@ -28,7 +28,7 @@ from flows.runtime.artifacts import publish_text
 from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.failing import saying_why
 from flows.runtime.overtaken import overtaken
-from flows.runtime.parameters import Above0, Count, Device, Entries, PatchSide, Share, Some
+from flows.runtime.parameters import Above0, Candidates, Count, Device, Entries, PatchSide, Share, Some
 from flows.runtime.prefect_server import (
     API_VARIABLE,
     api_from_environment,
@@ -67,6 +67,7 @@ class Recipe:
     backbone: str
     entries: int
     components: int
+    candidates: int | None
     minutes: float
     start: str
     key_pictures: int
@@ -85,6 +86,7 @@ def retrain(
     backbone: str = "codec",
     entries: Entries = 64,
     components: Count = 256,
+    candidates: Candidates | None = None,
     minutes: Above0 = 1.0,
     start: str = "shipped",
     key_pictures: Some = 0,
@@ -103,6 +105,8 @@ def retrain(
         backbone: What describes pictures for the dictionary: "codec", "resnet50" or the path of an .onnx file.
         entries: Pictures in the dictionary.
         components: Length of a dictionary key after PCA.
+        candidates: Choose so many pictures first, and evict all but the `entries` that the collection draws on most;
+            see build-dictionary.
         minutes: How long to train.
         start: The model to start from: "shipped", a key of train-codec, or a bundle folder.
         key_pictures: How many pictures the bundle keeps whole for overlapping ones to be aligned with.
@@ -165,7 +169,9 @@ def _run_stages(recipe: Recipe, serving: str) -> tuple[dict[str, str], str]:
     features = extract_features(
         ingest=ingest, backbone=recipe.backbone, part="dictionary", dask_scheduler=recipe.dask_scheduler
     )
-    dictionary = build_dictionary(features=features, entries=recipe.entries, components=recipe.components)
+    dictionary = build_dictionary(
+        features=features, entries=recipe.entries, components=recipe.components, candidates=recipe.candidates
+    )
     bundle = train_codec(
         ingest=ingest,
         dictionary=dictionary,
@@ -223,6 +229,7 @@ def command(
     backbone: options.Backbone = "codec",
     entries: options.Entries = 64,
     components: options.Components = 256,
+    candidates: options.Candidates = None,
     minutes: options.Minutes = 1.0,
     start: options.Start = "shipped",
     key_pictures: options.KeyPictures = 0,

@@ -22,8 +22,9 @@ from clc.bundle.extend import add_pictures
 from clc.bundle.identity import id_of, is_bundle, origin_lines, read_manifest_bytes
 from clc.codec.selftest import write_vectors
 from clc.collection.patches import PatchReader
-from clc.dictionary.dictionary import Dictionary
+from clc.dictionary.dictionary import DICTIONARY_NAME, Dictionary
 from clc.errors import InputError
+from clc.limits import MAX_DICTIONARY_ENTRIES
 from clc.machine import has_bfloat16, keep_freed_memory
 from clc.pictures.patches import entry_patch
 from clc.pictures.picture import Rectangle
@@ -283,7 +284,7 @@ def _lesson(sources: Sources, config: TrainingConfig, training: Sequence[Item], 
     """Read pictures, dictionary and weights; for several processes, write them too, and have the pixels from there."""
     places = [(item.blob, item.rectangle) for item in training]
     data = _pictures(sources.blobs, places, [item.identity for item in training])
-    chosen = Dictionary.read(sources.dictionary / "dictionary.parquet")
+    chosen = _dictionary(sources.dictionary)
     photos = [photo_identity(*one) for one in zip(chosen.photos, chosen.item_ids, strict=True)]
     whole = _pictures(sources.blobs, list(zip(chosen.blobs, chosen.rectangles, strict=True)), photos)
     entries = PictureSet([entry_patch(picture) for picture in whole.pictures], whole.photos)
@@ -301,6 +302,17 @@ def _lesson(sources: Sources, config: TrainingConfig, training: Sequence[Item], 
         prepared.write(written)
         prepared = PreparedTraining.read(written)
     return Lesson(prepared, keys, _provenance(chosen))
+
+
+def _dictionary(folder: Path) -> Dictionary:
+    """Read a finished dictionary. Raises `InputError` where it has more entries than a bundle takes."""
+    chosen = Dictionary.read(folder / DICTIONARY_NAME)
+    if len(chosen) > MAX_DICTIONARY_ENTRIES:
+        raise InputError(
+            f"the dictionary has {len(chosen)} entries, and a bundle takes {MAX_DICTIONARY_ENTRIES}: "
+            f"run build-dictionary with entries={MAX_DICTIONARY_ENTRIES} and candidates={len(chosen)}"
+        )
+    return chosen
 
 
 def _origin(start: Path | None, training: Sequence[Item]) -> Origin:

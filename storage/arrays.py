@@ -46,7 +46,7 @@ def write_arrays(
 
 
 def read_arrays(path: Path, sha256: str | None = None, most_bytes: int | None = None) -> Arrays:
-    """Return the arrays of a file after comparing the digest inside, and the file's `sha256` where one is given.
+    """Return the arrays of a file after comparing its `sha256` where one is given, or else the digest inside.
 
     Raises `StorageError` when the file is missing, altered, no regular file, no safetensors file, larger than
     `most_bytes`, or carries no checksum at all.
@@ -65,7 +65,7 @@ def read_arrays(path: Path, sha256: str | None = None, most_bytes: int | None = 
     stated = metadata.pop(_DIGEST, None)
     if stated is None and sha256 is None:
         raise StorageError(f"{path} carries no checksum; write it with storage.arrays or name its SHA-256")
-    if stated is not None and stated != _content_digest(arrays, metadata):
+    if sha256 is None and stated != _content_digest(arrays, metadata):
         raise StorageError(f"{path} was altered: its arrays do not match their checksum")
     return arrays
 

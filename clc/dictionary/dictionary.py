@@ -1,7 +1,7 @@
 """Which pictures stand for a collection, and the Parquet file that says so.
 
 `build` clusters the reduced vectors and picks the member nearest to each centroid (CLC, construction of the
-dictionary); `prune` cuts a choice down to its most relevant entries (Eq. 3). `Dictionary` is the result with its
+dictionary); `prune` evicts all but the most relevant of them (Eq. 3). `Dictionary` is the result with its
 provenance: a key to search by, and the picture's address in the blob store. Entry indices go into streams, so their
 order is part of a bundle; the conditioning latents are made at export, not here.
 """
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
 
+DICTIONARY_NAME = "dictionary.parquet"
+"""The dictionary in the folder of a finished build-dictionary."""
+
 _TEXTS = {
     "item_id": "item_ids",
     "photo": "photos",
@@ -32,6 +35,7 @@ _TEXTS = {
 }
 _COLUMNS = ("entry", *_TEXTS, "cluster_size", "distance", "key")
 _PLACE = Rectangle._fields  # not in files of earlier releases, whose blobs are whole entries
+_RELEVANCE = "relevance"  # not in files of earlier releases, which evicted nothing
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,7 +44,8 @@ class Dictionary:
 
     keys: float32 (K, D), reduced vectors to search by. The rest is provenance: the item that the entry is, the photo it
     was cut from, the sha256 of that photo's file in the blob store and the entry's rectangle in it (None where it is
-    the whole), its name, source and licence, and what `Representatives` says of it.
+    the whole), its name, source and licence, and what `Representatives` says of it: relevances are float64 (K,), those
+    by which the entries were kept where others were evicted (Eq. 3); NaN in what an earlier release wrote.
     """
 
     keys: Floats
@@ -53,6 +58,7 @@ class Dictionary:
     cluster_sizes: npt.NDArray[np.int32]
     distances: Floats
     rectangles: tuple[Rectangle | None, ...]
+    relevances: npt.NDArray[np.float64]
 
     def __len__(self) -> int:
         """Return the number of entries K."""
@@ -66,17 +72,18 @@ class Dictionary:
             "entry": pa.array(np.arange(len(self), dtype=np.int32)),
             "cluster_size": pa.array(self.cluster_sizes, pa.int32()),
             "distance": pa.array(self.distances, pa.float32()),
+            _RELEVANCE: pa.array(self.relevances, pa.float64()),
         }
         places = [(None,) * len(_PLACE) if one is None else one for one in self.rectangles]
         for name, values in zip(_PLACE, zip(*places, strict=True), strict=True):
             numbers[name] = pa.array(values, pa.int32())
         columns = {**texts, **numbers, "key": key}
-        write_table(path, pa.table({name: columns[name] for name in (*_COLUMNS, *_PLACE)}))
+        write_table(path, pa.table({name: columns[name] for name in (*_COLUMNS, *_PLACE, _RELEVANCE)}))
 
     @staticmethod
     def read(path: Path) -> "Dictionary":
         """Read what `write` wrote. Raises StorageError when columns, types, order or values are not a dictionary's."""
-        table = read_table(path, _COLUMNS, optional=_PLACE).combine_chunks()
+        table = read_table(path, _COLUMNS, optional=(*_PLACE, _RELEVANCE)).combine_chunks()
         key_type = table.schema.field("key").type
         is_typed = pa.types.is_fixed_size_list(key_type) and key_type.value_type == pa.float32()
         has_gaps = any(table.column(name).null_count for name in _COLUMNS)
@@ -91,6 +98,7 @@ class Dictionary:
             cluster_sizes=table.column("cluster_size").to_numpy().astype(np.int32),
             distances=table.column("distance").to_numpy().astype(np.float32),
             rectangles=_rectangles(table),
+            relevances=_relevances(table),
             **{field: tuple(table.column(column).to_pylist()) for column, field in _TEXTS.items()},
         )
 
@@ -100,3 +108,10 @@ def _rectangles(table: pa.Table) -> tuple[Rectangle | None, ...]:
         return (None,) * len(table)
     rows = zip(*(table.column(name).to_pylist() for name in _PLACE), strict=True)
     return tuple(None if None in row else Rectangle(*row) for row in rows)
+
+
+def _relevances(table: pa.Table) -> npt.NDArray[np.float64]:
+    if _RELEVANCE not in table.column_names:
+        return np.full(len(table), np.nan)
+    relevances: npt.NDArray[np.float64] = table.column(_RELEVANCE).to_numpy().astype(np.float64)
+    return relevances

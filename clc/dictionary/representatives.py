@@ -5,15 +5,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import cdist
 from sklearn.cluster import MiniBatchKMeans
 
 from clc.dictionary.dictionary import Floats, log
 from clc.errors import InputError
+from clc.retrieval.index import Neighbours, open_index
+from clc.retrieval.inverted_lists import InvertedListsIndex
 
 _EPOCHS = 30
 _BATCH_ROWS = 4096
-_BLOCK_VALUES = 1 << 24
+_MOST_PAIRS = 10**11  # 20 minutes of a core, for keys of 256 values
+_REFERENCES = 3  # that retrieval gives a picture; M of the paper
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -22,12 +24,16 @@ class Representatives:
 
     members: int64 (K,), rows of the vectors, no two alike. cluster_sizes: int32 (K,), for how many vectors each is the
     nearest of the chosen; they sum up to the number of vectors. distances: float32 (K,), from the member to the
-    centroid that it was chosen for; 0 for one chosen as the farthest from all others.
+    centroid that it was chosen for; 0 for one chosen as the farthest from all others. relevances: float64 (K,), what
+    `relevance` found of each among all that `build` chose. inertia: the mean squared distance from a vector to the
+    nearest of the chosen.
     """
 
     members: npt.NDArray[np.int64]
     cluster_sizes: npt.NDArray[np.int32]
     distances: Floats
+    relevances: npt.NDArray[np.float64]
+    inertia: float
 
 
 def build(keys_ND: Floats, entries: int, seed: int) -> Representatives:
@@ -46,14 +52,17 @@ def build(keys_ND: Floats, entries: int, seed: int) -> Representatives:
             f"{entries} entries asked for, but there are only {len(keys_ND)} vectors: "
             f"ask for at most {len(keys_ND)} entries, or ingest more pictures"
         )
-    members, distances = _nearest_members(_centroids(keys_ND, entries, seed), keys_ND)
-    members, distances = _filled_up(members, distances, keys_ND, entries)
+    if entries < len(keys_ND):
+        members, distances = _nearest_members(_centroids(keys_ND, entries, seed), keys_ND)
+        members, distances = _filled_up(members, distances, keys_ND, entries)
+    else:  # nothing to cluster
+        members, distances = _different(np.arange(len(keys_ND)), np.zeros(len(keys_ND)), keys_ND)
     if len(members) < entries:
         log.warning("dictionary_entries=%d asked=%d reason=the other vectors equal these", len(members), entries)
     return _representatives(members, distances, keys_ND)
 
 
-def relevance(keys_KD: Floats, vectors_ND: Floats, references: int = 3) -> npt.NDArray[np.float64]:
+def relevance(keys_KD: Floats, vectors_ND: Floats, references: int = _REFERENCES) -> npt.NDArray[np.float64]:
     """Return how much a collection draws on each entry of a dictionary, float64 (K,); they sum up to N.
 
     CLC Eq. 3 keeps the TopK entries of the cache by their relevance to the queries. Here the queries are the vectors
@@ -66,51 +75,55 @@ def relevance(keys_KD: Floats, vectors_ND: Floats, references: int = 3) -> npt.N
     here all queries count at once, at build time, because both ends of a stream must hold the same entries.
     Raises InputError for keys and vectors of different lengths, and for none at all.
     """
-    if keys_KD.ndim != 2 or vectors_ND.ndim != 2 or keys_KD.shape[1] != vectors_ND.shape[1]:
-        raise InputError(f"keys {keys_KD.shape} and vectors {vectors_ND.shape} must be (K, D) and (N, D)")
-    if references < 1 or not len(keys_KD) or not len(vectors_ND):
-        raise InputError("relevance takes at least one entry, one vector and one reference")
-    block_rows = max(1, _BLOCK_VALUES // len(keys_KD))
-    blocks = [vectors_ND[start : start + block_rows] for start in range(0, len(vectors_ND), block_rows)]
-    nearest = np.concatenate([_distances(block, keys_KD).min(axis=1) for block in blocks])
-    temperature = max(float(np.square(nearest).mean()), np.finfo(np.float32).tiny)
-    total = np.zeros(len(keys_KD))
-    for block in blocks:
-        distances_BK = _distances(block, keys_KD)
-        found_BM = np.argsort(distances_BK, axis=1, kind="stable")[:, :references]
-        squared_BM = np.square(np.take_along_axis(distances_BK, found_BM, axis=1))
-        shares_BM = np.exp((squared_BM[:, :1] - squared_BM) / temperature)
-        np.add.at(total, found_BM, shares_BM / shares_BM.sum(axis=1, keepdims=True))
-    return total
+    if references < 1:
+        raise InputError(f"relevance takes at least one reference, not {references}")
+    return _shared_out(_nearest(vectors_ND, keys_KD, references), len(keys_KD))
 
 
-def prune(selection: Representatives, keys_ND: Floats, entries: int, references: int = 3) -> Representatives:
-    """Keep the `entries` most relevant members of a selection from float32 (N, D): TopK by `relevance`, once.
+def prune(selection: Representatives, keys_ND: Floats, entries: int) -> Representatives:
+    """Evict all but the `entries` most relevant members of a selection from float32 (N, D): TopK by `relevances`, once.
 
-    Equally relevant members are kept in the order of the selection. One pass, as in the paper: of two entries that are
-    near to one another and much asked for both stay, though one would do; `build` with fewer entries spreads them
-    better. Raises InputError for fewer than one entry; a selection that is small enough comes back as it is.
+    Equally relevant members are kept in the order of the selection, and those that are kept keep their relevance. One
+    pass, as in the paper: of two entries that are near to one another and much asked for both stay, though one would
+    do; `build` with fewer entries spreads them better. Raises InputError for fewer than one entry; a selection that is
+    small enough comes back as it is.
     """
     if entries < 1:
         raise InputError(f"a dictionary needs at least one entry, not {entries}")
     if entries >= len(selection.members):
         return selection
-    scores = relevance(keys_ND[selection.members], keys_ND, references)
-    kept = np.sort(np.argsort(-scores, kind="stable")[:entries])
-    return _representatives(selection.members[kept], selection.distances[kept], keys_ND)
+    kept = np.sort(np.argsort(-selection.relevances, kind="stable")[:entries])
+    return _representatives(selection.members[kept], selection.distances[kept], keys_ND, selection.relevances[kept])
 
 
 def _representatives(
-    members: npt.NDArray[np.int64], distances: npt.NDArray[np.floating[Any]], keys_ND: Floats
+    members: npt.NDArray[np.int64],
+    distances: npt.NDArray[np.floating[Any]],
+    keys_ND: Floats,
+    relevances: npt.NDArray[np.float64] | None = None,
 ) -> Representatives:
-    """Count for how many vectors each member is the nearest, and sort by it."""
-    sizes = np.bincount(_nearest(keys_ND, keys_ND[members])[0], minlength=len(members))
+    """Count for how many vectors each member is the nearest, and sort by it; find relevances that are not known."""
+    found = _nearest(keys_ND, keys_ND[members], 1 if relevances is not None else _REFERENCES)
+    if relevances is None:
+        relevances = _shared_out(found, len(members))
+    sizes = np.bincount(found.indices[:, 0], minlength=len(members))
     order = np.lexsort((members, -sizes))
     return Representatives(
         members=members[order],
         cluster_sizes=sizes[order].astype(np.int32),
         distances=distances[order].astype(np.float32),
+        relevances=relevances[order],
+        inertia=float(np.square(found.distances[:, 0]).mean()),
     )
+
+
+def _shared_out(found: Neighbours, entries: int) -> npt.NDArray[np.float64]:
+    """Share a unit of each query out among the entries that it found, as `relevance` says; float64 (K,)."""
+    squared_NM = np.square(found.distances)
+    temperature = max(float(squared_NM[:, 0].mean()), np.finfo(np.float32).tiny)
+    shares_NM = np.exp((squared_NM[:, :1] - squared_NM) / temperature)
+    shares_NM /= shares_NM.sum(axis=1, keepdims=True)
+    return np.asarray(np.bincount(found.indices.ravel(), shares_NM.ravel(), minlength=entries), np.float64)
 
 
 def _centroids(keys_ND: Floats, entries: int, seed: int) -> Floats:
@@ -132,7 +145,14 @@ def _centroids(keys_ND: Floats, entries: int, seed: int) -> Floats:
 
 def _nearest_members(centroids_KD: Floats, keys_ND: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return the rows nearest to the centroids and their distances, one row of equal vectors, in the order of rows."""
-    rows, distances = _nearest(centroids_KD, keys_ND)
+    found = _nearest(centroids_KD, keys_ND)
+    return _different(found.indices[:, 0], found.distances[:, 0], keys_ND)
+
+
+def _different(
+    rows: npt.NDArray[np.int64], distances: npt.NDArray[np.float64], keys_ND: Floats
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Keep one of the rows that hold equal vectors, the one with the smallest distance; in the order of rows."""
     closest_first = np.argsort(distances, kind="stable")
     _, kept = np.unique(keys_ND[rows[closest_first]], axis=0, return_index=True)
     chosen = closest_first[kept]
@@ -146,26 +166,18 @@ def _filled_up(
     """Add the vector farthest from all chosen ones until there are `entries`, or until none differs from them."""
     chosen = list(members)
     if len(chosen) < entries:
-        _, gaps = _nearest(keys_ND, keys_ND[members])
+        gaps = _nearest(keys_ND, keys_ND[members]).distances[:, 0]
     while len(chosen) < entries and gaps.max() > 0:
         chosen.append(gaps.argmax())
-        gaps = np.minimum(gaps, _distances(keys_ND, keys_ND[chosen[-1:]])[:, 0])
+        gaps = np.minimum(gaps, _nearest(keys_ND, keys_ND[chosen[-1:]]).distances[:, 0])
     return np.array(chosen, np.int64), np.append(distances, np.zeros(len(chosen) - len(members)))
 
 
-def _nearest(points_PD: Floats, candidates_CD: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return each point's nearest candidate (its row, the first of several) and the distance, float64 (P,)."""
-    rows, distances = np.empty(len(points_PD), np.int64), np.empty(len(points_PD))
-    block_rows = max(1, _BLOCK_VALUES // len(candidates_CD))
-    for start in range(0, len(points_PD), block_rows):
-        block = slice(start, start + block_rows)
-        distances_BC = _distances(points_PD[block], candidates_CD)
-        rows[block] = distances_BC.argmin(axis=1)
-        distances[block] = distances_BC.min(axis=1)
-    return rows, distances
+def _nearest(points_PD: Floats, entries_KD: Floats, count: int = 1) -> Neighbours:
+    """Return each point's `count` nearest entries, equal ones by row; distances are exactly 0 between equal vectors.
 
-
-def _distances(points_PD: Floats, candidates_CD: Floats) -> npt.NDArray[np.float64]:
-    """Return Euclidean distances, float64 (P, C), exactly 0 between equal vectors."""
-    distances: npt.NDArray[np.float64] = cdist(points_PD, candidates_CD)
-    return distances
+    Where the pairs are too many, a few neighbours of a hundred are missed (`clc.retrieval.inverted_lists`).
+    """
+    if len(points_PD) * len(entries_KD) > _MOST_PAIRS:
+        return InvertedListsIndex(entries_KD).search(points_PD, count)
+    return open_index(entries_KD, "faiss").search(points_PD, count)

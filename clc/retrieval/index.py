@@ -1,11 +1,11 @@
 """Which dictionary entries are most like a picture: nearest neighbours by Euclidean distance.
 
 `clc.codec.search.selection` searches at the encoder, and the indexes found go into the stream, so nothing here needs to
-be the same elsewhere. The contract: every kind of index gives the same answer. Each proposes candidates, and `_ranked`
-measures and orders them for all.
+be the same elsewhere. The contract: every exact kind of index gives the same answer. Each proposes candidates, and
+`ranked` measures and orders them for all; `clc.retrieval.inverted_lists` is the one that may miss a neighbour.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -21,6 +21,7 @@ IndexKind = Literal["exhaustive", "ball_tree", "faiss"]
 
 # Candidates beyond the count asked for, so that the float32 rounding of an index cannot change the answer.
 _SPARE = 8
+_BLOCK_VALUES = 1 << 24  # float64 values that a search makes at once: 128 MiB
 
 
 class Neighbours(NamedTuple):
@@ -47,7 +48,7 @@ class ExhaustiveIndex:
 
     def __init__(self, keys_KD: Floats) -> None:
         """Keep keys, float32 (K, D)."""
-        self._keys_KD = _checked(keys_KD)
+        self._keys_KD = checked(keys_KD)
         # About their middle, or the difference of two large squares would be all rounding.
         self._middle_D = keys_KD.mean(axis=0, dtype=np.float64)
         self._centred_KD = keys_KD - self._middle_D
@@ -55,12 +56,20 @@ class ExhaustiveIndex:
 
     def search(self, queries_QD: Floats, count: int) -> Neighbours:
         """Search; see `Index.search`."""
-        centred_QD = _checked(queries_QD, self._keys_KD.shape[1]) - self._middle_D
-        kept = _candidates(count, self._keys_KD)
-        # |k - q|^2 without |q|^2, which orders the keys of a query as well.
-        scores_QK = self._squares_K - 2 * (centred_QD @ self._centred_KD.T)
-        candidates_QC = np.argsort(scores_QK, axis=1, kind="stable")[:, :kept]
-        return _ranked(self._keys_KD, queries_QD, candidates_QC, count)
+        kept = candidates(count, self._keys_KD)
+
+        def propose(queries_BD: Floats) -> npt.NDArray[np.int64]:
+            # |k - q|^2 without |q|^2, which orders the keys of a query as well.
+            scores_BK = self._squares_K - 2 * ((queries_BD - self._middle_D) @ self._centred_KD.T)
+            found_BC: npt.NDArray[np.int64] = np.argsort(scores_BK, axis=1, kind="stable")[:, :kept]
+            return found_BC
+
+        checked(queries_QD, self._keys_KD.shape[1])
+        found = [
+            ranked(self._keys_KD, queries_BD, propose(queries_BD), count)
+            for queries_BD in _blocks(queries_QD, len(self._keys_KD))
+        ]
+        return Neighbours(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 class BallTreeIndex:
@@ -71,15 +80,15 @@ class BallTreeIndex:
         need("pipeline", "sklearn")
         from sklearn.neighbors import BallTree
 
-        self._keys_KD = _checked(keys_KD)
+        self._keys_KD = checked(keys_KD)
         self._tree = BallTree(keys_KD)
 
     def search(self, queries_QD: Floats, count: int) -> Neighbours:
         """Search; see `Index.search`."""
         candidates_QC = self._tree.query(
-            _checked(queries_QD, self._keys_KD.shape[1]), _candidates(count, self._keys_KD), return_distance=False
+            checked(queries_QD, self._keys_KD.shape[1]), candidates(count, self._keys_KD), return_distance=False
         )
-        return _ranked(self._keys_KD, queries_QD, candidates_QC, count)
+        return ranked(self._keys_KD, queries_QD, candidates_QC, count)
 
 
 class FaissIndex:
@@ -90,15 +99,15 @@ class FaissIndex:
         need("pipeline", "faiss")
         import faiss
 
-        self._keys_KD = _checked(keys_KD)
+        self._keys_KD = checked(keys_KD)
         self._flat = faiss.IndexFlatL2(keys_KD.shape[1])
         self._flat.add(np.ascontiguousarray(keys_KD))
 
     def search(self, queries_QD: Floats, count: int) -> Neighbours:
         """Search; see `Index.search`."""
-        queries_QD = np.ascontiguousarray(_checked(queries_QD, self._keys_KD.shape[1]))
-        _, candidates_QC = self._flat.search(queries_QD, _candidates(count, self._keys_KD))
-        return _ranked(self._keys_KD, queries_QD, candidates_QC, count)
+        queries_QD = np.ascontiguousarray(checked(queries_QD, self._keys_KD.shape[1]))
+        _, candidates_QC = self._flat.search(queries_QD, candidates(count, self._keys_KD))
+        return ranked(self._keys_KD, queries_QD, candidates_QC, count)
 
 
 def open_index(keys_KD: Floats, kind: IndexKind = "exhaustive") -> Index:
@@ -140,13 +149,15 @@ def multi_query(index: Index, queries_QD: Floats, count: int) -> Neighbours:
     return Neighbours(distances[kept], indices[kept])
 
 
-def _candidates(count: int, keys_KD: Floats) -> int:
+def candidates(count: int, keys_KD: Floats) -> int:
+    """Return how many of the keys an index is to propose where `count` are asked for. Raises InputError below 1."""
     if count < 1:
         raise InputError(f"a search must ask for at least one entry, not {count}")
     return min(count + _SPARE, len(keys_KD))
 
 
-def _checked(vectors: Floats, dimension: int | None = None) -> Floats:
+def checked(vectors: Floats, dimension: int | None = None) -> Floats:
+    """Return the vectors, float32 (n, D), as they are; InputError where they cannot be searched or searched for."""
     if vectors.ndim != 2 or 0 in vectors.shape or vectors.dtype != np.float32 or not np.isfinite(vectors).all():
         raise InputError(f"a search takes finite float32 vectors (n, D), not {vectors.dtype} {vectors.shape}")
     if dimension is not None and vectors.shape[1] != dimension:
@@ -157,11 +168,22 @@ def _checked(vectors: Floats, dimension: int | None = None) -> Floats:
     return vectors
 
 
-def _ranked(keys_KD: Floats, queries_QD: Floats, candidates_QC: npt.NDArray[np.int64], count: int) -> Neighbours:
+def ranked(keys_KD: Floats, queries_QD: Floats, candidates_QC: npt.NDArray[np.int64], count: int) -> Neighbours:
     """Measure the candidates in float64 and keep the `count` nearest of each query, equal ones by index."""
-    differences_QCD = keys_KD[candidates_QC].astype(np.float64) - queries_QD[:, np.newaxis].astype(np.float64)
-    distances_QC = np.linalg.norm(differences_QCD, axis=2)
-    order_QC = np.lexsort((candidates_QC, distances_QC), axis=1)[:, :count]
-    return Neighbours(
-        np.take_along_axis(distances_QC, order_QC, 1), np.take_along_axis(candidates_QC, order_QC, 1).astype(np.int64)
-    )
+    distances, indices, done = [], [], 0
+    for queries_BD in _blocks(queries_QD, candidates_QC.shape[1] * keys_KD.shape[1]):
+        candidates_BC = candidates_QC[done : done + len(queries_BD)]
+        done += len(queries_BD)
+        differences_BCD = keys_KD[candidates_BC].astype(np.float64) - queries_BD[:, np.newaxis].astype(np.float64)
+        distances_BC = np.linalg.norm(differences_BCD, axis=2)
+        order_BC = np.lexsort((candidates_BC, distances_BC), axis=1)[:, :count]
+        distances.append(np.take_along_axis(distances_BC, order_BC, 1))
+        indices.append(np.take_along_axis(candidates_BC, order_BC, 1).astype(np.int64))
+    return Neighbours(np.concatenate(distances), np.concatenate(indices))
+
+
+def _blocks(queries_QD: Floats, values_a_query: int) -> Iterator[Floats]:
+    """Cut queries into blocks for which a step that makes so many values a query stays within memory."""
+    rows = max(1, _BLOCK_VALUES // values_a_query)
+    for start in range(0, len(queries_QD), rows):
+        yield queries_QD[start : start + rows]

@@ -4,12 +4,18 @@ from typing import Annotated, Literal
 
 import typer
 
+from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_SEARCHED_ENTRIES
+
 Source = Annotated[
     str, typer.Option(help='"builtin", a folder, a list of paths or URLs, an archive, a table or a store.')
 ]
 PatchSide = Annotated[int | None, typer.Option(help="Cut what is not evaluated into patches of this side.", min=16)]
 Backbone = Annotated[str, typer.Option(help='"codec", "resnet50" or the path of an .onnx file.')]
-Entries = Annotated[int, typer.Option(help="Pictures in the dictionary.", min=1)]
+Entries = Annotated[int, typer.Option(help="Pictures in the dictionary.", min=1, max=MAX_DICTIONARY_ENTRIES)]
+Candidates = Annotated[
+    int | None,
+    typer.Option(help="Choose so many, evict all but the most relevant.", min=1, max=MAX_SEARCHED_ENTRIES),
+]
 Components = Annotated[int, typer.Option(help="Length of a dictionary key.", min=1)]
 Minutes = Annotated[float, typer.Option(help="How long to train.", min=0.0)]
 Start = Annotated[str, typer.Option(help='"shipped", a key of train-codec, or a bundle folder.')]

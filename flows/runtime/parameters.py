@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clc.limits import MAX_DICTIONARY_ENTRIES
+from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_SEARCHED_ENTRIES
 
 Count = Annotated[int, Field(ge=1)]
 """How many of something that there must be."""
@@ -16,7 +16,13 @@ Device = Literal["cpu", "cuda"]
 """What is trained on; which of several GPUs, `CUDA_VISIBLE_DEVICES` says."""
 
 Entries = Annotated[int, Field(ge=1, le=MAX_DICTIONARY_ENTRIES)]
-"""Entries of a dictionary."""
+"""Entries of a dictionary that goes into a bundle."""
+
+ManyEntries = Annotated[int, Field(ge=1, le=MAX_SEARCHED_ENTRIES)]
+"""Entries of a dictionary, which may be one that is only searched."""
+
+Candidates = Annotated[int, Field(ge=1, le=MAX_SEARCHED_ENTRIES)]
+"""Entries that are clustered before all but the most relevant are evicted."""
 
 PatchSide = Annotated[int, Field(ge=16)]
 """Side of a patch, in pixels."""

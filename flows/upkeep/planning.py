@@ -82,7 +82,7 @@ def _calls(given: Mapping[str, Any]) -> list[Callable[[Mapping[str, str]], str]]
     return [
         lambda keys: ingest_images.fn(**some("source", "patch_px", "retry_failed", "success_rate")),
         lambda keys: extract_features.fn(ingest=keys[ingest], part="dictionary", **some("backbone")),
-        lambda keys: build_dictionary.fn(features=keys[features], **some("entries", "components")),
+        lambda keys: build_dictionary.fn(features=keys[features], **some("entries", "components", "candidates")),
         lambda keys: train_codec.fn(ingest=keys[ingest], dictionary=keys[dictionary], **some(*TRAINING)),
         lambda keys: evaluate_codec.fn(ingest=keys[ingest], bundle=keys[training]),
     ]

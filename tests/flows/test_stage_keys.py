@@ -68,6 +68,7 @@ DECIDES_NOTHING = {
 """What no list names, with what it is about."""
 
 NOT_USED = {
+    "build-dictionary": {"clc.retrieval.descriptors": "has the name of an argument's type: vectors are searched here"},
     "extract-features": {"clc.codec": "opened for the backbone codec alone"},
     "measure-baselines": {
         "clc.codec": "asked by the coder of our own codec, which is no baseline",

@@ -69,6 +69,7 @@ def prepared(workspace: Workspace, photo: Picture, monkeypatch: pytest.MonkeyPat
             cluster_sizes=np.ones(4, np.int32),
             distances=np.zeros(4, np.float32),
             rectangles=(None, Rectangle(0, 0, 256, 256), None, None),
+            relevances=np.ones(4),
         ).write(folder / "dictionary.parquet")
         return {}
 

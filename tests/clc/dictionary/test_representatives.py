@@ -101,7 +101,7 @@ def test_relevance_does_not_depend_on_the_order_of_the_vectors_nor_on_the_blocks
     vectors = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
     whole = relevance(vectors[:7], vectors)
     np.testing.assert_allclose(relevance(vectors[:7], vectors[::-1]), whole)
-    monkeypatch.setattr("clc.dictionary.representatives._BLOCK_VALUES", 20)
+    monkeypatch.setattr("clc.retrieval.index._BLOCK_VALUES", 20)
     np.testing.assert_allclose(relevance(vectors[:7], vectors), whole)
 
 
@@ -158,6 +158,7 @@ def dictionary(entries: int = 3, dimension: int = 4) -> Dictionary:
         cluster_sizes=np.arange(entries, dtype=np.int32),
         distances=np.linspace(0, 1, entries, dtype=np.float32),
         rectangles=tuple(Rectangle(entry, 2, 3, 4) if entry else None for entry in range(entries)),
+        relevances=np.linspace(1, 2, entries),
         **texts,
     )
 
@@ -183,7 +184,7 @@ def test_the_file_has_the_documented_columns(tmp_path: Path) -> None:
     assert schema.field("cluster_size").type == pa.int32()
     assert schema.field("distance").type == pa.float32()
     assert schema.field("key").type == pa.list_(pa.float32(), 4)
-    assert schema.names == ["entry", *PROVENANCE, "cluster_size", "distance", "key", *Rectangle._fields]
+    assert schema.names == ["entry", *PROVENANCE, "cluster_size", "distance", "key", *Rectangle._fields, "relevance"]
 
 
 def test_entries_of_an_earlier_release_are_whole_blobs(tmp_path: Path) -> None:
