@@ -39,8 +39,9 @@ from clc.dictionary.vectors import StoredPicture, write_shard
 from clc.retrieval.index import Index, open_index
 from clc.retrieval.inverted_lists import InvertedListsIndex, recall
 from clc.retrieval.pca import Reduction
-from flows.runtime.stage import StageResult, resolve, run_stage
+from flows.runtime.stage import StageResult, resolve, run_stage, stage_key
 from flows.runtime.workspace import VARIABLE, Workspace
+from storage.manifest import MANIFEST_NAME
 
 Floats = npt.NDArray[np.float32]
 
@@ -93,8 +94,8 @@ def factors(centres: Floats, labels: npt.NDArray[np.int64], generator: np.random
     return made
 
 
-def described(workspace: Workspace, planted: Planted) -> StageResult:
-    """Return a finished extract-features of these vectors, which is made where the workspace has none."""
+def described(workspace: Workspace, planted: Planted) -> str:
+    """Return the key of a finished extract-features of these vectors, which is made where the workspace has none."""
 
     def body(folder: Path) -> dict[str, Any]:
         needed = 4 * planted.vectors * planted.dimension
@@ -108,7 +109,10 @@ def described(workspace: Workspace, planted: Planted) -> StageResult:
         return {"count": planted.vectors, "dimension": planted.dimension}
 
     config = {"vectors": planted.vectors, "dimension": planted.dimension, "clusters": planted.clusters}
-    return run_stage(workspace, "extract-features", inputs={}, config=config, modules=[], body=body)
+    key = stage_key("extract-features", inputs={}, config=config, modules=[])
+    if not (workspace.stages / "extract-features" / key / MANIFEST_NAME).exists():  # the flow reads them all to verify
+        run_stage(workspace, "extract-features", inputs={}, config=config, modules=[], body=body)
+    return key
 
 
 def _picture(row: int) -> StoredPicture:
@@ -121,7 +125,7 @@ def build(options: argparse.Namespace) -> None:
     """Run the flow over all vectors in a process of its own, and print what it took and what it chose."""
     planted = Planted(options.vectors, options.dimension, options.clusters)
     features = described(Workspace.from_environment(), planted)
-    done = flow_of(features, options.entries, candidates=options.candidates)
+    done = flow_of(features, options.entries, candidates=options.candidates, seed=options.seed)
     stage, labels = done.stage, planted.labels()
     dictionary = Dictionary.read(stage.directory / "dictionary.parquet")
     found = labels[[int(item_id) for item_id in dictionary.item_ids]]
@@ -149,31 +153,26 @@ class Done:
     cpu_s: float
 
 
-def flow_of(features: StageResult, entries: int, *, candidates: int | None = None, seed: int = 0) -> Done:
-    """Run the flow build-dictionary in a process of its own; a stage that is finished is made again."""
-    parameters = {"features": features.key, "entries": entries, "candidates": candidates, "seed": seed}
+def flow_of(features: str, entries: int, *, candidates: int | None = None, seed: int = 0) -> Done:
+    """Run the flow build-dictionary in a process of its own."""
+    workspace = Workspace.from_environment()
+    before = {path.name for path in (workspace.stages / "build-dictionary").glob("*")}
+    parameters = {"features": features, "entries": entries, "candidates": candidates, "seed": seed}
     command = [sys.executable, __file__, "flow", json.dumps(parameters)]
     told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
-    stage = resolve(Workspace.from_environment(), "build-dictionary", told["key"])
-    return Done(stage, told["peak_mib"], told["seconds"], told["cpu_s"])
+    if told["key"] in before:
+        raise SystemExit(f"error: this workspace has the dictionary {told['key']} already: say another --seed")
+    return Done(resolve(workspace, "build-dictionary", told["key"]), told["peak_mib"], told["seconds"], told["cpu_s"])
 
 
 def flow(options: argparse.Namespace) -> None:
     """Run the flow here, and print its key, peak and seconds as JSON."""
     from flows.dictionary import build_dictionary
     from flows.runtime.command import log_to_terminal
-    from flows.runtime.stage import Stale, dry_run
 
     log_to_terminal()
-    parameters = json.loads(options.parameters)
-    try:
-        with dry_run():
-            finished = build_dictionary.fn(**parameters)
-        shutil.rmtree(resolve(Workspace.from_environment(), "build-dictionary", finished).directory)
-    except Stale:
-        pass
     started, began_s = time.perf_counter(), time.process_time()
-    key = build_dictionary.fn(**parameters)
+    key = build_dictionary.fn(**json.loads(options.parameters))
     seconds, cpu_s = time.perf_counter() - started, time.process_time() - began_s
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"key": key, "peak_mib": peak_mib, "seconds": seconds, "cpu_s": cpu_s}))
@@ -188,7 +187,7 @@ def quality(options: argparse.Namespace) -> None:
     features = described(Workspace.from_environment(), planted)
     vectors_ND = np.concatenate(list(planted.shards())).astype(np.float64)
     entries = planted.clusters
-    dictionary = Dictionary.read(flow_of(features, entries).stage.directory / "dictionary.parquet")
+    dictionary = Dictionary.read(flow_of(features, entries, seed=options.seed).stage.directory / "dictionary.parquet")
     started = time.perf_counter()
     kmeans = KMeans(entries, n_init=3, random_state=0).fit(vectors_ND)
     members = np.unique(pairwise_distances_argmin(kmeans.cluster_centers_, vectors_ND))
@@ -317,6 +316,7 @@ def main() -> None:
             command.add_argument("--vectors", type=int, default=100_000)
             command.add_argument("--dimension", type=int, default=43_008)
             command.add_argument("--entries", type=int, default=3_000)
+            command.add_argument("--seed", type=int, default=0)
         if function is build:
             command.add_argument("--clusters", type=int, default=3_000)
             command.add_argument("--candidates", type=int, help="as build-dictionary has it")

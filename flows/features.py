@@ -78,7 +78,10 @@ def extract_features(
 
     Args:
         ingest: Key of a finished ingest-images, or "latest".
-        backbone: "codec" (the shipped codec's own analysis), "resnet50" (torchvision's), or the path of an .onnx file.
+        backbone: "codec", the shipped codec's own analysis: needs nothing else, and pays where pictures are alike down
+            to their texture, as those of one camera or place. "resnet50", torchvision's as in the paper: pays where
+            alike means that the same things are shown, in another light or size; wants weights of 98 MB. The path of an
+            .onnx file: pays where there is a network for such pictures (aerial, medical, product), or a smaller one.
         part: Which pictures: "dictionary", "training" or "evaluation".
         shard_items: Pictures in a shard, the unit of work and of retry.
         workers: Worker processes on this machine, one thread each; not used with a scheduler's address.

@@ -102,7 +102,8 @@ def retrain(
         retry_failed: Try again what failed to come before for this reason, or "all"; see ingest-images.
         success_rate: Least share of 1,000 URLs or members that must come, 0 to 1.
         patch_px: Side of the patches that pictures are cut into, in pixels; see ingest-images for the default.
-        backbone: What describes pictures for the dictionary: "codec", "resnet50" or the path of an .onnx file.
+        backbone: What describes pictures for the dictionary: "codec", "resnet50" or the path of an .onnx file;
+            extract-features says when each pays.
         entries: Pictures in the dictionary.
         components: Length of a dictionary key after PCA.
         candidates: Choose so many pictures first, and evict all but the `entries` that the collection draws on most;

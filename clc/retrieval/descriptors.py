@@ -191,7 +191,14 @@ class ResNet50Descriptor:
 
         declare_missing_operators()
         import torch
-        from torchvision.models import ResNet50_Weights, resnet50
+
+        try:
+            from torchvision.models import ResNet50_Weights, resnet50
+        except (ImportError, OSError, RuntimeError) as error:  # what a build for another torch ends in
+            raise InputError(
+                f"torchvision does not load beside torch {torch.__version__} ({_line(error)}): install the release "
+                'that goes with this torch, or take another backbone, "codec" or an .onnx file'
+            ) from error
 
         state, self._weights = _resnet50_state(ResNet50_Weights.IMAGENET1K_V1.url)
         network = resnet50(weights=None)

@@ -10,7 +10,13 @@ Source = Annotated[
     str, typer.Option(help='"builtin", a folder, a list of paths or URLs, an archive, a table or a store.')
 ]
 PatchSide = Annotated[int | None, typer.Option(help="Cut what is not evaluated into patches of this side.", min=16)]
-Backbone = Annotated[str, typer.Option(help='"codec", "resnet50" or the path of an .onnx file.')]
+Backbone = Annotated[
+    str,
+    typer.Option(
+        help='"codec" (needs nothing else; alike down to the texture), "resnet50" (alike in what is shown; weights of '
+        "98 MB), or the path of an .onnx file (a network for such pictures)."
+    ),
+]
 Entries = Annotated[int, typer.Option(help="Pictures in the dictionary.", min=1, max=MAX_DICTIONARY_ENTRIES)]
 Candidates = Annotated[
     int | None,

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clc.dictionary import saved_index
 from clc.dictionary.dictionary import Dictionary
+from clc.dictionary.saved_index import INDEX_NAME, open_dictionary
 from clc.dictionary.vectors import COLUMNS, PLACE, StoredPicture, read_pictures, write_shard
 from clc.errors import InputError
 from clc.retrieval.pca import Reduction
@@ -86,6 +88,55 @@ def test_more_entries_than_vectors_are_refused_with_both_numbers(workspace: Work
     with pytest.raises(InputError, match="51 entries asked for, but there are only 50 vectors: ask for at most 50"):
         build_dictionary.fn(entries=51)
     assert not (workspace.stages / "build-dictionary").exists()
+
+
+def test_without_candidates_nothing_is_evicted(workspace: Workspace) -> None:
+    stage = build(workspace, entries=12, components=8)
+    assert (stage.manifest.summary["evicted"], stage.manifest.summary["relevance_kept"]) == (0, 1.0)
+    assert not (stage.directory / "evicted.parquet").exists()
+    assert Dictionary.read(stage.directory / "dictionary.parquet").relevances.sum() == pytest.approx(50)
+
+
+def test_of_more_candidates_the_most_relevant_stay_and_the_others_are_listed(workspace: Workspace) -> None:
+    every = Dictionary.read(build(workspace, entries=20, components=8).directory / "dictionary.parquet")
+    stage = build(workspace, entries=12, components=8, candidates=20)
+    kept = Dictionary.read(stage.directory / "dictionary.parquet")
+    evicted = read_table(stage.directory / "evicted.parquet")
+    relevance = dict(zip(every.item_ids, every.relevances.tolist(), strict=True))
+    assert {one: relevance[one] for one in kept.item_ids} == dict(
+        zip(kept.item_ids, kept.relevances.tolist(), strict=True)
+    )
+    assert set(kept.item_ids) | set(evicted["item_id"].to_pylist()) == set(every.item_ids)
+    assert evicted["relevance"].to_pylist() == [relevance[one] for one in evicted["item_id"].to_pylist()]
+    assert evicted["relevance"].to_pylist() == sorted(evicted["relevance"].to_pylist(), reverse=True)
+    assert kept.relevances.min() >= max(evicted["relevance"].to_pylist())
+    assert evicted["name"].to_pylist() == [one.replace("item_id", "name") for one in evicted["item_id"].to_pylist()]
+    summary = stage.manifest.summary
+    assert (summary["entries"], summary["evicted"]) == (12, 8)
+    assert summary["relevance_kept"] == pytest.approx(kept.relevances.sum() / 50, abs=1e-4)
+    assert stage.key != build(workspace, entries=12, components=8).key
+
+
+def test_too_few_and_too_many_candidates_are_refused(workspace: Workspace) -> None:
+    with pytest.raises(InputError, match="12 entries cannot be kept of 11 candidates"):
+        build_dictionary.fn(entries=12, candidates=11)
+    with pytest.raises(InputError, match="51 candidates asked for, but there are only 50 vectors"):
+        build_dictionary.fn(entries=12, candidates=51)
+    assert not (workspace.stages / "build-dictionary").exists()
+
+
+def test_the_index_is_named_and_lies_beside_the_dictionary_where_there_are_many_entries(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = build(workspace, entries=40, components=8)
+    assert few.manifest.summary["index"] == "exhaustive"
+    assert INDEX_NAME not in few.manifest.files
+    monkeypatch.setattr(saved_index, "MOST_EXHAUSTIVE", 39)
+    many = build(workspace, entries=40, components=8, seed=1)
+    assert many.manifest.summary["index"] == "inverted_lists"
+    assert INDEX_NAME in many.manifest.files
+    dictionary, index = open_dictionary(many.directory)
+    np.testing.assert_array_equal(index.search(dictionary.keys, 1).indices[:, 0], np.arange(40))
 
 
 def test_an_altered_shard_is_refused(workspace: Workspace) -> None:

@@ -29,10 +29,12 @@ LIMITS = [
     (extract_features, "shard_items", 1),
     (build_dictionary, "entries", 1),
     (build_dictionary, "components", 1),
+    (build_dictionary, "candidates", 1),
     (train_codec, "key_pictures", 0),
     (train_codec, "processes", 1),
     (evaluate_codec, "most_pictures", 1),
     (retrain, "entries", 1),
+    (retrain, "candidates", 1),
     (retrain, "patch_px", 16),
 ]
 
@@ -47,6 +49,22 @@ def test_the_schema_of_a_deployment_has_the_limits_of_its_parameters(called: Any
 def test_a_device_is_one_of_those_that_there_are() -> None:
     for called in (train_codec, retrain):
         assert parameter_schema(called.fn).properties["device"]["enum"] == ["cpu", "cuda"]
+
+
+@pytest.mark.parametrize(
+    ("called", "name", "most"),
+    [
+        (build_dictionary, "entries", 1_000_000),
+        (build_dictionary, "candidates", 1_000_000),
+        (retrain, "entries", 4_096),
+        (retrain, "candidates", 1_000_000),
+    ],
+    ids=lambda one: getattr(one, "name", str(one)),
+)
+def test_the_schema_of_a_deployment_says_how_many_entries_there_may_be(called: Any, name: str, most: int) -> None:
+    schema = parameter_schema(called.fn).properties[name]
+    bounds = [schema, *schema.get("anyOf", ())]
+    assert [one["maximum"] for one in bounds if "maximum" in one] == [most]
 
 
 def test_a_budget_of_nothing_is_refused_by_the_schema() -> None:

@@ -199,7 +199,9 @@ def test_error_is_one_line_and_status_1(monkeypatch: pytest.MonkeyPatch, capsys:
     assert (stopped.value.code, capsys.readouterr().err) == (1, "error: no 3 of these\n")
 
 
-@pytest.mark.parametrize("arguments", [["--nonsense"], ["--entries", "many"], ["--entries", "0"], ["stray"]])
+@pytest.mark.parametrize(
+    "arguments", [["--nonsense"], ["--entries", "many"], ["--entries", "0"], ["--candidates", "0"], ["stray"]]
+)
 def test_wrong_arguments_of_the_command_are_one_line_and_status_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
@@ -228,6 +230,7 @@ def test_command_hands_every_option_to_the_stages(monkeypatch: pytest.MonkeyPatc
         "backbone": "resnet50",
         "entries": 3,
         "components": 5,
+        "candidates": 8,
         "minutes": 0.5,
         "start": "scratch",
         "key_pictures": 7,

@@ -135,6 +135,15 @@ def test_key_pictures_are_kept_whole_and_their_overlaps_trained_on(workspace: Wo
     assert stage.manifest.summary["pairs"] > 0
 
 
+def test_a_dictionary_that_no_bundle_takes_is_refused_before_training(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "MAX_DICTIONARY_ENTRIES", 3)
+    monkeypatch.setattr(train, "train", lambda *arguments, **options: pytest.fail("it was trained"))
+    with pytest.raises(InputError, match=r"has 4 entries, and a bundle takes 3: .* entries=3 and candidates=4"):
+        trained(workspace)
+
+
 def test_more_key_pictures_than_pictures_are_refused(workspace: Workspace) -> None:
     with pytest.raises(InputError, match="6 key pictures asked for, from 5 pictures"):
         trained(workspace, key_pictures=6)

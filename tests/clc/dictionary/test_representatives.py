@@ -130,6 +130,44 @@ def test_pruning_keeps_each_members_own_distance_and_needs_no_change_below_the_s
     assert isinstance(pruned, Representatives)
 
 
+def test_pruning_keeps_the_relevance_by_which_it_chose_and_says_what_it_costs() -> None:
+    keys = np.random.default_rng(3).standard_normal((80, 5)).astype(np.float32)
+    selection = build(keys, 20, seed=0)
+    np.testing.assert_allclose(selection.relevances, relevance(keys[selection.members], keys))
+    pruned = prune(selection, keys, 6)
+    known = dict(zip(selection.members.tolist(), selection.relevances.tolist(), strict=True))
+    assert [known.pop(member) for member in pruned.members.tolist()] == pruned.relevances.tolist()
+    assert min(pruned.relevances) >= max(known.values())
+    assert pruned.inertia > selection.inertia > 0
+
+
+def test_inertia_is_the_mean_squared_distance_to_the_nearest_member() -> None:
+    keys = np.random.default_rng(4).standard_normal((70, 3)).astype(np.float32)
+    selection = build(keys, 9, seed=0)
+    apart = np.linalg.norm(keys[:, None].astype(np.float64) - keys[selection.members], axis=2)
+    assert selection.inertia == pytest.approx(np.square(apart.min(axis=1)).mean())
+    assert selection.cluster_sizes.tolist() == np.bincount(apart.argmin(axis=1), minlength=9).tolist()
+
+
+def test_where_every_vector_is_asked_for_each_different_one_is_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clc.dictionary.representatives.MiniBatchKMeans", None)
+    keys = np.array([[3.0], [1.0], [3.0], [2.0], [1.0], [3.0]], np.float32)
+    selection = build(keys, 6, seed=0)
+    assert selection.members.tolist() == [0, 1, 3]
+    assert selection.cluster_sizes.tolist() == [3, 2, 1]
+    assert selection.inertia == 0
+
+
+def test_where_there_are_too_many_pairs_an_index_finds_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = clusters(30, 20, seed=5)
+    exact = build(keys, 100, seed=0)
+    monkeypatch.setattr("clc.dictionary.representatives._MOST_PAIRS", 0)
+    found = build(keys, 100, seed=0)
+    assert len(set(found.members.tolist()) & set(exact.members.tolist())) > 90
+    assert found.cluster_sizes.sum() == len(keys)
+    assert found.relevances.sum() == pytest.approx(len(keys))
+
+
 @pytest.mark.parametrize(
     ("keys", "vectors", "references"),
     [((3, 2), (4, 3), 1), ((0, 2), (4, 2), 1), ((3, 2), (0, 2), 1), ((3, 2), (4, 2), 0)],
@@ -192,6 +230,13 @@ def test_entries_of_an_earlier_release_are_whole_blobs(tmp_path: Path) -> None:
     dictionary().write(path)
     write_table(path, read_table(path).drop_columns(list(Rectangle._fields)))
     assert Dictionary.read(path).rectangles == (None, None, None)
+
+
+def test_entries_of_an_earlier_release_have_no_relevance(tmp_path: Path) -> None:
+    path = tmp_path / "dictionary.parquet"
+    dictionary().write(path)
+    write_table(path, read_table(path).drop_columns(["relevance"]))
+    assert np.isnan(Dictionary.read(path).relevances).all()
 
 
 def test_a_table_that_is_no_dictionary_is_refused(tmp_path: Path) -> None:

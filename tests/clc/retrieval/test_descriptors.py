@@ -1,6 +1,8 @@
 """Laws of the pyramid, and of every descriptor; then what a bad descriptor or picture gets."""
 
+import importlib.util
 import struct
+import sys
 import urllib.error
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clc.dictionary.extraction import open_descriptor
-from clc.errors import InputError
+from clc.errors import InputError, MissingExtra
 from clc.retrieval import descriptors
 from clc.retrieval.descriptors import CodecDescriptor, OnnxDescriptor, ResNet50Descriptor
 from clc.retrieval.pyramid import spp
@@ -238,6 +240,57 @@ def test_resnet50_gives_2048_channels_in_21_cells(monkeypatch: pytest.MonkeyPatc
     descriptor = ResNet50Descriptor()
     assert descriptor.vectors([picture(0, 40, 33)]).shape == (1, 43_008)
     assert descriptor.describe()["dimension"] == 43_008
+
+
+class StandIn(torch.nn.Sequential):
+    """Has the outline of a ResNet-50: a map of 2048 channels, then the pooling and the classifier that are cut off."""
+
+    def __init__(self, weights: None) -> None:
+        map_of = torch.nn.Conv2d(3, 2048, 32, stride=32, padding=16)
+        super().__init__(map_of, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Linear(2048, 10))
+
+
+def test_resnet50_is_torchvisions_network_up_to_its_last_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url="https://example.org/resnet50-0123.pth"))
+    models = SimpleNamespace(resnet50=StandIn, ResNet50_Weights=weights)
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(models=models, __spec__=SimpleNamespace()))
+    monkeypatch.setitem(sys.modules, "torchvision.models", models)
+    state, asked = StandIn(None).state_dict(), []
+
+    def state_of(url: str) -> tuple[dict[str, Any], str]:
+        asked.append(url)
+        return state, "a" * 64
+
+    monkeypatch.setattr(descriptors, "_resnet50_state", state_of)
+    descriptor = open_descriptor("resnet50")
+    assert asked == ["https://example.org/resnet50-0123.pth"]
+    assert descriptor.describe()["weights"] == f"sha256:{'a' * 64}"
+    first, again = descriptor.vectors([picture(0), picture(1)])[0], descriptor.vectors([picture(0)])[0]
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == (43_008,)
+
+
+def test_without_torchvision_one_line_says_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torchvision" else found(name))
+    with pytest.raises(MissingExtra, match="this needs torchvision, which the extra pipeline brings") as caught:
+        open_descriptor("resnet50")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_torchvision_for_another_torch_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        __spec__ = SimpleNamespace()
+
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("operator torchvision::roi_align\ndoes not exist")
+
+    monkeypatch.setitem(sys.modules, "torchvision", Broken())
+    monkeypatch.setitem(sys.modules, "torchvision.models", Broken())
+    with pytest.raises(InputError, match=r"does not load beside torch .*roi_align does not exist.*install") as caught:
+        open_descriptor("resnet50")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(not SHARED_ONNX.is_file(), reason="needs ../shared/weights/resnet50v2_stage3.onnx")

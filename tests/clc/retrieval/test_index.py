@@ -34,6 +34,15 @@ def test_a_search_is_the_exhaustive_search(
     np.testing.assert_array_equal(found.distances, np.sort(exact, axis=1)[:, :count])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_queries_are_searched_in_blocks_with_the_same_answer(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    index, queries = open_index(vectors(40, 6, 0), kind), vectors(23, 6, 1)
+    whole = index.search(queries, 3)
+    monkeypatch.setattr("clc.retrieval.index._BLOCK_VALUES", 200)
+    for ours, theirs in zip(index.search(queries, 3), whole, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_all_kinds_give_the_same_answer_far_from_the_origin() -> None:
     keys_KD, queries_QD = vectors(300, 64, 0) + np.float32(100), vectors(50, 64, 1) + np.float32(100)
     first, *others = (open_index(keys_KD, kind).search(queries_QD, 3) for kind in KINDS)
