@@ -126,6 +126,8 @@ def build(options: argparse.Namespace) -> None:
     planted = Planted(options.vectors, options.dimension, options.clusters)
     features = described(Workspace.from_environment(), planted)
     done = flow_of(features, options.entries, candidates=options.candidates, seed=options.seed)
+    if done.was_there:
+        raise SystemExit(f"error: {options.workspace} has the dictionary {done.stage.key} already: say another --seed")
     stage, labels = done.stage, planted.labels()
     dictionary = Dictionary.read(stage.directory / "dictionary.parquet")
     found = labels[[int(item_id) for item_id in dictionary.item_ids]]
@@ -145,12 +147,16 @@ def build(options: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class Done:
-    """What a run of the flow took, imports apart: its stage, the kernel's count of its peak, seconds, those of work."""
+    """What a run of the flow took, imports apart: its stage, the kernel's count of its peak, seconds, those of work.
+
+    They mean nothing where the stage was there before.
+    """
 
     stage: StageResult
     peak_mib: float
     seconds: float
     cpu_s: float
+    was_there: bool
 
 
 def flow_of(features: str, entries: int, *, candidates: int | None = None, seed: int = 0) -> Done:
@@ -160,9 +166,8 @@ def flow_of(features: str, entries: int, *, candidates: int | None = None, seed:
     parameters = {"features": features, "entries": entries, "candidates": candidates, "seed": seed}
     command = [sys.executable, __file__, "flow", json.dumps(parameters)]
     told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
-    if told["key"] in before:
-        raise SystemExit(f"error: this workspace has the dictionary {told['key']} already: say another --seed")
-    return Done(resolve(workspace, "build-dictionary", told["key"]), told["peak_mib"], told["seconds"], told["cpu_s"])
+    stage = resolve(workspace, "build-dictionary", told["key"])
+    return Done(stage, told["peak_mib"], told["seconds"], told["cpu_s"], told["key"] in before)
 
 
 def flow(options: argparse.Namespace) -> None:
@@ -189,7 +194,7 @@ def quality(options: argparse.Namespace) -> None:
     entries = planted.clusters
     dictionary = Dictionary.read(flow_of(features, entries, seed=options.seed).stage.directory / "dictionary.parquet")
     started = time.perf_counter()
-    kmeans = KMeans(entries, n_init=3, random_state=0).fit(vectors_ND)
+    kmeans = KMeans(entries, n_init=1, random_state=0).fit(vectors_ND)
     members = np.unique(pairwise_distances_argmin(kmeans.cluster_centers_, vectors_ND))
     full_s = time.perf_counter() - started
     chance = np.random.default_rng(0).permutation(len(vectors_ND))[:entries]

@@ -1,6 +1,6 @@
 """An index for more keys than can be measured while one waits: faiss' inverted lists of vectors of a byte a value.
 
-K-means cuts the keys into about 4 * sqrt(K) lists, and a query reads the few whose centres are nearest to it. The
+K-means cuts the keys into about 2 * sqrt(K) lists, and a query reads the few whose centres are nearest to it. The
 contract: of the neighbours that an exhaustive search finds, at least `RECALL` are found; how many lists that takes is
 measured on keys when the index is built, and stored with it. What is found is measured and ordered as by every index
 (`clc.retrieval.index`), so distances are exact. `clc.dictionary.saved_index` says when it is taken, and keeps it beside
@@ -41,7 +41,7 @@ class InvertedListsIndex:
         need("pipeline", "faiss")
         self._keys_KD = np.ascontiguousarray(checked(keys_KD))
         count, dimension = keys_KD.shape
-        lists = max(1, min(2 ** round(math.log2(4 * math.sqrt(count))), count // _TRAINING_ROWS_A_LIST))
+        lists = max(1, min(2 ** round(math.log2(2 * math.sqrt(count))), count // _TRAINING_ROWS_A_LIST))
         generator = np.random.default_rng(seed)
         rows = np.sort(generator.permutation(count)[: lists * _TRAINING_ROWS_A_LIST])
         self._inverted = _untrained(dimension, lists)
