@@ -97,7 +97,7 @@ class InvertedListsIndex:
         return found_QC
 
     def _lists_to_read(self, probed: npt.NDArray[np.int64]) -> tuple[int, float]:
-        """Return the fewest lists, a power of two, that hold enough of these keys' neighbours; and which share."""
+        """Return about the fewest lists that hold enough of these keys' neighbours, and the share that they hold."""
         import faiss
 
         queries_QD = self._keys_KD[probed]
@@ -110,7 +110,7 @@ class InvertedListsIndex:
             found = recall(self._found(queries_QD, kept, read), exact.indices, but_Q=probed)
             if found >= RECALL or read >= self._inverted.nlist:
                 return read, found
-            read = min(2 * read, int(self._inverted.nlist))
+            read = min(read + max(1, read // 5), int(self._inverted.nlist))
 
 
 def recall(

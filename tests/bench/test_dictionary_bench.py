@@ -62,7 +62,7 @@ def test_the_stage_of_vectors_is_made_once_and_only_where_there_is_room(
 
 def test_each_query_is_timed_alone() -> None:
     keys = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)
-    took_ms, found = timed(open_index(keys), keys[:9])
-    assert len(took_ms) == 9
-    assert min(took_ms) > 0
-    np.testing.assert_array_equal(found[:, 0], np.arange(9))
+    took = timed(open_index(keys), keys[:9])
+    assert len(took.ms) == len(took.cpu_ms) == 9
+    assert min(took.ms) > 0
+    np.testing.assert_array_equal(took.found_Q3[:, 0], np.arange(9))
