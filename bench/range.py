@@ -2,12 +2,14 @@
 
     python bench/range.py --set kodak=FOLDER --set screens=FOLDER [--small] [--graphics N] [--limit N] [--json FILE]
     python bench/range.py --small --lossless-only
+    python bench/range.py --pages 6 --photographs FOLDER --qualities 25 50 75 100
 
 Every picture of a set, or the first `--limit` of them in equal distances, is coded at `--qualities`, at `--psnr` (dB)
 and without loss; by Pillow as AVIF (speed 4, 4:4:4) and WebP at several of their qualities, and as lossless WebP
 (method 6); and as JPEG XL where imagecodecs is installed. `--small` is the set of a hundred PNG files of
 `bench/rendered/small_pngs.py`, `--graphics N` that of N pictures of kinds and fonts that no model was trained on
-(`bench/graphics.py`). For each set is printed:
+(`bench/graphics.py`), `--pages N` that of N drawn pages in which up to three photographs of a folder lie
+(`bench/rendered/pages.py`). For each set is printed:
 
 - our bytes at each PSNR over those of AVIF at the same PSNR, interpolated between its files (logarithm of bytes over
   dB, a straight line), the same over the better of AVIF and lossless WebP, and over JPEG XL;
@@ -35,6 +37,8 @@ from typing import Any
 import numpy as np
 from graphics import graphics
 from PIL import Image
+from rendered.drawing import Pen
+from rendered.pages import page
 from rendered.small_pngs import make
 from rich.console import Console
 from rich.table import Table
@@ -53,6 +57,7 @@ from storage.atomic import write_bytes
 AVIF_QUALITIES = (30, 50, 65, 80, 90, 95, 99)
 WEBP_QUALITIES = (30, 60, 80, 95, 100)
 JPEG_XL_QUALITIES = (50.0, 80.0, 90.0, 95.0, 98.0, 99.0, 100.0)
+_ON_A_PAGE = 3
 OURS, AVIF, WEBP, LOSSLESS_WEBP = "clc", "AVIF", "WebP", "WebP lossless"
 JPEG_XL, LOSSLESS_JPEG_XL = "JPEG XL", "JPEG XL lossless"
 LOSSLESS = {OURS: (OURS, "lossless"), AVIF: (LOSSLESS_WEBP, "method 6"), JPEG_XL: (LOSSLESS_JPEG_XL, "effort 7")}
@@ -224,6 +229,20 @@ def pictures_of(options: argparse.Namespace) -> Iterator[tuple[str, list[tuple[s
     if options.graphics:
         drawn = list(graphics(options.graphics, is_training=False))
         yield "graphics", [(name, read_picture(_png(image))) for name, image in _some(drawn, options.limit)]
+    if options.pages:
+        yield "pages", _some(list(_pages(options.pages, options.photographs)), options.limit)
+
+
+def _pages(count: int, folder: Path) -> Iterator[tuple[str, ReadPicture]]:
+    """Yield so many pages with photographs of a folder, each of them in turn."""
+    files = find_pictures(folder).files
+    if not files:
+        raise InputError(f"{folder}: no photograph there; say --photographs FOLDER")
+    for i in range(count):
+        chosen = [files[at % len(files)] for at in range(_ON_A_PAGE * i, _ON_A_PAGE * (i + 1))]
+        photographs = [Image.fromarray(read_picture(file).image_HW3) for file in chosen]
+        drawn = page(Pen(np.random.default_rng([i, 7]), is_training=False), photographs)
+        yield f"page-{i:02}.png", read_picture(_png(drawn.image))
 
 
 def _png(image: Image.Image) -> bytes:
@@ -268,6 +287,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=FOLDER", help="a folder of pictures")
     parser.add_argument("--small", action="store_true", help="a hundred small PNG files")
     parser.add_argument("--graphics", type=int, default=0, metavar="N", help="so many rendered graphics")
+    parser.add_argument("--pages", type=int, default=0, metavar="N", help="so many pages with photographs in them")
+    parser.add_argument("--photographs", type=Path, metavar="FOLDER", help="photographs for the pages")
     parser.add_argument("--limit", type=int, metavar="N", help="pictures of each set")
     parser.add_argument("--qualities", type=float, nargs="*", default=[10.0, 50.0, 100.0], metavar="Q")
     parser.add_argument("--psnr", type=float, nargs="*", default=[38.0, 42.0, 46.0], metavar="DB")
@@ -279,8 +300,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     console = Console(width=140)
     try:
-        if not (options.set or options.small or options.graphics):
-            raise InputError("nothing to measure: give --set NAME=FOLDER, --small or --graphics N")
+        if not (options.set or options.small or options.graphics or options.pages):
+            raise InputError("nothing to measure: give --set NAME=FOLDER, --small, --graphics N or --pages N")
+        if bool(options.pages) != (options.photographs is not None):
+            raise InputError("--pages N and --photographs FOLDER go together: give both")
         if options.json is not None:
             refuse_existing([options.json], overwrite=False)
         found: dict[str, Any] = {}

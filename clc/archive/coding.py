@@ -27,10 +27,11 @@ from clc.codec.encoding import Attempt, Encoding
 from clc.codec.search.alignment_search import AlignmentSearch
 from clc.codec.search.contest import NO_RIVAL, UNALIGNED, Rival
 from clc.codec.search.selection import Selector
-from clc.codec.ways.choice import Choice, Way
+from clc.codec.ways.choice import Choice
 from clc.codec.ways.copying import Anew, Copying
 from clc.codec.ways.exact import encode_exact
 from clc.codec.ways.goal import AUTO
+from clc.codec.ways.way import Way
 from clc.errors import ClcError
 from clc.pictures.picture import Picture
 from clc.quality import MAX_QUALITY_Q6, from_q6, rate_distortion_lambda

@@ -14,10 +14,10 @@ from collections.abc import Callable
 import torch
 
 from clc.archive.pixel_cache import PixelCache
-from clc.bitstream.container import parse_with_fields, stream_id
-from clc.bitstream.stream import Reference
+from clc.bitstream.container import ParsedStream, pack_fields, parse_with_fields, stream_id
+from clc.bitstream.stream import Reference, Stream
 from clc.codec.decoder import Decoder
-from clc.codec.embedded import embedded_pixels
+from clc.codec.embedded import embedded_pixels, with_insets
 from clc.codec.exact_pixels import ExactPicture, ExactSynthesis
 from clc.errors import CorruptStream, DecodeMismatch, MissingReference
 from clc.pictures.picture import Picture
@@ -114,12 +114,24 @@ class ReferredPictures(PictureSource):
         """The picture of a stream in float64, with its clearance. Raises what `clc.codec.codec.Codec.decode` raises.
 
         That of another codec's bitstream is one of whole numbers, so nothing of it is near to an edge; parts that it
-        copies from other streams are read here.
+        copies from other streams are read here. The insets of a compound picture are made in float64 as all else is.
         """
         parsed = parse_with_fields(data)
-        if parsed.stream.embedding is not None:
-            return ExactPicture(embedded_pixels(parsed.stream, self).image_HW3, clearance=0.5)
-        self.decoder.check(parsed.stream)
+        if parsed.stream.embedding is None:
+            self.decoder.check(parsed.stream)
+            return self._synthesised(parsed)
+        self.decoder.check_insets(parsed.stream)
+        clearances = [0.5]
+
+        def inset(stream: Stream) -> Picture:
+            picture = self._synthesised(ParsedStream(stream, pack_fields(stream)))
+            clearances.append(picture.clearance)
+            return picture.image_HW3
+
+        image_HW3 = with_insets(embedded_pixels(parsed.stream, self).image_HW3, parsed.stream, inset)
+        return ExactPicture(image_HW3, min(clearances))
+
+    def _synthesised(self, parsed: ParsedStream) -> ExactPicture:
         conditions = self.decoder.conditions(parsed, WarpedKeyPictures(self))
         latents = self.decoder.latents(parsed.stream, conditions)
         return self.synthesis.synthesise_exactly(parsed.stream, latents, conditions)

@@ -1,7 +1,7 @@
-"""The container of a coded picture, versions 1 to 6: `Stream` <-> bytes. `clc.codec` packs and parses streams here.
+"""The container of a coded picture, versions 1 to 7: `Stream` <-> bytes. `clc.codec` packs and parses streams here.
 
 All numbers are little-endian; varints are minimal (`clc.bitstream.varints`). Versions 1 to 4 stand below; versions
-5 and 6, whose payload is the bitstream of another codec, in `clc.bitstream.embedded`.
+5 to 7, whose payload is the bitstream of another codec, in `clc.bitstream.embedded`.
 
     =========  ==============  =================================================================================
     bytes      field           content
@@ -66,7 +66,6 @@ from clc.bitstream.stream import (
     ALIGNED_VERSION,
     BUNDLE_ID_BYTES,
     EMBEDDED_VERSION,
-    NO_BUNDLE,
     OVERFITTED_PROFILE,
     REFERRING_VERSION,
     SECTIONED_VERSION,
@@ -173,7 +172,7 @@ def with_sections(data: bytes, sections: Sequence[Section]) -> bytes:
 def parse(data: bytes) -> Stream:
     """Return the stream that `data` holds; the inverse of `pack`.
 
-    Raises `UnknownVersion` where this is no stream of version 1 to 6, `TruncatedStream` where bytes are missing,
+    Raises `UnknownVersion` where this is no stream of version 1 to 7, `TruncatedStream` where bytes are missing,
     `LimitError` over a cap, and `CorruptStream` where anything else is wrong.
     """
     return parse_with_fields(data).stream
@@ -217,8 +216,9 @@ def parse_head(data: bytes) -> Head:
     if data[len(MAGIC)] >= EMBEDDED_VERSION:
         head = read_embedded_head(data)
         has_alpha, quality_q6 = head.embedding.has_alpha or _has_alpha(head.sections), head.embedding.quality_q6
-        size = head.width, head.height
-        return Head(*size, quality_q6 or 0, NO_BUNDLE, head.sections, has_alpha, quality_q6 is not None, False)
+        size, has_insets = (head.width, head.height), head.insets_at is not None
+        has_quality = quality_q6 is not None
+        return Head(*size, quality_q6 or 0, head.bundle_id, head.sections, has_alpha, has_quality, has_insets)
     header = _read_header(data)
     size, has_alpha = (header.width, header.height), _has_alpha(header.sections)
     return Head(*size, header.quality_q6, header.bundle_id, header.sections, has_alpha)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 
 from clc.bitstream.embedding import EMBEDDED_PROFILES
-from clc.bitstream.stream import COPYING_VERSION, EMBEDDED_VERSION, LATENT_PROFILES, VERSION
+from clc.bitstream.stream import COMPOUND_VERSION, EMBEDDED_VERSION, LATENT_PROFILES, VERSION
 from clc.bitstream.varints import read_varint
 from clc.errors import CorruptStream, TruncatedStream, UnknownVersion
 from clc.limits import check_size
@@ -45,10 +45,10 @@ def check_magic_and_version(data: bytes) -> None:
         raise TruncatedStream(f"the stream has only {len(data)} bytes: get the whole file again")
     version, profile = data[len(MAGIC)], data[len(MAGIC) + 1]
     profiles = EMBEDDED_PROFILES if version >= EMBEDDED_VERSION else LATENT_PROFILES
-    if not VERSION <= version <= COPYING_VERSION or profile not in profiles:
+    if not VERSION <= version <= COMPOUND_VERSION or profile not in profiles:
         raise UnknownVersion(
             f"the stream is of version {version}, profile {profile}; this release reads versions {VERSION} to "
-            f"{COPYING_VERSION}, profiles {LATENT_PROFILES[0]} to {EMBEDDED_PROFILES[-1]}: install the release that "
+            f"{COMPOUND_VERSION}, profiles {LATENT_PROFILES[0]} to {EMBEDDED_PROFILES[-1]}: install the release that "
             "wrote it"
         )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from clc.bitstream.alignment import MAX_ALIGNMENTS, Alignment, mesh_shape
 from clc.bitstream.embedding import EMBEDDED_PROFILES, EXACT_PROFILES, Embedding
+from clc.bitstream.insets import Inset, check_insets
 from clc.bitstream.sections import ALPHA, Section, check_sections
 from clc.errors import InputError, LimitError
 from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_REFERENCES, check_size
@@ -17,6 +18,7 @@ SECTIONED_VERSION = 3
 REFERRING_VERSION = 4
 EMBEDDED_VERSION = 5
 COPYING_VERSION = 6
+COMPOUND_VERSION = 7
 PROFILE = 0
 OVERFITTED_PROFILE = 1
 """What the payload holds: latents of the bundle's model, or a function overfitted to the picture (`clc.overfitted`)."""
@@ -39,7 +41,7 @@ class Stream:
     - `profile` 0 for the bundle's model; 1 for a function overfitted to the picture, which refers to nothing; 2 to 4
       for the bitstream of another codec (`clc.bitstream.embedding`), which refers to no entry.
     - `width`, `height` in px; `quality_q6` the quality x 64, 0..6400; `bundle_id` 8 bytes, of an
-      autoencoder in profile 1, `NO_BUNDLE` in profiles 2 to 4.
+      autoencoder in profile 1, `NO_BUNDLE` in profiles 2 to 4 without insets.
     - `references` the indexes of dictionary entries in order, empty where none is used.
     - `streams` the ids (`clc.bitstream.container.stream_id`) of other streams, whose pictures are aligned; in
       profiles 2 to 4 parts of these are copied.
@@ -49,6 +51,8 @@ class Stream:
       profiles 2 and 4 that of the decoded pixels, in profile 3 there is none, and it is 0.
     - `sections` what the picture has beside its colours, in rising order of their kinds.
     - `embedding` in profiles 2 to 4 how that bitstream came about; its quality, or 0, is `quality_q6`.
+    - `insets` in profiles 2 to 4 rectangles that the bundle's model shows, laid over the payload's picture; a CRC of
+      pixels is that of the payload's own. Beside them nothing is copied.
 
     Raises `InputError` on construction where a field is out of range, `LimitError` over a cap.
     """
@@ -65,6 +69,7 @@ class Stream:
     sections: tuple[Section, ...] = ()
     streams: tuple[bytes, ...] = ()
     embedding: Embedding | None = None
+    insets: tuple[Inset, ...] = ()
 
     def __post_init__(self) -> None:
         check_size(self.width, self.height)
@@ -96,18 +101,28 @@ class Stream:
         if (self.profile in EMBEDDED_PROFILES) != (self.embedding is not None):
             raise InputError(f"profiles {EMBEDDED_PROFILES} have an embedding, and no other has")
         if self.embedding is None:
+            if self.insets:
+                raise InputError("insets lie over the bitstream of another codec")
             return
         self.embedding.check_profile(self.profile)
         if self.references or len(self.alignments) != len(self.streams):
             raise InputError("a stream with the bitstream of another codec refers to no entry")
         if self.streams and self.embedding.has_alpha:
             raise InputError("a payload beside parts that are copied has no alpha: that is in a section")
-        if self.bundle_id != NO_BUNDLE or self.quality_q6 != (self.embedding.quality_q6 or 0):
-            raise InputError("a stream with the bitstream of another codec has no bundle, and its embedding's quality")
+        self._check_insets(has_alpha=self.embedding.has_alpha)
+        if self.quality_q6 != (self.embedding.quality_q6 or 0):
+            raise InputError("a stream with the bitstream of another codec has its embedding's quality")
         if not self.payload or (self.latents_crc32 and self.profile not in EXACT_PROFILES):
             raise InputError("the bitstream of another codec is not empty, and has a CRC of pixels where it is exact")
         if self.embedding.has_alpha and any(section.kind == ALPHA for section in self.sections):
             raise InputError("a picture has one alpha plane: in the payload, or in a section")
+
+    def _check_insets(self, *, has_alpha: bool) -> None:
+        if (self.bundle_id != NO_BUNDLE) != bool(self.insets):
+            raise InputError("the bitstream of another codec needs a bundle where there are insets, and only there")
+        if self.insets and (self.streams or has_alpha):
+            raise InputError("beside insets nothing is copied, and alpha stands in a section")
+        check_insets(self.insets, self.width, self.height)
 
     def _check_streams(self) -> None:
         n_alignments, n_streams = len(self.alignments), len(self.streams)
@@ -124,6 +139,28 @@ class Stream:
     def is_overfitted(self) -> bool:
         """Whether the payload is a function (`clc.overfitted.coding`), in place of latents under a bundle's prior."""
         return self.profile == OVERFITTED_PROFILE
+
+    @property
+    def needs_bundle(self) -> bool:
+        """Whether a bundle decodes the stream, or an autoencoder; else it needs nothing beside itself and `streams`."""
+        return self.embedding is None or bool(self.insets)
+
+    @property
+    def inset_streams(self) -> tuple[Stream, ...]:
+        """What each of `insets` would be as a stream of its own."""
+        return tuple(
+            Stream(
+                profile=PROFILE,
+                width=inset.width,
+                height=inset.height,
+                quality_q6=inset.quality_q6,
+                bundle_id=self.bundle_id,
+                references=(),
+                latents_crc32=inset.latents_crc32,
+                payload=inset.payload,
+            )
+            for inset in self.insets
+        )
 
     @property
     def aligned_references(self) -> tuple[Reference, ...]:
@@ -148,6 +185,8 @@ class Stream:
     def version_of_fields(self) -> int:
         """The version that stands in `clc.bitstream.container.pack_fields`: sections do not count."""
         if self.embedding is not None:
+            if self.insets:
+                return COMPOUND_VERSION
             return COPYING_VERSION if self.streams else EMBEDDED_VERSION
         if self.streams:
             return REFERRING_VERSION

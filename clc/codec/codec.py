@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +20,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clc.bitstream.container import ParsedStream, parse_with_fields, with_sections
+from clc.bitstream.container import ParsedStream, pack_fields, parse_with_fields, with_sections
 from clc.bundle.bundle import Bundle
 from clc.codec.beside import DecodedPicture, sections_of, with_beside
 from clc.codec.buffers import stream_bytes
 from clc.codec.decoder import Decoder
 from clc.codec.effort import DEFAULT_EFFORT, effort_of
-from clc.codec.embedded import embedded_pixels, with_embedded
+from clc.codec.embedded import embedded_pixels, with_embedded, with_insets
 from clc.codec.encoding import Encoding
 from clc.codec.info import StreamInfo, stream_info
 from clc.codec.search.selection import References, Search, Selector, checked_entries, checked_references
@@ -170,14 +171,18 @@ class Codec:
         where a key picture of the bundle is damaged; `InputError` for what is no buffer of bytes.
         """
         parsed = parse_with_fields(stream_bytes(data))
-        if parsed.stream.embedding is not None:
-            return with_embedded(parsed, self.decoder.key_pictures)
-        return with_beside(self._decode(parsed), parsed.stream.sections)
+        if parsed.stream.embedding is None:
+            return with_beside(self._decode(parsed), parsed.stream.sections)
+        self.decoder.check_insets(parsed.stream)
+        found = with_embedded(parsed, self.decoder.key_pictures)
+        return replace(found, image_HW3=with_insets(found.image_HW3, parsed.stream, self.decoder.plain_picture))
 
     @torch.no_grad()
     def _decode(self, parsed: ParsedStream) -> Picture:
         if parsed.stream.embedding is not None:
-            return embedded_pixels(parsed.stream, self.decoder.key_pictures).image_HW3
+            self.decoder.check_insets(parsed.stream)
+            payload_HW3 = embedded_pixels(parsed.stream, self.decoder.key_pictures).image_HW3
+            return with_insets(payload_HW3, parsed.stream, self.decoder.plain_picture)
         self.decoder.check(parsed.stream)
         conditions = self.decoder.conditions(parsed)
         latents = self.decoder.latents(parsed.stream, conditions)
@@ -191,7 +196,9 @@ class Codec:
     def trace(self, data: Buffer, trace: Trace) -> None:
         """Decodes the latents of a stream and shows every intermediate result of the exact path to `trace`."""
         parsed = parse_with_fields(stream_bytes(data))
-        self.decoder.latents(parsed.stream, self.decoder.conditions(parsed), trace)
+        insets = [ParsedStream(inset, pack_fields(inset)) for inset in parsed.stream.inset_streams]
+        for one in insets or [parsed]:
+            self.decoder.latents(one.stream, self.decoder.conditions(one), trace)
 
     def info(self, data: Buffer) -> StreamInfo:
         """See `clc.codec.info.stream_info`."""

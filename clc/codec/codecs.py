@@ -75,7 +75,7 @@ class Codecs:
         autoencoder is not within reach, `StorageError` where all copies of the bundle are damaged.
         """
         stream = parse(data)
-        if stream.embedding is not None:
+        if not stream.needs_bundle:
             return EmbeddedCodec()
         if not stream.is_overfitted:
             return _loaded(self, stream.bundle_id.hex())

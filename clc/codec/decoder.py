@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from clc.bitstream.container import ParsedStream, Stream, empty_stream
+from clc.bitstream.container import ParsedStream, Stream, empty_stream, pack_fields
 from clc.bundle.bundle import Bundle
 from clc.codec.latent_coding import check_payload, decode_latents
 from clc.errors import DecodeMismatch, DictionaryMismatch
@@ -109,6 +109,20 @@ class Decoder:
         check_payload(
             self.prior, self.bundle.table, len(stream.payload), self._latents_shape(stream), is_aligned=is_aligned
         )
+
+    def check_insets(self, stream: Stream) -> None:
+        """Refuses a compound stream as `check` does, before anything of it is decoded."""
+        for inset in stream.inset_streams:
+            self.check(inset)
+
+    @torch.no_grad()
+    def plain_picture(self, stream: Stream) -> Picture:
+        """The picture of a stream that refers to nothing, such as an inset, and that `check` accepts.
+
+        Raises what `latents` raises.
+        """
+        conditions = self.conditions(ParsedStream(stream, pack_fields(stream)))
+        return self.picture(stream, self.latents(stream, conditions), conditions)
 
     def conditions(self, parsed: ParsedStream, warped: WarpedKeyPictures | None = None) -> Conditions:
         """What both sides know of a stream before its first symbol; `warped` are views of key pictures that are known.

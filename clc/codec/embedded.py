@@ -1,13 +1,14 @@
 """Streams whose payload is the bitstream of another codec: sealed by an encoder, and decoded without a bundle.
 
 Of some, parts of the picture are copied from the pictures of other streams (`copied_parts`): those need an archive.
+Of others, rectangles are shown by a bundle's model (`with_insets`): those need the bundle.
 
 `EmbeddedCodec` gives what `clc.codec.codec.Codec` does. Which payload a picture gets is decided in `clc.codec.ways`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,7 @@ import numpy as np
 from clc.bitstream.alignment import Alignment
 from clc.bitstream.container import ParsedStream, pack, parse_with_fields
 from clc.bitstream.embedding import EXACT_PROFILES, Embedding, Reason
+from clc.bitstream.insets import Inset
 from clc.bitstream.sections import ALPHA, Section
 from clc.bitstream.stream import NO_BUNDLE, Stream
 from clc.codec.beside import DecodedPicture, with_beside
@@ -60,7 +62,7 @@ class EmbeddedCodec:
 def with_embedded(parsed: ParsedStream, pictures: PictureSource = NO_PICTURES) -> DecodedPicture:
     """Return the picture of a stream whose payload is the bitstream of another codec; raises as `EmbeddedCodec`.
 
-    `pictures` gives those of the streams that it copies from.
+    `pictures` gives those of the streams that it copies from; insets are left to `with_insets`.
     """
     pixels = embedded_pixels(parsed.stream, pictures)
     beside = with_beside(pixels.image_HW3, parsed.stream.sections)
@@ -70,6 +72,7 @@ def with_embedded(parsed: ParsedStream, pictures: PictureSource = NO_PICTURES) -
 def embedded_pixels(stream: Stream, pictures: PictureSource, *, is_checked: bool = True) -> Pixels:
     """Return the pixels of a stream, those of its payload and those that are copied from `pictures`, by their ids.
 
+    Where there are insets, these are the pixels below them (`with_insets`).
     Raises as `clc.payloads.pixels.decode_payload` does, and what `pictures` raises.
     """
     if not stream.streams:
@@ -80,6 +83,19 @@ def embedded_pixels(stream: Stream, pictures: PictureSource, *, is_checked: bool
     if is_checked:
         check_pixels(stream, pixels)
     return pixels
+
+
+def with_insets(image_HW3: Picture, stream: Stream, decode: Callable[[Stream], Picture]) -> Picture:
+    """Return the pixels of a stream with its insets over those of its payload, as `embedded_pixels` gives them.
+
+    `decode` makes the picture of a stream that the bundle's model decodes, and raises where it cannot.
+    """
+    if not stream.insets:
+        return image_HW3
+    completed = image_HW3.copy()
+    for inset, inset_stream in zip(stream.insets, stream.inset_streams, strict=True):
+        completed[inset.rows, inset.columns] = decode(inset_stream)
+    return completed
 
 
 def copied_parts(stream: Stream, warped: WarpedKeyPictures) -> Warped:
@@ -100,6 +116,16 @@ class Copies(NamedTuple):
 NO_COPIES = Copies()
 
 
+class Insets(NamedTuple):
+    """What a bundle's model shows of a picture: the bundle's id, 8 bytes, and the rectangles."""
+
+    bundle_id: bytes = NO_BUNDLE
+    insets: tuple[Inset, ...] = ()
+
+
+NO_INSETS = Insets()
+
+
 def sealed(
     image_HW3: Picture,
     alpha_HW: Plane | None,
@@ -107,23 +133,24 @@ def sealed(
     embedding: Embedding,
     sections: Sequence[Section],
     copies: Copies = NO_COPIES,
+    insets: Insets = NO_INSETS,
 ) -> tuple[bytes, Picture]:
-    """Return the stream of a payload that was made of a picture, and what it decodes to.
+    """Return the stream of a payload that was made of a picture, and what it decodes to, without insets.
 
-    `alpha_HW` is what the payload holds: with an exact profile it replaces the section of alpha. The stream is decoded
-    again before it is returned. Raises `DecodeMismatch` where an exact payload does not give the pixels that it
-    promises, `LimitError` over a cap.
+    `alpha_HW` is what the payload holds: with an exact profile it replaces the section of alpha. With `insets`, which
+    were decoded before, the picture is what lies below them. The stream is decoded again before it is returned. Raises
+    `DecodeMismatch` where an exact payload does not give the pixels that it promises, `LimitError` over a cap.
     """
     height, width = image_HW3.shape[:2]
     is_exact = payload.profile in EXACT_PROFILES
-    kept = tuple(section for section in sections if section.kind != ALPHA or not is_exact)
     has_alpha = is_exact and alpha_HW is not None
+    kept = tuple(section for section in sections if section.kind != ALPHA or not has_alpha)
     stream = Stream(
         profile=payload.profile,
         width=width,
         height=height,
         quality_q6=embedding.quality_q6 or 0,
-        bundle_id=NO_BUNDLE,
+        bundle_id=insets.bundle_id,
         references=(),
         latents_crc32=0,
         payload=payload.data,
@@ -131,6 +158,7 @@ def sealed(
         sections=kept,
         streams=copies.streams,
         embedding=replace(embedding, step_error=payload.step_error, has_alpha=has_alpha),
+        insets=insets.insets,
     )
     if is_exact:
         pixels = embedded_pixels(stream, copies.pictures, is_checked=False)
@@ -166,6 +194,6 @@ def _embedded(parsed: ParsedStream) -> Pixels:
 
 
 def _check_embedded(stream: Stream) -> None:
-    if stream.embedding is None:
+    if stream.needs_bundle:
         kind = "an autoencoder (--autoencoder FOLDER)" if stream.is_overfitted else "a bundle (--bundle FOLDER)"
         raise DictionaryMismatch(f"the stream needs {kind}, {stream.bundle_id.hex()}, and none is loaded")

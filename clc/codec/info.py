@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clc.bitstream.container import Stream, parse
 from clc.bitstream.embedded import has_steps, promised_error
 from clc.bitstream.embedding import AV1_PROFILE, EMBEDDED_PROFILES, FORMATS, Reason
 from clc.bitstream.fields import MAGIC, check_magic_and_version, read_size, take
 from clc.bitstream.sections import name_of
-from clc.bitstream.stream import COPYING_VERSION, OVERFITTED_PROFILE
+from clc.bitstream.stream import COMPOUND_VERSION, COPYING_VERSION, OVERFITTED_PROFILE
 from clc.codec.buffers import stream_bytes
 from clc.quality import from_q6
 
@@ -18,18 +18,31 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
+class InsetInfo(NamedTuple):
+    """A rectangle that a bundle's model shows, px, the quality of its latents, and the bytes of its payload."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    quality: float
+    payload_bytes: int
+
+
 @dataclass(frozen=True)
 class StreamInfo:
     """The header of a stream; sizes in pixels and bytes. `overhead_bytes` is all that is not payload.
 
-    `mode` is "learned", "overfitted" where the payload is a function, or "lossless", "near-lossless" or "avif" where it
-    is the bitstream of another codec; near-lossless are samples in steps, or copied within an error. `payload` names
+    `mode` is "learned", "overfitted" where the payload is a function, "lossless", "near-lossless" or "avif" where it is
+    the bitstream of another codec, or "compound" where that lies under rectangles that are learned; near-lossless are
+    samples in steps, or copied within an error. `payload` names
     what it holds, and `why` says why it came to that. `bundle_id` is that of the bundle, or of the autoencoder, that
     decodes the stream, and None where it needs none; `quality` is None where no quality was asked for.
 
     `references` are dictionary entries that give tokens, `aligned` those whose key pictures are warped, `streams` the
     ids, 16 hex digits each, of streams whose pictures are. `sections` are
-    what the picture has beside its colours: the name of each kind, with the bytes that it takes in the stream.
+    what the picture has beside its colours: the name of each kind, with the bytes that it takes in the stream. `insets`
+    are the learned rectangles of a compound picture.
     """
 
     version: int
@@ -49,6 +62,7 @@ class StreamInfo:
     sections: dict[str, int]
     payload: str
     why: str
+    insets: tuple[InsetInfo, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a JSON object, tuples as lists."""
@@ -57,6 +71,7 @@ class StreamInfo:
             "references": list(self.references),
             "aligned": list(self.aligned),
             "streams": list(self.streams),
+            "insets": [inset._asdict() for inset in self.insets],
         }
 
 
@@ -67,6 +82,7 @@ def stream_info(data: Buffer) -> StreamInfo:
     """
     data = stream_bytes(data)
     stream = parse(data)
+    payload_bytes = len(stream.payload) + sum(len(inset.payload) for inset in stream.insets)
     return StreamInfo(
         version=data[4],
         profile=stream.profile,
@@ -74,19 +90,26 @@ def stream_info(data: Buffer) -> StreamInfo:
         width=stream.width,
         height=stream.height,
         quality=None if _asks_for_no_quality(stream) else from_q6(stream.quality_q6),
-        bundle_id=None if stream.embedding else stream.bundle_id.hex(),
+        bundle_id=stream.bundle_id.hex() if stream.needs_bundle else None,
         references=stream.token_references,
         aligned=() if stream.streams else stream.references[: len(stream.alignments)],
         streams=tuple(one.hex() for one in stream.streams),
         total_bytes=len(data),
-        payload_bytes=len(stream.payload),
-        overhead_bytes=len(data) - len(stream.payload),
+        payload_bytes=payload_bytes,
+        overhead_bytes=len(data) - payload_bytes,
         bpp=len(data) * 8 / (stream.width * stream.height),
         sections={name_of(section.kind): len(section.stored) for section in stream.sections},
         payload=_payload_of(stream),
         why=_why(stream),
+        insets=tuple(
+            InsetInfo(one.left, one.top, one.width, one.height, from_q6(one.quality_q6), len(one.payload))
+            for one in stream.insets
+        ),
     )
 
+
+COMPOUND = "compound"
+"""The mode of a picture some rectangles of which are learned."""
 
 WAY_BYTES = 14
 """So many first bytes of a stream tell its way."""
@@ -98,6 +121,8 @@ def way_of(start: bytes) -> str:
     profile = start[len(MAGIC) + 1]
     _, _, position = read_size(start)
     (reason,), _ = take(start, position, 1, "reason")
+    if start[len(MAGIC)] == COMPOUND_VERSION:
+        return COMPOUND
     is_copying = profile in EMBEDDED_PROFILES and start[len(MAGIC)] == COPYING_VERSION
     is_near = has_steps(reason) or (is_copying and bool(promised_error(start, position)))
     return _mode(profile, is_near=is_near)
@@ -119,6 +144,8 @@ def _asks_for_no_quality(stream: Stream) -> bool:
 
 
 def _mode_of(stream: Stream) -> str:
+    if stream.insets:
+        return COMPOUND
     embedding = stream.embedding
     is_near = embedding is not None and (
         bool(embedding.step_error) or (bool(stream.streams) and embedding.reason is Reason.MAX_ERROR)
@@ -142,7 +169,12 @@ def _payload_of(stream: Stream) -> str:
     steps = f" of samples in steps of {2 * stream.embedding.step_error + 1}" if stream.embedding.step_error else ""
     others = f"{len(stream.streams)} other stream" + ("s" if len(stream.streams) > 1 else "")
     copied = f" beside what is copied from {others}" if stream.streams else ""
-    return FORMATS[stream.profile] + steps + beside + copied
+    learned = f", {_rectangles(stream)} by latents of the bundle's model" if stream.insets else ""
+    return FORMATS[stream.profile] + steps + beside + copied + learned
+
+
+def _rectangles(stream: Stream) -> str:
+    return "a rectangle" if len(stream.insets) == 1 else f"{len(stream.insets)} rectangles"
 
 
 def _why(stream: Stream) -> str:
@@ -158,4 +190,6 @@ def _why(stream: Stream) -> str:
         Reason.FALLS_SHORT: f"the model's latents would fall short of what photographs get at {quality}",
         Reason.TARGET_PSNR: f"it takes the fewest bytes for {embedding.target_psnr or 0:.4g} dB",
     }
-    return said[embedding.reason]
+    if not stream.insets:
+        return said[embedding.reason]
+    return f"photographs in a page: their rectangles by the model and all else another way cost least at {quality}"

@@ -1,5 +1,6 @@
 """bench/range.py and its hundred small PNG files: what is written is what decoders read, and ours is never larger."""
 
+import importlib
 import importlib.util
 import io
 import json
@@ -15,8 +16,10 @@ import pytest
 from PIL import Image
 
 import clc
+from clc.codec.ways.photographs import photographs_in
 from clc.pictures import losses
 from clc.pictures.images import read_picture
+from tests.conftest import Picture
 
 BENCH = Path(__file__).parents[2] / "bench"
 
@@ -49,6 +52,23 @@ def test_a_hundred_files_of_every_kind_come_back_bit_by_bit_in_no_more_bytes_tha
         assert len(coded) <= len(webp.getvalue()), name
         ours, theirs = ours + len(coded), theirs + len(webp.getvalue())
     assert ours < 0.75 * theirs
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_photographs_lie_in_a_drawn_page_as_they_are_and_are_found_there(
+    seed: int, photo: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(BENCH))
+    pen = importlib.import_module("rendered.drawing").Pen(np.random.default_rng(seed), is_training=False)
+    page = importlib.import_module("rendered.pages").page(pen, [Image.fromarray(photo)] * 3)
+    drawn = np.asarray(page.image)
+    assert 2 <= len(page.places) <= 3
+    for left, top, right, bottom in page.places:
+        x, y = (photo.shape[1] - (right - left)) // 2, (photo.shape[0] - (bottom - top)) // 2
+        assert (drawn[top:bottom, left:right] == photo[y : y + bottom - top, x : x + right - left]).all()
+    found = {(one.left, one.top, one.right, one.bottom) for one in photographs_in(drawn)}
+    assert found == set(page.places)
 
 
 def test_interlacing_changes_no_sample(small: ModuleType) -> None:
@@ -111,3 +131,6 @@ def test_the_command_measures_and_writes_its_figures(tmp_path: Path) -> None:
     nothing = subprocess.run(command[:2], capture_output=True, text=True, check=False)
     assert nothing.returncode == 1
     assert nothing.stderr.startswith("error: nothing to measure")
+    alone = subprocess.run([*command[:2], "--pages", "2"], capture_output=True, text=True, check=False)
+    assert alone.returncode == 1
+    assert alone.stderr.startswith("error: --pages N and --photographs FOLDER go together")

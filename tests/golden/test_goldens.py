@@ -17,10 +17,11 @@ from PIL import Image
 from clc.bitstream.alignment import Alignment, identity, mesh_shape
 from clc.bitstream.container import Stream, empty_stream, pack, pack_fields, parse, parse_with_fields, stream_id
 from clc.bitstream.embedding import AV1_PROFILE, PNG_PROFILE, Embedding, Reason
+from clc.bitstream.insets import Inset
 from clc.bitstream.range_coder import CdfTable, Decoder, Encoder
 from clc.bitstream.regions import Regions, map_shape
 from clc.bitstream.sections import Section
-from clc.codec.embedded import Copies, EmbeddedCodec, copied_parts, embedded_pixels, sealed
+from clc.codec.embedded import Copies, EmbeddedCodec, copied_parts, embedded_pixels, sealed, with_insets
 from clc.codec.latent_coding import Analysed, decode_latents, encode_latents
 from clc.codec.ways.exact import encode_exact
 from clc.model.prior.walk import Conditions
@@ -301,6 +302,45 @@ def test_a_stream_of_version_6_decodes_to_its_picture(name: str, crc32: int) -> 
     assert (decoded.image_HW3[copied.inside] == copied.pixels[copied.inside]).all()
     error = np.abs(decoded.image_HW3.astype(int) - PLANE)[~copied.inside].max()
     assert error <= {"webp": 0, "avif": 16}[name]
+
+
+COMPOUND_STREAM = Stream(
+    profile=PNG_PROFILE,
+    width=33,
+    height=24,
+    quality_q6=3200,
+    bundle_id=bytes.fromhex("0123456789abcdef"),
+    references=(),
+    latents_crc32=0,
+    # Of a white page, deflated elsewhere: zlib's bytes may differ by its version.
+    payload=bytes.fromhex("0063fccfc0c0d0c8c4c0c0c0c030184800e28c01b0"),
+    sections=(Section.of(2, b"<x/>"),),
+    embedding=Embedding(Reason.CHEAPER, 3200),
+    insets=(
+        Inset(0, 5, 16, 19, 3200, 0xDEADBEEF, bytes(range(9))),
+        Inset(17, 0, 16, 16, 6400, 7, bytes(range(200))),
+    ),
+)
+
+
+def test_a_stream_of_version_7_keeps_its_bytes() -> None:
+    """What lies below the insets decodes to its picture; these are streams of version 1 without a header."""
+    of = replace(COMPOUND_STREAM, latents_crc32=embedded_pixels(COMPOUND_STREAM, Beside(), is_checked=False).crc32)
+    stored = golden("stream_v7", pack(of))
+    assert pack(of) == stored
+    parsed = parse(stored)
+    assert parsed == of
+    assert (embedded_pixels(parsed, Beside()).image_HW3 == 255).all()
+    pasted = with_insets(
+        np.zeros((24, 33, 3), np.uint8),
+        parsed,
+        lambda one: np.full((one.height, one.width, 3), one.latents_crc32 % 251),
+    )
+    assert (pasted[5:, :16] == 0xDEADBEEF % 251).all()
+    assert (pasted[:16, 17:] == 7).all()
+    assert not pasted[:5, :17].any()
+    assert not pasted[16:, 16:].any()
+    assert [pack(one)[4] for one in parsed.inset_streams] == [1, 1]
 
 
 @pytest.mark.parametrize("channels", [0, 4])

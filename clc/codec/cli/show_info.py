@@ -58,8 +58,15 @@ def _stream(file: Path, *, is_json: bool, is_named: bool) -> str:
     fields["sections"] = ", ".join(f"{name} {size} bytes" for name, size in fields["sections"].items()) or "none"
     fields["quality"] = "none" if fields["quality"] is None else fields["quality"]
     fields["bundle_id"] = fields["bundle_id"] or "none is needed"
+    fields["insets"] = [_inset(inset) for inset in fields["insets"]] or ["none"]
     fields["bpp"] = f"{fields['bpp']:.4f}"
     return _lines(name_of(file), fields, is_named=is_named)
+
+
+def _inset(inset: dict[str, Any]) -> str:
+    """One rectangle in words."""
+    place = f"{inset['width']}x{inset['height']} px at {inset['left']},{inset['top']}"
+    return f"{place}: {inset['payload_bytes']} bytes at quality {inset['quality']:g}"
 
 
 def _bundle(folder: Path, *, is_json: bool, is_named: bool) -> str:
@@ -77,7 +84,7 @@ def _lines(title: str, fields: dict[str, Any], *, is_named: bool) -> str:
     """One line a field; a list takes a line for each of its values."""
     lines = [f"{shown(title)}:"] if is_named else []
     for name, value in fields.items():
-        values = value if name in ("sources", "training") else [value]
+        values = value if name in ("sources", "training", "insets") else [value]
         for label, one in zip([name] + [""] * len(values), values, strict=False):
             lines.append(f"{label:>15}  {shown(str(one))}")
     return "\n".join(lines)

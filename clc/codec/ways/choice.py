@@ -1,7 +1,8 @@
 """Which way a picture is coded at a goal: latents of a bundle's model, AVIF, or exact samples, by what each one costs.
 
     quality      the transform, as long as it suits the picture; else what costs least (rate + lambda * distortion)
-                 without falling short of what photographs get (`clc.codec.ways.suitability`)
+                 without falling short of what photographs get (`clc.codec.ways.suitability`); of a page with
+                 photographs in it these may go by the transform, and the rest another way (`clc.codec.ways.compound`)
     target_psnr  the fewest bytes that reach it
     max_error    exact samples (`clc.codec.ways.exact`)
 
@@ -14,7 +15,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from clc.bitstream.container import with_sections
@@ -26,6 +26,7 @@ from clc.codec.embedded import sealed
 from clc.codec.search.contest import UNALIGNED
 from clc.codec.search.selection import References, Search, checked_references
 from clc.codec.ways.avif_search import TRIAL_SPEED, AvifSearch, Trial, speed_of, start_of
+from clc.codec.ways.compound import Compound
 from clc.codec.ways.goal import DEFAULT_QUALITY, Goal
 from clc.codec.ways.psnr_control import reach
 from clc.codec.ways.sample import sample_of
@@ -37,6 +38,7 @@ from clc.codec.ways.suitability import (
     psnr_of,
     squared_error_of,
 )
+from clc.codec.ways.way import Way
 from clc.errors import CorruptStream, InputError
 from clc.payloads import avif
 from clc.payloads.exact import Payload, exact_payload, payload_within
@@ -74,19 +76,6 @@ def searched(encoding: Encoding, references: References, effort: int) -> Learned
     return lambda quality_q6: encoding.best_of(encoding.proposals(search, quality_q6), quality_q6, search.effort)
 
 
-@dataclass(frozen=True)
-class Way:
-    """A finished stream, and the mean squared error of its colours, in levels of 0..255."""
-
-    data: bytes
-    squared_error: float
-
-    @property
-    def psnr(self) -> float:
-        """In dB."""
-        return psnr_of(self.squared_error)
-
-
 class Compared(NamedTuple):
     """How a sample of a graphic fares: what the transform costs over what AVIF does, and the transform's PSNR in dB."""
 
@@ -121,6 +110,7 @@ class Choice:
         self.is_photograph = is_photograph(self.image_HW3)
         self._avif: AvifSearch | None = None
         self._compared: dict[int, Compared | None] = {}
+        self._compound = Compound(encoding, effort, self._sections)
 
     def encode(self, goal: Goal) -> bytes:
         """The stream for a quality or a PSNR."""
@@ -193,16 +183,21 @@ class Choice:
         return Compared(ratio, psnr_of(squared_error))
 
     def _cheapest_other(self, embedding: Embedding, trade: float, least: float) -> Way:
-        """AVIF where it costs least, or exact samples; those are searched thoroughly where they may win."""
+        """AVIF where it costs least, exact samples, searched thoroughly where they may win, or a compound of ways."""
         ways = self._by_avif(embedding, lambda: self._avif_at(trade, from_q6(embedding.value), least))
+        avif_quality = ways[0].avif_quality if ways else None
         ways = [way for way in ways if way.psnr >= least]
         most_bytes = min((self._cost(way, trade) * self._pixels / 8 for way in ways), default=math.inf)
         payload = exact_payload(self.image_HW3, self._alpha_HW, worth_bytes=_MOST_SAVED * most_bytes)
-        return min([self._exact(embedding, payload), *ways], key=lambda way: self._cost(way, trade))
+        ways.append(self._exact(embedding, payload))
+        best = min(ways, key=lambda way: self._cost(way, trade))
+        most_bytes = self._cost(best, trade) * self._pixels / 8
+        compound = self._compound.best_at(embedding, least, avif_quality, _MOST_SAVED * most_bytes)
+        return best if compound is None else min(best, compound, key=lambda way: self._cost(way, trade))
 
     def _cost(self, way: Way, trade: float) -> float:
         """Rate + lambda * distortion, bits a pixel."""
-        return 8 * len(way.data) / self._pixels + trade * way.squared_error
+        return way.cost(self._pixels, trade)
 
     def at_psnr(self, psnr: float) -> bytes:
         """The stream of the fewest bytes that was found with at least a PSNR in dB; without loss where nothing has."""
@@ -260,7 +255,7 @@ class Choice:
         if found is None:
             return []
         data, _ = sealed(self.image_HW3, None, found.payload, embedding, self._sections)
-        return [Way(data, found.squared_error)]
+        return [Way(data, found.squared_error, found.quality)]
 
     def _exact(self, embedding: Embedding, payload: Payload) -> Way:
         data, decoded_HW3 = sealed(self.image_HW3, self._alpha_HW, payload, embedding, self._sections)

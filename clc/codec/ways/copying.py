@@ -26,8 +26,8 @@ from clc.bitstream.regions import UNCOVERED, Regions, map_shape, pack_regions
 from clc.codec.embedded import Copies, sealed
 from clc.codec.search.contest import Choice
 from clc.codec.ways.avif_search import AvifSearch, Trial, speed_of, start_of
-from clc.codec.ways.choice import Way
 from clc.codec.ways.suitability import squared_error_of
+from clc.codec.ways.way import Way
 from clc.errors import CorruptStream, InputError
 from clc.payloads import avif
 from clc.payloads.exact import payload_within
