@@ -175,7 +175,7 @@ class ArchiveCoder:
             quality_q6,
             Anew(len(anew.data), self.referred.exactly(anew.data).image_HW3),
             anew.psnr_db - FLOOR_DB,
-            is_exact=stream.profile in EXACT_PROFILES,
+            is_exact=stream.profile in EXACT_PROFILES and not stream.insets,
         )
         coded = anew if way is None else self._embedded(begun, way.data, quality_q6, asked_q6)
         return coded if coded.cost < anew.cost and coded.psnr_db >= alone.psnr_db - FLOOR_DB else anew
