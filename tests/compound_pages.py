@@ -35,7 +35,7 @@ def insets_of(codec: Codec, page_HW3: Picture, places: Sequence[Place], quality_
     """Those rectangles of a page as the codec's model shows them."""
     found = []
     for left, top, width, height in places:
-        part = codec.encoding(page_HW3).part(slice(top, top + height), slice(left, left + width))
+        part = codec.encoding(np.ascontiguousarray(page_HW3[top : top + height, left : left + width]))
         stream = part.code(quality_q6, UNALIGNED).stream
         found.append(Inset(left, top, width, height, quality_q6, stream.latents_crc32, stream.payload))
     return tuple(found)

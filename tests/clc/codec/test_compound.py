@@ -114,7 +114,7 @@ def test_what_is_decoded_is_what_was_measured(coded: bytes, page: Picture, shipp
     left, top, width, height = PLACE
     inside = decoded[top : top + height, left : left + width]
     alone = shipped.encoding(page[top : top + height, left : left + width].copy())
-    assert (inside == alone.decoded(alone.code(40 * 64, UNALIGNED))).all()
+    assert (inside == alone.picture(alone.code(40 * 64, UNALIGNED))).all()
 
 
 def test_a_compound_is_kept_only_where_it_costs_less(
