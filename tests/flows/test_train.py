@@ -139,7 +139,7 @@ def test_a_dictionary_that_no_bundle_takes_is_refused_before_training(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "MAX_DICTIONARY_ENTRIES", 3)
-    monkeypatch.setattr(train, "train", lambda *arguments, **options: pytest.fail("it was trained"))
+    monkeypatch.setattr(train, "train_prepared", lambda *arguments, **options: pytest.fail("it was trained"))
     with pytest.raises(InputError, match=r"has 4 entries, and a bundle takes 3: .* entries=3 and candidates=4"):
         trained(workspace)
 

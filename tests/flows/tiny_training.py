@@ -59,6 +59,7 @@ def fill(workspace: Workspace) -> None:
             licences=NAMES,
             cluster_sizes=np.ones(2, np.int32),
             distances=np.zeros(2, np.float32),
+            relevances=np.zeros(2),
             rectangles=(None,) * 2,
         ).write(folder / "dictionary.parquet")
         return {}
