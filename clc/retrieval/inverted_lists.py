@@ -1,8 +1,8 @@
 """An index for more keys than can be measured while one waits: faiss' inverted lists of vectors of a byte a value.
 
 K-means cuts the keys into about 2 * sqrt(K) lists, and a query reads the few whose centres are nearest to it. The
-contract: of the neighbours that an exhaustive search finds, at least `RECALL` are found; how many lists that takes is
-measured on keys when the index is built, and stored with it. What is found is measured and ordered as by every index
+contract: of the neighbours of its own keys, at least `RECALL` are found; how many lists that takes is measured when the
+index is built, and stored with it. What is found is measured and ordered as by every index
 (`clc.retrieval.index`), so distances are exact. `clc.dictionary.saved_index` says when it is taken, and keeps it beside
 the dictionary. Needs the extra `pipeline`.
 """
@@ -24,7 +24,7 @@ from storage.extras import need
 log = logging.getLogger(__name__)
 
 RECALL = 0.97
-"""Share of the nearest neighbours that an index is built to find for its keys, and about finds for other queries."""
+"""Share of the nearest neighbours that an index is built to find for its keys: for other queries a little less."""
 
 _PROBED = 512  # keys whose neighbours say how many lists to read
 _NEIGHBOURS = 3
