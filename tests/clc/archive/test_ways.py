@@ -19,10 +19,12 @@ from clc.codec.__main__ import main
 from clc.codec.codec import Codec
 from clc.codec.info import stream_info
 from clc.codec.ways.goal import LEARNED, Goal
+from clc.codec.ways.suitability import squared_error_of
 from clc.errors import InputError
 from clc.pictures.images import read_picture
 from storage.digest import sha256_bytes
 from tests.clc.archive.conftest import write_strip
+from tests.compound_pages import page_with
 from tests.conftest import Picture
 
 OPTIONS = PackOptions(quality=80.0, keys=0, effort=0)
@@ -308,3 +310,22 @@ def test_copies_within_an_error_are_not_called_lossless(tmp_path: Path, screens:
         info = stream_info(archive.stream(row))
         assert info.mode == archive.way_of(row)
         assert info.mode == "near-lossless" or not row.references
+
+
+def test_pages_with_photographs_in_them_are_compounds_in_an_archive_too(
+    shipped: Codec, photo: Picture, tmp_path: Path
+) -> None:
+    place = (101, 43, 160, 131)
+    (tmp_path / "pages").mkdir()
+    pages = [page_with(photo, [place]), page_with(photo, [place])]
+    pages[1][30:40, 270:340] = (200, 30, 30)
+    for name, picture in zip("ab", pages, strict=True):
+        Image.fromarray(picture).save(tmp_path / "pages" / f"{name}.png")
+    pack(tmp_path / "pages", tmp_path / "archive", shipped, PackOptions(quality=40.0, keys=0, effort=0))
+    archive = Archive(tmp_path / "archive")
+    rows = archive.manifest.pictures
+    assert [archive.way_of(row) for row in rows] == ["compound", "compound"]
+    reader = ArchiveReader(archive, archive.codec())
+    for row, picture in zip(rows, pages, strict=True):
+        assert squared_error_of(reader.decode(row).image_HW3, picture) < 90
+    assert not list(verify(archive, shipped))
