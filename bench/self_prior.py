@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from safetensors.torch import load_file
 
 from clc.bundle.bundle import Bundle
 from clc.errors import ClcError
@@ -37,7 +38,7 @@ from clc.training.config import TrainingConfig, adaptation
 from clc.training.data import PictureSet, random_patches, read_folders
 from clc.training.growth import grown
 from clc.training.klt_start import start_self_prior
-from clc.training.run_folder import STATE, read_weights
+from clc.training.run_folder import STATE, WEIGHTS, read_model
 from clc.training.trainer import Trainer
 
 LATENTS, WARMUP_STEPS, ENTRIES, SAVE_EVERY = 4, 900, 64, 5
@@ -149,9 +150,9 @@ def variants(folder: Path) -> Iterator[tuple[str, Model]]:
 
 
 def _loaded(folder: Path) -> Model:
-    config, weights = read_weights(folder)
-    model = Model(config).eval()
-    model.load_state_dict(weights)
+    # Not `read_weights`: nothing is validated here, so the best weights in the folder are those of the start.
+    model = Model(read_model(folder)).eval()
+    model.load_state_dict(load_file(folder / WEIGHTS))
     return model
 
 

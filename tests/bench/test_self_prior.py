@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from clc.model.model import Model
 from clc.pictures.images import png_bytes
-from clc.training.run_folder import read_weights
+from clc.training.run_folder import WEIGHTS, read_weights
 from tests.conftest import SMALL, Picture
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -59,6 +60,21 @@ def test_both_legs_make_the_same_steps_and_are_compared(
     assert all(float(bpp) > 0 for bpp in rows[-3].split("│")[3].split(","))
     configs = {name: read_weights(state / name)[0].self_prior for name in ("without", "with")}
     assert configs == {"without": 0, "with": 4}
+
+
+def test_the_averages_at_the_last_step_are_measured_and_not_the_weights_of_the_start(
+    bench, photo: Picture, tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "0.png").write_bytes(png_bytes(np.ascontiguousarray(photo[:260, :260])))
+    state, pictures = tmp_path / "state", str(tmp_path / "pictures")
+    given = ["--data", pictures, "--pictures", pictures, "--state", str(state), "--crops", "1", "--steps", "1"]
+    monkeypatch.setattr(sys, "argv", ["self_prior.py", *given])
+    assert bench.main() == 0
+    for name, model in bench.variants(state):
+        if name in ("without", "with"):
+            last = load_file(state / name / WEIGHTS)
+            assert all(torch.equal(value, last[key]) for key, value in model.state_dict().items())
 
 
 def test_what_cannot_be_read_is_one_line(bench, tmp_path: Path, monkeypatch, capsys) -> None:
