@@ -19,7 +19,6 @@ from clc.bitstream.container import (
     with_sections,
 )
 from clc.bitstream.embedding import EMBEDDED_PROFILES, EXACT_PROFILES, Embedding, Reason
-from clc.bitstream.insets import Inset
 from clc.bitstream.sections import ALPHA, EXIF, XMP, Section, pack_sections
 from clc.bitstream.stream import NO_BUNDLE, OVERFITTED_PROFILE, PROFILE, Stream
 from clc.errors import BitstreamError, ClcError, CorruptStream, InputError, LimitError, TruncatedStream, UnknownVersion
@@ -113,47 +112,7 @@ embedded_streams = st.builds(
     st.integers(0, 2**32 - 1),
 )
 
-
-def compound_stream(stream: Stream, insets: list[Inset]) -> Stream:
-    """A stream of another codec's payload with insets side by side in it."""
-    assert stream.embedding is not None
-    placed, left = [], 0
-    for inset in insets:
-        placed.append(dataclasses.replace(inset, left=left + inset.left))
-        left = placed[-1].left + inset.width
-    return dataclasses.replace(
-        stream,
-        width=max(left, min(stream.width, 9_000)),
-        height=max(min(stream.height, 900), *(inset.top + inset.height for inset in insets)),
-        bundle_id=b"a bundle",
-        embedding=dataclasses.replace(stream.embedding, has_alpha=False),
-        insets=tuple(placed),
-    )
-
-
-compound_streams = st.builds(
-    compound_stream,
-    embedded_streams,
-    st.lists(
-        st.builds(
-            Inset,
-            st.integers(0, 300),
-            st.integers(0, 5_000),
-            st.integers(16, 900),
-            st.integers(16, 2_000),
-            st.integers(0, MAX_QUALITY_Q6),
-            st.integers(0, 2**32 - 1),
-            st.binary(min_size=1, max_size=200),
-        ),
-        min_size=1,
-        max_size=8,
-    ),
-)
-
 EMBEDDED = embedded_stream(2, Embedding(Reason.MAX_ERROR, 4, 3, has_alpha=True), (300, 20), b"the payload", 0xDEADBEEF)
-
-INSET = Inset(40, 2, 200, 17, 3200, 0xDEADBEEF, b"latents")
-COMPOUND = compound_stream(EMBEDDED, [INSET, dataclasses.replace(INSET, left=3, payload=b"others")])
 
 SECTIONED = dataclasses.replace(
     ALIGNED, sections=(Section.of(EXIF, b"II*\0" * 30), Section.of(XMP, b"<x/>"), Section.of(ALPHA, bytes(range(9))))
@@ -161,7 +120,7 @@ SECTIONED = dataclasses.replace(
 
 
 @settings(deadline=None, max_examples=150)
-@given(streams | embedded_streams | compound_streams)
+@given(streams | embedded_streams)
 def test_any_stream_round_trips(stream: Stream) -> None:
     assert parse(pack(stream)) == stream
 
@@ -180,7 +139,7 @@ def test_the_largest_sizes_of_every_field_take_42_bytes() -> None:
 
 
 @settings(deadline=None, max_examples=100)
-@given(streams | embedded_streams | compound_streams, st.data())
+@given(streams | embedded_streams, st.data())
 def test_whatever_parses_packs_to_the_same_bytes(stream: Stream, data: st.DataObject) -> None:
     packed = bytearray(pack(stream))
     position = data.draw(st.integers(0, len(packed) - 1))
@@ -192,7 +151,7 @@ def test_whatever_parses_packs_to_the_same_bytes(stream: Stream, data: st.DataOb
     assert pack(parsed) == bytes(packed)
 
 
-@pytest.mark.parametrize("stream", [EXAMPLE, ALIGNED, SECTIONED, EMBEDDED, COMPOUND])
+@pytest.mark.parametrize("stream", [EXAMPLE, ALIGNED, SECTIONED, EMBEDDED])
 def test_no_flipped_bit_goes_unseen(stream: Stream) -> None:
     packed = pack(stream)
     for bit in range(8 * len(packed)):
@@ -375,60 +334,3 @@ def test_a_profile_of_another_version_is_unknown(at: int) -> None:
     packed[5] = (0, 1, 5, 9, 77, 255)[at - 2]
     with pytest.raises(UnknownVersion):
         parse(bytes(packed))
-
-
-@settings(deadline=None, max_examples=50)
-@given(compound_streams, sections)
-def test_the_version_is_7_exactly_where_there_are_insets(stream: Stream, of: tuple[Section, ...]) -> None:
-    plain = pack(stream)
-    assert plain[4] == stream.version == 7
-    carrying = with_sections(plain, of)
-    assert with_sections(carrying, ()) == plain
-    assert stream_id(carrying) == stream_id(plain)
-    assert parse_with_fields(carrying).fields == pack_fields(stream)
-    head = parse_head(carrying)
-    assert (head.width, head.height, head.bundle_id, head.needs_bundle) == (
-        stream.width,
-        stream.height,
-        b"a bundle",
-        True,
-    )
-    overhead = len(plain) - len(stream.payload) - sum(len(inset.payload) for inset in stream.insets)
-    assert overhead <= 28 + 9 + 20 * len(stream.insets)
-    assert pack(dataclasses.replace(stream, insets=(), bundle_id=NO_BUNDLE))[4] == 5
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        ({"bundle_id": NO_BUNDLE}, InputError, "needs a bundle where there are insets"),
-        ({"insets": ()}, InputError, "needs a bundle where there are insets"),
-        ({"insets": (INSET,) * 9}, LimitError, "9 insets"),
-        ({"insets": (INSET, dataclasses.replace(INSET, top=3))}, InputError, "overlap"),
-        ({"insets": (dataclasses.replace(INSET, left=400),)}, InputError, "does not lie inside"),
-        ({"embedding": EMBEDDED.embedding}, InputError, "alpha stands in a section"),
-        ({"streams": (b"12345678",), "alignments": (identity(20, 443),)}, InputError, "nothing is copied"),
-    ],
-)
-def test_a_compound_out_of_range_cannot_be_made(
-    changes: dict[str, object], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        dataclasses.replace(COMPOUND, **changes)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"left": -1}, "inside its picture"),
-        ({"height": 15}, "16 px a side"),
-        ({"quality_q6": 6401}, "quality x 64"),
-        ({"latents_crc32": 2**32}, "32 bits"),
-        ({"payload": b""}, "has a payload"),
-    ],
-)
-def test_an_inset_out_of_range_cannot_be_made(changes: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        dataclasses.replace(INSET, **changes)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="insets lie over"):
-        dataclasses.replace(EXAMPLE, insets=(INSET,))
