@@ -234,6 +234,8 @@ def test_command_hands_every_option_to_the_stages(monkeypatch: pytest.MonkeyPatc
         "minutes": 0.5,
         "start": "scratch",
         "key_pictures": 7,
+        "device": "cuda",
+        "processes": 2,
         "dask_scheduler": "tcp://host:1",
     }
     recipes: list[object] = []
