@@ -32,15 +32,19 @@ def bench(monkeypatch: pytest.MonkeyPatch):
     return module
 
 
+def three_pictures(folder: Path, photo: Picture) -> str:
+    (folder / "pictures").mkdir()
+    for index in range(3):
+        picture = np.ascontiguousarray(photo[:260, index * 50 : index * 50 + 260])
+        (folder / "pictures" / f"{index}.png").write_bytes(png_bytes(picture))
+    return str(folder / "pictures")
+
+
 @pytest.mark.parametrize("start", [[], ["--klt"]])
 def test_both_legs_make_the_same_steps_and_are_compared(
     bench, photo: Picture, tmp_path: Path, monkeypatch, capsys, start: list[str]
 ) -> None:
-    (tmp_path / "pictures").mkdir()
-    for index in range(3):
-        picture = np.ascontiguousarray(photo[:260, index * 50 : index * 50 + 260])
-        (tmp_path / "pictures" / f"{index}.png").write_bytes(png_bytes(picture))
-    state, pictures = tmp_path / "state", str(tmp_path / "pictures")
+    state, pictures = tmp_path / "state", three_pictures(tmp_path, photo)
     given = ["--data", pictures, "--pictures", pictures, "--state", str(state), "--crops", "1", "--turn", "1", *start]
     for steps in ("1", "2"):
         monkeypatch.setattr(sys, "argv", ["self_prior.py", *given, "--steps", steps, "--count", "1"])
@@ -65,9 +69,7 @@ def test_both_legs_make_the_same_steps_and_are_compared(
 def test_the_averages_at_the_last_step_are_measured_and_not_the_weights_of_the_start(
     bench, photo: Picture, tmp_path: Path, monkeypatch
 ) -> None:
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "0.png").write_bytes(png_bytes(np.ascontiguousarray(photo[:260, :260])))
-    state, pictures = tmp_path / "state", str(tmp_path / "pictures")
+    state, pictures = tmp_path / "state", three_pictures(tmp_path, photo)
     given = ["--data", pictures, "--pictures", pictures, "--state", str(state), "--crops", "1", "--steps", "1"]
     monkeypatch.setattr(sys, "argv", ["self_prior.py", *given])
     assert bench.main() == 0
