@@ -17,9 +17,11 @@ from storage.digest import sha256_bytes, sha256_file
 from storage.manifest import MANIFEST_NAME
 
 ROOT = Path(__file__).parents[2]
-HERE = [random.Random(7 * number).random() for number in range(8)]  # noqa: S311
+HERE = sorted(random.Random(7 * number).random() for number in range(8))  # noqa: S311
 ON_A_CLUSTER = [0.3, 0.65, 0.9]
-"""Shares of the time that an ingest takes, after which it is killed; a cluster takes a while to start."""
+"""Shares of the time that an ingest takes, after which it is killed; a cluster takes a while to start.
+
+The earliest comes first: on a machine that is busy for a while, a later one may be after the end."""
 
 
 def runs(workspace: Path, source: Path, *delays_s: float, shard_files: int = 64) -> list[tuple[str, float]]:
