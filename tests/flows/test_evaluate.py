@@ -312,9 +312,7 @@ def test_a_stream_that_decodes_to_something_else_fails_the_run(workspace, codec,
 
 @pytest.mark.parametrize("has_ingest", [True, False])
 @pytest.mark.usefixtures("codec")
-def test_a_folder_of_pictures_is_evaluated_whole_and_what_cannot_be_read_is_a_row(
-    has_ingest, workspace, tmp_path
-) -> None:
+def test_a_folder_is_evaluated_whole_and_what_cannot_be_read_is_a_row(has_ingest, workspace, tmp_path) -> None:
     folder = tmp_path / "holiday"
     folder.mkdir()
     for seed in (20, 21):
@@ -329,12 +327,6 @@ def test_a_folder_of_pictures_is_evaluated_whole_and_what_cannot_be_read_is_a_ro
     assert {row.name for row in rows if row.status == "failed"} == {"broken.png"}
     assert result.manifest.summary["pictures"] == {"natural": 2}
     assert result.manifest.summary["dataset"] == str(folder)
-
-
-def test_an_ingest_that_is_named_must_be_there_although_pictures_are_given(workspace, tmp_path) -> None:
-    (tmp_path / "one.png").write_bytes(png_bytes(make_picture(1)))
-    with pytest.raises(InputError, match="there is no finished ingest-images 0123456789abcdef"):
-        evaluate_codec.fn(ingest="0123456789abcdef", bundle="shipped", pictures=str(tmp_path))
 
 
 @pytest.mark.usefixtures("codec")

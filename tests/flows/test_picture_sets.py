@@ -7,6 +7,7 @@ import pytest
 
 from clc.errors import InputError
 from clc.pictures.images import png_bytes
+from flows.evaluate import evaluate_codec
 from flows.evaluation.picture_sets import read_picture_set
 from flows.runtime.workspace import Workspace
 
@@ -29,3 +30,11 @@ def test_a_named_set_is_that_set_or_refused(
             (tmp_path / "kodak" / f"{seed}.png").write_bytes(png_bytes(np.full((8, 8, 3), seed, np.uint8)))
     with pytest.raises(InputError, match=message):
         read_picture_set(workspace, "kodak")
+
+
+def test_an_ingest_that_is_named_must_be_there_although_pictures_are_given(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "one.png").write_bytes(png_bytes(np.zeros((64, 64, 3), np.uint8)))
+    with pytest.raises(InputError, match="there is no finished ingest-images 0123456789abcdef"):
+        evaluate_codec.fn(ingest="0123456789abcdef", bundle="shipped", pictures=str(tmp_path))

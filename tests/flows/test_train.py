@@ -16,11 +16,12 @@ from clc.pictures.picture import Rectangle
 from clc.training.loop import TrainingResult
 from clc.training.prepared import PreparedTraining, train_prepared
 from flows import train
-from flows.items import Item, write_items
+from flows.items import write_items
 from flows.runtime.stage import StageResult, resolve, run_stage
 from flows.runtime.workspace import Workspace
 from flows.train import train_codec
 from tests.conftest import Picture
+from tests.flows.tiny_training import training_items
 
 SECONDS = 1.0
 
@@ -36,21 +37,7 @@ def prepared(workspace: Workspace, photo: Picture, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(train.TrainingRun, "send", lambda *arguments, **options: True)
     blobs = [workspace.blobs.put(png_bytes(patch)) for patch in patches_of(photo, 256)]
     small = workspace.blobs.put(png_bytes(np.ascontiguousarray(photo[:100, :120])))
-    items = [
-        Item(
-            item_id=f"i{n}",
-            name=f"n{n}",
-            photo=f"p{n}",
-            part="training",
-            row="natural",
-            blob=blob,
-            width=256,
-            height=256,
-            source="s",
-            licence="l",
-        )
-        for n, blob in enumerate(blobs)
-    ]
+    items = training_items(blobs)
 
     def ingest(folder: Path) -> dict[str, Any]:
         write_items(folder, items)

@@ -1,5 +1,6 @@
 """A workspace in which `train-codec` takes moments: small pictures, a dictionary of two, weights of a small model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,9 @@ TINY = replace(SMALL, references=2)
 NAMES = ("a", "b")
 
 
-def fill(workspace: Workspace) -> None:
-    """Finish an ingest of five smooth random pictures, and a dictionary of two of them."""
-    rng = np.random.default_rng(0)
-    made = [np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((32, 32, 1))).astype(np.uint8) for _ in range(5)]
-    blobs = [workspace.blobs.put(png_bytes(picture)) for picture in made]
-    items = [
+def training_items(blobs: Sequence[str]) -> list[Item]:
+    """Items of the training part, one a blob, each a photo of its own of 256x256 px."""
+    return [
         Item(
             item_id=f"i{n}",
             name=f"n{n}",
@@ -43,6 +41,14 @@ def fill(workspace: Workspace) -> None:
         )
         for n, blob in enumerate(blobs)
     ]
+
+
+def fill(workspace: Workspace) -> None:
+    """Finish an ingest of five smooth random pictures, and a dictionary of two of them."""
+    rng = np.random.default_rng(0)
+    made = [np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((32, 32, 1))).astype(np.uint8) for _ in range(5)]
+    blobs = [workspace.blobs.put(png_bytes(picture)) for picture in made]
+    items = training_items(blobs)
 
     def ingest(folder: Path) -> dict[str, Any]:
         write_items(folder, items)
