@@ -15,6 +15,7 @@ import numpy as np
 
 from clc.bitstream.alignment import MAX_CORNER_Q4, Alignment, pack_alignment, read_alignment
 from clc.bitstream.container import parse
+from clc.bitstream.fields import CRC_BYTES, checksum_of
 from clc.bitstream.regions import MAX_OFFSET_Q2
 from clc.bitstream.sections import Section, pack_sections
 from clc.bitstream.stream import REFERRING_VERSION, STREAM_ID_BYTES
@@ -29,6 +30,12 @@ REPAIRS = ("none", "checksum", "both")
 
 _SIZES = (0, 1, 2, 63, 64, 65, 127, 128, 192, 512, 1000, 2048, 4096, 8191, 8192, 16384, 32768, 65535, 65536, 1 << 20)
 _LENGTHS = (0, 1, 7, 127, 128, 1 << 14, 1 << 20, (1 << 28) - 1, 1 << 28, 1 << 35)
+
+
+def sealed_at(data: bytes, at: int) -> bytes:
+    """A stream of version 5 or later whose checksum, which stands at `at`, is that of its bytes as they are."""
+    checksum = checksum_of(data[:at], data[at + CRC_BYTES :])
+    return data[:at] + checksum.to_bytes(CRC_BYTES, "little") + data[at + CRC_BYTES :]
 
 
 class Mutant(NamedTuple):

@@ -10,13 +10,13 @@ from clc.bitstream.alignment import identity
 from clc.bitstream.container import pack, parse
 from clc.bitstream.embedded import read_embedded_head
 from clc.bitstream.embedding import AV1_PROFILE, Embedding, Reason
-from clc.bitstream.fields import CRC_BYTES, checksum_of
 from clc.bitstream.regions import Regions
 from clc.codec.embedded import Copies, EmbeddedCodec, embedded_pixels, sealed
 from clc.errors import BitstreamError, CorruptStream, DecodeMismatch, InputError, LimitError, MissingReference
 from clc.payloads.avif import avif_payload
 from clc.payloads.exact import Payload, exact_payload
 from tests.conftest import Picture
+from tests.hostile.mutations import sealed_at
 
 MUTATIONS = 150
 REFERENCE = (np.random.default_rng(6).integers(0, 40, (70, 90, 3)) + np.arange(90)[:, None] * 2).astype(np.uint8)
@@ -85,10 +85,9 @@ def test_any_byte_of_the_header_may_be_another(name: str) -> None:
     for _ in range(MUTATIONS):
         damaged = bytearray(data)
         damaged[int(generator.integers(4, at))] ^= 1 << int(generator.integers(0, 8))
-        tail = bytes(damaged[at + CRC_BYTES :])
-        damaged[at : at + CRC_BYTES] = checksum_of(bytes(damaged[:at]), tail).to_bytes(CRC_BYTES, "little")
+        mutant = sealed_at(bytes(damaged), at)
         try:
-            stream = parse(bytes(damaged))
+            stream = parse(mutant)
             picture = embedded_pixels(stream, Pictures()).image_HW3
         except (BitstreamError, LimitError) as error:
             outcomes.add(type(error).__name__)
@@ -110,8 +109,7 @@ def _with(name: str, at: int, value: bytes) -> bytes:
     begins = bytes(data).index(IDS[0]) - 1 + at
     data[begins : begins + len(value)] = value
     checksum_at = read_embedded_head(STREAMS[name]).checksum_at
-    tail = bytes(data[checksum_at + CRC_BYTES :])
-    data[checksum_at : checksum_at + CRC_BYTES] = checksum_of(bytes(data[:checksum_at]), tail).to_bytes(4, "little")
+    data[:] = sealed_at(bytes(data), checksum_at)
     return bytes(data)
 
 
