@@ -1,6 +1,7 @@
 # make run    set up, run the whole pipeline on the built-in photos (ARGS="--source FOLDER ..." for others)
 # make test   set up, pass the tests: a process a core, each of one thread
 # make lint   ruff and mypy
+# make faults the long tests of faults: each stage killed 20 times, servers away for a minute
 # make fuzz   10,000 mutated streams (ARGS="--mutations N --seed N")
 # make serve  Prefect, a worker and MLflow on loopback, deployments registered, until Ctrl-C
 # make clean  remove .venv and caches; the workspace is yours: remove it by hand
@@ -16,7 +17,7 @@ export CLC_WORKSPACE ?= $(CURDIR)/workspace
 export PREFECT_HOME ?= $(CLC_WORKSPACE)/prefect
 export DO_NOT_TRACK := true
 
-.PHONY: run test lint fuzz serve clean
+.PHONY: run test faults lint fuzz serve clean
 
 run: $(STAMP)
 	@mkdir -p "$(PREFECT_HOME)"
@@ -24,6 +25,9 @@ run: $(STAMP)
 
 test: $(STAMP)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n logical --dist loadfile $(ARGS)
+
+faults: $(STAMP)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/faults -m faults $(ARGS)
 
 lint: $(STAMP)
 	@$(VENV)/bin/ruff check .

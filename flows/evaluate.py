@@ -157,8 +157,7 @@ def evaluate_codec(
             directory,
         ),
     )
-    if not result.reused:
-        _log(workspace, subject, result)
+    _log(workspace, subject, result)
     show_evaluation(workspace, result)
     return result.key
 
@@ -241,7 +240,10 @@ def _measure(measuring: Measuring, baselines: BaselineSet, command: str, directo
 
 
 def _log(workspace: Workspace, subject: Subject, result: StageResult) -> None:
-    """Tell MLflow: a run for the natural pictures, and one for the pair, which is a data set of its own."""
+    """Tell MLflow what it does not know: a run for the natural pictures, and one for the pair, a data set of its own.
+
+    Also of an evaluation that was finished before: that run may have been killed, or MLflow away.
+    """
     rows = rows_from_table(read_table(result.directory / "rows.parquet"))
     files = [result.directory / name for name in ("rd.png", "report.html", "rows.parquet")]
     params: Mapping[str, str] = {"stage_key": result.key, "ingest": result.manifest.inputs["ingest"]}

@@ -20,6 +20,7 @@ from rich.console import Console
 from clc.bundle.service import CURRENT
 from clc.errors import InputError
 from flows.runtime.command import run_command
+from flows.runtime.mlflow_session import Server, tolerant
 from flows.runtime.prefect_server import (
     API_VARIABLE,
     LOOPBACK,
@@ -53,6 +54,9 @@ def serve(
     with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
         with console.status("starting Prefect and MLflow"):
             server = stack.enter_context(start_server(workspace, prefect_port, environment, has_ui=True))
+            tracking = Server.of(workspace)
+            with tolerant(tracking, "none yet"):
+                tracking.make()
             command = _mlflow(workspace, mlflow_port)
             tracker = stack.enter_context(running(command, environment, _log(workspace, "mlflow")))
             wait_until_healthy(f"{prefect}/api", process=server)

@@ -113,13 +113,12 @@ def pack_archive(
     ledger = earlier(path, run)
     if ledger is not None and _is_finished(out):
         logger.info("archive_found archive=%s", shown_name(str(out)))
-        _publish(out, ledger)
-        return str(path)
-    ledger = _packed(source, out, codec, options, run, workers, dask_scheduler)
+    else:
+        ledger = _packed(source, out, codec, options, run, workers, dask_scheduler)
     _publish(out, ledger)
     params = {**_asked(options), "folder": shown_name(str(source)), "archive": shown_name(str(out))}
     figures = {name: value for name, value in ledger.totals.items() if isinstance(value, int | float)}
-    log_totals(Server.of(workspace), "pack-archive", shown_name(out.name), params, figures, [path])
+    log_totals(Server.of(workspace), "pack-archive", shown_name(out.name), params, figures, run, [path])
     return str(path)
 
 

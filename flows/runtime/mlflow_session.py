@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import re
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,10 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clc.pictures.picture import Picture
-from flows.runtime.workspace import Workspace
+from flows.runtime.workspace import Workspace, sqlite_uri
+from storage.atomic import write_bytes
+from storage.errors import AlreadyExists, StorageError
 from storage.locks import is_gone, this_process
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
@@ -34,15 +39,59 @@ _FAILED, _KILLED = "FAILED", "KILLED"
 
 @dataclass(frozen=True)
 class Server:
-    """An MLflow database and the folder for the files of its runs."""
+    """An MLflow database and the folder for the files of its runs; `database` is its file, where it is one of ours."""
 
     uri: str
     artifacts: Path
+    database: Path | None = None
 
     @classmethod
     def of(cls, workspace: Workspace) -> "Server":
         """Return the server of a workspace; its artifacts lie in the workspace too."""
-        return cls(workspace.mlflow_uri, workspace.root / "mlflow-artifacts")
+        return cls(workspace.mlflow_uri, workspace.root / "mlflow-artifacts", workspace.mlflow_database)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether there is a database, as far as can be seen without a word to it."""
+        return self.database is None or self.database.exists()
+
+    def make(self) -> None:
+        """Make the database where there is none yet; raises what MLflow does, or `OSError`.
+
+        MLflow makes its tables one after the other, and never takes up again what was cut short. So they are made
+        elsewhere, and come to their place at once.
+        """
+        if self.is_made or self.database is None:
+            return
+        data = fresh_database(self.artifacts)
+        try:
+            write_bytes(self.database, data, replace=False)
+        except AlreadyExists:
+            logger.debug("made_by_another database=%s", self.database)
+        except StorageError as error:
+            raise OSError(str(error)) from error
+
+
+def fresh_database(artifacts: Path) -> bytes:
+    """Return a database of MLflow without runs, made in a temporary folder."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def hurry(connection: "sqlite3.Connection", _: object) -> None:
+        [(_, _, opened)] = connection.execute("PRAGMA database_list").fetchall()
+        if Path(opened) == made:  # where MLflow commits hundreds of times, and nothing is lost with the machine
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA journal_mode = MEMORY")
+
+    with tempfile.TemporaryDirectory(prefix="clc-mlflow-") as folder:
+        made = Path(folder).resolve() / "mlflow.db"
+        event.listen(Engine, "connect", hurry)
+        try:
+            SqlAlchemyStore(sqlite_uri(made), artifacts.as_uri()).engine.dispose()
+        finally:
+            event.remove(Engine, "connect", hurry)
+        return made.read_bytes()
 
 
 @dataclass(frozen=True)
@@ -71,12 +120,16 @@ class Session:
         return MlflowClient(tracking_uri=self._server.uri, registry_uri=self._server.uri)
 
     def open(self) -> None:
-        """Finds the experiment, or makes it; raises what MLflow does where the server does not answer."""
+        """Finds the experiment, or makes it; raises what MLflow does where the server does not answer.
+
+        Ends what processes have left running that are gone, in whichever experiment.
+        """
+        self._server.make()
         self._client = self.client
+        self._end_abandoned()
         known = self._client.get_experiment_by_name(self._experiment)
         if known is not None:
             self._experiment_id = str(known.experiment_id)
-            self._end_abandoned()
             return
         location = (self._server.artifacts / self._experiment).as_uri()
         self._experiment_id = str(self._client.create_experiment(self._experiment, artifact_location=location))
@@ -126,12 +179,21 @@ class Session:
             self._client.set_tag(run_id, key, value[:_MOST_TAG])
 
     def find(self, experiment: str, tag: str, value: str) -> str | None:
-        """Return the id of the newest finished run of an experiment with this tag, or None."""
+        """Return the id of the newest run of an experiment with this tag, or None."""
         known = self._client.get_experiment_by_name(experiment)
         if known is None:
             return None
         runs = self._client.search_runs([known.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
         return str(runs[0].info.run_id) if runs else None
+
+    def has(self, tag: str, value: str, params: Mapping[str, str]) -> bool:
+        """Whether the experiment has a finished run with this tag and these parameters; deleted ones count."""
+        from mlflow.entities import ViewType
+
+        wanted = f"attributes.status = 'FINISHED' and tags.`{tag}` = '{value}'"
+        found = self._client.search_runs([self._experiment_id], wanted, ViewType.ALL)
+        told = {key: param[:_MOST_PARAM] for key, param in params.items()}
+        return any(run.data.params.items() >= told.items() for run in found)
 
     def link(self, run_id: str, text: str) -> str:
         """Return a link in Markdown to a run, as MLflow's pages have it."""
@@ -154,7 +216,8 @@ class Session:
 
     def _end_abandoned(self) -> None:
         """Ends the runs of processes of this machine that are gone, as where one was killed."""
-        for run in self._client.search_runs([self._experiment_id], "attributes.status = 'RUNNING'"):
+        experiments = [one.experiment_id for one in self._client.search_experiments()]
+        for run in self._client.search_runs(experiments, "attributes.status = 'RUNNING'"):
             try:
                 process = json.loads(run.data.tags.get(PROCESS, "{}"))
             except ValueError:

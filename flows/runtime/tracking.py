@@ -48,23 +48,30 @@ def log_evaluation(server: Server, evaluation: Evaluation) -> bool:
 
     Every figure of a codec is a metric `FIGURE/CODEC` at the step of the quality, its rate-distortion curve
     `RD_CURVE/CODEC` at the rate. The run links to the training that made the bundle, where that is known, and back.
-    Returns False, after a warning, when the server could not take it.
+    An evaluation that was logged before is not logged again. Returns False, after a warning, when the server could
+    not take it.
     """
     with tolerant(server, EVALUATION) as session:
         session.open()
-        tags = {BUNDLE: evaluation.bundle_id, STAGE_KEY: evaluation.stage_key}
-        training = session.find(TRAINING, BUNDLE, evaluation.bundle_id)
-        if training is not None:
-            tags |= {TRAINING_RUN: training, _NOTE: f"Bundle of {session.link(training, 'this training')}."}
-        run_id = session.start(f"{evaluation.bundle_id} on {evaluation.data.name}", _params(evaluation), tags)
-        session.data(run_id, evaluation.data, "evaluation")
-        points = [point for curve in evaluation.comparison.curves for point in _series(curve)]
-        session.metrics(run_id, [*points, *_bd_rates(evaluation)])
-        if training is not None:
-            note = f"Its bundle was measured in {session.link(run_id, 'this evaluation')}."
-            session.tag(training, {EVALUATION_RUN: run_id, _NOTE: note})
-        session.finish(run_id, evaluation.files)
+        params = _params(evaluation)
+        if not session.has(STAGE_KEY, evaluation.stage_key, params):
+            _write_evaluation(session, evaluation, params)
     return session.is_logged
+
+
+def _write_evaluation(session: Session, evaluation: Evaluation, params: Mapping[str, str]) -> None:
+    tags = {BUNDLE: evaluation.bundle_id, STAGE_KEY: evaluation.stage_key}
+    training = session.find(TRAINING, BUNDLE, evaluation.bundle_id)
+    if training is not None:
+        tags |= {TRAINING_RUN: training, _NOTE: f"Bundle of {session.link(training, 'this training')}."}
+    run_id = session.start(f"{evaluation.bundle_id} on {evaluation.data.name}", params, tags)
+    session.data(run_id, evaluation.data, "evaluation")
+    points = [point for curve in evaluation.comparison.curves for point in _series(curve)]
+    session.metrics(run_id, [*points, *_bd_rates(evaluation)])
+    if training is not None:
+        note = f"Its bundle was measured in {session.link(run_id, 'this evaluation')}."
+        session.tag(training, {EVALUATION_RUN: run_id, _NOTE: note})
+    session.finish(run_id, evaluation.files)
 
 
 def log_totals(
@@ -73,14 +80,20 @@ def log_totals(
     name: str,
     params: Mapping[str, Any],
     totals: Mapping[str, float],
+    stage_key: str,
     files: Sequence[Path] = (),
 ) -> bool:
-    """Log one run with its parameters, figures and files. Returns False, after a warning, when the server could not."""
+    """Log one run with its parameters, figures and files, unless one of this `stage_key` was logged before.
+
+    Returns False, after a warning, when the server could not take it.
+    """
     with tolerant(server, experiment) as session:
         session.open()
-        run_id = session.start(name, {key: str(value) for key, value in params.items()})
-        session.metrics(run_id, [(key, float(value), 0) for key, value in totals.items()])
-        session.finish(run_id, files)
+        told = {key: str(value) for key, value in params.items()}
+        if not session.has(STAGE_KEY, stage_key, told):
+            run_id = session.start(name, told, {STAGE_KEY: stage_key})
+            session.metrics(run_id, [(key, float(value), 0) for key, value in totals.items()])
+            session.finish(run_id, files)
     return session.is_logged
 
 
@@ -136,12 +149,19 @@ class TrainingRun:
         return session.is_logged
 
     def made(self, bundle_id: str) -> bool:
-        """Say which bundle came of the run; False, after a warning, when the server could not take it."""
-        if self._run_id is None:
+        """Say which bundle came of the run, or of the one that a former process sent.
+
+        Returns False where there is no such run, and after a warning when the server could not take it.
+        """
+        key = (self._tags or {}).get(STAGE_KEY)
+        if self._run_id is None and (key is None or not self._server.is_made):
             return False
         with tolerant(self._server, TRAINING) as session:
             session.open()
-            session.tag(self._run_id, {BUNDLE: bundle_id})
+            run_id = self._run_id or session.find(TRAINING, STAGE_KEY, str(key))
+            if run_id is None:
+                return False
+            session.tag(run_id, {BUNDLE: bundle_id})
         return session.is_logged
 
     def _start(self, session: Session) -> str:

@@ -6,6 +6,7 @@ Every flow asks `Workspace.from_environment()` for its places; tests name a temp
 
 import os
 import tempfile
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,11 +97,27 @@ class Workspace:
         return self.root / "prefect"
 
     @property
+    def mlflow_database(self) -> Path:
+        """The file of MLflow's database."""
+        return self.root / "mlflow.db"
+
+    @property
     def mlflow_uri(self) -> str:
-        """The address of the MLflow database; MLflow wants the path absolute."""
-        return f"sqlite:///{self.root / 'mlflow.db'}"
+        """The address of the MLflow database."""
+        return sqlite_uri(self.mlflow_database)
 
     @property
     def services_file(self) -> Path:
         """The file in which `flows.serve` says, while it runs, where its services listen."""
         return self.root / "services.json"
+
+
+def sqlite_uri(database: Path) -> str:
+    """Return the address of a SQLite database, whose path is absolute, as SQLAlchemy and MLflow want it.
+
+    A path with a question mark stands in it as SQLite's own kind of address, for what is behind one is options.
+    """
+    if "?" not in str(database):
+        return f"sqlite:///{database}"
+    # With the name of the driver, or MLflow would make folders for what it takes to be a path.
+    return f"sqlite+pysqlite:///file:{urllib.parse.quote(str(database))}?uri=true"

@@ -5,8 +5,6 @@ import logging
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,10 +22,8 @@ from flows.runtime.stage import StageResult, Stale, dry_run, resolve
 from flows.runtime.torchrun import TrainingStopped
 from flows.runtime.workspace import Workspace
 from flows.upkeep.cleaning import clean
+from tests.faults.killing import LONGEST_S, ROOT, stages
 from tests.flows.tiny_training import TINY, fill, small_start, trained
-
-ROOT = Path(__file__).parents[2]
-LONGEST_S = 900.0
 
 
 @pytest.fixture
@@ -69,12 +65,11 @@ def test_killed_training_goes_on_from_its_checkpoint(
 ) -> None:
     caplog.set_level(logging.INFO)
     start = small_start(tmp_path / "start")
-    with subprocess.Popen([sys.executable, "-m", "tests.faults.kill_training", start], cwd=ROOT) as killed:
-        try:
-            wait_for(lambda: reached(workspace) >= 1 or killed.poll() is not None)
-        finally:
-            killed.kill()
-    assert killed.returncode == -signal.SIGKILL
+    with stages(tmp_path, "tests.flows.tiny_training") as killer:
+        begun = killer.run(
+            "train-codec", workspace.root, until=lambda: reached(workspace) >= 1, start=start, steps=10**9
+        )
+    assert begun.was_killed
     step = reached(workspace)
     assert step >= 1
     assert not clean(workspace).paths or reached(workspace) == step, "what can be gone on from is no garbage"

@@ -1,13 +1,17 @@
-"""An ingest that is killed at any moment leaves nothing wrong, and the next run makes what it would have made."""
+"""A stage that is killed at any moment leaves nothing wrong, and the next run makes what it would have made."""
 
-import os
 import random
-import subprocess
-import sys
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from distributed import LocalCluster
 
 from clc.pictures.images import png_bytes
 from flows.runtime.workspace import Workspace
@@ -15,58 +19,174 @@ from flows.upkeep.cleaning import clean
 from storage.atomic import is_temporary
 from storage.digest import sha256_bytes, sha256_file
 from storage.manifest import MANIFEST_NAME
+from storage.tables import read_table
+from tests.faults.killing import Stages, stages
+from tests.flows.tiny_training import fill, small_start
 
-ROOT = Path(__file__).parents[2]
-HERE = sorted(random.Random(7 * number).random() for number in range(8))  # noqa: S311
-ON_A_CLUSTER = [0.3, 0.65, 0.9]
-"""Shares of the time that an ingest takes, after which it is killed; a cluster takes a while to start.
-
-The earliest comes first: on a machine that is busy for a while, a later one may be after the end."""
-
-
-def runs(workspace: Path, source: Path, *delays_s: float, shard_files: int = 64) -> list[tuple[str, float]]:
-    """Ingest once for each delay, after which it is killed; whether it was killed or finished, and when."""
-    environment = {**os.environ, "CLC_WORKSPACE": str(workspace), "PYTHONPATH": str(ROOT)}
-    environment["CLC_TEST_SHARD"] = str(shard_files)
-    command = [sys.executable, "-m", "tests.faults.kill_ingest", str(source), *map(str, delays_s)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return [(what, float(seconds)) for what, seconds in map(str.split, done.stdout.splitlines())]
+SEED = 7
+MEASURED = ["encode_s", "decode_s", "peak_mb"]
+WITH_SECONDS = (MANIFEST_NAME, "summary.json", "report.html", "log.jsonl", "curve.json")
+"""Files that say when something was made, or how long it took."""
 
 
-def made(workspace: Path) -> dict[str, str]:
-    """Return the digests of all that counts: blobs, and the files of finished stages."""
-    blobs = {path.name: sha256_file(path) for path in (workspace / "blobs").rglob("*") if path.is_file()}
-    stages = {
-        path.relative_to(workspace).as_posix(): sha256_file(path)
-        for path in (workspace / "stages").rglob("*")
-        if path.is_file() and path.name != MANIFEST_NAME
-    }
-    return blobs | stages
+def moments(count: int, first: float = 0.0) -> list[float]:
+    """Return shares of the time that a stage takes, after which it is killed.
+
+    The earliest comes first: on a machine that is busy for a while, a later one may be after the end.
+    """
+    generator = random.Random(SEED * count)  # noqa: S311
+    return sorted(first + (1 - first) * generator.random() for _ in range(count))
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
+class Case(NamedTuple):
+    """A stage, what is given to it, and when it is killed; a cluster takes a while to start."""
+
+    stage: str
+    shares: list[float]
+    arguments: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
+    has_own_workers: bool = True
+
+
+BRIEFLY = [
+    Case("ingest-images", moments(6)),
+    Case("ingest-images", [0.35, 0.8], {"shard_files": 8}),
+    Case("extract-features", moments(3), has_own_workers=False),
+    Case("build-dictionary", moments(6)),
+    Case("evaluate-codec", [0.15, 0.5, 0.85], {"most_pictures": 2}),
+]
+AT_LENGTH = [
+    Case("ingest-images", moments(20)),
+    Case("ingest-images", moments(20, 0.2), {"shard_files": 8}),
+    Case("extract-features", moments(20, 0.2)),
+    Case("extract-features", moments(20), has_own_workers=False),
+    Case("build-dictionary", moments(20)),
+    Case("train-codec", moments(20), {"steps": 6, "is_tracked": True}),
+    Case("evaluate-codec", moments(20), {"most_pictures": 2}),
+]
+
+
+def named(case: Case) -> str:
+    where = ", small shards" if "shard_files" in case.arguments else ""
+    where = where if case.has_own_workers else ", workers that stay"
+    return f"{case.stage}{where}, {len(case.shares)} times"
+
+
+@pytest.fixture(scope="module")
+def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
+    flows = ("flows.ingest", "flows.features", "flows.dictionary", "flows.evaluate", "tests.flows.tiny_training")
+    modules = ("mlflow.store.tracking.sqlalchemy_store", "alembic.command", "clc.codec.codec", *flows)
+    with stages(tmp_path_factory.mktemp("stages"), *modules) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """The address of a cluster that outlives the flows: its workers do not know that one was killed."""
+    threads = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
+    with LocalCluster(**threads, host="127.0.0.1", protocol="tcp", dashboard_address="127.0.0.1:0") as cluster:
+        yield cluster.scheduler_address
+
+
+def photos(folder: Path, count: int, side_px: int) -> Path:
+    """Write pictures of noise, of which every ninth is cut short."""
     folder.mkdir()
-    for seed in range(40):
-        generator = np.random.default_rng(seed)
-        data = png_bytes(generator.integers(0, 256, (300, 300, 3), dtype=np.uint8))
+    for seed in range(count):
+        data = png_bytes(np.random.default_rng(seed).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8))
         (folder / f"{seed}.png").write_bytes(data if seed % 9 else data[:200])
     return folder
 
 
-@pytest.mark.parametrize(("shard_files", "moments"), [(64, HERE), (8, ON_A_CLUSTER)], ids=["here", "on a cluster"])
-def test_killed_at_random_moments_it_ends_as_if_it_never_was(
-    tmp_path: Path, source: Path, shard_files: int, moments: list[float]
-) -> None:
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory, killer: Stages, scheduler: str) -> Path:
+    """A workspace with a finished ingest, its features and their dictionary."""
+    folder = tmp_path_factory.mktemp("given")
+    root = folder / "workspace"
+    killer.run("ingest-images", root, source=str(photos(folder / "photos", 12, 64)))
+    killer.run("extract-features", root, dask_scheduler=scheduler)
+    killer.run("build-dictionary", root)
+    return root
+
+
+def contents(path: Path) -> str:
+    """Return the digest of a file; of a table of measurements that of what is no measurement of time or memory."""
+    if path.name == "rows.parquet":
+        table = read_table(path)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.drop_columns(MEASURED).schema) as writer:
+            writer.write_table(table.drop_columns(MEASURED))
+        return sha256_bytes(sink.getvalue().to_pybytes())
+    return "" if path.name in WITH_SECONDS else sha256_file(path)
+
+
+def made(root: Path) -> dict[str, str]:
+    """Return the digests of all files of a workspace that are there for good, by name."""
+    kept = [path for path in root.rglob("*") if path.is_file() and path.relative_to(root).parts[0] not in OTHERS]
+    return {path.relative_to(root).as_posix(): contents(path) for path in kept}
+
+
+OTHERS = ("locks", "intake", "mlflow.db", "mlflow-artifacts")
+
+
+def tracked(root: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return the runs that MLflow has, experiment and name: those that finished, and those that are running."""
+    database = root / "mlflow.db"
+    if not database.is_file():
+        return [], []
+    query = "SELECT e.name, r.name, r.status FROM runs r JOIN experiments e USING (experiment_id) ORDER BY 1, 2"
+    with closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute(query).fetchall()
+    finished, running = ([row[:2] for row in rows if row[2] == status] for status in ("FINISHED", "RUNNING"))
+    return finished, running
+
+
+def ends_as_if_it_never_was(case: Case, given: Path, killer: Stages, scheduler: str, tmp_path: Path) -> None:
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    ((ended, seconds),) = runs(undisturbed, source, 300, shard_files=shard_files)
-    assert ended == "finished"
-    delays = [share * seconds for share in moments]
-    assert "killed" in dict(runs(disturbed, source, *delays, shard_files=shard_files))
+    arguments = dict(case.arguments)
+    if not case.has_own_workers:
+        arguments["dask_scheduler"] = scheduler
+    if case.stage == "ingest-images":
+        arguments["source"] = str(photos(tmp_path / "photos", 40, 300))
+    elif case.stage == "train-codec":
+        arguments["start"] = small_start(tmp_path / "start")
+        fill(Workspace(undisturbed))
+        fill(Workspace(disturbed))
+    else:
+        for root in (undisturbed, disturbed):
+            shutil.copytree(given, root, ignore=lambda folder, names: {case.stage} & set(names))
+    seconds = killer.run(case.stage, undisturbed, **arguments).seconds
+    ended = [killer.run(case.stage, disturbed, share * seconds, **arguments).was_killed for share in case.shares]
+    assert any(ended)
     for path in (disturbed / "blobs").rglob("*"):
         assert path.is_dir() or is_temporary(path.name) or sha256_bytes(path.read_bytes()) == path.name
-    assert [what for what, _ in runs(disturbed, source, 300, shard_files=shard_files)] == ["finished"]
+    assert not killer.run(case.stage, disturbed, **arguments).was_killed
     clean(Workspace(disturbed))
     assert made(disturbed) == made(undisturbed)
+    assert not list(disturbed.glob("stages/*/.*"))
+    finished, running = tracked(disturbed)
+    assert not running
+    # A training that is killed when it has told all, and has yet to write its bundle, is told of twice.
+    assert (sorted(set(finished)) if case.stage == "train-codec" else finished) == tracked(undisturbed)[0]
+
+
+@pytest.mark.parametrize("case", BRIEFLY, ids=named)
+def test_killed_at_some_moments_it_ends_as_if_it_never_was(
+    case: Case, given: Path, killer: Stages, scheduler: str, tmp_path: Path
+) -> None:
+    ends_as_if_it_never_was(case, given, killer, scheduler, tmp_path)
+
+
+def test_killed_while_the_database_of_mlflow_is_made_the_next_run_makes_it(killer: Stages, tmp_path: Path) -> None:
+    seconds = killer.run("mlflow", tmp_path / "undisturbed").seconds
+    disturbed = [tmp_path / f"{share}" for share in (0.2, 0.4, 0.6)]
+    for root, share in zip(disturbed, (0.2, 0.4, 0.6), strict=True):
+        killer.run("mlflow", root, share * seconds)
+        killer.run("mlflow", root)
+    assert [tracked(root) for root in disturbed] == [tracked(tmp_path / "undisturbed")] * 3
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("case", AT_LENGTH, ids=named)
+def test_killed_at_many_moments_it_ends_as_if_it_never_was(
+    case: Case, given: Path, killer: Stages, scheduler: str, tmp_path: Path
+) -> None:
+    ends_as_if_it_never_was(case, given, killer, scheduler, tmp_path)

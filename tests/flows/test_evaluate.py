@@ -143,12 +143,14 @@ def test_an_evaluation_leaves_rows_summary_plot_and_report(workspace) -> None:
     assert "test photos" in (result.directory / "report.html").read_text()
 
 
-def test_the_second_evaluation_of_the_same_is_used_again_and_logged_once(workspace, codec) -> None:
+def test_the_second_evaluation_of_the_same_is_used_again_and_told_again_as_the_same(workspace, codec) -> None:
     key = ingest(workspace, PARTS)
     first = evaluate_codec.fn(ingest=key, bundle="shipped")
     assert [one.comparison.row for one in codec] == ["natural", "pair"]
     assert evaluate_codec.fn(ingest="latest", bundle="shipped") == first
-    assert len(codec) == 2
+    assert [(one.stage_key, one.data, one.params) for one in codec[:2]] == [
+        (one.stage_key, one.data, one.params) for one in codec[2:]
+    ]
 
 
 def test_another_bundle_on_the_same_pictures_uses_the_baselines_again(workspace, codec, monkeypatch) -> None:

@@ -20,11 +20,14 @@ from flows.runtime.tracking import (
     BUNDLE,
     EVALUATION_RUN,
     RD_CURVE,
+    STAGE_KEY,
     TRAINING_RUN,
     Evaluation,
     TrainingRun,
     log_evaluation,
+    log_totals,
 )
+from flows.runtime.workspace import Workspace
 
 # MLflow and what it brings warn about themselves when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -35,8 +38,7 @@ POINTS = [(10.0, 0.125, 28.0), (30.0, 0.25, 31.0), (60.0, 0.5, 34.0), (90.0, 1.0
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """Return a database of its own; to create one takes seconds, so the module shares it."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    return Server(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
+    return Server.of(Workspace(tmp_path_factory.mktemp("mlflow")))
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,36 @@ def test_an_evaluation_is_one_run_named_by_bundle_and_data_set(server, client, e
     assert list(server.artifacts.rglob("report.html"))
 
 
+def test_what_was_logged_before_is_not_logged_again_and_what_was_cut_short_is(server, client, evaluation) -> None:
+    told = replace(evaluation, stage_key="c" * 16)
+
+    def logged() -> list[str]:
+        return [run.info.status for run in runs_of(client, "evaluate-codec") if run.data.tags[STAGE_KEY] == "c" * 16]
+
+    with tolerant(server, "evaluate-codec") as session:
+        session.open()
+        session.start("cut short", {"dataset": ""}, {STAGE_KEY: "c" * 16, BUNDLE: ""})
+        raise OSError
+    for _ in range(2):
+        assert log_evaluation(server, told)
+        assert sorted(logged()) == ["FAILED", "FINISHED"]
+    assert log_evaluation(server, replace(told, data=replace(told.data, name="it's another")))
+    assert sorted(logged()) == ["FAILED", "FINISHED", "FINISHED"]
+    for _ in range(2):
+        assert log_totals(server, "totals", "an archive", {"effort": 1}, {"pictures": 2.0}, "a run")
+        assert [run.data.params for run in runs_of(client, "totals")] == [{"effort": "1"}]
+
+
+def test_a_bundle_is_told_of_a_run_that_a_former_process_sent(server, client, evaluation) -> None:
+    tags = {STAGE_KEY: "d" * 16}
+    assert not TrainingRun(server, "none was sent", {}, tags=tags).made("cd" * 8)
+    assert TrainingRun(server, "sent", {}, tags=tags).send([], status="FINISHED")
+    assert TrainingRun(server, "sent", {}, tags=tags).made("cd" * 8)
+    assert [run.data.tags[BUNDLE] for run in runs_of(client, "train-codec") if run.info.run_name == "sent"] == [
+        "cd" * 8
+    ]
+
+
 def test_a_training_and_the_evaluation_of_its_bundle_link_to_one_another(server, client, evaluation) -> None:
     run = TrainingRun(server, "survey from shipped", {}, data=evaluation.data)
     assert run.send([{"loss": 1.0}], status="FINISHED")
@@ -120,7 +152,7 @@ def test_the_run_of_a_process_that_was_killed_is_ended_by_the_next_session(serve
     (running,) = [one for one in runs_of(client, "train-codec") if one.info.run_name == "killed"]
     mark = json.loads(running.data.tags[PROCESS])
     client.set_tag(running.info.run_id, PROCESS, json.dumps({**mark, "pid": gone.pid}))
-    Session(server, "train-codec").open()
+    Session(server, "another experiment").open()
     statuses = {one.info.run_name: one.info.status for one in runs_of(client, "train-codec")}
     assert statuses["killed"] == "KILLED"
 

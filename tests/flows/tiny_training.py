@@ -105,11 +105,12 @@ def short(steps: int) -> Any:
     return adaptation
 
 
-def trained(start: str, steps: int, **parameters: Any) -> str:
-    """Call the flow's function with so many steps; return the stage's key."""
+def trained(start: str, steps: int, *, is_tracked: bool = False, **parameters: Any) -> str:
+    """Call the flow's function with so many steps; return the stage's key. MLflow hears of it if `is_tracked`."""
     former = train.adaptation, train.TrainingRun.send
     train.adaptation = short(steps)  # type: ignore[assignment]
-    train.TrainingRun.send = lambda *arguments, **options: True  # type: ignore[method-assign]
+    if not is_tracked:
+        train.TrainingRun.send = lambda *arguments, **options: True  # type: ignore[method-assign]
     try:
         return train.train_codec.fn(start=start, minutes=60.0, **parameters)
     finally:
