@@ -36,6 +36,7 @@ from flows.runtime.prefect_server import (
     prefect_environment,
     prefect_server,
     run_environment,
+    saying_when_gone,
     wait_until_healthy,
 )
 from flows.runtime.stage import STAGES, StageResult, resolve
@@ -250,7 +251,8 @@ def command(
         return _run_settled(workspace.writable())
     log_to_terminal()
     wait_until_healthy(address, _HEALTH_S)
-    retrain(**{**parameters, "source": _as_parameter(source)})
+    with saying_when_gone(address):
+        retrain(**{**parameters, "source": _as_parameter(source)})
     show_outcome(Console(), workspace, read_outcome(workspace))
     if source == BUILTIN:
         from flows.strip import pack_strip, show_strip

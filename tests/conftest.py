@@ -1,9 +1,10 @@
-"""What several folders of tests share: the shipped codec, and a real photograph that a wheel carries."""
+"""What several folders of tests share: the shipped codec, a photograph that a wheel carries, and a Prefect server."""
 
 import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from importlib.resources import files
 
 import numpy as np
@@ -59,3 +60,12 @@ def shipped() -> Codec:
 def photo() -> Picture:
     """A photograph of a cat, uint8 (300, 451, 3)."""
     return read_image((files("skimage") / "data" / "chelsea.png").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def prefect_api() -> Iterator[None]:
+    """Have a Prefect server with a database of its own while the session lasts; flows called in a test talk to it."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield

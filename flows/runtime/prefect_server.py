@@ -16,7 +16,7 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from clc.errors import InputError
+from clc.errors import ClcError, InputError
 from flows.runtime.workspace import Workspace
 from storage.errors import StorageError
 from storage.names import shown_name
@@ -25,6 +25,8 @@ from storage.regular import read_regular
 LOOPBACK = "127.0.0.1"
 API_VARIABLE = "PREFECT_API_URL"
 """The variable of the environment that names the Prefect API to talk to."""
+CLIENT_RETRIES = 6
+"""How often a flow asks again where the server has gone: after 2 s, 4, 8 and so on, two minutes in all."""
 _START_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.1
@@ -33,12 +35,14 @@ _POLL_S = 0.1
 def prefect_environment(workspace: Workspace) -> Mapping[str, str]:
     """Return the environment variables under which every Prefect process of this project runs.
 
-    State in the workspace, results as JSON (Prefect's default is pickle), no telemetry, and the log lines of our own
-    modules beside Prefect's. `PREFECT_API_URL` is set by whoever starts the server.
+    State in the workspace, results as JSON (Prefect's default is pickle), no telemetry, the log lines of our own
+    modules beside Prefect's, and a client that waits for a server that is being started again. `PREFECT_API_URL` is set
+    by whoever starts the server.
     """
     return {
         "CLC_WORKSPACE": str(workspace.root),
         "DO_NOT_TRACK": "true",
+        "PREFECT_CLIENT_MAX_RETRIES": str(CLIENT_RETRIES),
         "PREFECT_HOME": str(workspace.prefect_home),
         "PREFECT_LOGGING_EXTRA_LOGGERS": "clc,flows,storage",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
@@ -95,6 +99,25 @@ def _no_address(address: str, reason: str) -> InputError:
         f"{API_VARIABLE} is {shown_name(address)!r}, which is no address ({reason}): say http://HOST:PORT/api, or "
         "unset it for a server of this run"
     )
+
+
+@contextlib.contextmanager
+def saying_when_gone(address: str) -> Iterator[None]:
+    """Raise `StorageError`, in one sentence, where the block fails and no Prefect server answers at `address` any more.
+
+    What was raised on purpose goes through.
+    """
+    try:
+        yield
+    except ClcError:
+        raise
+    # Prefect lets the errors of its HTTP library through.
+    except Exception as error:
+        if answers(f"{address}/health"):
+            raise
+        raise StorageError(
+            f"Prefect's server at {address} went away; finished stages are kept: start it, and run the same again"
+        ) from error
 
 
 @contextlib.contextmanager

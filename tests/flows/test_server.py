@@ -126,4 +126,6 @@ def test_prefect_keeps_its_state_in_the_workspace_as_json_and_reports_nothing_ho
     assert environment["PREFECT_HOME"].startswith(str(workspace.root))
     assert environment["PREFECT_RESULTS_DEFAULT_SERIALIZER"] == "json"
     assert environment["DO_NOT_TRACK"] == "true"
+    waits_s = [2**number for number in range(1, int(environment["PREFECT_CLIENT_MAX_RETRIES"]) + 1)]
+    assert sum(waits_s) > 2 * 60, "a server may be gone for a minute"
     assert "127.0.0.1" in environment["NO_PROXY"].split(",")
