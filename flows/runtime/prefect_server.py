@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from clc.errors import ClcError, InputError
-from flows.runtime.workspace import Workspace
+from flows.runtime.workspace import Workspace, sqlite_uri
 from storage.errors import StorageError
 from storage.names import shown_name
 from storage.regular import read_regular
@@ -125,12 +125,16 @@ def start_server(
     workspace: Workspace, port: int, environment: Mapping[str, str], has_ui: bool
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a Prefect server on a loopback port until the block ends; its log lines go to `prefect/server.log`."""
+    # Prefect puts its home into the address as it is, whatever signs there are in it.
+    database = {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": sqlite_uri(workspace.prefect_home / "prefect.db", "aiosqlite")
+    }
     switches = {
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_SERVER_UI_ENABLED": "true" if has_ui else "false",
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
-    with running(command, {**environment, **switches}, workspace.prefect_home / "server.log") as process:
+    with running(command, {**database, **environment, **switches}, workspace.prefect_home / "server.log") as process:
         yield process
 
 

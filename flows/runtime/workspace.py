@@ -6,7 +6,6 @@ Every flow asks `Workspace.from_environment()` for its places; tests name a temp
 
 import os
 import tempfile
-import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,12 +111,12 @@ class Workspace:
         return self.root / "services.json"
 
 
-def sqlite_uri(database: Path) -> str:
-    """Return the address of a SQLite database, whose path is absolute, as SQLAlchemy and MLflow want it.
+def sqlite_uri(database: Path, driver: str = "") -> str:
+    """Return the address of a SQLite database as SQLAlchemy, MLflow and Prefect want it.
 
-    A path with a question mark stands in it as SQLite's own kind of address, for what is behind one is options.
+    `database` is absolute, `driver` the name of SQLAlchemy's, where it is to be another than its own choice.
     """
-    if "?" not in str(database):
-        return f"sqlite:///{database}"
-    # With the name of the driver, or MLflow would make folders for what it takes to be a path.
-    return f"sqlite+pysqlite:///file:{urllib.parse.quote(str(database))}?uri=true"
+    path = str(database).replace("%", "%25").replace("?", "%3F")
+    if path != str(database) and not driver:
+        driver = "pysqlite"  # without a name, MLflow would make folders for what it takes to be a path
+    return f"sqlite{f'+{driver}' if driver else ''}:///{path}"

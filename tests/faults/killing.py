@@ -21,6 +21,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from clc.pictures.images import png_bytes
+
 ROOT = Path(__file__).parents[2]
 TINY_ONNX = str(ROOT / "tests" / "golden" / "tiny_backbone.onnx")
 LONGEST_S = 900.0
@@ -96,6 +100,15 @@ def stages(folder: Path, *modules: str) -> Iterator[Stages]:
             finally:
                 assert process.stdin is not None
                 process.stdin.close()
+
+
+def photos(folder: Path, count: int, side_px: int) -> Path:
+    """Write pictures of noise, of which every ninth is cut short."""
+    folder.mkdir()
+    for seed in range(count):
+        data = png_bytes(np.random.default_rng(seed).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8))
+        (folder / f"{seed}.png").write_bytes(data if seed % 9 else data[:200])
+    return folder
 
 
 def ingest(source: str, shard_files: int = 64) -> None:

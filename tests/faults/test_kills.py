@@ -3,24 +3,20 @@
 import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pytest
-from distributed import LocalCluster
 
-from clc.pictures.images import png_bytes
 from flows.runtime.workspace import Workspace
 from flows.upkeep.cleaning import clean
 from storage.atomic import is_temporary
 from storage.digest import sha256_bytes, sha256_file
 from storage.manifest import MANIFEST_NAME
 from storage.tables import read_table
-from tests.faults.killing import Stages, stages
+from tests.faults.killing import Stages, photos
 from tests.flows.tiny_training import fill, small_start
 
 SEED = 7
@@ -69,31 +65,6 @@ def named(case: Case) -> str:
     where = ", small shards" if "shard_files" in case.arguments else ""
     where = where if case.has_own_workers else ", workers that stay"
     return f"{case.stage}{where}, {len(case.shares)} times"
-
-
-@pytest.fixture(scope="module")
-def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
-    flows = ("flows.ingest", "flows.features", "flows.dictionary", "flows.evaluate", "tests.flows.tiny_training")
-    modules = ("mlflow.store.tracking.sqlalchemy_store", "alembic.command", "clc.codec.codec", *flows)
-    with stages(tmp_path_factory.mktemp("stages"), *modules) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def scheduler() -> Iterator[str]:
-    """The address of a cluster that outlives the flows: its workers do not know that one was killed."""
-    threads = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
-    with LocalCluster(**threads, host="127.0.0.1", protocol="tcp", dashboard_address="127.0.0.1:0") as cluster:
-        yield cluster.scheduler_address
-
-
-def photos(folder: Path, count: int, side_px: int) -> Path:
-    """Write pictures of noise, of which every ninth is cut short."""
-    folder.mkdir()
-    for seed in range(count):
-        data = png_bytes(np.random.default_rng(seed).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8))
-        (folder / f"{seed}.png").write_bytes(data if seed % 9 else data[:200])
-    return folder
 
 
 @pytest.fixture(scope="module")
