@@ -31,6 +31,7 @@ from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.dask_cluster import count_workers, dask_client
 from flows.runtime.failing import saying_why
 from flows.runtime.mlflow_session import Server
+from flows.runtime.parameters import Count, Decibels, Effort, Error, Levels, Mode, Quality, Some
 from flows.runtime.progress import stepwise
 from flows.runtime.tracking import log_totals
 from flows.runtime.workspace import Workspace
@@ -47,19 +48,19 @@ DEFAULT_QUALITY = 50.0
 def pack_archive(
     folder: str,
     archive: str,
-    quality: float | None = None,
-    target_size: int | None = None,
-    target_psnr: float | None = None,
-    max_error: int | None = None,
-    mode: str = "auto",
-    levels: int = 2,
-    keys: int | None = None,
-    effort: int = 5,
+    quality: Quality | None = None,
+    target_size: Count | None = None,
+    target_psnr: Decibels | None = None,
+    max_error: Error | None = None,
+    mode: Mode = "auto",
+    levels: Levels = 2,
+    keys: Some | None = None,
+    effort: Effort = 5,
     strip: bool = False,
     background: str | None = None,
     with_model: bool = False,
     bundle: str = "shipped",
-    workers: int = 2,
+    workers: Count = 2,
     dask_scheduler: str | None = None,
 ) -> str:
     """Pack the pictures of a folder into an archive, in which similar pictures share what they show.

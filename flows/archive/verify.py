@@ -24,6 +24,7 @@ from flows.runtime.artifacts import publish_table
 from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.dask_cluster import dask_client, in_order
 from flows.runtime.failing import saying_why
+from flows.runtime.parameters import Count
 from flows.runtime.progress import stepwise
 from storage.names import shown_name
 
@@ -63,8 +64,8 @@ class Found:
 def verify_archive(
     archive: str,
     bundle: str | None = None,
-    shard_pictures: int = 16,
-    workers: int = 2,
+    shard_pictures: Count = 16,
+    workers: Count = 2,
     dask_scheduler: str | None = None,
 ) -> int:
     """Decode everything in an archive and compare every digest; fail where anything is damaged.

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from clc.bitstream.embedding import MAX_ERROR
 from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_SEARCHED_ENTRIES
+from clc.quality import MAX_QUALITY
 
 Count = Annotated[int, Field(ge=1)]
 """How many of something that there must be."""
@@ -38,3 +40,21 @@ Part = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 Above0 = Annotated[float, Field(gt=0.0)]
 """A time budget, or a rate."""
+
+Quality = Annotated[float, Field(ge=0.0, le=MAX_QUALITY)]
+"""A quality of the codec."""
+
+Decibels = Annotated[float, Field(gt=0.0, lt=100.0)]
+"""A PSNR that is asked for."""
+
+Error = Annotated[int, Field(ge=0, le=MAX_ERROR)]
+"""Levels of 0..255 that a sample may be off at most."""
+
+Mode = Literal["auto", "learned"]
+"""The ways in which an archive's pictures may be coded."""
+
+Levels = Annotated[int, Field(ge=1, le=3)]
+"""How many streams may have to be decoded for one picture of an archive."""
+
+Effort = Annotated[int, Field(ge=0, le=9)]
+"""How long to search for a picture."""

@@ -1,17 +1,21 @@
 """Wrong parameters are refused before a run exists, a failed run says why at once, and downtime costs one run."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect import flow, get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
-from prefect.exceptions import ParameterTypeError
+from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
 from prefect.states import Pending, Scheduled
 from prefect.utilities.callables import parameter_schema
 
+from clc.archive.packed import MODES, MOST_PSNR_DB, PackOptions
 from clc.errors import InputError
+from flows.archive.pack import pack_archive
+from flows.archive.verify import verify_archive
 from flows.dictionary import build_dictionary
 from flows.evaluate import evaluate_codec
 from flows.features import extract_features
@@ -33,6 +37,15 @@ LIMITS = [
     (train_codec, "key_pictures", 0),
     (train_codec, "processes", 1),
     (evaluate_codec, "most_pictures", 1),
+    (pack_archive, "quality", 0.0),
+    (pack_archive, "target_size", 1),
+    (pack_archive, "max_error", 0),
+    (pack_archive, "levels", 1),
+    (pack_archive, "keys", 0),
+    (pack_archive, "effort", 0),
+    (pack_archive, "workers", 1),
+    (verify_archive, "shard_pictures", 1),
+    (verify_archive, "workers", 1),
     (retrain, "entries", 1),
     (retrain, "candidates", 1),
     (retrain, "patch_px", 16),
@@ -70,6 +83,66 @@ def test_the_schema_of_a_deployment_says_how_many_entries_there_may_be(called: A
 def test_a_budget_of_nothing_is_refused_by_the_schema() -> None:
     for called in (train_codec, retrain):
         assert parameter_schema(called.fn).properties["minutes"]["exclusiveMinimum"] == 0.0
+
+
+def greatest(name: str) -> float:
+    """Return the most that the schema of pack-archive allows for a parameter."""
+    schema = parameter_schema(pack_archive.fn).properties[name]
+    bounds = [schema, *schema.get("anyOf", ())]
+    [most] = [one[kind] for one in bounds for kind in ("maximum", "exclusiveMaximum") if kind in one]
+    return most
+
+
+@pytest.mark.parametrize("name", ["quality", "max_error", "levels", "effort"])
+def test_the_schema_of_an_archive_allows_what_packing_takes_and_no_more(name: str) -> None:
+    most = greatest(name)
+    assert PackOptions(**{name: most})
+    with pytest.raises(InputError):
+        PackOptions(**{name: most + 1})
+
+
+def test_the_schema_of_an_archive_knows_its_ways_and_its_highest_psnr() -> None:
+    assert parameter_schema(pack_archive.fn).properties["mode"]["enum"] == list(MODES)
+    assert greatest("target_psnr") == MOST_PSNR_DB
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.parametrize(
+    ("called", "given"),
+    [
+        (pack_archive, {"archive": "archive", "quality": 1000}),
+        (pack_archive, {"archive": "archive", "workers": -1}),
+        (pack_archive, {"archive": "archive", "mode": "best"}),
+        (verify_archive, {"workers": 0}),
+    ],
+    ids=["quality", "workers of packing", "mode", "workers of verifying"],
+)
+def test_a_wrong_parameter_of_an_archive_is_refused_when_it_is_submitted(
+    workspace: Workspace, tmp_path: Path, called: Any, given: dict[str, Any]
+) -> None:
+    folder = {"folder": str(tmp_path)} if called is pack_archive else {"archive": str(tmp_path)}
+    with get_client(sync_client=True) as client:
+        schema = parameter_schema(called.fn)
+        deployment = client.create_deployment(
+            client.create_flow(called),
+            name="submitted",
+            parameter_openapi_schema=schema.model_dump_for_openapi(),
+            enforce_parameter_schema=True,
+        )
+        assert client.create_flow_run_from_deployment(deployment, parameters={"archive": "archive", **folder})
+        with pytest.raises(PrefectHTTPStatusError, match="409"):
+            client.create_flow_run_from_deployment(deployment, parameters={**folder, **given})
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_why_an_archive_fails_is_the_message_of_its_run(workspace: Workspace, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    state: Any = pack_archive(str(nowhere), str(tmp_path / "archive"), return_state=True)
+    assert state.is_failed()
+    assert state.message == f"{nowhere}: is no folder; name the folder of the pictures"
+    state = verify_archive(str(nowhere), return_state=True)
+    assert state.is_failed()
+    assert str(state.message).startswith(f"{nowhere}: ")
 
 
 @pytest.mark.usefixtures("prefect_api")
