@@ -102,7 +102,7 @@ def ingest_images(
             failed for this reason (several with commas between), or "all".
         success_rate: Least share, 0 to 1, of 1,000 entries of such a source that must come; below it the run ends, and
             the next one tries those again that may have passed.
-        workers: Processes on this machine that read pictures, each with one behind it that decodes; not used with a
+        workers: Pictures that are read at once on this machine, each by a process that decodes it; not used with a
             scheduler's address.
         dask_scheduler: Address of a running Dask scheduler, whose workers see pictures and workspace under the same
             paths; without one, a local cluster.

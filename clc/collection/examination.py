@@ -17,8 +17,8 @@ from PIL import UnidentifiedImageError
 from clc.console import text_of
 from clc.errors import InputError, LimitError
 from clc.pictures.exif import EXIF_DIRECTORY, Structure
-from clc.pictures.images import read_picture
-from clc.pictures.near_duplicates import fingerprint, hash_of
+from clc.pictures.images import read_upright
+from clc.pictures.near_duplicates import fingerprint_of, hash_of
 from clc.pictures.picture import UnknownRange
 
 NOT_A_PICTURE = "not_a_picture"
@@ -67,19 +67,18 @@ class Refused:
 def examine(data: bytes, name: str) -> Examined | Refused:
     """Decode a picture's file and return what it is; whatever a decoder raises becomes a reason. `name` is left out."""
     try:
-        read = read_picture(data, name, background="white")
-        image_HW3 = read.image_HW3
-        digest = hashlib.sha256(repr(image_HW3.shape).encode())
-        digest.update(image_HW3.data)
-        likeness = fingerprint("", image_HW3)
+        read = read_upright(data, name, background="white")
+        digest = hashlib.sha256(repr((read.image.height, read.image.width, 3)).encode())  # the shape of its array
+        digest.update(read.image.tobytes())
+        likeness = fingerprint_of("", read.image)
     except Exception as error:  # a decoder may raise anything over a file from outside
         return Refused(code=code_of(error), reason=text_of(error, name))
     return Examined(
         content=digest.hexdigest(),
         perceptual_hash=hash_of(likeness),
         thumbnail=likeness.thumbnail.astype("uint8").tobytes(),
-        width=image_HW3.shape[1],
-        height=image_HW3.shape[0],
+        width=read.image.width,
+        height=read.image.height,
         losses=(*read.losses, METADATA_LOST) if read.metadata else read.losses,
         taken=taken_of(read.metadata.exif),
     )

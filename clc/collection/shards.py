@@ -7,7 +7,6 @@ else, such as a full disk, fails the shard.
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,8 @@ from storage.blobs import BlobStore
 from storage.digest import sha256_bytes
 
 _BATCH_BYTES = 16 * 2**20  # of blobs that are written together
+_walls: dict[tuple[int, int], Wall] = {}
+"""The walls of processes' threads, by the numbers of both: a process that was forked has none of its own yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class ShardOfFiles:
 def examine_shard(shard: ShardOfFiles) -> list[Examined | Refused]:
     """Return what each file of a shard is, in order; those that can be used are blobs. Raises `StorageError`."""
     blobs = BlobStore(shard.blobs_root)
-    wall = _wall(os.getpid(), threading.get_ident())
+    wall = _wall()
     outcomes = []
     with ThreadPoolExecutor(1) as writer:  # the next pictures are decoded while the disk takes the last ones
         written = []
@@ -69,10 +70,10 @@ def examine_shard(shard: ShardOfFiles) -> list[Examined | Refused]:
     return outcomes
 
 
-def close_wall() -> None:
-    """End the process behind the walls of this one; shards that come later start others."""
-    _wall(os.getpid(), threading.get_ident()).close()
-    _wall.cache_clear()
+def close_walls() -> None:
+    """End the processes behind the walls of this one, none of which is asked; shards that come later start others."""
+    for owner in [owner for owner in _walls if owner[0] == os.getpid()]:
+        _walls.pop(owner).close()
 
 
 def _read(files: Sequence[FileToExamine], blobs: BlobStore) -> Iterator[tuple[FileToExamine, bytes | Refused]]:
@@ -101,7 +102,6 @@ def _refuse_blindness(path: Path) -> None:
         )
 
 
-@functools.lru_cache(maxsize=64)
-def _wall(process: int, thread: int) -> Wall:
-    """The wall of a thread, which it keeps for all its shards: a process takes longer to start than to decode."""
-    return Wall()
+def _wall() -> Wall:
+    """The wall of this thread, which it keeps for all its shards: a process takes longer to start than to decode."""
+    return _walls.setdefault((os.getpid(), threading.get_ident()), Wall())

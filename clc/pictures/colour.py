@@ -45,14 +45,15 @@ class Converted(NamedTuple):
 def to_srgb(image: Image.Image, icc: bytes | None) -> Converted:
     """Return a picture of 8 bits without transparency in sRGB, from its profile `icc`, or taken for sRGB without one.
 
-    Relative colorimetric with black point compensation. Raises `ValueError` for a mode that Pillow does not convert.
+    Relative colorimetric with black point compensation. A picture that is so already is returned itself. Raises
+    `ValueError` for a mode that Pillow does not convert.
     """
     lost = {"CMYK": (losses.CMYK,), "LAB": (losses.LAB,)}.get(image.mode, ())
     if not icc:
-        return Converted(image.convert("RGB"), lost)
+        return Converted(_as_rgb(image), lost)
     converted = _by_profile(image, icc)
     if converted is None:
-        return Converted(image.convert("RGB"), (*lost, losses.PROFILE))
+        return Converted(_as_rgb(image), (*lost, losses.PROFILE))
     return converted._replace(losses=(*lost, *converted.losses))
 
 
@@ -85,6 +86,11 @@ def eight_bits(samples: npt.NDArray[np.unsignedinteger[Any]], maximum: int) -> n
     return levels
 
 
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture in mode RGB; Pillow would copy one that is."""
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
 def _by_profile(image: Image.Image, icc: bytes) -> Converted | None:
     """Return the picture converted from its profile `icc` to sRGB; None where the profile cannot be used."""
     if len(icc) > MAX_PROFILE_BYTES:
@@ -97,7 +103,7 @@ def _by_profile(image: Image.Image, icc: bytes) -> Converted | None:
         transform = _transform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
         samples = image.convert(mode)
         if mode != "CMYK" and _leaves_colours(transform, mode):
-            return Converted(samples.convert("RGB"), ())
+            return Converted(_as_rgb(samples), ())
         rgb = transform.apply(samples)
         clipped = (losses.GAMUT,) if mode == "RGB" and _is_clipped(samples, rgb, profile) else ()
         return Converted(rgb, clipped, is_moved=True)

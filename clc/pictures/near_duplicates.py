@@ -57,8 +57,12 @@ class Duplicate:
 
 def fingerprint(item_id: str, image_HW3: NDArray[np.uint8]) -> Fingerprint:
     """Return the fingerprint of a picture, uint8 (H, W, 3) of any size."""
-    grey = Image.fromarray(np.ascontiguousarray(image_HW3)).convert("L")
-    small = grey.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
+    return fingerprint_of(item_id, Image.fromarray(np.ascontiguousarray(image_HW3)))
+
+
+def fingerprint_of(item_id: str, image: Image.Image) -> Fingerprint:
+    """Return the fingerprint of a picture of Pillow's in mode RGB, the same as that of its array."""
+    small = image.convert("L").resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
     return Fingerprint(item_id, np.asarray(small, dtype=np.float32))
 
 

@@ -5,13 +5,14 @@
 whatever name, is not decoded again while its blob is there.
 """
 
+import contextlib
 import importlib.metadata
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from clc.collection.examination import Examined, Refused
-from clc.collection.shards import FileToExamine, ShardOfFiles, close_wall, examine_shard
+from clc.collection.shards import FileToExamine, ShardOfFiles, close_walls, examine_shard
 from flows.intake.memory import Memory
 from flows.runtime.dask_cluster import dask_client, in_order
 from flows.runtime.progress import counted
@@ -40,7 +41,8 @@ def examined(
     """Return what each picture is, in order; the files of those that can be used are blobs then.
 
     `files` has the SHA-256 of every picture's file by the picture's name, or none where it could not be read. `workers`
-    are processes on this machine, unless a Dask `scheduler` is named; a single shard is examined right here.
+    are threads of this process with a process each that decodes, unless a Dask `scheduler` is named; a single shard is
+    examined right here.
     """
     by_file = _by_file(pictures, files)
     with _memory(workspace) as memory:
@@ -107,19 +109,16 @@ def _shards(files: Sequence[FileToExamine], blobs_root: Path) -> list[ShardOfFil
 def _worked_on(
     shards: Sequence[ShardOfFiles], workers: int, scheduler: str | None
 ) -> Iterator[tuple[ShardOfFiles, list[Examined | Refused]]]:
-    with counted("reading pictures", len(shards)) as one_more:
-        if len(shards) <= 1 and scheduler is None:
-            found: Iterable[list[Examined | Refused]] = map(examine_shard, shards)
-            for shard, outcomes in zip(shards, found, strict=True):
-                yield shard, outcomes
-                one_more()
-            close_wall()
-        elif shards:
-            with dask_client(min(workers, len(shards)), scheduler) as client:
-                done = in_order(client, examine_shard, shards, lambda shard: shard.name)
-                for shard, outcomes in zip(shards, done, strict=True):
-                    yield shard, outcomes
-                    one_more()
+    with counted("reading pictures", len(shards)) as one_more, contextlib.ExitStack() as stack:
+        stack.callback(close_walls)
+        found: Iterable[list[Examined | Refused]] = map(examine_shard, shards)
+        if scheduler is not None or len(shards) > 1:
+            # What decodes is a process behind a wall; a thread does to wait for it, and needs no second to start.
+            client = stack.enter_context(dask_client(min(workers, len(shards)), scheduler, are_threads=True))
+            found = in_order(client, examine_shard, shards, lambda shard: shard.name)
+        for shard, outcomes in zip(shards, found, strict=True):
+            yield shard, outcomes
+            one_more()
 
 
 def _code_digest() -> str:

@@ -4,7 +4,8 @@ Flows use `dask.distributed` itself instead of Prefect's Dask runner. That runne
 of work, so every worker process needs a server, and starts one if it finds none.
 
 By default the workers are processes on this machine, of one thread each. Dask then limits the native libraries of a
-process to one thread before they are loaded, and a crash of native code costs one try of one piece.
+process to one thread before they are loaded, and a crash of native code costs one try of one piece. Work that waits for
+processes of its own can do without those: its workers are threads, and start at once.
 """
 
 import contextlib
@@ -38,15 +39,24 @@ _ANY_PORT = "127.0.0.1:0"
 
 
 @contextmanager
-def dask_client(workers: int, scheduler: str | None) -> Iterator[Client]:
+def dask_client(workers: int, scheduler: str | None, *, are_threads: bool = False) -> Iterator[Client]:
     """Yield a client of the scheduler at that address, or of a local cluster that ends with the context.
+
+    The workers of a local cluster are processes, or threads of this one if `are_threads`.
 
     Raises `InputError` where no scheduler answers, or it has no worker.
     """
     if scheduler is None:
         # Any free port of the loopback: Dask would complain of a taken 8787 where two flows run at once.
         with (
-            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=_ANY_PORT) as cluster,
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=not are_threads,
+                # Dask would hold a thread to its share of the memory by what the whole process has.
+                memory_limit=None if are_threads else "auto",
+                dashboard_address=_ANY_PORT,
+            ) as cluster,
             Client(cluster) as client,
         ):
             yield client

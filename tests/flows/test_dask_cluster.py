@@ -1,6 +1,7 @@
 """Laws of work on a Dask cluster: results come in order, few pieces wait at once, and what dies or is gone is told."""
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 
@@ -48,6 +49,18 @@ def test_only_so_many_pieces_are_handed_over_at_once(client: Client) -> None:
         assert next(results) == number
     assert len(taken) <= 2 * AHEAD + 3
     results.close()
+
+
+def whereabouts(_: int) -> tuple[int, int]:
+    time.sleep(0.05)
+    return os.getpid(), threading.get_ident()
+
+
+def test_local_workers_are_threads_of_this_process_where_that_is_wanted() -> None:
+    with dask_client(2, None, are_threads=True) as client:
+        found = set(in_order(client, whereabouts, range(8), str))
+    assert {process for process, _ in found} == {os.getpid()}
+    assert len(found) == 2
 
 
 def fails(number: int) -> int:

@@ -1,6 +1,9 @@
 """A shard: files of good pictures become blobs as they are; what this machine cannot see is no fault of a picture."""
 
+import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 from clc.collection import shards
 from clc.collection.examination import CHANGED, NOT_A_PICTURE, UNREADABLE, Refused
 from clc.collection.patches import PatchReader
-from clc.collection.shards import FileToExamine, ShardOfFiles, close_wall, examine_shard
+from clc.collection.shards import FileToExamine, ShardOfFiles, close_walls, examine_shard
 from clc.errors import InputError
 from clc.pictures.images import png_bytes
 from clc.pictures.picture import Rectangle
@@ -21,7 +24,7 @@ from storage.errors import StorageError, StorageFull
 @pytest.fixture(autouse=True)
 def closed() -> Iterator[None]:
     yield
-    close_wall()
+    close_walls()
 
 
 def picture(seed: int) -> np.ndarray:
@@ -50,6 +53,25 @@ def test_good_files_are_blobs_and_others_have_reasons(tmp_path: Path) -> None:
     assert codes == ["", "", CHANGED, UNREADABLE, NOT_A_PICTURE, ""]
     assert {path.name for path in blobs.root.rglob("*") if path.is_file()} == {sha256_bytes(good[n]) for n in (0, 1, 2)}
     np.testing.assert_array_equal(PatchReader(blobs).read(given[1].sha256), picture(1))
+
+
+def test_every_thread_has_a_wall_of_its_own_and_none_is_left(tmp_path: Path) -> None:
+    given = files(tmp_path / "in", *(png_bytes(picture(seed)) for seed in range(2)))
+    both = threading.Barrier(2, timeout=60)
+
+    def examined(one: FileToExamine) -> None:
+        both.wait()
+        examine_shard(ShardOfFiles(name="a", files=(one,), blobs_root=tmp_path / "blobs"))
+        both.wait()
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(examined, given))
+    processes = [wall._process for wall in shards._walls.values()]
+    assert len(processes) == 2
+    assert [process.poll() for process in processes if process is not None] == [None, None]
+    close_walls()
+    assert [process.poll() for process in processes if process is not None] == [-signal.SIGKILL] * 2
+    assert not shards._walls
 
 
 def test_a_worker_that_does_not_see_the_pictures_says_so(tmp_path: Path) -> None:
