@@ -5,7 +5,7 @@ item is one picture that the pipeline works with: a whole photo, or one patch of
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
@@ -106,8 +106,8 @@ class RefusedPicture:
 
 def write_items(folder: Path, items: Sequence[Item], refused: Sequence[RefusedPicture] = ()) -> None:
     """Write `items.parquet` into a folder, the refused pictures last; `StorageError` when it cannot."""
-    rows = [asdict(item) | {"status": OK, "reason": "", _LOSSES: list(item.losses)} for item in items]
-    rows += [asdict(picture) | {"status": FAILED} for picture in refused]
+    rows = [vars(item) | {"status": OK, "reason": "", _LOSSES: list(item.losses)} for item in items]
+    rows += [vars(picture) | {"status": FAILED} for picture in refused]
     write_table(folder / FILE, pa.Table.from_pylist(rows, schema=ITEMS))
 
 

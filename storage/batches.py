@@ -18,8 +18,9 @@ def write_batch(files: Mapping[Path, bytes]) -> None:
     """Write files, in place of what has their names. Raises `StorageError`; then some are written, and none is cut."""
     temporaries = {path: temporary_beside(path) for path in files}
     try:
+        for folder in {path.parent for path in files}:
+            folder.mkdir(parents=True, exist_ok=True)
         for path, temporary in temporaries.items():
-            temporary.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(files[path])
         _sync(temporaries.values())
         for path, temporary in temporaries.items():

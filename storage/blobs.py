@@ -5,7 +5,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,10 +34,13 @@ class BlobStore:
 
     def put_many(self, many: Sequence[bytes]) -> list[str]:
         """Store each of `many` as `put` does, and return their SHA-256; one wait for the disk serves all of them."""
-        named = {sha256_bytes(data): data for data in many}
-        missing = {self._path(sha): data for sha, data in named.items() if not self._is_kept(sha, data)}
-        write_batch(missing)
-        return list(map(sha256_bytes, many)) if len(named) != len(many) else list(named)
+        digests = [sha256_bytes(data) for data in many]
+        self.put_named(dict(zip(digests, many, strict=True)))
+        return digests
+
+    def put_named(self, named: Mapping[str, bytes]) -> None:
+        """Store bytes as `put_many` does, each by the SHA-256 that the caller has just found it to have."""
+        write_batch({self._path(sha): data for sha, data in named.items() if not self._is_kept(sha, data)})
 
     def put_file(self, file: BinaryIO) -> str:
         """Store what an open file holds, from its beginning, as `put` does; a piece at a time is kept in memory."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import UnidentifiedImageError
@@ -18,7 +18,7 @@ from clc.console import text_of
 from clc.errors import InputError, LimitError
 from clc.pictures.exif import EXIF_DIRECTORY, Structure
 from clc.pictures.images import read_upright
-from clc.pictures.near_duplicates import fingerprint_of, hash_of
+from clc.pictures.near_duplicates import hash_of, thumbnail_of
 from clc.pictures.picture import UnknownRange
 
 NOT_A_PICTURE = "not_a_picture"
@@ -70,13 +70,13 @@ def examine(data: bytes, name: str) -> Examined | Refused:
         read = read_upright(data, name, background="white")
         digest = hashlib.sha256(repr((read.image.height, read.image.width, 3)).encode())  # the shape of its array
         digest.update(read.image.tobytes())
-        likeness = fingerprint_of("", read.image)
+        thumbnail = thumbnail_of(read.image)
     except Exception as error:  # a decoder may raise anything over a file from outside
         return Refused(code=code_of(error), reason=text_of(error, name))
     return Examined(
         content=digest.hexdigest(),
-        perceptual_hash=hash_of(likeness),
-        thumbnail=likeness.thumbnail.astype("uint8").tobytes(),
+        perceptual_hash=hash_of(thumbnail),
+        thumbnail=thumbnail.tobytes(),
         width=read.image.width,
         height=read.image.height,
         losses=(*read.losses, METADATA_LOST) if read.metadata else read.losses,
@@ -115,7 +115,7 @@ def taken_of(exif: bytes) -> str:
 
 def pack(outcome: Examined | Refused) -> bytes:
     """Return an outcome as JSON, for a pipe or a database."""
-    fields: dict[str, Any] = asdict(outcome)
+    fields: dict[str, Any] = dict(vars(outcome))
     if isinstance(outcome, Examined):
         fields["thumbnail"] = base64.b64encode(outcome.thumbnail).decode()
     return json.dumps(fields).encode()

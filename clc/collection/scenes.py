@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice, pairwise
+from itertools import combinations, islice, pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,8 @@ BURST_S = 10.0
 """Most seconds between two pictures of a burst."""
 
 _CHUNK = 256
-_BANDS = 6  # of bits; hashes that differ in 5 agree in one of them
+_PAIRS = [pair for half in (range(4), range(4, 8)) for pair in combinations(half, 2)]
+"""Pairs of a hash's bytes. Hashes that differ in 5 bits agree in three bytes of eight, two of which share a half."""
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,18})([^0-9]*)", re.DOTALL)
 
 
@@ -54,19 +56,20 @@ class Shot:
 
 def find_copies(shots: Sequence[Shot]) -> list[int]:
     """Return for each picture the number of the first one that it is a copy of; its own where there is none."""
-    known: list[dict[int, list[int]]] = [defaultdict(list) for _ in range(_BANDS)]
+    known: dict[int, list[int]] = defaultdict(list)
     words: dict[int, int] = {}
     found = list(range(len(shots)))
-    for number, hashes in enumerate(_all_hashes(shots)):
-        if not hashes:
+    for number, oriented in enumerate(_all_hashes(shots)):
+        if not oriented:
             continue
-        copied = next(_copied(number, hashes, known, words, shots), None)
+        copied = next(_copied(number, oriented, known, words, shots), None)
         if copied is not None:
             found[number] = copied
             continue
-        words[number] = hashes[0]
-        for band, key in enumerate(_keys(hashes[0])):
-            known[band][key].append(number)
+        upright = oriented[0]
+        words[number] = upright.word
+        for key in upright.keys:
+            known[key].append(number)
     return found
 
 
@@ -92,25 +95,33 @@ def find_scenes(shots: Sequence[Shot], copies: Sequence[int]) -> list[int]:
     return [scene_of(number) for number in range(len(shots))]
 
 
-def _all_hashes(shots: Sequence[Shot]) -> Iterator[list[int]]:
+class _Hash(NamedTuple):
+    """A difference hash, and what it is found by: the twelve pairs of bytes of `_PAIRS`, each a number of its own."""
+
+    word: int
+    keys: list[int]
+
+
+def _all_hashes(shots: Sequence[Shot]) -> Iterator[list[_Hash]]:
     """Yield the hashes of each picture in its eight orientations, upright first; none where it shows nothing."""
     for start in range(0, len(shots), _CHUNK):
         thumbnails = _thumbnails(shots[start : start + _CHUNK])
-        words = np.stack([_hashes(turned) for turned in _orientations(thumbnails)], axis=1)
-        for is_told, row in zip(have_detail(thumbnails), words.tolist(), strict=True):
-            yield row if is_told else []
+        words = _oriented_hashes(thumbnails)
+        rows = zip(have_detail(thumbnails), words.tolist(), _keys(words).tolist(), strict=True)
+        for is_told, of_one, keys in rows:
+            yield list(map(_Hash, of_one, keys)) if is_told else []
 
 
 def _copied(
     number: int,
-    hashes: Sequence[int],
-    known: Sequence[dict[int, list[int]]],
-    words: dict[int, int],
+    oriented: Sequence[_Hash],
+    known: Mapping[int, list[int]],
+    words: Mapping[int, int],
     shots: Sequence[Shot],
 ) -> Iterator[int]:
     """Yield the known pictures that a picture, given with its hashes in eight orientations, is a copy of."""
-    for turn, word in enumerate(hashes):
-        near = set().union(*filter(None, map(dict.get, known, _keys(word))))
+    for turn, (word, keys) in enumerate(oriented):
+        near = {other for key in keys for other in known.get(key, ())}
         for other in sorted(near):
             if (words[other] ^ word).bit_count() <= COPY_BITS:
                 mine, others = _thumbnails([shots[number]]), _thumbnails([shots[other]])
@@ -166,14 +177,36 @@ _WIDTHS = np.diff(np.append(_EDGES, THUMBNAIL_PX)).astype(np.float32)
 
 def _hashes(thumbnails: NDArray[np.float32]) -> NDArray[np.uint64]:
     """Return difference hashes, uint64 (N,), computed in whole numbers so that cells of one level stay equal."""
-    rows = thumbnails.reshape(len(thumbnails), HASH_PX, -1, THUMBNAIL_PX).sum(axis=2)
-    cells = np.add.reduceat(rows, _EDGES, axis=2)
-    brighter = cells[:, :, :-1] * _WIDTHS[1:] > cells[:, :, 1:] * _WIDTHS[:-1]
-    packed = np.packbits(brighter.reshape(len(thumbnails), -1), axis=1)
-    return packed.view(">u8").reshape(-1).astype(np.uint64)
+    return _words(_bits(_bands_of_rows(thumbnails)))
 
 
-def _keys(word: int) -> Iterator[int]:
-    """Yield the bands of a hash: five of 11 bits and one of 9."""
-    for band in range(_BANDS):
-        yield (word >> (11 * band)) & 0x7FF
+def _oriented_hashes(thumbnails: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """Return the hashes of `_hashes` of all that `_orientations` yields, uint64 (N, 8), from four sums of one pass."""
+    bands = (_bands_of_rows(thumbnails), _bands_of_rows(thumbnails.swapaxes(1, 2)))
+    (plain, mirrored), (down, up) = ((_bits(band), _bits(band[:, :, ::-1])) for band in bands)
+    # A quarter turn makes rows of columns; what is turned over has its rows, a byte of the hash each, the other way.
+    oriented = (plain, mirrored, down[:, ::-1], up[:, ::-1], mirrored[:, ::-1], plain[:, ::-1], up, down)
+    return np.stack([_words(bits) for bits in oriented], axis=1)
+
+
+def _bands_of_rows(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the sums of 8 bands of rows, float32 (N, 8, 64): whole numbers."""
+    bands: NDArray[np.float32] = thumbnails.reshape(len(thumbnails), HASH_PX, -1, THUMBNAIL_PX).sum(axis=2)
+    return bands
+
+
+def _bits(bands: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return for each band, as the bits of a byte, whether a cell is brighter than the one to its right: (N, 8)."""
+    cells = np.add.reduceat(bands, _EDGES, axis=2)
+    return np.packbits(cells[:, :, :-1] * _WIDTHS[1:] > cells[:, :, 1:] * _WIDTHS[:-1], axis=2)[:, :, 0]
+
+
+def _words(bits: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(bits).view(">u8").reshape(-1).astype(np.uint64)
+
+
+def _keys(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the pairs of bytes of many hashes, int64 (..., 12): equal only for equal bytes in the same places."""
+    parts = words.astype(">u8")[..., None].view(np.uint8).astype(np.int64)
+    keys = [place << 16 | parts[..., a] << 8 | parts[..., b] for place, (a, b) in enumerate(_PAIRS)]
+    return np.stack(keys, axis=-1)

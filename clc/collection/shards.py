@@ -22,7 +22,7 @@ from clc.pictures.images import picture_bytes
 from storage.blobs import BlobStore
 from storage.digest import sha256_bytes
 
-_BATCH_BYTES = 16 * 2**20  # of blobs that are written together
+_BATCH_BYTES = 4 * 2**20  # of blobs that are written together: the last ones of a shard are waited for
 _walls: dict[tuple[int, int], Wall] = {}
 """The walls of processes' threads, by the numbers of both: a process that was forked has none of its own yet."""
 
@@ -55,16 +55,16 @@ def examine_shard(shard: ShardOfFiles) -> list[Examined | Refused]:
     outcomes = []
     with ThreadPoolExecutor(1) as writer:  # the next pictures are decoded while the disk takes the last ones
         written = []
-        waiting: list[bytes] = []
+        waiting: dict[str, bytes] = {}
         for one, data in _read(shard.files, blobs):
             outcome = data if isinstance(data, Refused) else wall.examine(data, one.name)
             outcomes.append(outcome)
             if one.path is not None and isinstance(data, bytes) and isinstance(outcome, Examined):
-                waiting.append(data)
-            if sum(map(len, waiting)) >= _BATCH_BYTES:
-                written.append(writer.submit(blobs.put_many, waiting))
-                waiting = []
-        written.append(writer.submit(blobs.put_many, waiting))
+                waiting[one.sha256] = data
+            if sum(map(len, waiting.values())) >= _BATCH_BYTES:
+                written.append(writer.submit(blobs.put_named, waiting))
+                waiting = {}
+        written.append(writer.submit(blobs.put_named, waiting))
         for batch in written:
             batch.result()
     return outcomes

@@ -270,7 +270,10 @@ def picture_bytes(path: Path) -> bytes:
         if size > MAX_PICTURE_FILE_BYTES:
             raise LimitError(f"{path}: {_too_many_bytes(size)}")
         with path.open("rb") as file:
-            return file.read(MAX_PICTURE_FILE_BYTES + 1)
+            data = file.read(size + 1)
+            if len(data) > size:  # it grew meanwhile
+                data += file.read(MAX_PICTURE_FILE_BYTES + 1 - len(data))
+            return data
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise InputError(f"{path}: cannot be read ({_reason(error)}); check its name and its permissions") from error
 

@@ -57,23 +57,22 @@ class Duplicate:
 
 def fingerprint(item_id: str, image_HW3: NDArray[np.uint8]) -> Fingerprint:
     """Return the fingerprint of a picture, uint8 (H, W, 3) of any size."""
-    return fingerprint_of(item_id, Image.fromarray(np.ascontiguousarray(image_HW3)))
-
-
-def fingerprint_of(item_id: str, image: Image.Image) -> Fingerprint:
-    """Return the fingerprint of a picture of Pillow's in mode RGB, the same as that of its array."""
-    small = image.convert("L").resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
-    return Fingerprint(item_id, np.asarray(small, dtype=np.float32))
+    return Fingerprint(item_id, np.asarray(thumbnail_of(_image_of(image_HW3)), dtype=np.float32))
 
 
 def perceptual_hash(image_HW3: NDArray[np.uint8]) -> str:
     """Return the difference hash of a picture, uint8 (H, W, 3): 16 hex digits, nearly the same for copies."""
-    return hash_of(fingerprint("", image_HW3))
+    return hash_of(thumbnail_of(_image_of(image_HW3)))
 
 
-def hash_of(one: Fingerprint) -> str:
-    """Return the difference hash of a picture by its fingerprint; see `perceptual_hash`."""
-    return _difference_hash(one.thumbnail).tobytes().hex()
+def thumbnail_of(image: Image.Image) -> Image.Image:
+    """Return the thumbnail of a picture of Pillow's in mode RGB: 64x64 in mode L."""
+    return image.convert("L").resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
+
+
+def hash_of(thumbnail: Image.Image) -> str:
+    """Return the difference hash of a picture by its thumbnail of `thumbnail_of`; see `perceptual_hash`."""
+    return _hash_of(thumbnail.convert("F")).tobytes().hex()
 
 
 def likeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -111,14 +110,19 @@ def find_duplicates(evaluated: Sequence[Fingerprint], known: Sequence[Fingerprin
     return found
 
 
+def _image_of(image_HW3: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(image_HW3))
+
+
 def _difference_hash(thumbnail: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return _hash_of(Image.fromarray(thumbnail))
+
+
+def _hash_of(levels: Image.Image) -> NDArray[np.uint8]:
     """Return the dHash as 8 bytes: of 8 rows of 9 cells, whether each is brighter than the one to its right."""
-    cells = _resize(thumbnail, HASH_PX + 1, HASH_PX)
+    resized = levels.resize((HASH_PX + 1, HASH_PX), Image.Resampling.BOX)
+    cells = np.frombuffer(resized.tobytes(), np.float32).reshape(HASH_PX, HASH_PX + 1)
     return np.packbits(cells[:, :-1] > cells[:, 1:])
-
-
-def _resize(thumbnail: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
-    return np.asarray(Image.fromarray(thumbnail).resize((width, height), Image.Resampling.BOX), dtype=np.float32)
 
 
 def _bits_set(words_K8: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ are words that can be counted and given to `--retry-failed`.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -70,7 +70,7 @@ class LedgerRow:
 
 def write_ledger(folder: Path, rows: Sequence[LedgerRow]) -> None:
     """Write `ledger.parquet` into a folder; `StorageError` when it cannot."""
-    write_table(folder / FILE, pa.Table.from_pylist([asdict(row) for row in rows], schema=LEDGER))
+    write_table(folder / FILE, pa.Table.from_pylist([vars(row) for row in rows], schema=LEDGER))
 
 
 def read_ledger(folder: Path) -> list[LedgerRow]:

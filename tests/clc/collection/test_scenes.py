@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from clc.collection.scenes import Shot, find_copies, find_scenes
+from clc.collection import scenes as module
+from clc.collection.scenes import COPY_BITS, Shot, find_copies, find_scenes
 from clc.pictures.near_duplicates import fingerprint
 
 
@@ -84,3 +85,21 @@ def test_what_a_fixed_camera_saw_is_one_scene_along_its_sequence() -> None:
 def test_a_digit_of_an_extension_counts_nothing() -> None:
     taken = "2024:05:31 12:00:01"
     assert scenes(shot("a.jp2", photo(0), taken), shot("a.jp3", photo(1), taken)) == [0, 1]
+
+
+def test_hashes_of_eight_orientations_are_those_of_what_was_turned() -> None:
+    generator = np.random.default_rng(0)
+    for levels in (256, 3):  # few levels: cells that are equal
+        thumbnails = generator.integers(0, levels, (5, 64, 64)).astype(np.float32)
+        turned = [module._hashes(np.ascontiguousarray(each)) for each in module._orientations(thumbnails)]
+        np.testing.assert_array_equal(module._oriented_hashes(thumbnails), np.stack(turned, axis=1))
+
+
+def test_hashes_that_differ_in_as_many_bits_as_copies_do_are_found_by_one_another() -> None:
+    generator = np.random.default_rng(1)
+    bits = np.uint64(1) << np.arange(64, dtype=np.uint64)
+    words = generator.integers(0, 2**64, 2000, dtype=np.uint64)
+    changed = np.array([word ^ np.bitwise_or.reduce(generator.choice(bits, COPY_BITS, False)) for word in words])
+    found, others = module._keys(words), module._keys(changed)
+    assert all(set(a) & set(b) for a, b in zip(found.tolist(), others.tolist(), strict=True))
+    assert len(set(found[0].tolist())) == found.shape[1]

@@ -84,11 +84,11 @@ def test_a_worker_that_does_not_see_the_pictures_says_so(tmp_path: Path) -> None
 
 
 def test_a_full_disk_fails_the_shard_and_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(store: BlobStore, many: list[bytes]) -> list[str]:
+    def full(store: BlobStore, named: dict[str, bytes]) -> None:
         raise StorageFull("cannot write a file: No space left on device; make room on the disk")
 
     monkeypatch.setattr(shards, "_BATCH_BYTES", 1)
-    monkeypatch.setattr(BlobStore, "put_many", full)
+    monkeypatch.setattr(BlobStore, "put_named", full)
     given = files(tmp_path / "in", *(png_bytes(picture(seed)) for seed in range(3)))
     with pytest.raises(StorageFull):
         examine_shard(ShardOfFiles(name="a", files=given, blobs_root=tmp_path / "blobs"))

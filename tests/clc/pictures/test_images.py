@@ -1,6 +1,7 @@
 """Pictures of every accepted kind become the same RGB, and RGB survives as PNG."""
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -17,7 +18,7 @@ from PIL import Image
 
 from clc.errors import InputError, LimitError
 from clc.limits import MAX_PIXELS, MAX_SIDE_PX, check_size
-from clc.pictures.images import png_bytes, read_image
+from clc.pictures.images import picture_bytes, png_bytes, read_image
 
 # A smooth picture without symmetry: lossy formats keep it, and no rotation maps it to itself.
 RAMP = np.stack(
@@ -198,3 +199,12 @@ def test_sizes_over_the_caps_are_refused(size: tuple[int, int]) -> None:
 def test_empty_sizes_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="at least 1 px"):
         check_size(*size)
+
+
+def test_a_file_that_grows_while_it_is_read_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"0123456789")
+    told = list(path.stat())
+    told[6] = 3  # its size
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: os.stat_result(told))
+    assert picture_bytes(path) == b"0123456789"
