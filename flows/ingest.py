@@ -21,6 +21,7 @@ from typing import Any
 from prefect import flow
 
 from clc.collection.examination import Examined, Refused
+from clc.collection.thumbnails import Thumbnails
 from clc.errors import InputError
 from clc.pictures.folders import passed_over_text
 from clc.pictures.images import picture_bytes
@@ -121,8 +122,11 @@ def ingest_images(
     plan = Plan(files, patch_px, shares)
 
     def body(folder: Path) -> dict[str, Any]:
-        outcomes = examined(workspace, pictures.pictures, files, workers=workers, scheduler=dask_scheduler)
-        return _ingest(pictures, outcomes, plan, folder)
+        with Thumbnails(workspace.intake) as thumbnails:
+            outcomes = examined(
+                workspace, pictures.pictures, files, thumbnails, workers=workers, scheduler=dask_scheduler
+            )
+            return _ingest(pictures, outcomes, plan, folder)
 
     result = run_stage(
         workspace,

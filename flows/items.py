@@ -6,13 +6,14 @@ item is one picture that the pipeline works with: a whole photo, or one patch of
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
 
 from clc.pictures.picture import Rectangle
 from storage.errors import StorageError
-from storage.tables import read_table, write_table
+from storage.tables import read_table, table_of, write_table
 
 FILE = "items.parquet"
 OK = "ok"
@@ -106,9 +107,9 @@ class RefusedPicture:
 
 def write_items(folder: Path, items: Sequence[Item], refused: Sequence[RefusedPicture] = ()) -> None:
     """Write `items.parquet` into a folder, the refused pictures last; `StorageError` when it cannot."""
-    rows = [vars(item) | {"status": OK, "reason": "", _LOSSES: list(item.losses)} for item in items]
-    rows += [vars(picture) | {"status": FAILED} for picture in refused]
-    write_table(folder / FILE, pa.Table.from_pylist(rows, schema=ITEMS))
+    good = (vars(item) | {"status": OK, "reason": "", _LOSSES: list(item.losses)} for item in items)
+    rows = chain(good, (vars(picture) | {"status": FAILED} for picture in refused))
+    write_table(folder / FILE, table_of(rows, ITEMS))
 
 
 def read_items(folder: Path, part: str | None = None) -> list[Item]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from storage.errors import StorageError
 from storage.regular import open_regular
 
 _CHUNK_BYTES = 1 << 20
+_LEAST_BYTES = 1 << 16
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:
@@ -21,7 +23,9 @@ def sha256_file(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         with open_regular(path) as file:
-            while chunk := file.read(_CHUNK_BYTES):
+            # A small file is read in one piece of its size: the memory of a large piece costs more than its bytes.
+            piece_bytes = min(_CHUNK_BYTES, max(_LEAST_BYTES, os.fstat(file.fileno()).st_size + 1))
+            while chunk := file.read(piece_bytes):
                 digest.update(chunk)
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from error

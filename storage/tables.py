@@ -5,8 +5,10 @@ stage does, with the SHA-256 of the whole file (`storage.manifest`). Needs the e
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from storage.atomic import write_bytes
 from storage.errors import StorageError
@@ -17,12 +19,23 @@ need("pipeline", "pyarrow")
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
+_ROWS_AT_ONCE = 4096
+
 
 def write_table(path: Path, table: pa.Table, *, replace: bool = True) -> None:
     """Write `table` as Parquet (zstd, page checksums) in one step; `StorageError` when it cannot."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     write_bytes(path, sink.getvalue(), replace=replace)
+
+
+def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Return rows as a table; they are taken a few thousand at a time, for as Python's values they fill the memory."""
+    taken = iter(rows)
+    batches = []
+    while some := [dict(row) for row in islice(taken, _ROWS_AT_ONCE)]:
+        batches.append(pa.RecordBatch.from_pylist(some, schema=schema))
+    return pa.Table.from_batches(batches, schema=schema).combine_chunks()
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> pa.Table:

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsBytes
 
 from PIL import UnidentifiedImageError
 
@@ -43,13 +43,14 @@ class Examined:
     """A picture that can be used: the pipeline works on its 8-bit sRGB pixels, upright, what is transparent over white.
 
     `content` is the SHA-256 of their shape and values, `perceptual_hash` 16 hex digits, `thumbnail` the 64x64 grey
-    levels of `clc.pictures.near_duplicates` row by row; `width` and `height` are in pixels. `taken` is when the camera
-    says that it took the picture ("2024:05:31 12:00:01", its own clock), empty where it does not.
+    levels of `clc.pictures.near_duplicates` row by row, or what gives these bytes; `width` and `height` are in pixels.
+    `taken` is when the camera says that it took the picture ("2024:05:31 12:00:01", its own clock), empty where it does
+    not.
     """
 
     content: str
     perceptual_hash: str
-    thumbnail: bytes
+    thumbnail: SupportsBytes
     width: int
     height: int
     losses: tuple[str, ...] = ()
@@ -117,7 +118,7 @@ def pack(outcome: Examined | Refused) -> bytes:
     """Return an outcome as JSON, for a pipe or a database."""
     fields: dict[str, Any] = dict(vars(outcome))
     if isinstance(outcome, Examined):
-        fields["thumbnail"] = base64.b64encode(outcome.thumbnail).decode()
+        fields["thumbnail"] = base64.b64encode(bytes(outcome.thumbnail)).decode()
     return json.dumps(fields).encode()
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations, islice, pairwise
-from typing import NamedTuple
+from typing import NamedTuple, SupportsBytes
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +46,13 @@ _NUMBERED = re.compile(r"(.*?)([0-9]{1,18})([^0-9]*)", re.DOTALL)
 class Shot:
     """A picture as far as scenes go: its name with its folders, its thumbnail's 4,096 grey levels, and its time.
 
+    The levels are bytes, or what gives them each time it is asked (`clc.collection.thumbnails`).
+
     `taken` is the time as EXIF has it ("2024:05:31 12:00:01"), empty where it has none.
     """
 
     name: str
-    thumbnail: bytes
+    thumbnail: SupportsBytes
     taken: str = ""
 
 
@@ -160,7 +162,7 @@ def _is_same_view(a: Shot, b: Shot) -> bool:
 
 def _thumbnails(shots: Sequence[Shot]) -> NDArray[np.float32]:
     """Return the thumbnails of pictures, float32 (N, 64, 64)."""
-    levels = np.frombuffer(b"".join(shot.thumbnail for shot in shots), np.uint8)
+    levels = np.frombuffer(b"".join(bytes(shot.thumbnail) for shot in shots), np.uint8)
     return levels.reshape(len(shots), THUMBNAIL_PX, THUMBNAIL_PX).astype(np.float32)
 
 

@@ -9,10 +9,12 @@ import contextlib
 import importlib.metadata
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from clc.collection.examination import Examined, Refused
 from clc.collection.shards import FileToExamine, ShardOfFiles, close_walls, examine_shard
+from clc.collection.thumbnails import Thumbnails
 from flows.intake.memory import Memory
 from flows.runtime.dask_cluster import dask_client, in_order
 from flows.runtime.progress import counted
@@ -34,6 +36,7 @@ def examined(
     workspace: Workspace,
     pictures: Sequence[SourcePicture],
     files: Mapping[str, str],
+    thumbnails: Thumbnails,
     *,
     workers: int = 2,
     scheduler: str | None = None,
@@ -42,16 +45,18 @@ def examined(
 
     `files` has the SHA-256 of every picture's file by the picture's name, or none where it could not be read. `workers`
     are threads of this process with a process each that decodes, unless a Dask `scheduler` is named; a single shard is
-    examined right here.
+    examined right here. What is returned has its thumbnails in `thumbnails`.
     """
     by_file = _by_file(pictures, files)
     with _memory(workspace) as memory:
-        outcomes = _known(workspace, by_file, memory)
+        known = _known(workspace, by_file, memory)
+        outcomes = {sha: _without_thumbnail(outcome, thumbnails) for sha, outcome in known}
         unknown = [one for sha, one in by_file.items() if sha not in outcomes]
         logger.info("examining files=%d known=%d", len(unknown), len(outcomes))
         for shard, found in _worked_on(_shards(unknown, workspace.blobs.root), workers, scheduler):
             memory.put_all(zip((one.sha256 for one in shard.files), found, strict=True))
-            outcomes |= zip((one.sha256 or one.name for one in shard.files), found, strict=True)
+            lighter = (_without_thumbnail(outcome, thumbnails) for outcome in found)
+            outcomes |= zip((one.sha256 or one.name for one in shard.files), lighter, strict=True)
     return [outcomes[files.get(one.name, "") or one.name] for one in pictures]
 
 
@@ -61,7 +66,7 @@ def count_unknown(workspace: Workspace, pictures: Sequence[SourcePicture], files
     if not _memory_file(workspace).is_file():
         return len(by_file)
     with _memory(workspace) as memory:
-        return len(by_file) - len(_known(workspace, by_file, memory))
+        return len(by_file) - sum(1 for _ in _known(workspace, by_file, memory))
 
 
 def _by_file(pictures: Sequence[SourcePicture], files: Mapping[str, str]) -> dict[str, FileToExamine]:
@@ -81,14 +86,21 @@ def _memory(workspace: Workspace) -> Memory:
     return Memory(_memory_file(workspace), _code_digest())
 
 
-def _known(workspace: Workspace, by_file: Mapping[str, FileToExamine], memory: Memory) -> dict[str, Examined | Refused]:
-    """Return what is known of files already; a picture that can be used counts only where its blob is."""
-    found: dict[str, Examined | Refused] = {}
+def _known(
+    workspace: Workspace, by_file: Mapping[str, FileToExamine], memory: Memory
+) -> Iterator[tuple[str, Examined | Refused]]:
+    """Yield what is known of files already; a picture that can be used counts only where its blob is."""
     for sha, one in by_file.items():
         known = memory.get(one.sha256) if one.sha256 else None
         if isinstance(known, Refused) or (known is not None and workspace.blobs.has(one.sha256)):
-            found[sha] = known
-    return found
+            yield sha, known
+
+
+def _without_thumbnail(outcome: Examined | Refused, thumbnails: Thumbnails) -> Examined | Refused:
+    """Return an outcome whose thumbnail lies in a file."""
+    if isinstance(outcome, Refused):
+        return outcome
+    return replace(outcome, thumbnail=thumbnails.keep(bytes(outcome.thumbnail)))
 
 
 def _own_path(picture: SourcePicture) -> Path | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from storage.tables import read_table, write_table
+from storage.tables import read_table, table_of, write_table
 
 FILE = "ledger.parquet"
 OK = "ok"
@@ -70,7 +70,7 @@ class LedgerRow:
 
 def write_ledger(folder: Path, rows: Sequence[LedgerRow]) -> None:
     """Write `ledger.parquet` into a folder; `StorageError` when it cannot."""
-    write_table(folder / FILE, pa.Table.from_pylist([vars(row) for row in rows], schema=LEDGER))
+    write_table(folder / FILE, table_of(map(vars, rows), LEDGER))
 
 
 def read_ledger(folder: Path) -> list[LedgerRow]:

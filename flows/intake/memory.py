@@ -16,7 +16,7 @@ _BUSY_S = 60.0
 _TABLE = """
 CREATE TABLE IF NOT EXISTS examined (
     code TEXT NOT NULL, sha256 TEXT NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (code, sha256)
-) WITHOUT ROWID
+)
 """
 
 

@@ -14,8 +14,10 @@ from prefect.exceptions import ParameterTypeError
 from clc.collection.examination import Examined, Refused
 from clc.collection.patches import PatchReader
 from clc.collection.shards import ShardOfFiles
+from clc.collection.thumbnails import KeptThumbnail, Thumbnails
 from clc.errors import InputError
-from clc.pictures.images import png_bytes
+from clc.pictures.images import png_bytes, read_image
+from clc.pictures.near_duplicates import fingerprint
 from clc.pictures.picture import Rectangle
 from flows import ingest
 from flows.ingest import ingest_images
@@ -24,7 +26,8 @@ from flows.items import ITEMS, read_items
 from flows.run_summary import left_out_lines
 from flows.runtime.stage import resolve
 from flows.runtime.workspace import Workspace
-from flows.sources import SourcePicture
+from flows.sources import SourcePicture, read_source
+from storage.digest import sha256_file
 from storage.tables import read_table, write_table
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -103,6 +106,20 @@ def test_names_that_are_no_utf_8_and_whatever_a_decoder_does_cost_their_own_rows
     assert failed["1.png"] == "its decoder ended by SIGABRT; export or copy the picture again"
     assert failed["changed.png"] == "the file changed while it was read; run again"
     assert r"caf\xe9.png" in {row["name"] for row in rows if row["status"] == "ok"}
+
+
+def test_thumbnails_of_new_and_of_known_files_are_not_in_memory(workspace: Workspace, tmp_path: Path) -> None:
+    fill(tmp_path / "photos")
+    pictures = read_source(str(tmp_path / "photos")).pictures  # type: ignore[union-attr]
+    files = {one.name: sha256_file(one.path) for one in pictures}
+    wanted = [fingerprint("", read_image(one.path)).thumbnail.astype(np.uint8).tobytes() for one in pictures]
+    for _ in range(2):
+        with Thumbnails(workspace.intake) as thumbnails:
+            found = examining.examined(workspace, pictures, files, thumbnails)
+            kept = [one.thumbnail for one in found if isinstance(one, Examined)]
+            assert all(isinstance(one, KeptThumbnail) for one in kept)
+            assert list(map(bytes, kept)) == wanted
+        assert examining.count_unknown(workspace, pictures, files) == 0
 
 
 def test_new_pictures_are_examined_and_no_others(

@@ -6,8 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from storage import tables
 from storage.errors import StorageError
-from storage.tables import read_table, write_table
+from storage.tables import read_table, table_of, write_table
 
 
 def sample() -> pa.Table:
@@ -59,3 +60,16 @@ def test_missing_file_and_missing_column_are_storage_errors(tmp_path: Path) -> N
     write_table(tmp_path / "table.parquet", sample())
     with pytest.raises(StorageError, match="no column absent"):
         read_table(tmp_path / "table.parquet", ["absent", "value"])
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 500])
+def test_rows_that_are_taken_a_few_at_a_time_make_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(tables, "_ROWS_AT_ONCE", 3)
+    whole = sample().slice(0, count)
+    rows = whole.to_pylist()
+    write_table(tmp_path / "whole.parquet", pa.Table.from_pylist(rows, schema=whole.schema))
+    write_table(tmp_path / "taken.parquet", table_of(iter(rows), whole.schema))
+    assert (tmp_path / "taken.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert read_table(tmp_path / "taken.parquet").to_pylist() == rows
