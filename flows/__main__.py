@@ -17,6 +17,7 @@ def plan(
     entries: options.Entries = 64,
     components: options.Components = 256,
     candidates: options.Candidates = None,
+    fold: options.Fold = False,
     minutes: options.Minutes = 1.0,
     start: options.Start = "shipped",
     key_pictures: options.KeyPictures = 0,

@@ -16,7 +16,7 @@ import pyarrow as pa
 from prefect import flow
 
 from clc.dictionary.extraction import KnownVector, ShardPlan, ShardReport, extract_shard, open_descriptor
-from clc.dictionary.vectors import COLUMNS, StoredPicture, read_pictures
+from clc.dictionary.vectors import COLUMNS, Identity, StoredPicture, read_pictures
 from clc.errors import InputError
 from clc.retrieval.descriptors import Descriptor
 from flows.codec_modules import CODEC_MODULES
@@ -58,8 +58,6 @@ MODULES_WITH_CODEC = (*_OWN_MODULES, *CODEC_MODULES)
 """The same for the backbone "codec"; its weights are named by the bundle id in the backbone's description."""
 
 STAGE = "extract-features"
-StoredPlace = tuple[str, int | None, int | None]
-"""What a vector describes: an item's id, its width and its height."""
 
 _FAILURES = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("item_id", "reason")])
 
@@ -118,9 +116,9 @@ def extract_features(
 
 def known_vectors(
     workspace: Workspace, backbone: Mapping[str, Any], modules: Sequence[str]
-) -> dict[StoredPlace, KnownVector]:
+) -> dict[Identity, KnownVector]:
     """Return the vectors that finished stages made with the same backbone and code, by what they describe."""
-    found: dict[StoredPlace, KnownVector] = {}
+    found: dict[Identity, KnownVector] = {}
     for path in sorted((workspace.stages / STAGE).glob(f"*/{MANIFEST_NAME}")):
         try:
             manifest = read_manifest(path.parent, verify=False)
@@ -132,23 +130,18 @@ def known_vectors(
     return found
 
 
-def _vectors_of(folder: Path, manifest: Manifest) -> dict[StoredPlace, KnownVector]:
+def _vectors_of(folder: Path, manifest: Manifest) -> dict[Identity, KnownVector]:
     shards = [(folder / name, entry) for name, entry in manifest.files.items() if name.endswith(".safetensors")]
     return {
-        _place(picture): KnownVector(shard, entry.sha256, row)
+        picture.identity: KnownVector(shard, entry.sha256, row)
         for shard, entry in shards
         for row, picture in enumerate(read_pictures(shard.with_suffix(".parquet")))
     }
 
 
-def _place(picture: StoredPicture) -> StoredPlace:
-    # An id says which pixels a photo has, and where a patch begins in it, but not how large the patch is.
-    return picture.item_id, picture.width, picture.height
-
-
-def _of_shard(plan: ShardPlan, known: Mapping[StoredPlace, KnownVector]) -> dict[int, KnownVector]:
-    places = map(_place, plan.pictures)
-    return {number: known[place] for number, place in enumerate(places) if place in known}
+def _of_shard(plan: ShardPlan, known: Mapping[Identity, KnownVector]) -> dict[int, KnownVector]:
+    identities = (picture.identity for picture in plan.pictures)
+    return {number: known[identity] for number, identity in enumerate(identities) if identity in known}
 
 
 def _pictures(ingest: Path, part: str) -> list[StoredPicture]:

@@ -69,6 +69,7 @@ class Recipe:
     entries: int
     components: int
     candidates: int | None
+    fold: bool
     minutes: float
     start: str
     key_pictures: int
@@ -88,6 +89,7 @@ def retrain(
     entries: Entries = 64,
     components: Count = 256,
     candidates: Candidates | None = None,
+    fold: bool = False,
     minutes: Above0 = 1.0,
     start: str = "shipped",
     key_pictures: Some = 0,
@@ -109,6 +111,8 @@ def retrain(
         components: Length of a dictionary key after PCA.
         candidates: Choose so many pictures first, and evict all but the `entries` that the collection draws on most;
             see build-dictionary.
+        fold: Fold new pictures into the newest dictionary of the same parameters instead of choosing all anew; see
+            `former` of build-dictionary.
         minutes: How long to train.
         start: The model to start from: "shipped", a key of train-codec, or a bundle folder.
         key_pictures: How many pictures the bundle keeps whole for overlapping ones to be aligned with.
@@ -172,7 +176,11 @@ def _run_stages(recipe: Recipe, serving: str) -> tuple[dict[str, str], str]:
         ingest=ingest, backbone=recipe.backbone, part="dictionary", dask_scheduler=recipe.dask_scheduler
     )
     dictionary = build_dictionary(
-        features=features, entries=recipe.entries, components=recipe.components, candidates=recipe.candidates
+        features=features,
+        entries=recipe.entries,
+        components=recipe.components,
+        candidates=recipe.candidates,
+        former="latest" if recipe.fold else None,
     )
     bundle = train_codec(
         ingest=ingest,
@@ -232,6 +240,7 @@ def command(
     entries: options.Entries = 64,
     components: options.Components = 256,
     candidates: options.Candidates = None,
+    fold: options.Fold = False,
     minutes: options.Minutes = 1.0,
     start: options.Start = "shipped",
     key_pictures: options.KeyPictures = 0,

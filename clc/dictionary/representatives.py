@@ -1,11 +1,11 @@
 """Which pictures stand for a collection: K-means over their vectors, and the members nearest to its centres."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import MiniBatchKMeans
+from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
 
 from clc.dictionary.dictionary import Floats, log
 from clc.errors import InputError
@@ -13,6 +13,7 @@ from clc.retrieval.index import Neighbours, open_index
 from clc.retrieval.inverted_lists import InvertedListsIndex
 
 _EPOCHS = 30
+_EPOCHS_FROM_SUMMARY = 3
 _BATCH_ROWS = 4096
 _MOST_PAIRS = 10**11  # 20 minutes of a core, for keys of 256 values
 _REFERENCES = 3  # that retrieval gives a picture; M of the paper
@@ -36,8 +37,18 @@ class Representatives:
     inertia: float
 
 
-def build(keys_ND: Floats, entries: int, seed: int) -> Representatives:
+class KeySummary(NamedTuple):
+    """Points, float32 (P, D), that stand for many more keys, and for how many each does, (P,)."""
+
+    points: Floats
+    weights: npt.NDArray[np.floating[Any]]
+
+
+def build(keys_ND: Floats, entries: int, seed: int, summary: KeySummary | None = None) -> Representatives:
     """Choose `entries` of float32 (N, D): MiniBatchKMeans (k-means++), then the member nearest to each centroid.
+
+    With a `summary` of the vectors (a former choice, and the vectors that are new), the first centres are drawn from
+    that, and a tenth of the passes follows; it must hold at least `entries` points.
 
     A member is chosen once, and of equal vectors only one; the places that this leaves go to the vectors farthest from
     all chosen ones. Fewer than `entries` come back only where the vectors hold fewer different ones; the log says so.
@@ -53,7 +64,7 @@ def build(keys_ND: Floats, entries: int, seed: int) -> Representatives:
             f"ask for at most {len(keys_ND)} entries, or ingest more pictures"
         )
     if entries < len(keys_ND):
-        members, distances = _nearest_members(_centroids(keys_ND, entries, seed), keys_ND)
+        members, distances = _nearest_members(_centroids(keys_ND, entries, seed, summary), keys_ND)
         members, distances = _filled_up(members, distances, keys_ND, entries)
     else:  # nothing to cluster
         members, distances = _different(np.arange(len(keys_ND)), np.zeros(len(keys_ND)), keys_ND)
@@ -126,16 +137,19 @@ def _shared_out(found: Neighbours, entries: int) -> npt.NDArray[np.float64]:
     return np.asarray(np.bincount(found.indices.ravel(), shares_NM.ravel(), minlength=entries), np.float64)
 
 
-def _centroids(keys_ND: Floats, entries: int, seed: int) -> Floats:
+def _centroids(keys_ND: Floats, entries: int, seed: int, summary: KeySummary | None) -> Floats:
     """Run MiniBatchKMeans for a fixed number of passes: no sum whose last digit depends on threads ends it."""
+    first: Floats | str = "k-means++"
+    if summary is not None:
+        first, _ = kmeans_plusplus(summary.points, entries, sample_weight=summary.weights, random_state=seed)
     batch = max(_BATCH_ROWS, 2 * entries)
     kmeans = MiniBatchKMeans(
         n_clusters=entries,
-        init="k-means++",
+        init=first,
         n_init=1,
         init_size=3 * batch,
         batch_size=batch,
-        max_iter=_EPOCHS,
+        max_iter=_EPOCHS if summary is None else _EPOCHS_FROM_SUMMARY,
         max_no_improvement=None,
         random_state=seed,
     )

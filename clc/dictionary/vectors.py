@@ -17,6 +17,9 @@ from storage.tables import read_table, write_table
 
 _VECTORS = "features"
 
+Identity = tuple[str, int | None, int | None]
+"""What a vector describes: an item's id, its width and its height."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoredPicture:
@@ -42,6 +45,14 @@ class StoredPicture:
         if self.left is None or self.top is None or self.width is None or self.height is None:
             return None
         return Rectangle(self.left, self.top, self.width, self.height)
+
+    @property
+    def identity(self) -> Identity:
+        """What tells this picture from all others, in any run.
+
+        An id says which pixels a photo has, and where a patch begins in it, but not how large the patch is.
+        """
+        return self.item_id, self.width, self.height
 
 
 COLUMNS = tuple(field.name for field in fields(StoredPicture))

@@ -22,6 +22,9 @@ Candidates = Annotated[
     int | None,
     typer.Option(help="Choose so many, evict all but the most relevant.", min=1, max=MAX_SEARCHED_ENTRIES),
 ]
+Fold = Annotated[
+    bool, typer.Option("--fold", help="Fold new pictures into the newest dictionary instead of choosing all anew.")
+]
 Components = Annotated[int, typer.Option(help="Length of a dictionary key.", min=1)]
 Minutes = Annotated[float, typer.Option(help="How long to train.", min=0.0)]
 Start = Annotated[str, typer.Option(help='"shipped", a key of train-codec, or a bundle folder.')]

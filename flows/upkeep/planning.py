@@ -79,10 +79,13 @@ def _calls(given: Mapping[str, Any]) -> list[Callable[[Mapping[str, str]], str]]
     def some(*names: str) -> dict[str, Any]:
         return {name: given[name] for name in names if name in given}
 
+    former = "latest" if given.get("fold") else None
     return [
         lambda keys: ingest_images.fn(**some("source", "patch_px", "retry_failed", "success_rate")),
         lambda keys: extract_features.fn(ingest=keys[ingest], part="dictionary", **some("backbone")),
-        lambda keys: build_dictionary.fn(features=keys[features], **some("entries", "components", "candidates")),
+        lambda keys: build_dictionary.fn(
+            features=keys[features], former=former, **some("entries", "components", "candidates")
+        ),
         lambda keys: train_codec.fn(ingest=keys[ingest], dictionary=keys[dictionary], **some(*TRAINING)),
         lambda keys: evaluate_codec.fn(ingest=keys[ingest], bundle=keys[training]),
     ]

@@ -1,15 +1,17 @@
 """Laws of build-dictionary: its entries are described pictures, with their keys and their provenance."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import flows.dictionary
 from clc.dictionary import saved_index
 from clc.dictionary.dictionary import Dictionary
 from clc.dictionary.saved_index import INDEX_NAME, open_dictionary
-from clc.dictionary.vectors import COLUMNS, PLACE, StoredPicture, read_pictures, write_shard
+from clc.dictionary.vectors import COLUMNS, PLACE, StoredPicture, read_pictures, read_vectors, write_shard
 from clc.errors import InputError
 from clc.retrieval.pca import Reduction
 from flows.dictionary import build_dictionary
@@ -146,3 +148,85 @@ def test_an_altered_shard_is_refused(workspace: Workspace) -> None:
     shard.write_bytes(data)
     with pytest.raises(StorageError, match="altered"):
         build_dictionary.fn(entries=5)
+
+
+def describe(workspace: Workspace, rows: Sequence[int], vectors: Any = VECTORS, *, number: int = 1) -> str:
+    """A finished extract-features of some of the pictures, in this order; return its key."""
+
+    def body(folder: Path) -> dict[str, Any]:
+        for start in range(0, len(rows), 20):
+            here = rows[start : start + 20]
+            write_shard(folder / f"shard-{start:05d}", vectors[list(here)], [picture(row) for row in here])
+        return {"count": len(rows)}
+
+    return run_stage(workspace, "extract-features", inputs={}, config={"n": number}, modules=[], body=body).key
+
+
+def entries_of(stage: StageResult) -> Dictionary:
+    return Dictionary.read(stage.directory / "dictionary.parquet")
+
+
+def test_new_pictures_are_folded_into_a_former_dictionary(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build(workspace, features=describe(workspace, range(40)), entries=10, components=8)
+    features = describe(workspace, [*range(3, 40), *range(40, 50)], number=2)  # three are gone, and ten are new
+    read: list[str] = []
+    monkeypatch.setattr(
+        flows.dictionary, "read_vectors", lambda path, digest: read.append(path.stem) or read_vectors(path, digest)
+    )
+    folded = build(workspace, features=features, entries=10, components=8, former="latest")
+    assert folded.manifest.inputs == {"features": features, "former": first.key}
+    assert (folded.manifest.summary["vectors"], folded.manifest.summary["new"]) == (47, 10)
+    assert sorted(set(read)) == ["shard-00000", "shard-00020", "shard-00040"]  # the first to compare its vectors
+    assert read.count("shard-00000") == 1
+    former = Reduction.load(first.directory / "reduction.safetensors")
+    chosen = entries_of(folded)
+    rows = [int(item_id.split()[1]) for item_id in chosen.item_ids]
+    assert set(rows) <= set(range(3, 50))
+    np.testing.assert_allclose(chosen.keys, former.apply(VECTORS[rows]), atol=1e-4)
+    assert chosen.cluster_sizes.sum() == 47
+    again = build(workspace, features=features, entries=10, components=8, former="latest")
+    assert (again.key, again.reused) == (folded.key, True)
+
+
+def test_folding_is_nearly_as_good_as_choosing_anew(workspace: Workspace) -> None:
+    generator = np.random.default_rng(5)
+    centres = generator.normal(0, 4, (12, 30))
+    vectors = (centres[generator.integers(0, 12, 400)] + generator.normal(0, 1, (400, 30))).astype(np.float32)
+    vectors[380:] += 20  # something that was never seen before
+    build(workspace, features=describe(workspace, range(360), vectors), entries=24, components=16)
+    features = describe(workspace, range(400), vectors, number=2)
+    folded = build(workspace, features=features, entries=24, components=16, former="latest")
+    anew = build(workspace, features=features, entries=24, components=16)
+
+    def left(stage: StageResult) -> float:
+        chosen = vectors[[int(item_id.split()[1]) for item_id in entries_of(stage).item_ids]]
+        return float(np.square(vectors[:, np.newaxis] - chosen).sum(axis=2).min(axis=1).mean())
+
+    assert any(int(item_id.split()[1]) >= 380 for item_id in entries_of(folded).item_ids)
+    assert left(folded) < 1.1 * left(anew)
+
+
+def test_more_entries_than_the_former_has_and_those_evicted_are_gone_on_from(workspace: Workspace) -> None:
+    first = build(workspace, features=describe(workspace, range(40)), entries=6, components=8, candidates=12)
+    features = describe(workspace, range(50), number=2)
+    folded = build(workspace, features=features, entries=15, components=8, candidates=20, former=first.key)
+    assert folded.manifest.inputs["former"] == first.key
+    assert (len(entries_of(folded)), folded.manifest.summary["evicted"]) == (15, 5)
+
+
+def test_without_a_fitting_former_all_is_made_anew(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    few = build(workspace, features=describe(workspace, range(20)), entries=10, components=8)
+    parameters = {"features": describe(workspace, range(50), number=2), "entries": 10, "components": 8}
+    anew = build(workspace, **parameters).key
+    assert build(workspace, **parameters | {"seed": 1}, former="latest").manifest.inputs.keys() == {"features"}
+    (workspace.stages / "build-dictionary" / anew / "manifest.json").unlink()
+    assert build(workspace, **parameters, former="latest").key == anew, "the PCA of 20 is too old for 50"
+    other = describe(workspace, range(50), -VECTORS, number=3)
+    assert build(workspace, **parameters | {"features": other}, former="latest").manifest.inputs.keys() == {"features"}
+    assert "its vectors are of another backbone" in caplog.text
+    with pytest.raises(InputError, match="its vectors are of another backbone"):
+        build(workspace, **parameters | {"features": other}, former=anew)
+    with pytest.raises(InputError, match="it knew none of these pictures"):
+        build(workspace, features=describe(workspace, range(30, 50), number=4), entries=10, former=few.key)

@@ -61,6 +61,7 @@ def test_a_plan_follows_what_is_made_and_says_why_the_rest_is_stale(workspace: W
     assert [third[stage].key for stage in STAGES[:3]] == [ingest, features, dictionary]
     assert third["extract-features"].last_seconds == resolve(workspace, "extract-features").manifest.seconds
 
+    assert planned(workspace, source=str(source), fold=True)["build-dictionary"].key == dictionary, "nothing came since"
     evicting = planned(workspace, source=str(source), candidates=2)["build-dictionary"]
     assert evicting.why == "changed since the last one: candidates (was None, is 2)"
 

@@ -231,6 +231,7 @@ def test_command_hands_every_option_to_the_stages(monkeypatch: pytest.MonkeyPatc
         "entries": 3,
         "components": 5,
         "candidates": 8,
+        "fold": True,
         "minutes": 0.5,
         "start": "scratch",
         "key_pictures": 7,
@@ -251,7 +252,8 @@ def test_command_hands_every_option_to_the_stages(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(retraining, "wait_until_healthy", lambda *arguments: None)
     monkeypatch.setattr(retraining, "retrain", retraining.retrain.fn)
     monkeypatch.setattr(retraining, "_run_stages", stages)
-    arguments = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    given = {f"--{name.replace('_', '-')}": value for name, value in options.items()}
+    arguments = [text for name, value in given.items() for text in ([name] if value is True else [name, str(value)])]
     monkeypatch.setattr(sys, "argv", ["flows.retrain", *arguments])
     with pytest.raises(SystemExit):
         run_command(retraining.command)
