@@ -2,6 +2,7 @@
 
     python bench/dictionary.py build --workspace FOLDER     # 3,000 of 100,000 vectors of 43,008 values: 17.2 GB of disk
     python bench/dictionary.py quality --workspace FOLDER   # 90 of 3,000, beside K-means in all dimensions
+    python bench/dictionary.py fold --workspace FOLDER      # a tenth more pictures, folded in and all anew
     python bench/dictionary.py queries --workspace FOLDER   # one query at a time, 3,000 to 1,000,000 entries
     python bench/dictionary.py backbones --onnx FILE        # what describing a picture takes
 
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,11 +160,31 @@ class Done:
     was_there: bool
 
 
-def flow_of(features: str, entries: int, *, candidates: int | None = None, seed: int = 0) -> Done:
+def fold(options: argparse.Namespace) -> None:
+    """Choose a dictionary of ten elevenths of the vectors; then of all, going on from it, and anew."""
+    workspace = Workspace.from_environment()
+    planted = Planted(options.vectors, options.dimension, options.entries)
+    known = replace(planted, vectors=options.vectors * 10 // 11 // _SHARD_ROWS * _SHARD_ROWS)  # whole shards are alike
+    former = flow_of(described(workspace, known), options.entries, seed=options.seed).stage
+    features = described(workspace, planted)
+    print(f"K = {options.entries} of {planted.vectors} vectors, {planted.vectors - known.vectors} of which are new")
+    for name, key in (("going on from the former", former.key), ("anew", None)):
+        done = flow_of(features, options.entries, seed=options.seed, former=key)
+        summary = done.stage.manifest.summary
+        print(
+            f"{name:<25} {done.seconds:.0f} s, {done.cpu_s:.0f} s of it on a processor   peak {done.peak_mib:.0f} MiB"
+            f"   share of the keys' variance that entries leave {summary['inertia']}",
+            flush=True,
+        )
+
+
+def flow_of(
+    features: str, entries: int, *, candidates: int | None = None, seed: int = 0, former: str | None = None
+) -> Done:
     """Run the flow build-dictionary in a process of its own."""
     workspace = Workspace.from_environment()
     before = {path.name for path in (workspace.stages / "build-dictionary").glob("*")}
-    parameters = {"features": features, "entries": entries, "candidates": candidates, "seed": seed}
+    parameters = {"features": features, "entries": entries, "candidates": candidates, "seed": seed, "former": former}
     command = [sys.executable, __file__, "flow", json.dumps(parameters)]
     told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
     stage = resolve(workspace, "build-dictionary", told["key"])
@@ -322,12 +343,12 @@ def main() -> None:
     """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for function in (build, quality, queries, backbones, flow):
+    for function in (build, quality, fold, queries, backbones, flow):
         command = commands.add_parser(function.__name__, help=(function.__doc__ or "").splitlines()[0])
         command.set_defaults(function=function)
-        if function in (build, quality, queries):
+        if function in (build, quality, fold, queries):
             command.add_argument("--workspace", type=Path, required=True)
-        if function in (build, quality):
+        if function in (build, quality, fold):
             command.add_argument("--vectors", type=int, default=100_000)
             command.add_argument("--dimension", type=int, default=43_008)
             command.add_argument("--entries", type=int, default=3_000)
