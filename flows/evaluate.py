@@ -11,6 +11,7 @@ import json
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ from clc.pages.page import FRAME
 from flows.codec_modules import CODEC_MODULES
 from flows.evaluation.measuring import Measuring, measure_baselines, measure_codec, measure_overfitted
 from flows.evaluation.picture_sets import read_picture_set
-from flows.evaluation.report import report_page
+from flows.evaluation.report import report_page, tracked_pictures
 from flows.evaluation_page import show_evaluation
-from flows.evaluation_subject import Subject, find_bundle, make_subject
+from flows.evaluation_subject import find_bundle, make_subject
 from flows.leakage import refuse_leaks
 from flows.runtime.failing import saying_why
 from flows.runtime.mlflow_session import Data, Server
@@ -157,7 +158,7 @@ def evaluate_codec(
             directory,
         ),
     )
-    _log(workspace, subject, result)
+    _log(measuring, result)
     show_evaluation(workspace, result)
     return result.key
 
@@ -239,11 +240,12 @@ def _measure(measuring: Measuring, baselines: BaselineSet, command: str, directo
     return summary
 
 
-def _log(workspace: Workspace, subject: Subject, result: StageResult) -> None:
+def _log(measuring: Measuring, result: StageResult) -> None:
     """Tell MLflow what it does not know: a run for the natural pictures, and one for the pair, a data set of its own.
 
     Also of an evaluation that was finished before: that run may have been killed, or MLflow away.
     """
+    subject = measuring.subject
     rows = rows_from_table(read_table(result.directory / "rows.parquet"))
     files = [result.directory / name for name in ("rd.png", "report.html", "rows.parquet")]
     params: Mapping[str, str] = {"stage_key": result.key, "ingest": result.manifest.inputs["ingest"]}
@@ -252,8 +254,9 @@ def _log(workspace: Workspace, subject: Subject, result: StageResult) -> None:
         if comparison.curves:
             blobs = [item.blob for item in subject.items if item.row == comparison.row]
             name = collection if comparison.row == NATURAL else f"{collection}, {comparison.row}"
+            shown = partial(tracked_pictures, measuring) if comparison.row == NATURAL else tuple
             data = Data(name, digest_json(blobs)[:32], subject.dataset, len(blobs))
             log_evaluation(
-                Server.of(workspace),
-                Evaluation(subject.bundle_id, result.key, data, TEST, comparison, params, files),
+                Server.of(measuring.workspace),
+                Evaluation(subject.bundle_id, result.key, data, TEST, comparison, params, files, shown),
             )

@@ -9,12 +9,16 @@ from pathlib import Path
 
 from clc.evaluation.coders import TEST, WITHOUT_REFERENCES, BaselineSet, Coder
 from clc.evaluation.curves import Comparison
-from clc.evaluation.measure import NATURAL, PAIR, Row
+from clc.evaluation.measure import NATURAL, PAIR, PICTURE_ERRORS, Row
 from clc.evaluation.report.facts import machine_facts
 from clc.evaluation.report.report import Report, render, telling_pictures
-from clc.evaluation.report.viewer import thumbnails, view
+from clc.evaluation.report.viewer import busiest_window, cut, thumbnails, view
 from clc.evaluation.summary import JPEG, versions
+from clc.pictures.picture import Picture
 from flows.evaluation.measuring import Measuring
+
+MOST_TRACKED = 2
+"""Pictures of an evaluation that MLflow stores, up to a megabyte each and for each quality."""
 
 
 def report_page(
@@ -64,3 +68,27 @@ def _facts(measuring: Measuring, rows: Sequence[Row], command: str) -> dict[str,
     own = "The codec several pictures at a time" if measuring.is_busy else "The codec alone on the machine"
     facts |= {"timings": f"{own}, the baselines one picture a core at the same time."}
     return facts | {"command": command} | machine_facts() | versions()
+
+
+def tracked_pictures(measuring: Measuring) -> list[tuple[str, int, Picture]]:
+    """Return what MLflow shows of a bundle beside others: name of the series, step, and pixels, uint8 (H, W, 3).
+
+    Of the natural pictures with the lowest ids, which are the same for every bundle: the original, at step 0, and what
+    the codec makes of it at its lowest quality and the middle one. Of a large picture a part, as in the report.
+    """
+    coder = measuring.subject.coders[0]
+    ladder = measuring.subject.qualities
+    tracked: list[tuple[str, int, Picture]] = []
+    natural = [picture for picture in measuring.pictures() if picture.row == NATURAL]
+    for picture in sorted(natural, key=lambda one: one.item_id)[:MOST_TRACKED]:
+        try:
+            image_HW3 = picture.load()
+            window = busiest_window(image_HW3)
+            shown = [(f"{picture.name}/original", 0, cut(image_HW3, window))]
+            for quality in dict.fromkeys((ladder[0], ladder[len(ladder) // 2])):
+                decoded_HW3 = coder.decode(coder.encode(image_HW3, quality))
+                shown.append((f"{picture.name}/{coder.name}", round(quality), cut(decoded_HW3, window)))
+        except PICTURE_ERRORS:
+            continue  # its rows say why
+        tracked += shown
+    return tracked

@@ -6,7 +6,7 @@ returns False. Series are logged with steps that make sense on an axis: MLflow d
 metric whose step is the rate, and lays those of several runs over one another. A run is named by what it is about.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,10 @@ _FIGURES = tuple(one.name for one in fields(OperatingPoint) if one.name != "qual
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `log_evaluation` logs: the curves of a bundle and of other codecs over one data set, and files.
+    """What `log_evaluation` logs: the curves of a bundle and of other codecs over one data set, pictures and files.
 
-    `test` names the codec of the bundle among the curves, `params` are shown beside the run.
+    `test` names the codec of the bundle among the curves, `params` are shown beside the run. `pictures` makes
+    them, uint8 (H, W, 3), each with the name of its series and its step: MLflow lays those of several runs side by side.
     """
 
     bundle_id: str
@@ -41,6 +42,7 @@ class Evaluation:
     comparison: Comparison
     params: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[Path] = field(default_factory=tuple)
+    pictures: Callable[[], Sequence[tuple[str, int, Picture]]] = tuple
 
 
 def log_evaluation(server: Server, evaluation: Evaluation) -> bool:
@@ -68,6 +70,8 @@ def _write_evaluation(session: Session, evaluation: Evaluation, params: Mapping[
     session.data(run_id, evaluation.data, "evaluation")
     points = [point for curve in evaluation.comparison.curves for point in _series(curve)]
     session.metrics(run_id, [*points, *_bd_rates(evaluation)])
+    for name, step, picture in evaluation.pictures():
+        session.picture(run_id, name_of_metric(name), picture, step)
     if training is not None:
         note = f"Its bundle was measured in {session.link(run_id, 'this evaluation')}."
         session.tag(training, {EVALUATION_RUN: run_id, _NOTE: note})

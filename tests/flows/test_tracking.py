@@ -117,6 +117,19 @@ def test_a_bundle_is_told_of_a_run_that_a_former_process_sent(server, client, ev
     ]
 
 
+def test_pictures_of_an_evaluation_are_series_by_name_and_step(server, client, evaluation) -> None:
+    picture = np.full((8, 8, 3), 7, np.uint8)
+    shown = [("a.png/clc", 10, picture), ("a.png/clc", 50, picture), ("b, no.png/original", 0, picture)]
+    assert log_evaluation(server, replace(evaluation, bundle_id="ef" * 8, stage_key="b" * 16, pictures=lambda: shown))
+    (run,) = [one for one in runs_of(client, "evaluate-codec") if one.data.tags[BUNDLE] == "ef" * 8]
+    stored = [file.path for file in client.list_artifacts(run.info.run_id, "images") if file.path.endswith(".png")]
+    assert sorted(re.sub(r"\+timestamp.*|\+\d{10,}.*", "", path) for path in stored) == [
+        "images/a.png~clc+step+10",
+        "images/a.png~clc+step+50",
+        "images/b no.png~original+step+0",
+    ]
+
+
 def test_a_training_and_the_evaluation_of_its_bundle_link_to_one_another(server, client, evaluation) -> None:
     run = TrainingRun(server, "survey from shipped", {}, data=evaluation.data)
     assert run.send([{"loss": 1.0}], status="FINISHED")

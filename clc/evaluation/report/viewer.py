@@ -162,7 +162,7 @@ def view_picture(
         width=width,
         height=height,
         window=window,
-        original=page.lossless_uri(_cut(image_HW3, window)),
+        original=page.lossless_uri(cut(image_HW3, window)),
         steps=tuple(tuple(step) for step in steps.values()),
         left_out=left_out,
     )
@@ -237,7 +237,7 @@ def _shot(coder: Coder, quality: float, data: bytes, image_HW3: Picture, window:
     decoded_HW3 = coder.decode(data)
     kind = page.kind_of_file(data)
     is_whole = (window.height, window.width) == image_HW3.shape[:2]
-    uri = page.file_uri(kind, data) if kind and is_whole else page.lossless_uri(_cut(decoded_HW3, window))
+    uri = page.file_uri(kind, data) if kind and is_whole else page.lossless_uri(cut(decoded_HW3, window))
     bpp = bits_per_pixel(len(data), image_HW3)
     figures = (psnr_db(image_HW3, decoded_HW3), ms_ssim(image_HW3, decoded_HW3))
     return Shot(coder.name, quality, len(data), bpp, *figures, uri)
@@ -251,7 +251,8 @@ def _small(image_HW3: Picture) -> Picture:
     return small
 
 
-def _cut(image_HW3: Picture, window: Window) -> Picture:
+def cut(image_HW3: Picture, window: Window) -> Picture:
+    """Return the part of a picture that a window shows."""
     return image_HW3[window.top : window.top + window.height, window.left : window.left + window.width]
 
 
