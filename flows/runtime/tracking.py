@@ -32,7 +32,8 @@ class Evaluation:
     """What `log_evaluation` logs: the curves of a bundle and of other codecs over one data set, pictures and files.
 
     `test` names the codec of the bundle among the curves, `params` are shown beside the run. `pictures` makes
-    them, uint8 (H, W, 3), each with the name of its series and its step: MLflow lays those of several runs side by side.
+    what is shown, uint8 (H, W, 3), each with the name of its series and its step: MLflow lays those of several runs
+    side by side.
     """
 
     bundle_id: str
