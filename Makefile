@@ -27,7 +27,7 @@ test: $(STAMP)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n logical --dist loadfile $(ARGS)
 
 faults: $(STAMP)
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/faults -m faults $(ARGS)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/faults -m faults -o faulthandler_timeout=900 $(ARGS)
 
 lint: $(STAMP)
 	@$(VENV)/bin/ruff check .

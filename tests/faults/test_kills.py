@@ -44,11 +44,11 @@ class Case(NamedTuple):
 
 
 BRIEFLY = [
-    Case("ingest-images", moments(6)),
+    Case("ingest-images", moments(5)),
     Case("ingest-images", [0.35, 0.8], {"shard_files": 8}),
     Case("extract-features", moments(3), has_own_workers=False),
     Case("build-dictionary", moments(6)),
-    Case("evaluate-codec", [0.15, 0.5, 0.85], {"most_pictures": 2}),
+    Case("evaluate-codec", [0.3, 0.75], {"most_pictures": 1}),
 ]
 AT_LENGTH = [
     Case("ingest-images", moments(20)),

@@ -1,13 +1,29 @@
 """What tests of flows share: a workspace of their own, and what Prefect's server has been told."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.runtime import mlflow_session
 from flows.runtime.workspace import Workspace
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_fresh_database() -> Iterator[None]:
+    """Have MLflow make its tables once a session; each workspace gets a copy."""
+    made: list[bytes] = []
+
+    def copied(artifacts: Path, make: Callable[[Path], bytes] = mlflow_session.fresh_database) -> bytes:
+        if not made:
+            made.append(make(artifacts))
+        return made[0]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(mlflow_session, "fresh_database", copied)
+        yield
 
 
 @pytest.fixture

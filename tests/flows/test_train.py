@@ -21,9 +21,9 @@ from flows.runtime.stage import StageResult, resolve, run_stage
 from flows.runtime.workspace import Workspace
 from flows.train import train_codec
 from tests.conftest import Picture
-from tests.flows.tiny_training import training_items
+from tests.flows.tiny_training import short, small_start, training_items
 
-SECONDS = 1.0
+STEPS = 2
 
 
 def patches_of(photo: Picture, size_px: int) -> list[Picture]:
@@ -64,8 +64,20 @@ def prepared(workspace: Workspace, photo: Picture, monkeypatch: pytest.MonkeyPat
     run_stage(workspace, "build-dictionary", inputs={}, config={}, modules=[], body=dictionary)
 
 
-def trained(workspace: Workspace, **parameters: Any) -> StageResult:
-    return resolve(workspace, "train-codec", train_codec.fn(minutes=SECONDS / 60, **parameters))
+@pytest.fixture(autouse=True)
+def moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have trainings take two small steps, whatever the model."""
+    monkeypatch.setattr(train, "adaptation", short(STEPS))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> str:
+    """The weights of a small model, to start from."""
+    return small_start(tmp_path / "start")
+
+
+def trained(workspace: Workspace, start: str = "shipped", **parameters: Any) -> StageResult:
+    return resolve(workspace, "train-codec", train_codec.fn(start=start, minutes=60.0, **parameters))
 
 
 def test_fine_tuning_makes_a_bundle_of_its_own_dictionary(workspace: Workspace, photo: Picture) -> None:
@@ -76,13 +88,13 @@ def test_fine_tuning_makes_a_bundle_of_its_own_dictionary(workspace: Workspace, 
     decoded = codec.decode(codec.encode(photo, 50))
     assert decoded.shape == photo.shape
     lines = [json.loads(line) for line in (stage.directory / "log.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == stage.manifest.summary["steps"] > 0
+    assert lines[-1]["step"] == stage.manifest.summary["steps"] == STEPS
     assert json.loads((stage.directory / "curve.json").read_text())[-1]["validation_bpp"]
 
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_bfloat16_is_used_where_the_cpu_multiplies_it(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, is_there: bool
+    workspace: Workspace, small: str, monkeypatch: pytest.MonkeyPatch, is_there: bool
 ) -> None:
     configs = []
 
@@ -92,25 +104,29 @@ def test_bfloat16_is_used_where_the_cpu_multiplies_it(
 
     monkeypatch.setattr(train, "train_prepared", noted)
     monkeypatch.setattr(train, "has_bfloat16", lambda device: is_there)
-    assert trained(workspace).manifest.summary["steps"] > 0
+    assert trained(workspace, small).manifest.summary["steps"] == STEPS
     assert [config.bf16 for config in configs] == [is_there]
 
 
-def test_a_lost_tracking_server_costs_no_training(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_tracking_server_costs_no_training(
+    workspace: Workspace, small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(train.TrainingRun, "send", lambda *arguments, **options: False)
-    summary = trained(workspace).manifest.summary
+    summary = trained(workspace, small).manifest.summary
     assert summary["steps"] >= summary["kept_step"] >= 0
-    assert summary["steps"] > 0
+    assert summary["steps"] == STEPS
 
 
-def test_the_same_parameters_train_once_and_other_weights_again(workspace: Workspace) -> None:
-    first = trained(workspace)
-    assert trained(workspace).manifest.created_utc == first.manifest.created_utc
+def test_the_same_parameters_train_once_and_other_weights_again(workspace: Workspace, small: str) -> None:
+    first = trained(workspace, small)
+    assert trained(workspace, small).manifest.created_utc == first.manifest.created_utc
     assert trained(workspace, start=first.key).key != first.key
 
 
-def test_key_pictures_are_kept_whole_and_their_overlaps_trained_on(workspace: Workspace, photo: Picture) -> None:
-    stage = trained(workspace, key_pictures=2)
+def test_key_pictures_are_kept_whole_and_their_overlaps_trained_on(
+    workspace: Workspace, small: str, photo: Picture
+) -> None:
+    stage = trained(workspace, small, key_pictures=2)
     entries = Codec.load(stage.directory / "bundle").bundle.entries
     assert len(entries) == 6
     assert sorted(entries.pictures) == [4, 5]
