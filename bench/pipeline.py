@@ -13,8 +13,9 @@ that has other work, seconds of a processor say more than those of the clock. Th
 - `start_seconds`: what an ingest of a handful of pictures takes. `ratio_beyond_start` is without it: what a further
   picture costs, over what bare decoding of it costs.
 - `again_seconds`: the same once more with a tenth of new pictures, of which alone it decodes.
-- `flow_seconds`, with `--prefect`: the flow in another workspace, with a Prefect server whose start is not counted, and
-  `prefect_percent` of it that are spent outside of the flow's function, or within it to tell the server something.
+- `prefect_seconds`, with `--prefect`, where the ingest is the flow itself beside a Prefect server, whose start is not
+  counted: what of its seconds is spent outside of its function, or within it to tell the server something, and
+  `prefect_percent`, the share.
 - `features_seconds`, with `--features`, of the first size: the function of the flow `extract-features` over the
   dictionary part, with the codec's own transform. `bare_features_seconds`: the same transform over the same pictures
   and patches as arrays, in as many processes of a thread each, which have opened it before the clock is started.
@@ -61,7 +62,6 @@ _READY_S = 600.0
 PART = "dictionary"
 _TIMED = """
 import json, resource, sys, time
-from flows import outcomes
 from flows.runtime import artifacts
 {imports}
 
@@ -161,15 +161,16 @@ def ingest(folder: Path, workspace: Workspace, workers: int) -> Spent:
     return Spent(measured["seconds"], measured["cpu_seconds"])
 
 
-def prefect_figures(folder: Path, workspace: Workspace, workers: int) -> dict[str, float]:
-    """Measure the ingest as a flow, and what of its time is Prefect's."""
+def ingest_as_flow(folder: Path, workspace: Workspace, workers: int) -> tuple[Spent, dict[str, float]]:
+    """Return the same of the flow, beside a Prefect server, and what of its time is Prefect's."""
     with prefect_server(workspace) as address:
         measured = run_flow(INGEST, workspace, address, source=str(folder), workers=workers)
     prefect_s = measured["seconds"] - measured["inner_seconds"] + measured["told_seconds"]
-    return {
-        "flow_seconds": round(measured["seconds"], 2),
+    figures = {
+        "prefect_seconds": round(prefect_s, 2),
         "prefect_percent": round(100 * prefect_s / measured["seconds"], 1),
     }
+    return Spent(measured["seconds"], measured["cpu_seconds"]), figures
 
 
 def describe(items: Sequence[Item], blobs_root: Path, barrier: Any) -> tuple[float, float, float]:
@@ -222,15 +223,16 @@ def measure(
     source_bytes = sum(path.stat().st_size for path in folder.iterdir())
     workspace = Workspace(scratch / "workspace")
     before = bare(folder, workers)
-    spent = ingest(folder, workspace, workers)
+    if has_prefect:
+        spent, further = ingest_as_flow(folder, workspace, workers)
+    else:
+        spent, further = ingest(folder, workspace, workers), {}
     after = bare(folder, workers)
     bare_s, bare_cpu_s = _mean(before, after)
     kept = [path for place in (workspace.blobs.root, workspace.stages) for path in place.rglob("*") if path.is_file()]
     workspace_bytes = sum(path.stat().st_size for path in kept)
-    further: dict[str, float] = features_figures(Workspace(scratch / FEW), workspace, workers) if has_features else {}
-    if has_prefect:
-        further |= prefect_figures(folder, Workspace(scratch / "flow"), workers)
-        shutil.rmtree(scratch / "flow", ignore_errors=True)
+    if has_features:
+        further |= features_figures(Workspace(scratch / FEW), workspace, workers)
     added = make_pictures(folder, range(-HANDFUL - max(1, count // 10), -HANDFUL))
     again = ingest(folder, workspace, workers)
     for path in added:
@@ -283,7 +285,7 @@ def draw(sizes: Sequence[dict[str, Any]]) -> bytes:
 def main(
     pictures: Annotated[list[int] | None, typer.Option(help="How many to make and ingest; several times.")] = None,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
-    prefect: Annotated[bool, typer.Option("--prefect", help="Measure the flow with a Prefect server, too.")] = False,
+    prefect: Annotated[bool, typer.Option("--prefect", help="Measure the flow, with a Prefect server.")] = False,
     features: Annotated[bool, typer.Option("--features", help="Measure features of the first size, too.")] = False,
     json_path: Annotated[Path | None, typer.Option("--json", help="Where to write the figures.")] = None,
     plot_path: Annotated[Path | None, typer.Option("--plot", help="Where to draw seconds over pictures (SVG).")] = None,

@@ -15,6 +15,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import dask
 from distributed import Client, Future, KilledWorker, LocalCluster
 from distributed.client import ClosedClientError
 from distributed.comm import CommClosedError
@@ -49,6 +50,8 @@ def dask_client(workers: int, scheduler: str | None, *, are_threads: bool = Fals
     if scheduler is None:
         # Any free port of the loopback: Dask would complain of a taken 8787 where two flows run at once.
         with (
+            # Dask looks a hundred times a second at what each thread does, which costs a tenth of light work.
+            dask.config.set({"distributed.worker.profile.enabled": not are_threads}),
             LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,

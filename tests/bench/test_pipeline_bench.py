@@ -58,8 +58,8 @@ def test_what_a_flow_spends_outside_its_function_or_in_telling_is_prefects(
     asked = []
     monkeypatch.setattr(pipeline, "prefect_server", lambda _: nullcontext("http://127.0.0.1:1/api"))
     monkeypatch.setattr(pipeline, "run_flow", lambda *given, **_: asked.append(given[2]) or measured)
-    figures = pipeline.prefect_figures(tmp_path, Workspace(tmp_path), 2)
-    assert figures == {"flow_seconds": 10.0, "prefect_percent": 7.5}
+    found = pipeline.ingest_as_flow(tmp_path, Workspace(tmp_path), 2)
+    assert found == (Spent(10.0, 9.0), {"prefect_seconds": 0.75, "prefect_percent": 7.5})
     assert asked == ["http://127.0.0.1:1/api"]
 
 
