@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from clc.pictures.images import png_bytes
+from clc.training.config import TrainingConfig
 from tests.conftest import Picture
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -17,9 +19,16 @@ BENCH = Path(__file__).parents[2] / "bench"
 
 @pytest.fixture
 def adaptation(monkeypatch: pytest.MonkeyPatch):
+    """The program, with a small dictionary, and steps of small crops."""
     monkeypatch.syspath_prepend(str(BENCH))
     module = importlib.import_module("adaptation")
-    monkeypatch.setattr(module, "ENTRIES", 6)
+    planned = module.adaptation
+
+    def small(minutes: float) -> TrainingConfig:
+        return replace(planned(minutes), batch_px=2 * 64 * 64, crops=((0.0, 64),))
+
+    monkeypatch.setattr(module, "adaptation", small)
+    monkeypatch.setattr(module, "ENTRIES", 4)
     return module
 
 
@@ -33,7 +42,11 @@ def test_half_of_a_folder_is_adapted_to_and_the_other_half_coded(adaptation, pho
     pictures = tmp_path / "strip"
     pictures.mkdir()
     for index, left in enumerate(range(0, 120, 30)):
-        crop = np.ascontiguousarray(photo[:256, left : left + 256])
+        # What is coded is smaller than what is adapted to.
+        rows, columns = (
+            (slice(256), slice(left, left + 256)) if index % 2 == 0 else (slice(64, 192), slice(left, left + 128))
+        )
+        crop = np.ascontiguousarray(photo[rows, columns])
         (pictures / f"{index}.png").write_bytes(png_bytes(crop))
     out = tmp_path / "a.json"
     given = ("--set", str(pictures), "--json", str(out), "--minutes", "0.01", "--qualities", "0,30,60,100")
