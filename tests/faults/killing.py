@@ -148,13 +148,6 @@ def evaluation(**arguments: Any) -> None:
     evaluate_codec.fn(bundle="shipped", qualities=(20.0, 80.0), baselines=("jpeg",), **arguments)
 
 
-def packing(folder: str, archive: str, **arguments: Any) -> None:
-    """Pack an archive."""
-    from flows.archive.pack import pack_archive
-
-    pack_archive.fn(folder, archive, quality=40.0, keys=1, effort=1, workers=1, **arguments)
-
-
 def tracking() -> None:
     """Tell MLflow of a run."""
     from flows.runtime.mlflow_session import Server
@@ -171,7 +164,6 @@ STAGES: dict[str, Callable[..., None]] = {
     "build-dictionary": dictionary,
     "train-codec": training,
     "evaluate-codec": evaluation,
-    "pack-archive": packing,
     "mlflow": tracking,
 }
 
