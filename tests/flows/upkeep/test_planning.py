@@ -20,7 +20,7 @@ from flows.runtime.stage import STAGES, resolve
 from flows.runtime.workspace import Workspace
 from flows.upkeep.planning import PlannedStage, plan
 
-TINY_ONNX = str(Path(__file__).parents[1] / "golden" / "tiny_backbone.onnx")
+TINY_ONNX = str(Path(__file__).parents[2] / "golden" / "tiny_backbone.onnx")
 
 
 def fill(folder: Path, numbers: range) -> None:

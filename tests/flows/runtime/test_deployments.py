@@ -11,7 +11,7 @@ from prefect.utilities.callables import parameter_schema
 
 from flows.service.worker import GPU_POOL, POOL
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
 
 

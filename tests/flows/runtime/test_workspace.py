@@ -10,7 +10,7 @@ import pytest
 from clc.errors import InputError
 from flows.runtime.workspace import Workspace
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_empty_variable_means_the_folder_workspace_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

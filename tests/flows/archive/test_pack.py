@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 Published = Callable[[str], tuple[list[dict[str, Any]], str]]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COUNT = 4
 OPTIONS: dict[str, Any] = {"quality": 40.0, "keys": 1, "effort": 1}
 
