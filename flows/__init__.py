@@ -5,6 +5,7 @@ from storage.extras import need
 need(
     "pipeline",
     "prefect",
+    "dask",
     "distributed",
     "fsspec",
     "mlflow",

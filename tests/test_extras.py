@@ -239,7 +239,7 @@ def test_a_command_of_an_extra_that_is_missing_is_one_line(base: dict[str, str],
     assert done.returncode == 1
     assert done.stdout == ""
     installing = INSTALLING.format("pipeline")
-    assert done.stderr == f"error: this needs prefect and 9 more, which the extra pipeline brings: {installing}\n"
+    assert done.stderr == f"error: this needs prefect and 10 more, which the extra pipeline brings: {installing}\n"
 
 
 @pytest.mark.parametrize("module", ["clc.evaluation.curves", "clc.dictionary.vectors", "flows.service.promotion"])
@@ -250,7 +250,7 @@ def test_an_import_of_an_extra_that_is_missing_is_one_sentence(
     name, _, sentence = done.stderr.splitlines()[-1].partition(": ")
     assert name == "storage.errors.MissingExtra"
     installing = re.escape(INSTALLING.format("pipeline"))
-    assert re.fullmatch(rf"this needs \w+( and \d more)?, which the extra pipeline brings: {installing}", sentence)
+    assert re.fullmatch(rf"this needs \w+( and \d+ more)?, which the extra pipeline brings: {installing}", sentence)
 
 
 CODING = """
