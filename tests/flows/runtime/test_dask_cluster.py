@@ -77,12 +77,13 @@ def ends_its_process(number: int) -> int:
     os._exit(9)
 
 
-def test_workers_that_always_die_are_told_with_what_they_died_over() -> None:
-    with (
-        dask_client(1, None) as client,
-        pytest.raises(ClcError, match=r"a\.png: the workers died over it several times, for want of memory perhaps"),
-    ):
-        list(in_order(client, ends_its_process, [0], lambda number: "a.png"))
+def test_worker_processes_keep_freed_memory_and_those_that_always_die_are_told_with_what_they_died_over() -> None:
+    with dask_client(1, None) as client:
+        assert client.submit(os.environ.get, "MALLOC_TRIM_THRESHOLD_").result() == str(2**30)
+        with pytest.raises(
+            ClcError, match=r"a\.png: the workers died over it several times, for want of memory perhaps"
+        ):
+            list(in_order(client, ends_its_process, [0], lambda number: "a.png"))
 
 
 def slow(number: int) -> int:
