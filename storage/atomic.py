@@ -172,7 +172,8 @@ def _create(path: Path, temporary: Path, final: Path) -> None:
             try:
                 temporary.replace(final)
             except BaseException:
-                final.unlink(missing_ok=True)
+                if temporary.exists():  # else it has its name already, and a signal came just after
+                    final.unlink(missing_ok=True)
                 raise
     except FileExistsError as error:
         raise AlreadyExists(f"{path} exists already; remove it or write to another name") from error

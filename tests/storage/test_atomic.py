@@ -1,5 +1,6 @@
 """Writes are whole or not there, also when the writer is killed or the disk says no."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -85,3 +86,24 @@ def test_killed_writer_leaves_nothing_under_the_final_name(tmp_path: Path) -> No
     assert not final.exists()
     remove_leftovers(final)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_without_hard_links_a_signal_leaves_the_whole_file_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_moved: bool
+) -> None:
+    move = Path.replace
+
+    def no_links(final: Path, temporary: Path) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    def interrupted(temporary: Path, final: Path) -> Path:
+        if is_moved:
+            move(temporary, final)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes(tmp_path / "a", b"data", replace=False)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == ([("a", b"data")] if is_moved else [])
