@@ -105,11 +105,11 @@ def _no_address(address: str, reason: str) -> InputError:
 def saying_when_gone(address: str) -> Iterator[None]:
     """Raise `StorageError`, in one sentence, where the block fails and no Prefect server answers at `address` any more.
 
-    What was raised on purpose goes through.
+    What was raised on purpose goes through, and so does a lack of memory, which says nothing of the server.
     """
     try:
         yield
-    except ClcError:
+    except (ClcError, MemoryError):
         raise
     # Prefect lets the errors of its HTTP library through.
     except Exception as error:
