@@ -24,17 +24,17 @@ from clc.codec import Codec
 from clc.codec.effort import DEFAULT_EFFORT
 from clc.codec.files import refuse_existing
 from clc.errors import ClcError, InputError
-from clc.evaluation.bd_rate import BdRate, RateCurve, bd_rate
+from clc.evaluation.bd_rate import BdRate
 from clc.evaluation.coders import TEST, CodecUnderTest, Coder, find_baselines
 from clc.evaluation.curves import Comparison, compare
 from clc.evaluation.measure import FAILED, PictureUnderTest, Row, evaluate, rows_from_table, rows_to_table
 from clc.evaluation.perceptual import find_perceptual
 from clc.evaluation.plot import LIGHT, draw_rd
-from clc.evaluation.published import read_published
+from clc.evaluation.published import Published, rates_against, shown_curves
 from clc.evaluation.report.facts import machine_facts
 from clc.evaluation.report.report import Report, render, telling_pictures
 from clc.evaluation.report.viewer import thumbnails, view
-from clc.evaluation.scales import MS_SSIM, PSNR, SCALES, Scale
+from clc.evaluation.scales import SCALES
 from clc.evaluation.summary import describe_bd_rate, measured_scales, summarise, versions
 from clc.pictures.images import read_image
 from storage.atomic import write_bytes
@@ -42,15 +42,10 @@ from storage.names import shown_name
 from storage.tables import read_table, write_table
 
 QUALITIES = "0,15,30,45,60,75,90,100"
-PUBLISHED = ("vtm-9.1", "bpg_444_x265_ycbcr", "av1", "mbt2018-mean", "bmshj2018-hyperprior", "webp", "jpeg")
-"""Published codecs that the tables compare with, where the anchors' file has them."""
-
 RESULTS = ROWS, SUMMARY, PLOT, REPORT = "rows.parquet", "results.json", "rd.png", "report.html"
 """Files of results, in `--out`."""
 
 Reports = list[BdRate]
-Published = Mapping[Scale, Mapping[str, RateCurve]]
-"""Published curves by measure and by codec."""
 
 
 def command(
@@ -81,14 +76,14 @@ def command(
             return
         if out is not None:
             refuse_existing((out / name for name in RESULTS), overwrite=overwrite)
-        published = _published(anchors, dataset)
+        published = shown_curves(dataset, anchors) if anchors else {}
         rows = (
             _measure(coders, paths, console, perceptual=perceptual)
             if processes == 1
             else _measure_in_processes(processes)
         )
         comparison = compare(rows)
-        against = _against_published(comparison, published)
+        against = {one.codec: rates_against(published, one) for one in comparison.curves}
         _print_tables(console, comparison, against, rows)
         if out is not None:
             written = Results(
@@ -150,25 +145,6 @@ def _measure_in_processes(processes: int) -> list[Row]:
             raise InputError("a process that measured a share of the pictures failed; its message stands above")
         rows = [row for file in files for row in rows_from_table(read_table(file))]
     return sorted(rows, key=lambda row: row.name)
-
-
-def _published(anchors: Path | None, dataset: str) -> Published:
-    if anchors is None:
-        return {}
-    found = {scale: read_published(anchors, dataset, scale) for scale in (PSNR, MS_SSIM)}
-    return {scale: {name: curves[name] for name in PUBLISHED if name in curves} for scale, curves in found.items()}
-
-
-def _against_published(comparison: Comparison, published: Published) -> dict[str, Reports]:
-    """BD-rates of every measured codec against every published one, by the measured codec's name."""
-    return {
-        one.codec: [
-            bd_rate(RateCurve(f"{name}, published", curve.points, scale), one.on(scale))
-            for scale, curves in published.items()
-            for name, curve in curves.items()
-        ]
-        for one in comparison.curves
-    }
 
 
 def _print_tables(

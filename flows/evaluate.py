@@ -24,13 +24,14 @@ from clc.evaluation.measure import FAILED, NATURAL, PAIR, rows_from_table, rows_
 from clc.evaluation.overfitted import OverfittedCoder
 from clc.evaluation.perceptual import find_perceptual
 from clc.evaluation.plot import LIGHT, draw_rd
+from clc.evaluation.published import PUBLISHED, Published, shown_curves
 from clc.evaluation.report.report import SCRIPTS, TEMPLATE
-from clc.evaluation.summary import summarise, versions
+from clc.evaluation.summary import describe_bd_rate, summarise, versions
 from clc.pages.page import FRAME
 from flows.codec_modules import CODEC_MODULES
 from flows.evaluation.measuring import Measuring, measure_baselines, measure_codec, measure_overfitted
 from flows.evaluation.picture_sets import read_picture_set
-from flows.evaluation.report import report_page, tracked_pictures
+from flows.evaluation.report import published_rates, report_page, tracked_pictures
 from flows.evaluation_page import show_evaluation
 from flows.evaluation_subject import find_bundle, make_subject
 from flows.leakage import refuse_leaks
@@ -119,6 +120,8 @@ def evaluate_codec(
     folder = find_bundle(workspace, bundle)
     given = read_picture_set(workspace, pictures) if pictures else None
     subject = make_subject(workspace, ingested, folder, ladder, most_pictures, given)
+    # Means over a part of a set are no points beside published ones.
+    compared = given.published if given and not subject.left_over and not subject.unreadable else ""
     measuring = Measuring(
         workspace=workspace,
         subject=subject,
@@ -149,11 +152,13 @@ def evaluate_codec(
             "measures": sorted(measuring.perceptual.available),
             "is_busy": measuring.is_busy,
             "versions": versions(),
+            "published": [compared, sha256_file(PUBLISHED)] if compared else None,
         },
         modules=MODULES,
         body=lambda directory: _measure(
             measuring,
             others,
+            shown_curves(compared) if compared else {},
             _command(measuring, ingested.key if ingested else ingest, most_pictures, baselines, pictures),
             directory,
         ),
@@ -210,7 +215,9 @@ def _command(measuring: Measuring, ingest: str, most_pictures: int, baselines: S
     return shlex.join(["prefect", "deployment", "run", "evaluate-codec/evaluate-codec", *parameters])
 
 
-def _measure(measuring: Measuring, baselines: BaselineSet, command: str, directory: Path) -> dict[str, Any]:
+def _measure(
+    measuring: Measuring, baselines: BaselineSet, published: Published, command: str, directory: Path
+) -> dict[str, Any]:
     """Refuse leaks, measure, compare, draw, write; the body of the stage."""
     subject = measuring.subject
     refuse_leaks(measuring.workspace.blobs, subject.items, subject.known)
@@ -232,10 +239,11 @@ def _measure(measuring: Measuring, baselines: BaselineSet, command: str, directo
         **summarise(rows, comparisons),
         "missing_baselines": dict(baselines.missing),
         "missing_measures": dict(measuring.perceptual.missing),
+        "published_bd_rates": [describe_bd_rate(rate) for rate in published_rates(comparisons, published)],
     }
     write_bytes(directory / "summary.json", json.dumps(summary, indent=1).encode())
     write_bytes(directory / "rd.png", draw_rd(comparisons, TEST, LIGHT))
-    report = report_page(measuring, rows, comparisons, baselines, command)
+    report = report_page(measuring, rows, comparisons, baselines, published, command)
     write_bytes(directory / "report.html", report.encode())
     return summary
 

@@ -28,7 +28,7 @@ def show_evaluation(workspace: Workspace, result: StageResult) -> None:
     rates = "".join(
         f"\n- BD-rate at equal {SCALES[one.get('measure', PSNR.key)].label} against {one['anchor']}: "
         + (f"{one['percent']:+.1f} %" if one["percent"] is not None else f"none, {one['reason']}")
-        for one in summary.get("bd_rates", ())
+        for one in (*summary.get("bd_rates", ()), *summary.get("published_bd_rates", ()))
     )
     publish_table(RESULTS, table, f"{title}: means over the pictures.\n{rates}")
     plot = result.directory / "rd.png"

@@ -36,9 +36,7 @@ LIGHT = Theme("#ffffff", "#1c2330", "#d9dee6", "#d1410c", ("#6b7280", "#2563a8",
 DARK = Theme("#161b24", "#e6eaf0", "#323b4a", "#ff7a45", ("#a3acba", "#6aaef2", "#45c79a", "#c695ec", "#e0b84c"))
 
 
-def draw_rd(
-    comparisons: Sequence[Comparison], test: str, theme: Theme = LIGHT, published: Sequence[RateCurve] = ()
-) -> bytes:
+def draw_rd(comparisons: Sequence[Comparison], test: str, theme: Theme = LIGHT) -> bytes:
     """Draw one panel for each comparison (PSNR over bpp) and return the PNG file.
 
     `test` names the codec to bring out; curves whose name begins with it are drawn in its colour, dashed.
@@ -49,7 +47,7 @@ def draw_rd(
     for index, comparison in enumerate(shown):
         axes = figure.add_subplot(1, len(shown), index + 1)
         curves = [one.curve for one in comparison.curves if one.points]
-        _draw_panel(axes, [*curves, *published], test, theme)
+        _draw_panel(axes, curves, test, theme)
         count = len(comparison.pictures)
         title = f"{comparison.row}, mean of {count} picture{'' if count == 1 else 's'}"
         axes.set_title(title, loc="left", color=theme.ink, fontsize=11, fontweight="bold")

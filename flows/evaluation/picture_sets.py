@@ -26,27 +26,33 @@ VARIABLE = "CLC_SETS"
 
 
 class KnownSet(NamedTuple):
-    """How many pictures a set has, and the digest of their pixels in any order; "" where it is not known."""
+    """How many pictures a set has, the digest of their pixels in any order ("" where it is not known), and its name in
+    the file of published curves."""
 
     pictures: int
     digest: str
+    published: str
 
 
 KNOWN_SETS: Mapping[str, KnownSet] = {
-    "kodak": KnownSet(24, "b8b34507dd6fb865a1365822c4877db6150d6f9f0e3186ada4ff3e39cc6a8876"),
-    "clic": KnownSet(41, ""),
-    "tecnick": KnownSet(100, ""),
+    "kodak": KnownSet(24, "b8b34507dd6fb865a1365822c4877db6150d6f9f0e3186ada4ff3e39cc6a8876", "kodak"),
+    "clic": KnownSet(41, "", "clic2020-professional-valid"),
+    "tecnick": KnownSet(100, "", "tecnick"),
 }
 """Sets by name: Kodak's photographs, the validation pictures of CLIC 2020 professional, Tecnick's at 1200x1200."""
 
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Pictures to evaluate, all whole; `label` is their folder, `unreadable` are names and reasons."""
+    """Pictures to evaluate, all whole; `label` is their folder, `unreadable` are names and reasons.
+
+    `published` is what the file of published curves calls the set, "" where the pictures are no known set.
+    """
 
     label: str
     items: tuple[Item, ...]
     unreadable: tuple[tuple[str, str], ...]
+    published: str
 
 
 def read_picture_set(workspace: Workspace, pictures: str) -> PictureSet:
@@ -87,7 +93,9 @@ def read_picture_set(workspace: Workspace, pictures: str) -> PictureSet:
         first = f": {unreadable[0][0]}: {unreadable[0][1]}" if unreadable else ""
         raise InputError(f"no picture to evaluate in {shown_name(str(folder))}{first}; name a folder of pictures")
     _check(pictures, list(items))
-    return PictureSet(shown_name(str(folder)), tuple(items.values()), tuple(unreadable))
+    known = KNOWN_SETS.get(pictures)
+    published = known.published if known else ""
+    return PictureSet(shown_name(str(folder)), tuple(items.values()), tuple(unreadable), published)
 
 
 def _folder(pictures: str) -> Path:

@@ -7,9 +7,11 @@ change.
 from collections.abc import Sequence
 from pathlib import Path
 
+from clc.evaluation.bd_rate import BdRate
 from clc.evaluation.coders import TEST, WITHOUT_REFERENCES, BaselineSet, Coder
 from clc.evaluation.curves import Comparison
 from clc.evaluation.measure import NATURAL, PAIR, PICTURE_ERRORS, Row
+from clc.evaluation.published import Published, rates_against
 from clc.evaluation.report.facts import machine_facts
 from clc.evaluation.report.report import Report, render, telling_pictures
 from clc.evaluation.report.viewer import busiest_window, cut, thumbnails, view
@@ -22,9 +24,17 @@ MOST_TRACKED = 2
 
 
 def report_page(
-    measuring: Measuring, rows: Sequence[Row], comparisons: Sequence[Comparison], baselines: BaselineSet, command: str
+    measuring: Measuring,
+    rows: Sequence[Row],
+    comparisons: Sequence[Comparison],
+    baselines: BaselineSet,
+    published: Published,
+    command: str,
 ) -> str:
-    """Return the report as HTML; `command` is what makes the same evaluation again."""
+    """Return the report as HTML.
+
+    `published` are others' curves on the same pictures, and `command` is what makes the same evaluation again.
+    """
     subject = measuring.subject
     pictures = measuring.pictures()
     overfitted = measuring.overfitted
@@ -46,8 +56,17 @@ def report_page(
             facts=_facts(measuring, rows, command),
             viewed=view(shown, rows, subject.coders[0], others),
             thumbnails=thumbnails(pictures),
+            published={scale.key: list(curves.values()) for scale, curves in published.items()},
+            published_rates=published_rates(comparisons, published),
         )
     )
+
+
+def published_rates(comparisons: Sequence[Comparison], published: Published) -> list[BdRate]:
+    """Return what the codec takes against each published curve, over the natural pictures."""
+    natural = next((one for one in comparisons if one.row == NATURAL), None)
+    curve = natural.find(TEST) if natural else None
+    return rates_against(published, curve) if curve else []
 
 
 def _facts(measuring: Measuring, rows: Sequence[Row], command: str) -> dict[str, str]:
