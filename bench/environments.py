@@ -2,6 +2,7 @@
 
     python bench/environments.py                     # base and full, each in a fresh environment
     python bench/environments.py --only base --keep FOLDER
+    python bench/environments.py --json environments.json
 
 Installs the wheel of this checkout, in the versions of constraints.txt, with pip's own settings: which build of torch
 they bring is printed. A folder that --keep names is left for a look at it; one that exists is measured as it is.
@@ -9,7 +10,7 @@ they bring is printed. A folder that --keep names is left for a look at it; one 
 Bytes are those that a file takes on the disk (du). A package's bytes are all files of its distribution. "Never loaded"
 are the distributions no module of which is imported by encode (with tokens and beside a key picture), decode, info,
 collect, selftest and Pillow's plugin; they are there because another distribution asks for them. Times are the least of
-several fresh processes.
+several fresh processes. `--json` also weighs wheel, sdist, the shipped bundle and the repository's history.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 
 from wheels import build, fresh_environment, outside, run
 
+ROOT = Path(__file__).parents[1]
 KINDS = {"base": "", "full": "all"}
 """Names of the environments, and the extra of each."""
 
@@ -78,8 +80,11 @@ print(json.dumps(rows))
 """
 
 
-def measure(name: str, folder: Path, work: Path) -> None:
-    """Print what the environment in `folder` weighs, how long it takes to import, and what coding leaves unused."""
+def measure(name: str, folder: Path, work: Path) -> dict[str, Any]:
+    """Print what the environment in `folder` weighs, how long it takes to import, and what coding leaves unused.
+
+    Returns the same: sizes in MiB, seconds as pairs, those passed and those of the processor.
+    """
     python = folder / "bin" / "python"
     place = work / f"run-{name}"
     place.mkdir()
@@ -90,15 +95,28 @@ def measure(name: str, folder: Path, work: Path) -> None:
     table(sorted(rows, key=lambda row: -row["bytes"])[:LARGEST])
     idle = [row for row in rows if not row["loaded"] and row["name"] not in ("pip", "clc-codec")]
     print(f"never loaded by coding: {len(idle)} distributions, {mib(sum(row['bytes'] for row in idle)):,.0f} MiB")
+    alone = [row for row in rows if row["name"] in brought_by("compressai", rows)]
+    alone_mib = mib(sum(row["bytes"] for row in alone))
+    parts = parts_of_torch(folder)
     if name == "base":
-        alone = [row for row in rows if row["name"] in brought_by("compressai", rows)]
-        alone_mib = mib(sum(row["bytes"] for row in alone))
         print(f"there for compressai alone: {len(alone)} distributions, {alone_mib:,.0f} MiB")
         _print_idle(idle, rows)
-        _print_parts(folder)
+        for part, size_mib in parts.items():
+            print(f"{size_mib:8.1f} MiB  torch/{part}, a part of torch's wheel")
+    timed = {}
     for title, command in TIMED.items():
-        seconds, processor_s = fastest_s([str(python), *command], place)
+        timed[title] = seconds, processor_s = fastest_s([str(python), *command], place)
         print(f"{seconds:7.2f} s, of the processor {processor_s:5.2f} s  {title}")
+    return {
+        "mib": disk_mib(folder),
+        "distributions": len(rows),
+        "torch": f"{torch['version']}: {_cuda(rows)}",
+        "mib_of": {_plain(row["name"]): mib(row["bytes"]) for row in rows},
+        "never_loaded": [_plain(row["name"]) for row in idle],
+        "for_compressai_alone": sorted(_plain(row["name"]) for row in alone),
+        "torch_parts_mib": parts,
+        "seconds": timed,
+    }
 
 
 def _print_idle(idle: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> None:
@@ -108,12 +126,22 @@ def _print_idle(idle: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) 
         print(f"{mib(row['bytes']):8.1f} MiB  {row['name']} (asked for by {', '.join(sorted(asking)) or 'nobody'})")
 
 
-def _print_parts(folder: Path) -> None:
-    """Print the folders of torch that no decoder runs: headers for compilers, tests, tools."""
+def parts_of_torch(folder: Path) -> dict[str, float]:
+    """Return the MiB of the folders of torch that no decoder runs: headers for compilers, tests, tools."""
     (package,) = (folder / "lib").glob("python3*/site-packages/torch")
-    for part in ("include", "test", "testing", "bin", "share", "_inductor", "distributed", "onnx"):
-        if (package / part).is_dir():
-            print(f"{disk_mib(package / part):8.1f} MiB  torch/{part}, a part of torch's wheel")
+    names = ("include", "test", "testing", "bin", "share", "_inductor", "distributed", "onnx")
+    return {name: disk_mib(package / name) for name in names if (package / name).is_dir()}
+
+
+def files_mib(wheel: Path, sdist: Path) -> dict[str, Any]:
+    """Return the MiB of wheel, sdist and history, and the bytes of each file of the shipped bundle."""
+    shipped = ROOT / "clc" / "assets" / "shipped"
+    return {
+        "wheel_mib": mib(wheel.stat().st_size),
+        "sdist_mib": mib(sdist.stat().st_size),
+        "history_mib": disk_mib(ROOT / ".git"),
+        "bundle_bytes": {path.name: path.stat().st_size for path in sorted(shipped.iterdir())},
+    }
 
 
 def brought_by(name: str, rows: Sequence[dict[str, Any]], root: str = "clc-codec") -> set[str]:
@@ -189,10 +217,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Weigh the base installation and the full one.")
     parser.add_argument("--only", choices=KINDS, help="one of the two")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the environments are made, and stay")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     options = parser.parse_args()
+    if options.json is not None and options.json.exists():
+        print(f"error: {options.json} exists already; name another file, or remove it", file=sys.stderr)
+        return 1
+    found = _measure_all(options)
+    if options.json is not None:
+        with options.json.open("x") as file:  # of the standard library alone, because any Python is to run this
+            json.dump(found, file, indent=1)
+    return 0
+
+
+def _measure_all(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name).resolve()
-        wheel, _ = build(work)
+        wheel, sdist = build(work)
+        found: dict[str, Any] = {"files": files_mib(wheel, sdist)}
         places = (options.keep or work / "environments").resolve()
         for kind in [options.only] if options.only else KINDS:
             if not (places / kind).is_dir():
@@ -200,8 +241,8 @@ def main() -> int:
                 start_s = time.monotonic()
                 fresh_environment(places / kind, wheel, KINDS[kind])
                 print(f"{kind}: installed in {time.monotonic() - start_s:.0f} s")
-            measure(kind, places / kind, work)
-    return 0
+            found[kind] = measure(kind, places / kind, work)
+    return found
 
 
 if __name__ == "__main__":

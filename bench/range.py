@@ -1,14 +1,15 @@
 """From thumbnails to lossless, from photographs to graphics: real files, decoded again, beside Pillow's AVIF and WebP.
 
     python bench/range.py --set kodak=FOLDER --set screens=FOLDER [--small] [--graphics N] [--limit N] [--json FILE]
+    python bench/range.py --set one=PICTURE --qualities --psnr 46 --max-error 2
     python bench/range.py --small --lossless-only
     python bench/range.py --pages 6 --photographs FOLDER --qualities 25 50 75 100
 
-Every picture of a set, or the first `--limit` of them in equal distances, is coded at `--qualities`, at `--psnr` (dB)
-and without loss; by Pillow as AVIF (speed 4, 4:4:4) and WebP at several of their qualities, and as lossless WebP
-(method 6); and as JPEG XL where imagecodecs is installed. `--small` is the set of a hundred PNG files of
-`bench/rendered/small_pngs.py`, `--graphics N` that of N pictures of kinds and fonts that no model was trained on
-(`bench/graphics.py`), `--pages N` that of N drawn pages in which up to three photographs of a folder lie
+Every picture of a set, or the first `--limit` of them in equal distances, is coded at `--qualities`, at `--psnr` (dB),
+within `--max-error` (levels) and without loss; by Pillow as AVIF (speed 4, 4:4:4) and WebP at several of their
+qualities, and as lossless WebP (method 6); and as JPEG XL where imagecodecs is installed. `--small` is the set of a
+hundred PNG files of `bench/rendered/small_pngs.py`, `--graphics N` that of N pictures of kinds and fonts that no model
+was trained on (`bench/graphics.py`), `--pages N` that of N drawn pages in which up to three photographs of a folder lie
 (`bench/rendered/pages.py`). For each set is printed:
 
 - our bytes at each PSNR over those of AVIF at the same PSNR, interpolated between its files (logarithm of bytes over
@@ -85,6 +86,7 @@ def rows_of(name: str, picture: ReadPicture, options: argparse.Namespace) -> Ite
     if not options.lossless_only:
         wishes += [(f"quality {quality:g}", {"quality": quality}) for quality in options.qualities]
         wishes += [(f"{psnr:g} dB", {"target_psnr": psnr}) for psnr in options.psnr]
+        wishes += [(f"max error {levels}", {"max_error": levels}) for levels in options.max_error]
     for setting, wish in wishes:
         began = time.perf_counter()
         data = clc.encode(image, alpha_HW=alpha, effort=options.effort, **wish)
@@ -220,7 +222,7 @@ def pictures_of(options: argparse.Namespace) -> Iterator[tuple[str, list[tuple[s
     """Yield each set's name and pictures, with their names."""
     for text in options.set:
         name, _, folder = text.partition("=")
-        files = find_pictures(Path(folder)).files
+        files = [Path(folder)] if Path(folder).is_file() else find_pictures(Path(folder)).files
         if not files:
             raise InputError(f"{folder}: no picture there; say --set NAME=FOLDER")
         yield name, [(file.name, read_picture(file)) for file in _some(files, options.limit)]
@@ -284,7 +286,7 @@ def _range(text: str) -> tuple[float, float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns the exit status."""
     parser = argparse.ArgumentParser(description="Coding over the whole range, beside AVIF, WebP and JPEG XL.")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=FOLDER", help="a folder of pictures")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=FOLDER", help="pictures: a folder, or one")
     parser.add_argument("--small", action="store_true", help="a hundred small PNG files")
     parser.add_argument("--graphics", type=int, default=0, metavar="N", help="so many rendered graphics")
     parser.add_argument("--pages", type=int, default=0, metavar="N", help="so many pages with photographs in them")
@@ -292,11 +294,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, metavar="N", help="pictures of each set")
     parser.add_argument("--qualities", type=float, nargs="*", default=[10.0, 50.0, 100.0], metavar="Q")
     parser.add_argument("--psnr", type=float, nargs="*", default=[38.0, 42.0, 46.0], metavar="DB")
+    parser.add_argument("--max-error", type=int, nargs="*", default=[], metavar="LEVELS")
     parser.add_argument("--range", type=_range, nargs="*", default=[(38.0, 46.0)], metavar="LOW-HIGH", help="in dB")
     parser.add_argument("--effort", type=int, default=5, metavar="0..9")
     parser.add_argument("--avif-speed", type=int, default=4, metavar="0..10")
     parser.add_argument("--lossless-only", action="store_true", help="nothing but the files without loss")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all rows and the summary")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write rows, summary and pixels of each")
     options = parser.parse_args(arguments)
     console = Console(width=140)
     try:
@@ -309,7 +312,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found: dict[str, Any] = {}
         for name, pictures in pictures_of(options):
             rows = [row for title, picture in pictures for row in rows_of(title, picture, options)]
-            found[name] = {"summary": summary_of(rows, options.range), "rows": [asdict(row) for row in rows]}
+            pixels = {title: picture.image_HW3.shape[0] * picture.image_HW3.shape[1] for title, picture in pictures}
+            made = [asdict(row) for row in rows]
+            found[name] = {"summary": summary_of(rows, options.range), "rows": made, "pixels": pixels}
             summary = found[name]["summary"]
             console.print(_table(name, summary))
             console.print(
