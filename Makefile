@@ -3,6 +3,7 @@
 # make lint   ruff and mypy
 # make faults the long tests of faults: each stage killed 20 times, servers away for a minute
 # make fuzz   10,000 mutated streams (ARGS="--mutations N --seed N")
+# make results  measure what README and docs quote, and write their tables (ARGS="--list", "--only NAME,NAME --budget-minutes N", "--render")
 # make serve  Prefect, a worker and MLflow on loopback, deployments registered, until Ctrl-C
 # make clean  remove .venv and caches; the workspace is yours: remove it by hand
 
@@ -17,7 +18,7 @@ export CLC_WORKSPACE ?= $(CURDIR)/workspace
 export PREFECT_HOME ?= $(CLC_WORKSPACE)/prefect
 export DO_NOT_TRACK := true
 
-.PHONY: run test faults lint fuzz serve clean
+.PHONY: run test faults lint fuzz results serve clean
 
 run: $(STAMP)
 	@mkdir -p "$(PREFECT_HOME)"
@@ -35,6 +36,9 @@ lint: $(STAMP)
 
 fuzz: $(STAMP)
 	@$(PYTHON) -m tests.hostile.fuzz --mutations 10000 $(ARGS)
+
+results: $(STAMP)
+	@$(PYTHON) -m bench.results $(ARGS)
 
 serve: $(STAMP)
 	@mkdir -p "$(PREFECT_HOME)"

@@ -65,7 +65,8 @@ def machine() -> str:
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ""
     )
     libraries = f"Python {platform.python_version()}, torch {version_of('torch')}"
-    return f"{cores} cores of {kind or 'a processor'} ({platform.machine()}), {platform.system()}, {libraries}"
+    counted = "1 core" if cores == 1 else f"{cores} cores"
+    return f"{counted} of {kind or 'a processor'} ({platform.machine()}), {platform.system()}, {libraries}"
 
 
 def loads() -> tuple[float, ...]:
