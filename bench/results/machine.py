@@ -13,6 +13,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 
 from clc.errors import InputError
+from clc.evaluation.report.facts import machine_facts
 from clc.version import version
 
 ROOT = Path(__file__).parents[2]
@@ -60,13 +61,9 @@ def _git(root: Path, *arguments: str) -> str:
 
 def machine() -> str:
     """The machine in words: processor, cores that may be used, system, and the libraries that seconds depend on."""
-    cores = len(os.sched_getaffinity(0))
-    kind = next(
-        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ""
-    )
+    used, system = len(os.sched_getaffinity(0)), f"{platform.machine()}, {platform.system()}"
     libraries = f"Python {platform.python_version()}, torch {version_of('torch')}"
-    counted = "1 core" if cores == 1 else f"{cores} cores"
-    return f"{counted} of {kind or 'a processor'} ({platform.machine()}), {platform.system()}, {libraries}"
+    return f"{machine_facts()['CPU']}, of these {used} used, {system}, {libraries}"
 
 
 def loads() -> tuple[float, ...]:

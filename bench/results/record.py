@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,9 @@ REQUIRED: Mapping[str, type | tuple[type, ...]] = {
     "commit": str,
     "machine": str,
     "date": str,
-    "command": str,
-    "values": dict,
+    "values": (dict, list),
 }
-"""What every file of figures says, and as what."""
+"""What every file of figures says, and as what. The command is in the record, or on the page that shows the figures."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,8 @@ class Record:
 
     `after_release` is True where the code was younger than the release `version`; `is_clean` is False where the working
     tree differed from `commit`. `load_before` and `load_after` are the load averages of one, five and fifteen minutes,
-    `others_cores` the mean number of cores that other work took meanwhile. `transcribed` figures were taken from a
+    `others_cores` the mean number of cores that other work took meanwhile. `pictures` are digests (SHA-256) of what was
+    drawn for a page, by its path. `transcribed` figures were taken from a
     table, which a command that was run by hand had filled: what such a record does not know is None.
     """
 
@@ -51,6 +51,7 @@ class Record:
     load_before: tuple[float, ...] | None = None
     load_after: tuple[float, ...] | None = None
     others_cores: float | None = None
+    pictures: Mapping[str, str] = field(default_factory=dict)
     transcribed: bool = False
 
     def write(self, folder: Path) -> None:

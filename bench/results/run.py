@@ -7,6 +7,7 @@ output of a command lies in `.local/results/NAME`, its words in `NAME.log` besid
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -109,6 +110,7 @@ def measure(
     seconds, processor_s, others = watch.read()
     if status:
         raise InputError(f"the command ended with status {status}; the end of its log: {_end_of(log_of(places, one))}")
+    drawn = {place: (out / name).read_bytes() for name, place in one.pictures.items()}
     record = Record(
         name=one.name,
         version=code.version,
@@ -125,9 +127,10 @@ def measure(
         load_before=before,
         load_after=loads(),
         others_cores=None if others is None else round(others, 2),
+        pictures={place: hashlib.sha256(data).hexdigest() for place, data in drawn.items()},
     )
-    for name, place in one.pictures.items():
-        write_bytes(places.root / place, (out / name).read_bytes())
+    for place, data in drawn.items():
+        write_bytes(places.root / place, data)
     record.write(places.figures)
     tell(f"{one.name}: measured in {seconds:.0f} s, {processor_s:.0f} s of a processor")
     if one.is_timed and (others or 0) > IDLE_CORES:

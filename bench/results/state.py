@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -73,6 +74,11 @@ def faults_in_pages(root: Path, registry: Registry, records: Records) -> Iterato
         common_of(records)
     except InputError as error:
         yield Fault("docs/figures", str(error))
+    for record in records.values():
+        for place, digest in record.pictures.items():
+            path = root / place
+            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                yield Fault(place, f"is not what was drawn with {record.name}")
     texts = {page: (root / page).read_text(encoding="utf-8") for page in pages_of(root)}
     for page, text in texts.items():
         yield from faults_of(page, text, registry, records)

@@ -1,4 +1,4 @@
-"""`make results`: a cheap command in a small repository is measured, kept, listed, and written into pages."""
+"""`make results` measures with a cheap command: what is kept and listed, what ends it, and what is refused."""
 
 import json
 import os
@@ -14,81 +14,12 @@ import pytest
 
 from bench.results import run as running
 from bench.results.__main__ import main
-from bench.results.measurement import Block, Exempt, Measurement, Phrase, Registry
-from bench.results.record import Record, read_record
+from bench.results.record import read_record
 from bench.results.run import Places
 from clc.errors import InputError
+from tests.measured import PROGRAM, REGISTRY, calls, commit, measurement, record_of
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = """
-import json, os, subprocess, sys, time
-out = sys.argv[sys.argv.index("--json") + 1]
-number = int(sys.argv[1])
-print("measuring", number)
-with open("calls", "a") as calls:
-    calls.write(f"{number}\\n")
-if "--child" in sys.argv:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    open("pids", "w").write(f"{os.getpid()} {child.pid}")
-    time.sleep(60)
-if "--fail" in sys.argv:
-    sys.exit("error: no such picture")
-json.dump({"number": number, "variable": os.environ.get("SOME")}, open(out, "w"))
-"""
-PAGE = """# Figures of {version}
-
-<!-- figures: both -->
-<!-- end -->
-
-One takes 7 %
-more than the other.
-"""
-
-
-def measurement(name: str, words: str, minutes: float = 1.0, **more: Any) -> Measurement:
-    return Measurement(
-        name, f"SOME=thing python program.py {words}", lambda found: {"n": found["number"]}, minutes, **more
-    )
-
-
-def numbers(records: Any) -> str:
-    return f"| a | b |\n|---|---|\n| {records['a'].values['n']} % | {records['b'].values['n']} % |"
-
-
-REGISTRY = Registry(
-    measurements=(measurement("a", "3", 2), measurement("b", "4", 1)),
-    blocks=(Block("both", ("a", "b"), numbers),),
-    phrases=(
-        Phrase("README.md", "One takes {n} % more", ("a",), lambda records: {"n": str(records["a"].values["n"])}),
-    ),
-    pages=("README.md",),
-)
-
-
-@pytest.fixture
-def places(tmp_path: Path) -> Places:
-    """A repository with a page and a program that measures."""
-    root = tmp_path / "root"
-    (root / "clc" / "assets" / "shipped").mkdir(parents=True)
-    (root / "docs").mkdir()
-    (root / "clc" / "assets" / "shipped" / "manifest.json").write_text("{}")
-    (root / "CHANGELOG.md").write_text("# Changelog\n\n## 1.0.0\n")
-    (root / "README.md").write_text(PAGE)
-    (root / "program.py").write_text(PROGRAM)
-    for arguments in (["init", "-q"], ["add", "program.py", "CHANGELOG.md"], ["commit", "-q", "-m", "one"]):
-        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], cwd=root, check=True)
-    return Places(root, root / "docs" / "figures", root / ".local" / "results")
-
-
-def calls(places: Places) -> list[str]:
-    file = places.root / "calls"
-    return file.read_text().split() if file.exists() else []
-
-
-def record_of(places: Places, name: str = "a") -> Record:
-    found = read_record(places.figures, name)
-    assert found is not None
-    return found
 
 
 def test_what_is_measured_is_kept_with_all_that_it_is_of_and_written_into_the_page(places: Places) -> None:
@@ -101,7 +32,7 @@ def test_what_is_measured_is_kept_with_all_that_it_is_of_and_written_into_the_pa
     assert commit.stdout.startswith(found.commit)
     assert (found.is_clean, found.transcribed, found.after_release) == (True, False, False)
     assert found.bundle == "44136fa355b3678a"  # of "{}"
-    assert " of " in found.machine
+    assert "used" in found.machine
     assert "torch" in found.machine
     assert found.seconds is not None
     assert found.processor_seconds is not None
@@ -192,10 +123,16 @@ def test_a_picture_of_the_output_comes_into_the_page(places: Places) -> None:
         "json.dump(", 'os.mkdir(out); open(out + "/rd.png", "w").write("png"); json.dump('
     ).replace("open(out, ", 'open(out + "/r.json", ')
     (places.root / "program.py").write_text(program)
+    commit(places.root)
     one = measurement("a", "3", result="r.json", pictures={"rd.png": "docs/rd.png"})
     main(["--only", "a"], replace(REGISTRY, measurements=(one,)), places)
     assert record_of(places).values == {"n": 3}
     assert (places.root / "docs" / "rd.png").read_text() == "png"
+    alone = replace(REGISTRY, measurements=(one,), blocks=(), phrases=(), pages=())
+    (places.root / "README.md").write_text("nothing")
+    assert main(["--check"], alone, places) == 0
+    (places.root / "docs" / "rd.png").write_text("another")
+    assert main(["--check"], alone, places) == 1
 
 
 def is_alive(pid: int) -> bool:
@@ -225,7 +162,7 @@ def test_ctrl_c_and_a_request_to_end_keep_what_was_done_and_leave_no_process(pla
         "from dataclasses import replace\n"
         "from pathlib import Path\n"
         "from bench.results import __main__ as program\n"
-        "from tests.bench.test_results import REGISTRY, Places, measurement\n"
+        "from tests.measured import REGISTRY, Places, measurement\n"
         f"root = Path({str(places.root)!r})\n"
         "one = measurement('slow', '5 --child')\n"
         "registry = replace(REGISTRY, measurements=(measurement('a', '3'), one))\n"
@@ -326,70 +263,6 @@ def test_work_beside_a_measurement_of_seconds_is_told(
     main(["--only", "a"], registry, places)
     assert "warning: a: the load average is 2.50: the machine is not idle" in capsys.readouterr().out
     assert record_of(places).load_before == (2.5, 2.0, 1.0)
-
-
-def test_a_check_says_what_keeps_figures_from_a_release(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
-    main([], REGISTRY, places)
-    assert main(["--check"], REGISTRY, places) == 0
-    replace(record_of(places), transcribed=True).write(places.figures)
-    replace(record_of(places, "b"), is_clean=False).write(places.figures)
-    capsys.readouterr()
-    assert main(["--check"], REGISTRY, places) == 1
-    assert "a.json: transcribed" in (said := capsys.readouterr().err)
-    assert "b.json: of a changed tree" in said
-
-
-def test_figures_of_two_versions_are_not_written(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
-    main([], REGISTRY, places)
-    page = (places.root / "README.md").read_text()
-    replace(record_of(places), version="0.0.1", values={"n": 9}).write(places.figures)
-    assert main(["--render"], REGISTRY, places) == 1
-    assert "2 versions or bundles: 0.0.1 with 44136fa355b3678a are a;" in capsys.readouterr().err
-    assert (places.root / "README.md").read_text() == page
-
-
-@pytest.mark.parametrize(
-    ("page", "message"),
-    [
-        ("<!-- figures: both -->\nOne takes 3 % more\n", "without its partner"),
-        ("<!-- end -->\nOne takes 3 % more\n", "without its partner"),
-        ("<!-- figures: both -->\n<!-- figures: both -->\n<!-- end -->\n<!-- end -->\n", "without its partner"),
-        ("<!-- figures: both -->\n<!-- end -->\n" * 2, "stands there twice"),
-        ("<!-- figures: other -->\n<!-- end -->\nOne takes 3 % more\n", "no block is called 'other'"),
-        ("<!-- figures: both -->\n<!-- end -->\n", "does not stand there"),
-        ("<!-- figures: both -->\n<!-- end -->\nOne takes 3 % more. One takes 3 % more.\n", "more than once"),
-    ],
-)
-def test_a_page_whose_markers_or_sentences_are_broken_stays_as_it_is(
-    places: Places, page: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main([], REGISTRY, places)
-    (places.root / "README.md").write_text(page)
-    assert main(["--render"], REGISTRY, places) == 1
-    assert message in capsys.readouterr().err
-    assert (places.root / "README.md").read_text() == page
-
-
-def test_an_exempt_table_or_text_needs_no_source_and_must_be_there(
-    places: Places, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main([], REGISTRY, places)
-    page = (places.root / "README.md").read_text()
-    (places.root / "README.md").write_text(f"{page}\n| level | x |\n|---|---|\n| 1 | 2 |\n\nTell it\n20 minutes.\n")
-    assert main(["--check"], REGISTRY, places) == 1
-    exempt = (Exempt("README.md", "| level | x |", "settings"), Exempt("README.md", "Tell it 20 minutes.", "a setting"))
-    assert main(["--check"], replace(REGISTRY, exempt=exempt), places) == 0
-    (places.root / "README.md").write_text(page)
-    capsys.readouterr()
-    assert main(["--check"], replace(REGISTRY, exempt=exempt), places) == 1
-    assert "is not there any more; take it out of the list" in capsys.readouterr().err
-
-
-def test_a_block_that_stands_nowhere_is_seen(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
-    main([], REGISTRY, places)
-    lost = replace(REGISTRY, blocks=(*REGISTRY.blocks, Block("lost", (), lambda records: "")))
-    assert main(["--check"], lost, places) == 1
-    assert "the block lost stands in no page" in capsys.readouterr().err
 
 
 def test_records_without_a_value_are_refused(tmp_path: Path) -> None:
