@@ -38,6 +38,7 @@ from bench.results.state import (
 from bench.results.tables import REGISTRY
 from clc.console import complain
 from clc.errors import ClcError, InputError
+from storage.locks import in_use
 
 
 def main(arguments: Sequence[str] | None = None, registry: Registry = REGISTRY, places: Places | None = None) -> int:
@@ -110,7 +111,8 @@ def _measure(options: argparse.Namespace, registry: Registry, code: Code, places
     if not code.is_clean:
         _tell(f"warning: the tree differs from commit {code.commit}; the figures will say so")
     budget_s = None if options.budget_minutes is None else 60 * options.budget_minutes
-    found = measure_all([(one, minutes[one.name]) for one in wanted], code, places, budget_s, _tell)
+    with in_use(places.outputs / "in-use", alone=True):
+        found = measure_all([(one, minutes[one.name]) for one in wanted], code, places, budget_s, _tell)
     if found.left:
         _tell(f"no minutes were left for {', '.join(found.left)}; the same command goes on with them")
     for name, why in found.failed.items():

@@ -58,7 +58,7 @@ def pages_of(screens: Path, photographs: Path) -> Iterator[tuple[str, Picture, i
         yield f"screen {Path(screen).stem} with {Path(photograph).stem}", shown_HW3, 1
     chosen = [Image.fromarray(read_image(photographs / name)) for name in DRAWN_WITH]
     drawn = page(Pen(np.random.default_rng([0, 7]), is_training=False), chosen)
-    yield "a drawn page, three photographs", np.asarray(drawn.image.convert("RGB")), len(chosen)
+    yield "a drawn page, three photographs", np.asarray(drawn.image.convert("RGB")), len(drawn.places)
 
 
 def measure(title: str, image_HW3: Picture, photographs: int, quality: float) -> dict[str, Any]:
@@ -81,6 +81,7 @@ def measure(title: str, image_HW3: Picture, photographs: int, quality: float) ->
     found: dict[str, Any] = {
         "page": title,
         "quality": quality,
+        "size": [image_HW3.shape[1], image_HW3.shape[0]],
         "photographs": photographs,
         "alone_bytes": len(alone),
         "alone_psnr_db": alone_psnr,

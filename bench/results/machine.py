@@ -41,14 +41,19 @@ def code_of(root: Path = ROOT) -> Code:
     are made of them do not count as changes of the tree: measuring itself changes these.
     """
     changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs", ":!*.md")
-    manifest = (root / "clc" / "assets" / "shipped" / "manifest.json").read_bytes()
     return Code(
         version=version(),
         after_release="\n## Unreleased\n" in (root / "CHANGELOG.md").read_text(),
         commit=_git(root, "rev-parse", "--short=7", "HEAD"),
         is_clean=not changed,
-        bundle=hashlib.sha256(manifest).hexdigest()[:16],
+        bundle=bundle_of(root),
     )
+
+
+def bundle_of(root: Path = ROOT) -> str:
+    """Return the id of the bundle that the working tree ships."""
+    manifest = (root / "clc" / "assets" / "shipped" / "manifest.json").read_bytes()
+    return hashlib.sha256(manifest).hexdigest()[:16]
 
 
 def _git(root: Path, *arguments: str) -> str:

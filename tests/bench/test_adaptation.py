@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from bench.results.tables.adaptation import values_of
 from clc.pictures.images import png_bytes
 from clc.training.config import TrainingConfig
 from tests.conftest import Picture
@@ -59,6 +60,10 @@ def test_half_of_a_folder_is_adapted_to_and_the_other_half_coded(adaptation, pho
     assert set(rates) == {"shipped, aligned", "adapted, none", "adapted, aligned"}
     # A few steps change little; key pictures that show all but a margin change much.
     assert abs(rates["adapted, none"]) < 5.0
+    kept = values_of(found)
+    assert (kept["coded"], kept["training"]["pictures"], set(kept["by_picture"])) == (2, 2, {"1", "3"})
+    assert kept["bd_rates"] == rates
+    assert kept["most"] <= kept["least"]
     again = call(adaptation, *given, "--run", str(tmp_path / "kept" / "run"), "--limit", "1", "--overwrite")
     assert again.exit_code == 0, again.output
     assert json.loads(out.read_text())["by_picture"] == {"1.png": found["by_picture"]["1.png"]}

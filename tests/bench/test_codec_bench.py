@@ -3,12 +3,15 @@
 import importlib.util
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from bench.results.record import read_record
+from bench.results.tables.speed import BLOCKS, values_of
 from clc.codec import Codec
 from clc.pictures.images import png_bytes
 
@@ -109,6 +112,13 @@ def test_the_command_prints_every_peer_and_writes_all_figures(program, monkeypat
     assert found["exact_over_float"] == 1.5
     assert statistics.median(found["start_up_seconds"]) == 1.0
     assert found["decode_seconds_a_megapixel"] == {}
+    quoted = values_of(found)
+    assert quoted["seconds"]["clc"]["encode, no references"] == 1.0
+    assert (quoted["exact_seconds"], quoted["start_up_seconds"], quoted["peak_memory_mib"]["decode"]) == (3.0, 1.0, 800)
+    record = read_record(Path(__file__).parents[2] / "docs" / "figures", "speed")
+    shown = BLOCKS[0].render({name: replace(record, values=quoted) for name in ("speed", "speed-again")})
+    assert "| decode | 1.00 s | 2.00 s (**0.50**) | 2.00 s (0.50) | 8.00 s (0.12) |" in shown
+    assert "A second call gave ratios of 0.50, 0.25 and 0.50." in shown
     kept = out.read_bytes()
     assert program.main(["--runs", "1", "--json", str(out)]) == 1
     assert out.read_bytes() == kept

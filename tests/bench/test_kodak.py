@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from bench.results.tables import graphics, kodak
 from clc.pictures.images import png_bytes
 
 PROGRAM = Path(__file__).parents[2] / "bench" / "kodak.py"
@@ -36,7 +37,7 @@ def run():
     return lambda *arguments: CliRunner().invoke(app, [str(one) for one in arguments])
 
 
-def test_a_folder_is_measured_and_held_against_published_curves(run, pictures, tmp_path) -> None:
+def test_a_folder_is_measured_and_held_against_published_curves(run, pictures, tmp_path, monkeypatch) -> None:
     curve = {"psnr": {"bpp": [0.1, 0.4, 1.0, 3.0], "value": [25.0, 30.0, 36.0, 43.0]}}
     anchors = tmp_path / "points.json"
     anchors.write_text(json.dumps({"kodak": {"vtm-9.1": curve}}))
@@ -46,6 +47,12 @@ def test_a_folder_is_measured_and_held_against_published_curves(run, pictures, t
     assert "means over 2 pictures" in result.output
     summary = json.loads((out / "results.json").read_text())
     assert summary["failed_rows"] == 0
+    monkeypatch.setattr(kodak, "ROWS", {"jpeg": "", "webp": "", "vtm-9.1": ""})
+    kept = kodak.values_of(summary)
+    assert kept["pictures"] == 2
+    assert [point["quality"] for point in kept["points"]] == [10, 40, 70, 95]
+    assert kept["bd_rates"]["jpeg"]["percent"] == summary["bd_rate_vs_jpeg_percent"]
+    assert kept["bd_rates"]["vtm-9.1"]["low"] < kept["bd_rates"]["vtm-9.1"]["high"]
     assert {rate["test"] for rate in summary["published_bd_rates"]} == {"clc", "jpeg", "webp"}
     assert {rate["anchor"] for rate in summary["published_bd_rates"]} == {"vtm-9.1, published"}
     assert (out / "rd.png").read_bytes().startswith(b"\x89PNG")
@@ -67,6 +74,7 @@ def test_two_processes_measure_what_one_does(pictures, tmp_path) -> None:
     subprocess.run([*command, "--baselines", "jpeg", "--qualities", "50"], check=True, capture_output=True)
     summary = json.loads((out / "results.json").read_text())
     assert summary["pictures"] == {"natural": 2}
+    assert graphics.values_of(summary)["pictures"] == 2
     assert summary["failed_rows"] == 0
 
 

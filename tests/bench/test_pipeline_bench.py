@@ -8,6 +8,7 @@ from PIL import Image
 
 from bench import pipeline
 from bench.pipeline import Spent
+from bench.results.tables.disk import ingest_values
 from clc.collection.examination import Examined, examine
 from clc.collection.scenes import Shot, find_copies, find_scenes
 from flows.runtime.stage import finished_keys
@@ -47,6 +48,7 @@ def test_figures_come_of_what_was_measured(tmp_path: Path, monkeypatch: pytest.M
     assert (figures["ratio"], figures["ratio_beyond_start"], figures["cpu_ratio"]) == (4.5, 3.0, 4.0)
     assert (figures["again_seconds"], figures["bare_seconds_each"]) == (4.0, [1.0, 3.0])
     assert (figures["source_bytes"], figures["workspace_bytes"]) == (size, 0)
+    assert ingest_values({"sizes": [figures]}) == {"pictures": 2, "source_bytes": size, "workspace_bytes": 0}
     assert seen == [2, 3]
     assert len(list((tmp_path / "a").iterdir())) == 2
 

@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 import clc
+from bench.results.tables.whole_range import summary_of
 from clc.codec.ways.photographs import photographs_in
 from clc.pictures import losses
-from clc.pictures.images import read_picture
+from clc.pictures.images import png_bytes, read_picture
 from tests.conftest import Picture
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -118,13 +119,30 @@ def test_a_range_is_compared_by_the_mean_logarithm_and_the_lossless_file_ends_a_
     assert measuring.over_range({"a": rows}, 10.0, 20.0)["pictures"] == 0
 
 
+def test_one_picture_is_a_set_and_is_coded_within_an_error(
+    measuring: ModuleType, tmp_path: Path, photo: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "AVIF_QUALITIES", (50, 90))
+    (tmp_path / "a.png").write_bytes(png_bytes(photo[:48, :64]))
+    given = ["--set", f"one={tmp_path / 'a.png'}", "--qualities", "--psnr", "--max-error", "2", "--effort", "0"]
+    assert measuring.main([*given, "--json", str(tmp_path / "out.json")]) == 0
+    kept = summary_of(json.loads((tmp_path / "out.json").read_text()))
+    assert kept["pictures"] == 1
+    assert kept["max error 2"]["mean bytes"] < kept["lossless bytes"]
+    assert kept["max error 2"]["lowest dB"] > 42.1  # of two levels everywhere
+
+
 def test_the_command_measures_and_writes_its_figures(tmp_path: Path) -> None:
     command = [sys.executable, str(BENCH / "range.py"), "--small", "--lossless-only", "--limit", "3"]
     done = subprocess.run([*command, "--json", str(tmp_path / "a.json")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "3 of 3 bit-exact" in done.stdout
-    summary = json.loads((tmp_path / "a.json").read_text())["small"]["summary"]
+    figures = json.loads((tmp_path / "a.json").read_text())
+    summary = figures["small"]["summary"]
     assert summary["lossless bytes"] <= summary["WebP lossless bytes"]
+    kept = summary_of(figures)
+    assert sum(kept["lossless ways"].values()) == kept["pictures"] == 3
+    assert kept["WebP lossless bpp"] > 0
     wrong = subprocess.run([*command, "--range", "46-38"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert "46-38 is no range of dB; say 38-46" in wrong.stderr

@@ -17,6 +17,7 @@ from bench.results.__main__ import main
 from bench.results.record import read_record
 from bench.results.run import Places
 from clc.errors import InputError
+from storage.locks import in_use
 from tests.measured import PROGRAM, REGISTRY, calls, commit, measurement, record_of
 
 ROOT = Path(__file__).parents[2]
@@ -224,6 +225,13 @@ def test_a_name_that_there_is_not_is_one_line(places: Places, names: str, capsys
     said = capsys.readouterr().err
     assert "no measurement is called" in said
     assert len(said.splitlines()) == 1
+
+
+def test_two_do_not_measure_at_once(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
+    with in_use(places.outputs / "in-use", alone=True):
+        assert main([], REGISTRY, places) == 1
+    assert "is held by a run that is at work" in capsys.readouterr().err
+    assert calls(places) == []
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "soon"])

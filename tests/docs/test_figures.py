@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.results.machine import code_of
+from bench.results.machine import bundle_of
 from bench.results.measurement import Phrase
 from bench.results.pages import blocks_in, faults_of, pages_of
 from bench.results.record import read_figures, read_records
@@ -46,7 +46,7 @@ def test_all_figures_are_of_one_version_with_its_bundle_which_readme_and_results
     assert page("docs/results.md").startswith(f"# Results of {number}\n")
     assert f"Figures are of {number} with its bundle {bundle}" in page("README.md")
     assert number == version()
-    assert bundle == code_of(ROOT).bundle
+    assert bundle == bundle_of(ROOT)
 
 
 def test_names_are_told_apart_and_what_a_block_or_sentence_uses_can_be_measured() -> None:
