@@ -182,7 +182,7 @@ def add_command(options: argparse.Namespace) -> int:
         mode=options.mode,
         max_error=0 if options.lossless else options.max_error,
     )
-    _, codec = _open(options)
+    _, codec = _open(options, is_encoding=True)
 
     def warn(name: str, sentence: str) -> None:
         progress_line("")
@@ -276,13 +276,13 @@ def _some(names: tuple[str, ...]) -> str:
     return told + (f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else "")
 
 
-def _open(options: argparse.Namespace) -> tuple[Archive, Codec]:
+def _open(options: argparse.Namespace, *, is_encoding: bool = False) -> tuple[Archive, Codec]:
     from clc.archive.layout import Archive
     from clc.machine import keep_freed_memory
 
     archive = Archive(options.archive)
     keep_freed_memory()
-    return archive, archive.codec(tuple(options.bundle), options.device)
+    return archive, archive.codec(tuple(options.bundle), options.device, is_encoding=is_encoding)
 
 
 def _as_json(picture: ArchivedPicture, archive: Archive) -> dict[str, Any]:

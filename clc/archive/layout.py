@@ -42,16 +42,19 @@ class Archive:
         self.manifest = manifest
         self._by_id = manifest.by_id
 
-    def codec(self, given: tuple[str | Path, ...] = (), device: str = "cpu") -> Codec:
-        """The codec of the archive's bundle: that in `model/`, else one of `given`, the shipped one or one in reach."""
+    def codec(self, given: tuple[str | Path, ...] = (), device: str = "cpu", *, is_encoding: bool = False) -> Codec:
+        """The codec of the archive's bundle: that in `model/`, else one of `given`, the shipped one or one in reach.
+
+        One that encodes where that is asked for; `InputError` where all copies only decode.
+        """
         inside, bundle_id = self.manifest.model_folder, self.manifest.model_id
         if not inside:
-            return Codecs(given, device).with_id(bundle_id)
+            return Codecs(given, device).with_id(bundle_id, is_encoding=is_encoding)
         try:
-            return Codecs((self.folder / inside, *given), device).with_id(bundle_id)
+            return Codecs((self.folder / inside, *given), device).with_id(bundle_id, is_encoding=is_encoding)
         except ClcError as error:  # what the archive carries is lost; another copy has the same id, or is none
             try:
-                return Codecs(given, device).with_id(bundle_id)
+                return Codecs(given, device).with_id(bundle_id, is_encoding=is_encoding)
             except ClcError:
                 raise error from None
 

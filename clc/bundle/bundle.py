@@ -32,6 +32,12 @@ import torch
 from torch import Tensor, nn
 
 from clc.bitstream.range_coder import CdfTable
+from clc.bundle.decoder_bundle import (
+    ENCODER_ONLY,
+    is_left_out,
+    nothing_of,
+    read_reduced,
+)
 from clc.bundle.identity import (
     ENTRIES,
     FORMAT,
@@ -42,13 +48,15 @@ from clc.bundle.identity import (
     checked_bytes,
     file_of,
     id_of,
+    is_decoder_bundle,
     most_bytes_of,
+    only_decodes,
     parse_manifest,
     read_manifest_bytes,
 )
 from clc.bundle.identity import PARTS as PARTS
 from clc.bundle.identity import SHIPPED as SHIPPED
-from clc.errors import DictionaryMismatch, StorageError
+from clc.errors import DictionaryMismatch, InputError, StorageError
 from clc.exact.functions import GridExp2, GridSoftmax
 from clc.exact.layers import GridConv2d, GridTable
 from clc.limits import MAX_DICTIONARY_ENTRIES
@@ -113,30 +121,43 @@ class Bundle:
     table: CdfTable
     entries: BundleEntries
     postfilter: PostFilter | None
+    encodes: bool = True
+    """Whether it has all that an encoder needs, or is a decoder's bundle (`clc.bundle.decoder_bundle`)."""
 
     @property
     def id_bytes(self) -> bytes:
         """The bundle's id as the 8 bytes in a stream."""
         return bytes.fromhex(self.bundle_id)
 
+    def refuse_unless_whole(self) -> None:
+        """Raises `InputError` where this is a decoder's bundle: who encodes, extends or trains calls it first."""
+        if not self.encodes:
+            raise only_decodes(self.bundle_id, self.directory)
+
     def state(self) -> dict[str, Tensor]:
-        """A copy of the state dict of `model`, to start training from."""
+        """A copy of the state dict of `model`, to start training from; `InputError` for a decoder's bundle."""
+        self.refuse_unless_whole()
         return {name: value.clone() for name, value in self.model.state_dict().items()}
 
     @classmethod
     def load(cls, directory: Path | None = None) -> Bundle:
-        """Reads and checks a bundle, by default the shipped one.
+        """Reads and checks a bundle, by default the shipped one; a decoder's bundle as well as a whole one.
 
         Raises `InputError` when there is no bundle in the folder, and `StorageError` for one that is damaged, malformed
         or of another version.
         """
         directory = directory or SHIPPED
         manifest_bytes = read_manifest_bytes(directory)
-        manifest = parse_manifest(manifest_bytes, directory)
+        manifest, bundle_id = parse_manifest(manifest_bytes, directory), id_of(manifest_bytes)
+        encodes = not is_decoder_bundle(directory)
         try:
-            parts = {name: _read_part(directory, name, manifest) for name in PARTS}
+            reduced = {} if encodes else {name: read_reduced(directory, name, bundle_id) for name in ENCODER_ONLY}
+            parts = {name: reduced.get(name) or _read_part(directory, name, manifest) for name in PARTS}
             config = ModelConfig.from_json(manifest["model"])
-            model, prior = _restore(config, parts)
+            model, prior = _restore(config, parts, is_reduced=not encodes)
+            if not encodes:
+                parts["dictionary"] = {**nothing_of(parts["dictionary"]["tokens"]), **parts["dictionary"]}
+                _leave_out(model, only_decodes(bundle_id, directory))
             provenance = json.loads(checked_bytes(directory, ENTRIES, manifest))
             pictures = key_pictures_from_json(directory, manifest["pictures"])
             table, entries = _restore_table(parts["tables"]), _restore_entries(parts, provenance, pictures, config)
@@ -148,7 +169,7 @@ class Bundle:
             SCALE_LEVELS * config.first_phases,
         ):
             raise StorageError(f"the bundle in {directory} has {table.n_tables} tables; export it again")
-        return cls(directory, id_of(manifest_bytes), config, model, prior, table, entries, postfilter)
+        return cls(directory, bundle_id, config, model, prior, table, entries, postfilter, encodes)
 
 
 @dataclass(frozen=True)
@@ -207,11 +228,33 @@ def _read_part(directory: Path, part: str, manifest: dict[str, Any]) -> Arrays:
     return read_arrays(directory / name, manifest["files"][name]["sha256"], most_bytes_of(name, manifest))
 
 
-def _restore(config: ModelConfig, parts: Mapping[str, Arrays]) -> tuple[Model, Prior]:
+class _LeftOut(nn.Module):
+    """In the place of a module that a decoder's bundle lacks; running it raises the error."""
+
+    def __init__(self, error: InputError) -> None:
+        super().__init__()
+        self._error = error
+
+    def forward(self, *_: object, **__: object) -> Tensor:
+        raise self._error
+
+
+def _leave_out(model: Model, error: InputError) -> None:
+    """Replaces what has no weights, so that no random ones are ever run."""
+    for name in ENCODER_ONLY["transforms"]:
+        within, _, last = name.rpartition(".")
+        owner = model if not within else getattr(model, within)
+        if getattr(owner, last, None) is not None:
+            setattr(owner, last, _LeftOut(error))
+
+
+def _restore(config: ModelConfig, parts: Mapping[str, Arrays], *, is_reduced: bool) -> tuple[Model, Prior]:
     model, prior = Model(config), make_prior(config, is_exact=True)
     transforms = {name: torch.from_numpy(array.astype(np.float32)) for name, array in parts["transforms"].items()}
     stored = {f"{part}.{name}" for part, module in float_parts(model).items() for name in module.state_dict()}
     missing = stored - set(transforms)
+    if is_reduced:
+        missing = {name for name in missing if not is_left_out("transforms", name)}
     if missing:
         raise StorageError(f"the transforms lack {min(missing)}")
     model.load_state_dict(transforms, strict=False)

@@ -13,14 +13,18 @@ from typing import Any
 
 from clc.bundle.identity import (
     ENTRIES,
+    REDUCED,
     checked_bytes,
     file_of,
     id_of,
+    is_decoder_bundle,
     origin_lines,
     parse_manifest,
     read_manifest_bytes,
+    reduced_file_of,
     training_of,
 )
+from clc.bundle.released import read_register
 from clc.errors import StorageError
 
 _OF_MODEL = ("transforms", "prior")
@@ -36,7 +40,8 @@ class BundleInfo:
     dictionary, `key_pictures` those of it that can be aligned. `parameters` counts the numbers of the network that were
     learned, `model_bytes` is what they take in the bundle. `sources` counts the entries by where their pictures come
     from and under which licence, `training` the pictures that the model was trained on in its last run; both are texts
-    such as "12 x survey, CC0-1.0".
+    such as "12 x survey, CC0-1.0". `release` is the release that shipped it, empty for one that none did; `encodes` is
+    false for a decoder's bundle, of which `parameters` and `model_bytes` count what it has.
     """
 
     bundle_id: str
@@ -49,6 +54,8 @@ class BundleInfo:
     total_bytes: int
     sources: tuple[str, ...]
     training: tuple[str, ...]
+    release: str
+    encodes: bool
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a JSON object, tuples as lists."""
@@ -60,12 +67,17 @@ def bundle_info(directory: Path) -> BundleInfo:
 
     Raises `InputError` where there is none, `StorageError`, which names what is wrong, for one that is damaged.
     """
-    from storage.arrays import read_shapes  # numpy takes a moment that `info` of a stream should not cost
+    # numpy takes a moment that `info` of a stream should not cost
+    from clc.bundle.decoder_bundle import files_of
+    from storage.arrays import read_shapes
 
     data = read_manifest_bytes(directory)
     manifest = parse_manifest(data, directory)
     provenance = _provenance(directory, manifest)
-    shapes = [read_shapes(directory / file_of(part)) for part in _OF_MODEL]
+    is_reduced = is_decoder_bundle(directory)
+    files = [reduced_file_of(part) if is_reduced and part in REDUCED else file_of(part) for part in _OF_MODEL]
+    sizes = files_of(directory)
+    shapes = [read_shapes(directory / name) for name in files]
     return BundleInfo(
         bundle_id=id_of(data),
         version=manifest["version"],
@@ -73,10 +85,12 @@ def bundle_info(directory: Path) -> BundleInfo:
         entries=len(provenance),
         key_pictures=len(manifest["pictures"]),
         parameters=sum(math.prod(shape) for of in shapes for name, shape in of.items() if not name.endswith(_SHIFT)),
-        model_bytes=sum(int(manifest["files"][file_of(part)]["bytes"]) for part in _OF_MODEL),
+        model_bytes=sum(sizes[name] for name in files),
         total_bytes=_total_bytes(directory),
         sources=origin_lines((str(entry.get("source", "")), str(entry.get("licence", ""))) for entry in provenance),
         training=training_of(manifest),
+        release=read_register().release_of(id_of(data)) or "",
+        encodes=not is_reduced,
     )
 
 

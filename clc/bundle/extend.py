@@ -40,9 +40,11 @@ def add_pictures(
 
     Each picture, uint8 (H, W, 3) of any size, is kept whole, as the key picture of its entry, in `picture_format`
     (`clc.references.key_pictures`). Its key describes all of it, its tokens its middle. Raises `InputError` for no
-    picture, too many entries, not as many provenances as pictures, and an `out` that is not empty.
+    picture, too many entries, not as many provenances as pictures, an `out` that is not empty, and a bundle that only
+    decodes.
     """
     base = Bundle.load(bundle)
+    base.refuse_unless_whole()
     entries = base.entries
     count = len(entries) + len(pictures)
     if not pictures or len(pictures) != len(provenance) or count > MAX_DICTIONARY_ENTRIES:

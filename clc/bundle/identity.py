@@ -35,6 +35,8 @@ SHIPPED = Path(__file__).parents[1] / "assets" / "shipped"
 MANIFEST = "manifest.json"
 PARTS = ("transforms", "prior", "tables", "dictionary")
 """The arrays of a bundle, each part in the file that `file_of` names."""
+REDUCED = ("transforms", "dictionary")
+"""The parts that are stored without what only an encoder needs where a bundle only decodes."""
 ENTRIES = "entries.json"
 ID_BYTES = 8
 ID_DIGITS = 2 * ID_BYTES
@@ -58,6 +60,28 @@ def is_id(text: str) -> bool:
 def file_of(part: str) -> str:
     """Return the name of the file that holds a part."""
     return f"{part}.safetensors"
+
+
+def reduced_file_of(part: str) -> str:
+    """Return the name of the file that holds a part of `REDUCED` in a decoder's bundle."""
+    return f"{part}.decoder.safetensors"
+
+
+def is_decoder_bundle(directory: Path) -> bool:
+    """Whether the bundle in a folder only decodes (`clc.bundle.decoder_bundle`): it has reduced files and no whole one.
+
+    Where both lie there it is a whole bundle, and what is reduced is not looked at.
+    """
+    has_whole = any(os.path.lexists(directory / file_of(part)) for part in REDUCED)
+    return not has_whole and any(os.path.lexists(directory / reduced_file_of(part)) for part in REDUCED)
+
+
+def only_decodes(bundle_id: str, directory: Path) -> InputError:
+    """Return the error for what a decoder's bundle cannot do, such as encoding."""
+    return InputError(
+        f"bundle {bundle_id} in {directory} only decodes: what an encoder needs was left out. Encode with the shipped "
+        "bundle, or name a whole copy of this one (--bundle FOLDER), such as clc/assets/shipped of its release"
+    )
 
 
 def read_manifest_bytes(directory: Path) -> bytes:

@@ -5,13 +5,14 @@
     shelf.find("de3449ba54d8c6e8")      the folder to decode with
 
 A stream is decoded by the one bundle that it names, so it never matters where that is found first. Places are searched
-in this order, each only if the ones before lack it:
+in this order, each only if the ones before lack it; whoever encodes takes the first copy that is whole:
 
 1. what the user named (`--bundle`): a bundle, a folder of bundles, an id, or "service"
 2. the bundle that the package ships
-3. the workspace of the pipeline (`CLC_WORKSPACE`): the bundle in service, then all that it trained, then
+3. the decoder's bundles of former releases, in the package and then in packages of models (`clc.bundle.released`)
+4. the workspace of the pipeline (`CLC_WORKSPACE`): the bundle in service, then all that it trained, then
    those that served and lie nowhere else
-4. the folders of `CLC_BUNDLES`, separated like those of PATH: bundles, and folders of bundles
+5. the folders of `CLC_BUNDLES`, separated like those of PATH: bundles, and folders of bundles
 
 How far a folder of bundles is searched says `clc.bundle.search`. A bundle is known by the SHA-256 of its manifest, and
 nothing but manifests is read while searching: whether a copy is sound shows when it is loaded (`clc.codec.codecs`).
@@ -26,7 +27,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from clc.bundle.identity import ID_DIGITS, SHIPPED, id_of, is_id, manifest_problem, read_manifest_bytes
+from clc.bundle import released
+from clc.bundle.identity import (
+    ID_DIGITS,
+    SHIPPED,
+    id_of,
+    is_decoder_bundle,
+    is_id,
+    manifest_problem,
+    read_manifest_bytes,
+)
 from clc.bundle.search import Found, Tell, find_bundles
 from clc.bundle.service import (
     KEPT,
@@ -87,7 +97,7 @@ class Shelf:
         if n_bundles != 1:
             count = f"{n_bundles} bundles" if n_bundles else "no bundle"
             raise InputError(f"{place.folder} holds {count}, and encoding takes one; name the folder of one bundle")
-        return found[0].folder
+        return _whole_before_reduced(one.folder for one in found)[0]
 
     def named(self) -> list[Path]:
         """Return the folders of all bundles that were named, in order; of the shipped one where none was."""
@@ -113,10 +123,17 @@ class Shelf:
             yield folder
         if not is_found:
             listed = _listed([*self._given, *self._standing_places()])
+            known = released.where_to_get(bundle_id)
             raise DictionaryMismatch(
-                f"the stream needs bundle {bundle_id}, which was not found. Looked in: {listed}. Name its "
+                f"the stream needs bundle {bundle_id}, which was not found. Looked in: {listed}. {known}Name its "
                 f"folder with --bundle or in {VARIABLE}; `python -m clc.codec info FOLDER` shows a bundle's id"
             )
+
+    def everywhere(self) -> list[Found]:
+        """Return all bundles within reach, copies too, in the order of the places; each folder once."""
+        found = [one for place in [*self._given, *self._standing_places()] for one in self._listing(place.folder)]
+        by_folder = {one.folder: one for one in found}
+        return [by_folder[folder] for folder in _without_repeats(by_folder)]
 
     def _tell(self, line: str) -> None:
         if line not in self._told:
@@ -158,15 +175,14 @@ class Shelf:
         """The place of the bundle with an id, or with the only one that begins so."""
         places = [*self._given, *self._standing_places()]
         found = self._with_id(text, places)
-        folders = [next(found, None)] if len(text) == ID_DIGITS else list(found)
-        there = [folder for folder in folders if folder is not None]
+        there = list(_until_whole(found)) if len(text) == ID_DIGITS else list(found)
         if len({_id_in(folder) for folder in there}) > 1:
             raise InputError(f"{text}: several bundles have ids that begin so; give all 16 digits")
         if not there:
             raise InputError(
                 f"no bundle {text} was found; looked in: {_listed(places)}. Name its folder, or add that to {VARIABLE}"
             )
-        return _Place(text, there[0])
+        return _Place(text, _whole_before_reduced(there)[0])
 
     def _with_id(self, beginning: str, places: Iterable[_Place]) -> Iterator[Path]:
         """The bundles whose ids begin so, in the order of the places."""
@@ -187,6 +203,7 @@ class Shelf:
         listed = os.environ.get(VARIABLE, "").split(os.pathsep)
         return [
             _Place("the shipped bundle", SHIPPED),
+            *(_Place("the released models", folder) for folder in released.folders() if is_folder(folder)),
             *self._of_workspace(),
             *(_Place(f"{name} ({VARIABLE})", Path(name)) for name in listed if name),
         ]
@@ -212,6 +229,19 @@ class Shelf:
 
 def _listed(places: Sequence[_Place]) -> str:
     return ", ".join(dict.fromkeys(place.name for place in places))
+
+
+def _until_whole(folders: Iterable[Path]) -> Iterator[Path]:
+    """The folders up to the first whole bundle."""
+    for folder in folders:
+        yield folder
+        if not is_decoder_bundle(folder):
+            return
+
+
+def _whole_before_reduced(folders: Iterable[Path]) -> list[Path]:
+    """The folders of whole bundles, then those of bundles that only decode."""
+    return sorted(folders, key=is_decoder_bundle)
 
 
 def _without_repeats(folders: Iterable[Path]) -> Iterator[Path]:

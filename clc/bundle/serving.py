@@ -24,6 +24,8 @@ from clc.bundle.identity import (
     checked_bytes,
     id_of,
     is_bundle,
+    is_decoder_bundle,
+    only_decodes,
     parse_manifest,
     read_manifest_bytes,
 )
@@ -208,7 +210,12 @@ def read_verdicts(workspace: Path) -> dict[str, Verdict]:
 
 
 def check_files(folder: Path) -> None:
-    """Read every file of a bundle and compare it with the manifest. `StorageError` names the first that differs."""
+    """Read every file of a bundle and compare it with the manifest. `StorageError` names the first that differs.
+
+    Raises `InputError` for a bundle that only decodes: one that serves encodes.
+    """
+    if is_decoder_bundle(folder):
+        raise only_decodes(_id_in(folder), folder)
     manifest = parse_manifest(read_manifest_bytes(folder), folder)
     for name in manifest["files"]:
         checked_bytes(folder, name, manifest)

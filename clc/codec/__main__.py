@@ -10,6 +10,7 @@ from typing import Any
 
 from clc.archive.commands import add_commands
 from clc.codec.cli.main import main as run
+from clc.codec.cli.models import add_models
 from clc.codec.cli.serve_bundle import add_serve_bundle
 from clc.console import status_of, steady
 
@@ -38,6 +39,7 @@ def _pipeline(words: list[str]) -> int:
 
 def _add_all(commands: Any) -> None:
     add_commands(commands)
+    add_models(commands)
     add_serve_bundle(commands)
     for name, what in PIPELINE.items():
         commands.add_parser(name, help=what)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from clc.bitstream.container import parse
 from clc.bundle.bundle import Bundle
-from clc.bundle.identity import SHIPPED, id_of, is_id, read_manifest_bytes
+from clc.bundle.identity import SHIPPED, id_of, is_decoder_bundle, is_id, only_decodes, read_manifest_bytes
 from clc.bundle.locate import Shelf, log_once
 from clc.bundle.search import Tell
 from clc.codec.codec import Codec
@@ -58,15 +58,23 @@ class Codecs:
         return shelf
 
     def for_encoding(self) -> Codec:
-        """Return the codec of the first bundle that was named, else of the shipped one."""
-        loaded = self._in_memory(self.given[0]) if self.given else None
-        if loaded is not None:
-            return _loaded(self, loaded.bundle_id)
-        return _loaded(self, id_of(read_manifest_bytes(self.shelf.first())))
+        """Return the codec of the first bundle that was named, else of the shipped one.
 
-    def with_id(self, bundle_id: str) -> Codec:
-        """Return the codec of a bundle's id, 16 hex digits; raises as `for_stream` does."""
-        return _loaded(self, bundle_id)
+        Where that only decodes, a whole copy of it within reach takes its place; `InputError` where there is none.
+        """
+        loaded = self._in_memory(self.given[0]) if self.given else None
+        bundle_id = id_of(read_manifest_bytes(self.shelf.first())) if loaded is None else loaded.bundle_id
+        return self.with_id(bundle_id, is_encoding=True)
+
+    def with_id(self, bundle_id: str, *, is_encoding: bool = False) -> Codec:
+        """Return the codec of a bundle's id, 16 hex digits, one that encodes where that is asked for.
+
+        Raises as `for_stream` does, and `InputError` where no copy within reach encodes.
+        """
+        codec = _loaded(self, bundle_id)
+        if is_encoding and not codec.bundle.encodes:
+            return _loaded(self, bundle_id, is_encoding=True)
+        return codec
 
     def for_stream(self, data: bytes) -> AnyCodec:
         """Return the codec that decodes a stream.
@@ -106,13 +114,17 @@ class Codecs:
 
 
 @lru_cache(CODECS_IN_MEMORY)
-def _loaded(codecs: Codecs, bundle_id: str) -> Codec:
+def _loaded(codecs: Codecs, bundle_id: str, *, is_encoding: bool = False) -> Codec:
     for one in codecs.given:
-        if isinstance(one, Bundle) and one.bundle_id == bundle_id:
+        if isinstance(one, Bundle) and one.bundle_id == bundle_id and (one.encodes or not is_encoding):
             return Codec(one, codecs.device)
     problems: list[InputError | StorageError] = []
     incomplete: list[Codec] = []
+    decoding_only: list[Path] = []
     for folder in codecs.shelf.copies(bundle_id):
+        if is_encoding and is_decoder_bundle(folder):
+            decoding_only.append(folder)
+            continue
         if problems:
             codecs.tell(f"{problems[-1]}; trying the copy in {folder}")
         try:
@@ -128,7 +140,7 @@ def _loaded(codecs: Codecs, bundle_id: str) -> Codec:
         problems.append(StorageError(f"key picture {missing} is missing or of another size"))
     if incomplete:  # what does not need the missing picture can be decoded all the same
         return incomplete[0]
-    raise problems[0]
+    raise problems[0] if problems else only_decodes(bundle_id, decoding_only[0])
 
 
 def _opened(folder: Path, device: str) -> Codec:

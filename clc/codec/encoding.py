@@ -68,10 +68,12 @@ class SelfPrior(NamedTuple):
 class Encoding:
     """One uint8 picture (H, W, 3) that is being coded; see the module.
 
-    Raises `InputError` for another shape or dtype, `LimitError` for a picture over `clc.limits`.
+    Raises `InputError` for another shape or dtype and for a bundle that only decodes, `LimitError` for a picture over
+    `clc.limits`.
     """
 
     def __init__(self, decoder: Decoder, selector: Selector, image_HW3: Picture) -> None:
+        decoder.bundle.refuse_unless_whole()
         self.image_HW3 = check_picture(image_HW3)
         check_size(image_HW3.shape[1], image_HW3.shape[0])
         self.warped = WarpedKeyPictures(decoder.key_pictures)

@@ -11,6 +11,7 @@ from clc.bitstream.embedding import AV1_PROFILE, EMBEDDED_PROFILES, FORMATS, Rea
 from clc.bitstream.fields import MAGIC, check_magic_and_version, read_size, take
 from clc.bitstream.sections import name_of
 from clc.bitstream.stream import COMPOUND_VERSION, COPYING_VERSION, OVERFITTED_PROFILE
+from clc.bundle.released import read_register
 from clc.codec.buffers import stream_bytes
 from clc.quality import from_q6
 
@@ -42,7 +43,8 @@ class StreamInfo:
     `references` are dictionary entries that give tokens, `aligned` those whose key pictures are warped, `streams` the
     ids, 16 hex digits each, of streams whose pictures are. `sections` are
     what the picture has beside its colours: the name of each kind, with the bytes that it takes in the stream. `insets`
-    are the learned rectangles of a compound picture.
+    are the learned rectangles of a compound picture. `release` is the release that shipped the bundle, None where the
+    stream needs no bundle or one that no release did.
     """
 
     version: int
@@ -63,6 +65,7 @@ class StreamInfo:
     payload: str
     why: str
     insets: tuple[InsetInfo, ...] = ()
+    release: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a JSON object, tuples as lists."""
@@ -105,6 +108,7 @@ def stream_info(data: Buffer) -> StreamInfo:
             InsetInfo(one.left, one.top, one.width, one.height, from_q6(one.quality_q6), len(one.payload))
             for one in stream.insets
         ),
+        release=_release_of(stream),
     )
 
 
@@ -137,6 +141,12 @@ def promise_of(start: bytes) -> int | None:
         return None
     _, _, position = read_size(start)
     return promised_error(start, position)
+
+
+def _release_of(stream: Stream) -> str | None:
+    if not stream.needs_bundle or stream.is_overfitted:
+        return None
+    return read_register().release_of(stream.bundle_id.hex())
 
 
 def _asks_for_no_quality(stream: Stream) -> bool:

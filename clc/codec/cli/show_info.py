@@ -58,6 +58,7 @@ def _stream(file: Path, *, is_json: bool, is_named: bool) -> str:
     fields["sections"] = ", ".join(f"{name} {size} bytes" for name, size in fields["sections"].items()) or "none"
     fields["quality"] = "none" if fields["quality"] is None else fields["quality"]
     fields["bundle_id"] = fields["bundle_id"] or "none is needed"
+    fields["release"] = fields["release"] or "none that is known"
     fields["insets"] = [_inset(inset) for inset in fields["insets"]] or ["none"]
     fields["bpp"] = f"{fields['bpp']:.4f}"
     return _lines(name_of(file), fields, is_named=is_named)
@@ -74,6 +75,7 @@ def _bundle(folder: Path, *, is_json: bool, is_named: bool) -> str:
     if is_json:
         return json.dumps({"bundle": str(folder), **fields})
     fields["parent"] = fields["parent"] or "not recorded"
+    fields["release"] = fields["release"] or "none that is known"
     fields["model"] = f"{fields.pop('parameters'):,} parameters, {fields.pop('model_bytes'):,} bytes"
     fields["sources"] = fields["sources"] or ["none"]
     fields["training"] = fields["training"] or ["not recorded"]
