@@ -38,6 +38,7 @@ from clc.codec import Codec
 from clc.codec.search.selection import References
 from clc.codec.selftest import DIGESTS_NAME, probe_picture, replay
 from clc.errors import ClcError, InputError
+from clc.pictures.picture import Picture
 from storage.atomic import write_bytes
 from storage.digest import sha256_bytes
 
@@ -118,16 +119,16 @@ def registered(bundle: Path, release: str, goldens: Path) -> ReleasedModel:
         path = goldens / name
         if not path.exists():
             write_bytes(path, codec.encode(probe_picture()[:HEIGHT_PX, :WIDTH_PX], quality, references))
-        found[name] = exact_digest(codec, path.read_bytes())
+        found[name] = sha256_bytes(exact_pixels(codec, path.read_bytes()).tobytes())
     return ReleasedModel(id_of(data), release, LICENCE, reduced.files, reduced.left_out, found)
 
 
-def exact_digest(codec: Codec, data: bytes) -> str:
-    """Return the SHA-256 of the exact pixels of a stream. `InputError` where a machine might make others."""
+def exact_pixels(codec: Codec, data: bytes) -> Picture:
+    """Return the pixels of a stream that every machine makes; `InputError` where one might make others."""
     exact = ReferredPictures(codec.decoder, nothing_stored, bytes.hex).exactly(data)
     if not exact.is_safe:
         raise InputError(f"a pixel lies {exact.clearance:.1e} levels from a rounding edge; change the golden's quality")
-    return sha256_bytes(exact.image_HW3.tobytes())
+    return exact.image_HW3
 
 
 def _refuse_unfit(new: Path) -> None:
