@@ -30,6 +30,7 @@ LEFT_OUT = (".git", ".venv", "workspace", "build", "dist", "runs", ".local", "*.
 """What a copy of the sources is without: what git ignores, and git's own."""
 
 CARRIED = (
+    "clc/assets/released/models.json",
     "clc/assets/shipped/manifest.json",
     "clc/assets/strip/ORIGIN.txt",
     "clc/py.typed",

@@ -166,7 +166,7 @@ def _by_hand(places: Places, shipped_id: str) -> list[str]:
     former = sorted(path.name for path in places.released.iterdir() if (path / MANIFEST).is_file())
     releases = [model.bundle_id for model in read_register(places.register).models if model.bundle_id in former]
     lines = ["by hand: docs/model-card.md, NOTICE, CHANGELOG.md; make test ARGS='tests/golden tests/docs'"]
-    for bundle_id in releases[:-MOST_FORMER]:
+    for bundle_id in releases[: max(0, len(releases) - MOST_FORMER)]:
         package = f"python bench/models/model_packages.py {bundle_id}"
         lines.append(f"by hand: git rm -r clc/assets/released/{bundle_id}, once {package} has made its package")
     return lines
