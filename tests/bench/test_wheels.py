@@ -9,7 +9,7 @@ import pytest
 from bench import wheels as bench
 from tests.import_graph import FILES, ROOT
 
-LARGEST_WHEEL_BYTES = 40 * 2**20
+LARGEST_WHEEL_BYTES = 50 * 2**20  # with two former models (ADR 023); an index takes 100 MB
 
 
 @pytest.fixture(scope="module")
