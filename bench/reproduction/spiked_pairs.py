@@ -108,9 +108,7 @@ def asymptotic(setting: Spiked) -> float:
     def excess(q: float) -> float:
         return math.sqrt(setting.aspect / (q * (1 - q))) * (1 - (1 + setting.spike) * q) - signal
 
-    if excess(high) > 0:
-        return 1.0
-    for _ in range(200):  # halving: the excess falls in q
+    for _ in range(200):  # halving: the excess falls in q; where it is positive up to 1/2, high stays there
         middle = (low + high) / 2
         low, high = (middle, high) if excess(middle) > 0 else (low, middle)
     across, along = (1 + setting.spike) * high, 1 - 2 * high

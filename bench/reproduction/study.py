@@ -169,6 +169,7 @@ def over_selection(grid: Grid, number: int) -> list[Panel]:
         upper, kept = slice(len(points) // 2, None), ones[0].correlation
         found = _power(points[upper]) | {
             "exponent of the exact line": _slope(points[upper], exact[upper]),
+            # Two such normals both pass the level of the largest of K with a probability of about K^(-2 / (1 + kept)).
             "exponent for large K": -(1 - kept) / (1 + kept),
             "largest deviation from the exact line": _apart(points, exact),
         }
