@@ -145,9 +145,11 @@ def log_of(places: Places, one: Measurement) -> Path:
 
 def _values(one: Measurement, path: Path) -> dict[str, object]:
     try:
-        return json.loads(json.dumps(one.values(json.loads(path.read_text()))))  # as it will be read again
+        made = one.values(json.loads(path.read_text()))
+        as_read: dict[str, object] = json.loads(json.dumps(made))
     except (OSError, ValueError, LookupError, TypeError, StopIteration) as error:
         raise InputError(f"{path} does not hold what was expected: {type(error).__name__} {error}") from error
+    return as_read
 
 
 def _run(words: Sequence[str], root: Path, variables: dict[str, str], log: Path, budget_s: float | None) -> int:

@@ -79,7 +79,7 @@ def saved(records: Records, anchor: str) -> str:
 
 def last_point(records: Records) -> Mapping[str, float]:
     """The mean over the pictures at the highest quality."""
-    return max(records[KODAK].values["points"], key=lambda point: point["quality"])  # type: ignore[no-any-return]
+    return max(records[KODAK].values["points"], key=lambda point: point["quality"])
 
 
 def _rates(records: Records) -> str:

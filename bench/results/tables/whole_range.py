@@ -86,7 +86,7 @@ def ranges_of(records: Records, name: str) -> tuple[str, Mapping[str, Any]]:
 def ahead_without_loss(records: Records, name: str) -> float:
     """How many percent JPEG XL takes less than ours without loss."""
     values = records[name].values
-    return 100 * (1 - values["JPEG XL lossless bytes"] / values["lossless bytes"])
+    return 100 * (1 - float(values["JPEG XL lossless bytes"]) / float(values["lossless bytes"]))
 
 
 def after_release(records: Records, names: tuple[str, ...]) -> str:
