@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.results.machine import bundle_of
 from bench.results.measurement import Phrase
-from bench.results.pages import blocks_in, faults_of, pages_of
+from bench.results.pages import blocks_in, faults_of, pages_of, rendered
 from bench.results.record import read_figures, read_records
 from bench.results.state import common_of, faults_in_pages, render_all
 from bench.results.tables import REGISTRY
@@ -114,6 +115,20 @@ def test_a_figure_without_a_source_is_seen(name: str, added: str, seen: str) -> 
 
 def test_a_page_that_quotes_blocks_is_one_of_those_that_are_written() -> None:
     assert set(REGISTRY.pages) | {phrase.page for phrase in REGISTRY.phrases} <= set(pages_of(ROOT))
+
+
+@pytest.mark.parametrize(
+    "later", [(), ("kodak",), ("kodak", "speed", "adaptation-copr", "range-kodak"), REGISTRY.names]
+)
+def test_the_readme_says_which_figures_are_of_the_code_after_the_release(later: tuple[str, ...]) -> None:
+    records = {name: replace(record, after_release=name in later) for name, record in RECORDS.items()}
+    made = rendered("README.md", page("README.md"), REGISTRY, records)
+    assert len(made.encode()) <= 8_192
+    assert max(map(len, made.splitlines())) <= 100
+    said = " ".join(made.split())
+    assert ("of the code after it" in said) == (0 < len(later) < len(RECORDS))
+    assert ("and the code after it" in said) == (len(later) == len(RECORDS))
+    assert ("(1, 2, 3, 5: of the code after it)" in said) == (len(later) == 4)
 
 
 def test_every_exempt_text_says_why() -> None:

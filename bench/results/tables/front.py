@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from bench.results.measurement import Block, Exempt, Phrase
 from bench.results.record import Records
 from bench.results.tables.adaptation import ADAPTED, BUDDHA, COPR, KEYS, rate_of
@@ -14,6 +16,7 @@ from bench.results.tables.whole_range import KODAK as RANGE
 FORMS = "range-printed-form"
 ROWS = {"1": (KODAK,), "2": (SPEED,), "3": (COPR,), "4": (BUDDHA,), "5": (RANGE, FORMS)}
 """The measurements behind each number in the README's column "by"."""
+_COLUMNS = 100  # of the README
 _SAME_SIX = "the same six: beside 21 key pictures, whose own bytes are not counted"
 
 
@@ -53,10 +56,11 @@ def _of(records: Records) -> str:
     remark = ""
     if later:
         remark = " and the code after it" if len(later) == len(ROWS) else f" ({', '.join(later)}: of the code after it)"
-    return (
-        f"Figures are of {kodak.version} with its bundle {kodak.bundle}{remark}. Bytes are those of\n"
-        "whole files at equal PSNR, on average over the range that both codecs reach; negative ones save."
+    text = (
+        f"Figures are of {kodak.version} with its bundle {kodak.bundle}{remark}. Bytes are those of whole files at "
+        "equal PSNR, on average over the range that both codecs reach; negative ones save."
     )
+    return textwrap.fill(text, _COLUMNS, break_on_hyphens=False)
 
 
 def _time(records: Records, row: str) -> str:
