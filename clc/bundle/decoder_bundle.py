@@ -27,6 +27,7 @@ from clc.bundle.identity import (
     ENTRIES,
     MANIFEST,
     MAX_MANIFEST_BYTES,
+    PARTS,
     SELFTEST_STREAMS,
     checked_bytes,
     file_of,
@@ -85,7 +86,8 @@ def files_of(directory: Path) -> dict[str, int]:
     bundle that no release shipped.
     """
     data = read_manifest_bytes(directory)
-    sizes = {name: int(file["bytes"]) for name, file in parse_manifest(data, directory)["files"].items()}
+    files = parse_manifest(data, directory)["files"]
+    sizes = {name: int(files[name]["bytes"]) for name in (*map(file_of, PARTS), ENTRIES)}
     if is_decoder_bundle(directory):
         for part in ENCODER_ONLY:
             sizes.pop(file_of(part))

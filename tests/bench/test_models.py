@@ -142,14 +142,17 @@ def test_the_package_of_a_model_holds_its_decoders_bundle_and_no_code(tmp_path: 
     assert not list((tmp_path / "site").rglob("*.py"))
     bundle = Bundle.load(tmp_path / "site" / PACKAGES / id_in(SHIPPED))
     assert (bundle.bundle_id, bundle.encodes) == (id_in(SHIPPED), False)
-    assert wheel.stat().st_size < 13e6
+    assert wheel.stat().st_size < sum(path.stat().st_size for path in SHIPPED.iterdir())
     assert list((tmp_path / "site").glob("*.dist-info/licenses/NOTICE"))
 
 
-def test_only_released_models_have_packages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_released_models_have_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert model_packages.main(["0" * 16, "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err == f"error: {'0' * 16} is no released model; `clc models` lists them\n"
-    assert model_packages.not_carried() == []
+    assert id_in(SHIPPED) not in model_packages.not_carried()
+    monkeypatch.setattr(model_packages, "not_carried", list)
     assert model_packages.main(["--out", str(tmp_path / "dist")]) == 0
     assert "carries every released model" in capsys.readouterr().out
     assert not (tmp_path / "dist").exists()
