@@ -17,7 +17,7 @@ FORMS = "range-printed-form"
 ROWS = {"1": (KODAK,), "2": (SPEED,), "3": (COPR,), "4": (BUDDHA,), "5": (RANGE, FORMS)}
 """The measurements behind each number in the README's column "by"."""
 _COLUMNS = 100  # of the README
-_SAME_SIX = "the same six: beside 21 key pictures, whose own bytes are not counted"
+_SAME_SIX = "the same six: beside 21 key pictures, whose bytes are not counted"
 
 
 def _readme(records: Records) -> str:
@@ -58,7 +58,7 @@ def _of(records: Records) -> str:
         remark = " and the code after it" if len(later) == len(ROWS) else f" ({', '.join(later)}: of the code after it)"
     text = (
         f"Figures are of {kodak.version} with its bundle {kodak.bundle}{remark}. Bytes are those of whole files at "
-        "equal PSNR, on average over the range that both codecs reach; negative ones save."
+        "equal PSNR, on average over the range of both codecs; negative ones save."
     )
     return textwrap.fill(text, _COLUMNS, break_on_hyphens=False)
 
