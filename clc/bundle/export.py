@@ -21,7 +21,7 @@ from torch import Tensor
 from clc.bitstream.cdf_tables import fitted_table, merge, sigma_levels, table_from_pmf
 from clc.bundle.bundle import Origin, exact_layers, flatten_table, float_parts, write_bundle
 from clc.bundle.calibration import count_symbols, decoded_examples
-from clc.bundle.extend import stored_tokens
+from clc.bundle.entries import describe_patches
 from clc.errors import InputError
 from clc.exact.functions import exp2_table, exp_table
 from clc.exact.layers import GridConv2d, sum_bound_bits
@@ -31,11 +31,6 @@ from clc.model.post_filter import fit as postfilter_fit
 from clc.model.prior.hyperprior import FactorizedPrior
 from clc.pictures.patches import ENTRY_PX
 from clc.pictures.picture import Picture
-from clc.retrieval import pca as reduction
-from clc.retrieval.pyramid import spp
-
-KEY_COMPONENTS = 256
-"""The values of a key, or fewer where there are fewer entries."""
 
 
 class Exported(NamedTuple):
@@ -77,7 +72,7 @@ def export_bundle(
     integers = {name: layer.export() for name, layer in layers.items()}
     bounds = {name: sum_bound_bits(**integers[name]) for name in layers if isinstance(layers[name], GridConv2d)}
     prior = {f"{name}.{part}": value.numpy() for name, parts in integers.items() for part, value in parts.items()}
-    dictionary = _dictionary(model, entries)
+    dictionary = describe_patches(model, entries).arrays()
     tables = _tables(model, entries)
     parts = {"transforms": transforms, "prior": prior, "tables": tables, "dictionary": dictionary}
     return Exported(write_bundle(directory, config, parts, provenance, {}, origin), bounds)
@@ -105,14 +100,3 @@ def _stored_transforms(model: Model) -> dict[str, npt.NDArray[np.float32 | np.fl
         for name, value in module.state_dict(prefix=f"{part}.").items():
             stored[name] = value.detach().cpu().numpy().astype(kept)
     return stored
-
-
-@torch.no_grad()
-def _dictionary(model: Model, entries: Sequence[Picture]) -> dict[str, npt.NDArray[np.generic]]:
-    tokens = [stored_tokens(model, entry) for entry in entries]
-    vectors = [spp(model.feature_map(model.analyse(entry))) for entry in entries]
-    stacked = np.concatenate(vectors)
-    reduced = reduction.fit([stacked], min(KEY_COMPONENTS, max(1, len(stacked) - 1)))
-    stored = {name: array.astype(np.float16) for name, array in reduced.arrays().items()}
-    restored = reduction.Reduction.from_arrays({name: array.astype(np.float32) for name, array in stored.items()})
-    return {"tokens": np.stack(tokens), "keys": restored.apply(stacked).astype(np.float16), **stored}

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from clc.bundle.bundle import PARTS, Arrays, Bundle, Origin, write_bundle
 from clc.bundle.identity import file_of, parse_manifest, read_manifest_bytes, training_of
@@ -56,7 +57,7 @@ def add_pictures(
         stored[entry] = write_key_picture(out, entry, image_HW3, picture_format)
         # As it will be read: a lossy format changes the picture.
         picture = stored[entry].read()
-        tokens.append(stored_tokens(base.model, middle_patch(picture))[None])
+        tokens.append(stored_tokens(base.model, base.model.analyse(middle_patch(picture)))[None])
         keys.append(entries.reduction.apply(spp(base.model.feature_map(base.model.analyse(picture)))))
     for entry in entries.pictures:
         write_bytes(out / stored[entry].path.relative_to(bundle), stored[entry].file_data())
@@ -79,8 +80,8 @@ def refuse_filled(out: Path) -> None:
         raise InputError(f"{out} is not empty; name a new folder for the bundle")
 
 
-def stored_tokens(model: Model, patch_HW3: Picture) -> npt.NDArray[np.int8]:
-    """The tokens of a patch uint8 (256, 256, 3), as stored: int8 (N, T), in q4."""
-    integers = torch.round(model.tokens(model.analyse(patch_HW3))[0] * (1 << TOKEN_BITS))
+def stored_tokens(model: Model, y_1Mhw: Tensor) -> npt.NDArray[np.int8]:
+    """The tokens of the latents of a patch of 256x256 px, as stored: int8 (N, T), in q4."""
+    integers = torch.round(model.tokens(y_1Mhw)[0] * (1 << TOKEN_BITS))
     tokens: npt.NDArray[np.int8] = integers.to(torch.int8).numpy()
     return tokens
