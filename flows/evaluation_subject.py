@@ -124,7 +124,7 @@ def make_subject(
     evaluated = list(given.items) if given else [item for item in stored if item.part == "evaluation"]
     if ingested and not evaluated:
         raise InputError(f"the ingest {ingested.key} has no evaluation pictures; run ingest-images on more pictures")
-    chosen = [item for row in (NATURAL, PAIR) for item in _first(evaluated, row, most_pictures)]
+    chosen = [item for row in (NATURAL, PAIR) for item in first_items(evaluated, row, most_pictures)]
     trained_on = _ingest_of(folder)
     if trained_on is not None and (ingested is None or trained_on != ingested.key):
         stored += read_items(resolve(workspace, "ingest-images", trained_on).directory)
@@ -146,7 +146,7 @@ def _source_of(ingested: StageResult | None) -> str:
     return str(ingested.manifest.summary.get("source", ingested.key)) if ingested else ""
 
 
-def _first(items: Sequence[Item], row: str, count: int) -> list[Item]:
+def first_items(items: Sequence[Item], row: str, count: int) -> list[Item]:
     """Return `count` items of a row in an order that is arbitrary and the same on every machine."""
     return sorted((item for item in items if item.row == row), key=lambda item: digest_json(item.item_id))[:count]
 

@@ -4,11 +4,7 @@ Stages whose inputs, parameters and code have not changed are used again. The fl
 they run, so that the command checks its arguments and starts a server before torch and MLflow load.
 """
 
-import contextlib
 import logging
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +16,6 @@ from rich.console import Console
 
 from clc.bundle.identity import SHIPPED as SHIPPED_FOLDER
 from clc.bundle.identity import id_of, read_manifest_bytes
-from clc.console import INTERRUPTED, Terminated, status_of
 from clc.errors import ClcError
 from flows.run_summary import Outcome, read_outcome, show_outcome, write_decided_report, write_outcome
 from flows.runtime import options
@@ -29,16 +24,8 @@ from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.failing import saying_why
 from flows.runtime.overtaken import overtaken
 from flows.runtime.parameters import Above0, Candidates, Count, Device, Entries, PatchSide, Share, Some
-from flows.runtime.prefect_server import (
-    API_VARIABLE,
-    api_from_environment,
-    end,
-    prefect_environment,
-    prefect_server,
-    run_environment,
-    saying_when_gone,
-    wait_until_healthy,
-)
+from flows.runtime.prefect_server import api_from_environment, saying_when_gone, wait_until_healthy
+from flows.runtime.settled import is_settled, run_settled
 from flows.runtime.stage import STAGES, StageResult, resolve
 from flows.runtime.workspace import Workspace
 from flows.service.notice import failed
@@ -53,7 +40,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 IN_ITS_PLACE = "the shipped bundle (the one in service has seen some of these pictures)"
-_INTERRUPT_S = 5.0
 _HEALTH_S = 20.0
 
 
@@ -255,9 +241,9 @@ def command(
     parameters = dict(locals())  # must stay first: here the parameters, and nothing else, are local
     workspace = Workspace.from_environment()
     address = api_from_environment()
-    if address is None or not _is_settled(workspace):
+    if address is None or not is_settled(workspace):
         read_source(source)  # what is wrong with it is said before a server starts
-        return _run_settled(workspace.writable())
+        return run_settled(workspace.writable(), "flows.retrain")
     log_to_terminal()
     wait_until_healthy(address, _HEALTH_S)
     with saying_when_gone(address):
@@ -270,11 +256,6 @@ def command(
     return 0
 
 
-def _is_settled(workspace: Workspace) -> bool:
-    """Tell whether this process was started with the settings that Prefect reads when it is imported."""
-    return all(os.environ.get(name) == value for name, value in prefect_environment(workspace).items())
-
-
 def _as_parameter(source: str) -> str:
     """Return a source as a flow's parameter, which goes to the server as JSON: a path that is no UTF-8 is escaped."""
     try:
@@ -282,33 +263,6 @@ def _as_parameter(source: str) -> str:
     except UnicodeEncodeError:
         return shown_name(source)
     return source
-
-
-def _run_settled(workspace: Workspace) -> int:
-    """Run this command again with Prefect's settings and a server to talk to; return its exit code."""
-    with contextlib.ExitStack() as stack:
-        with Console(stderr=True).status("starting Prefect"):
-            address = stack.enter_context(prefect_server(workspace))
-        # Only crashes of Prefect itself reach the terminal; its log lines, and tracebacks, go to its own pages.
-        environment = {
-            **run_environment(workspace),
-            API_VARIABLE: address,
-            "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-        }
-        again = [sys.executable, "-m", "flows.retrain", *sys.argv[1:]]
-        return _wait(subprocess.Popen(again, env=environment))  # noqa: S603
-
-
-def _wait(process: "subprocess.Popen[bytes]") -> int:
-    """Return the exit code of the command; an interrupt reaches it too, so it gets time to stop what it started."""
-    try:
-        return process.wait()
-    except KeyboardInterrupt as interrupt:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_INTERRUPT_S)
-        if end(process) not in (INTERRUPTED, status_of(Terminated())):
-            raise
-        return status_of(interrupt)  # the command has said that it was interrupted
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def test_the_strip_is_packed_at_the_end_where_the_photos_are_built_in(
 ) -> None:
     done: list[str] = []
     monkeypatch.setattr(retraining, "api_from_environment", lambda: "http://127.0.0.1:1/api")
-    monkeypatch.setattr(retraining, "_is_settled", lambda workspace: True)
+    monkeypatch.setattr(retraining, "is_settled", lambda workspace: True)
     monkeypatch.setattr(retraining, "wait_until_healthy", lambda *_: None)
     monkeypatch.setattr(retraining, "log_to_terminal", lambda: None)
     monkeypatch.setattr(retraining, "read_outcome", lambda workspace: None)
