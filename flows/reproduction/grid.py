@@ -76,8 +76,9 @@ class Components(_Part):
 
 
 class Alignment(_Part):
-    """Key pictures, aligned: numbers of references."""
+    """Key pictures, aligned: numbers of references. Tokens are of few windows of its own."""
 
+    windows: Windows = Windows(stride_px=128, most=400)
     references: tuple[References, ...] = (1, 2, 3)
     key_pictures: Whole = 64
     entries: Entries = 64

@@ -83,12 +83,14 @@ def run_table(workspace: Workspace, subject: Subject, grid: Grid, table: Table, 
     keep_freed_memory()
     stage = f"{EXPERIMENT}-{table.name}"
     inputs = subject.inputs
+    part = getattr(grid, table.part)
+    windows = getattr(part, "windows", grid.windows)
     config = {
         "qualities": list(grid.qualities),
         "crop_px": grid.crop_px,
         "seed": grid.seed,
-        "windows": grid.windows.model_dump(mode="json"),
-        table.part: getattr(grid, table.part).model_dump(mode="json"),
+        "grid_windows": windows.model_dump(mode="json"),
+        table.part: part.model_dump(mode="json"),
         "versions": versions(),
     }
     state = workspace.resumable / stage / stage_key(stage, inputs=inputs, config=config, modules=MODULES)
@@ -96,7 +98,7 @@ def run_table(workspace: Workspace, subject: Subject, grid: Grid, table: Table, 
     def body(folder: Path) -> dict[str, Any]:
         if not table.overlap:
             _refuse_leaks(workspace, subject)
-        found = described(workspace, subject, grid.windows)
+        found = described(workspace, subject, windows)
         with tempfile.TemporaryDirectory(prefix="clc-reproduction-") as scratch:
             measured = table.measure(found, grid, Path(scratch), state)
         if measured.rows and all(row.status == FAILED for row in measured.rows):
