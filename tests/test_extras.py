@@ -26,6 +26,7 @@ DISTRIBUTIONS = {
     "faiss": "faiss-cpu",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
 }
 """Packages whose distribution has another name; else it is the package's, with hyphens."""
 

@@ -7,6 +7,7 @@ and random numbers. Every stream is written and decoded again. `docs/reproductio
 from prefect import flow
 
 from clc.errors import InputError
+from flows.ingest import ingest_images
 from flows.reproduction.grid import read_grid
 from flows.reproduction.runs import Table, check_out, run_table
 from flows.reproduction.subject import make_subject
@@ -81,5 +82,5 @@ def ablate(
     chosen = [TABLES[name] for name in dict.fromkeys(tables)]
     check_out(out, chosen, overwrite=overwrite)
     workspace = Workspace.from_environment()
-    subject = make_subject(workspace, source, evaluation, most_pictures, bundle, asked.crop_px)
+    subject = make_subject(workspace, ingest_images(source=source), evaluation, most_pictures, bundle, asked.crop_px)
     return [run_table(workspace, subject, asked, table, out, overwrite=overwrite) for table in chosen][-1]

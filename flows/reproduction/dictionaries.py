@@ -1,34 +1,23 @@
-"""Bundles of one model with dictionaries of any size: windows of the known photos, described once, and K-means.
+"""Bundles of one model with dictionaries of any size: windows of the known photos, and K-means over what g_a says.
 
-What g_a says of the windows is a stage of its own, which all tables and both flows use.
+Windows are described once (`flows.reproduction.windows`), and all tables and both flows choose from them.
 """
 
-import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from clc.bundle.bundle import Bundle
-from clc.bundle.entries import KEY_COMPONENTS, DescribedPatches, describe_patches, with_entries
+from clc.bundle.entries import KEY_COMPONENTS, DescribedPatches, with_entries
 from clc.codec.codec import Codec
 from clc.dictionary.representatives import build
 from clc.errors import InputError
 from clc.limits import MAX_REFERENCES
 from clc.pictures.picture import Picture
 from clc.retrieval import pca as reduction
-from flows.codec_modules import CODEC_MODULES
 from flows.reproduction.grid import Windows
-from flows.reproduction.subject import Subject, Window, provenance
-from flows.runtime.progress import counted
-from flows.runtime.stage import run_stage
+from flows.reproduction.subject import Subject
+from flows.reproduction.windows import Window, describe_windows, provenance, read_windows
 from flows.runtime.workspace import Workspace
-from storage.arrays import read_arrays, write_arrays
-from storage.atomic import write_bytes
-
-WINDOWS, PLACES = "windows.safetensors", "windows.json"
-MODULES = (*CODEC_MODULES, "clc.bundle.entries", "clc.bundle.extend", "flows.reproduction.subject")
-"""The source text that decides what g_a says of windows."""
 
 
 @dataclass(frozen=True)
@@ -58,33 +47,12 @@ class Described:
         """Return the codec of such a bundle."""
         return Codec.load(self.write(out, entries, seed, references))
 
+    def read(self, windows: Sequence[Window]) -> Iterator[Picture]:
+        """Read windows, uint8 (256, 256, 3), one after the other."""
+        return read_windows(self.subject.blobs, windows)
+
 
 def described(workspace: Workspace, subject: Subject, asked: Windows) -> Described:
-    """Describe the windows of a subject, or take what is kept of them."""
-
-    def body(folder: Path) -> dict[str, Any]:
-        windows = subject.windows(asked)
-        model = Bundle.load(subject.bundle).model
-        with counted("describing windows", len(windows)) as one_more:
-
-            def read() -> Iterator[Picture]:
-                for patch_HW3 in subject.patches(windows):
-                    yield patch_HW3
-                    one_more()
-
-            made = describe_patches(model, read())
-        write_arrays(folder / WINDOWS, {"tokens": made.tokens, "vectors": made.vectors})
-        write_bytes(folder / PLACES, json.dumps([asdict(window) for window in windows]).encode())
-        return {"windows": len(made)}
-
-    result = run_stage(
-        workspace,
-        "describe-windows",
-        inputs={"bundle": subject.bundle_id, "known": subject.inputs["known"]},
-        config={"windows": asked.model_dump()},
-        modules=MODULES,
-        body=body,
-    )
-    windows = [Window(**values) for values in json.loads((result.directory / PLACES).read_bytes())]
-    arrays = read_arrays(result.directory / WINDOWS)
-    return Described(subject, windows, DescribedPatches(arrays["tokens"], arrays["vectors"]))
+    """Describe the windows of a subject's known photos by its model, or take what is kept of them."""
+    found = describe_windows(workspace, subject.bundle, subject.bundle_id, subject.known, asked.stride_px, asked.most)
+    return Described(subject, *found)

@@ -6,6 +6,7 @@ found. One model codes all rows, and knows nothing of it. `docs/reproduction.md`
 
 from prefect import flow
 
+from flows.ingest import ingest_images
 from flows.reproduction.grid import read_grid
 from flows.reproduction.runs import Table, check_out, run_table
 from flows.reproduction.subject import make_subject
@@ -51,5 +52,5 @@ def perturb(
     asked = read_grid(grid)
     check_out(out, [PERTURBATION], overwrite=overwrite)
     workspace = Workspace.from_environment()
-    subject = make_subject(workspace, source, evaluation, most_pictures, bundle, asked.crop_px)
+    subject = make_subject(workspace, ingest_images(source=source), evaluation, most_pictures, bundle, asked.crop_px)
     return run_table(workspace, subject, asked, PERTURBATION, out, overwrite=overwrite)

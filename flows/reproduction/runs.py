@@ -55,8 +55,6 @@ MODULES = (
     "storage.tables",
 )
 """The source text that decides what a table says."""
-LEAK_MODULES = ("clc.limits", "clc.pictures", "flows.leakage", "flows.reproduction.subject", "storage.blobs")
-"""The same for the comparison of what is coded with what is known."""
 FIGURES, ROWS = "figures.json", "rows.parquet"
 EXPERIMENT = "reproduction"
 _PROJECT = Path(__file__).parents[2]
@@ -124,7 +122,7 @@ def _refuse_leaks(workspace: Workspace, subject: Subject) -> None:
         return {"evaluated": len(subject.evaluated), "known": len(subject.known)}
 
     pictures = {name: subject.inputs[name] for name in ("evaluated", "known")}
-    run_stage(workspace, "refuse-leaks", inputs=pictures, config={}, modules=LEAK_MODULES, body=body, is_shown=False)
+    run_stage(workspace, "refuse-leaks", inputs=pictures, config={}, modules=MODULES, body=body, is_shown=False)
 
 
 def figures_file(out: str, table: Table) -> Path:

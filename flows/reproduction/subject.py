@@ -4,10 +4,9 @@ The contract: what is coded was not seen by the dictionary, nor by a training th
 are aligned, pictures overlap on purpose, and nothing is refused.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -16,37 +15,16 @@ from clc.bundle.identity import id_of, read_manifest_bytes
 from clc.collection.patches import PatchReader
 from clc.errors import InputError
 from clc.evaluation.measure import NATURAL, PictureUnderTest
-from clc.pictures.patches import ENTRY_PX, entry_patch
 from clc.pictures.picture import Picture
 from flows.evaluation.picture_sets import read_picture_set
 from flows.evaluation_subject import find_bundle, first_items
-from flows.ingest import ingest_images
 from flows.items import Item, read_items
 from flows.leakage import refuse_leaks
-from flows.reproduction.grid import Windows
-from flows.runtime.stage import StageResult, resolve
+from flows.reproduction.windows import evenly
+from flows.runtime.stage import resolve
 from flows.runtime.workspace import Workspace
 from storage.blobs import BlobStore
 from storage.digest import digest_json
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Window:
-    """A window of a photo that a dictionary may hold: the photo's blob, where the window lies, and where from."""
-
-    blob: str
-    left: int
-    top: int
-    photo: str
-    source: str
-    licence: str
-
-
-def provenance(one: Window | Item) -> dict[str, str]:
-    """Return what a bundle says of an entry that is a window, or a whole photo."""
-    return {"name": one.photo, "photo": one.photo, "source": one.source, "licence": one.licence}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,38 +75,17 @@ class Subject:
         chosen = evenly(self.known, most)
         return chosen, [reader.read(item.blob) for item in chosen]
 
-    def windows(self, asked: Windows) -> list[Window]:
-        """The windows of the known photos, thinned out evenly; a photo that is smaller than one is one."""
-        found = [
-            Window(item.blob, left, top, item.photo, item.source, item.licence)
-            for item, (height, width) in zip(self.known, self._sizes(), strict=True)
-            for top in range(0, max(1, height - ENTRY_PX + 1), asked.stride_px)
-            for left in range(0, max(1, width - ENTRY_PX + 1), asked.stride_px)
-        ]
-        return evenly(found, asked.most)
-
-    def patches(self, windows: Sequence[Window]) -> Iterator[Picture]:
-        """Read windows, uint8 (256, 256, 3), one after the other."""
-        reader = PatchReader(self.blobs)
-        for one in windows:
-            yield entry_patch(reader.read(one.blob)[one.top :, one.left :])
-
-    def _sizes(self) -> Iterator[tuple[int, int]]:
-        reader = PatchReader(self.blobs)
-        for item in self.known:
-            height, width, _ = reader.read(item.blob).shape
-            yield height, width
-
 
 def make_subject(
-    workspace: Workspace, source: str, evaluation: str, most_pictures: int, bundle: str, crop_px: int | None
+    workspace: Workspace, ingest: str, evaluation: str, most_pictures: int, bundle: str, crop_px: int | None
 ) -> Subject:
-    """Ingest the source, and choose what is coded: its evaluation part, or the pictures of another folder or set.
+    """Choose what is coded: the evaluation part of a finished ingest, or the pictures of another folder or set.
 
-    With `evaluation` all pictures of the source may be in dictionaries, else those of its other parts. Raises
+    With `evaluation` all pictures of the ingest may be in dictionaries, else those of its other parts. Raises
     `InputError` where one of both is empty.
     """
-    ingested = resolve(workspace, "ingest-images", ingest_images(source=source))
+    ingested = resolve(workspace, "ingest-images", ingest)
+    source = str(ingested.manifest.summary.get("source", ingest))
     items = read_items(ingested.directory)
     unreadable = 0
     if evaluation:
@@ -146,7 +103,7 @@ def make_subject(
         evaluated=tuple(sorted(chosen, key=lambda item: item.name)),
         known=tuple(known),
         bundle=find_bundle(workspace, bundle) or SHIPPED,
-        origin=_label(ingested, source),
+        origin=source,
         evaluation=evaluation or f"the evaluation part of {source}",
         left_out=unreadable,
         crop_px=crop_px,
@@ -159,17 +116,6 @@ def middle(image_HW3: Picture, side_px: int | None) -> Picture:
         return image_HW3
     top, left = (max(0, side - side_px) // 2 for side in image_HW3.shape[:2])
     return np.ascontiguousarray(image_HW3[top : top + side_px, left : left + side_px])
-
-
-def evenly(things: Sequence[T], most: int) -> list[T]:
-    """At most so many of a sequence, evenly apart, in its order."""
-    if len(things) <= most:
-        return list(things)
-    return [things[place * len(things) // most] for place in range(most)]
-
-
-def _label(ingested: StageResult, source: str) -> str:
-    return str(ingested.manifest.summary.get("source", source))
 
 
 def _one_a_photo(items: Iterator[Item]) -> list[Item]:

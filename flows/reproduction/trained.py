@@ -20,8 +20,8 @@ from clc.training.data import PictureSet
 from clc.training.prepared import PreparedTraining, train_prepared
 from flows.reproduction.dictionaries import Described
 from flows.reproduction.grid import ALL, Grid
-from flows.reproduction.subject import provenance
 from flows.reproduction.tables import NONE, Measured
+from flows.reproduction.windows import provenance
 from flows.runtime.progress import counted
 
 ENCODER_ONLY = frozenset({"multi_query"})
@@ -41,7 +41,7 @@ def measure_components(found: Described, grid: Grid, scratch: Path, state: Path)
     data = PictureSet(photos, [item.identity for item in items])
     windows = [found.windows[row] for row in found.rows(min(asked.entries, len(found.windows)), grid.seed)]
     shown = {item.blob: item.identity for item in found.subject.known}
-    entries = PictureSet(list(found.subject.patches(windows)), [shown[window.blob] for window in windows])
+    entries = PictureSet(list(found.read(windows)), [shown[window.blob] for window in windows])
     common = {"references": asked.references, **asked.model}
     coders: list[Coder] = []
     figures: dict[str, dict[str, Any]] = {}

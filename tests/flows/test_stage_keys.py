@@ -11,6 +11,7 @@ import pytest
 
 from flows import dictionary, evaluate, features, ingest, strip, train
 from flows.evaluation import measuring
+from flows.reproduction import runs, windows
 from tests.import_graph import FILES, ROOT, covers, graph, reached
 
 LISTS = {
@@ -24,6 +25,8 @@ LISTS = {
     "measure-codec": measuring.CODEC_ROW_MODULES,
     "measure-overfitted": measuring.OVERFITTED_ROW_MODULES,
     "pack-strip": strip.MODULES,
+    "reproduction": runs.MODULES,
+    "describe-windows": windows.MODULES,
 }
 STARTS = {
     "ingest-images": ["flows.ingest"],
@@ -36,6 +39,8 @@ STARTS = {
     "measure-codec": ["clc.evaluation.picture_plan"],
     "measure-overfitted": ["clc.evaluation.measure", "clc.evaluation.overfitted", "clc.pictures.images"],
     "pack-strip": ["flows.strip"],
+    "reproduction": ["flows.reproduction.runs", "flows.reproduction.tables", "flows.reproduction.trained"],
+    "describe-windows": ["flows.reproduction.windows"],
 }
 """The modules that hold each stage's work."""
 
@@ -78,6 +83,7 @@ NOT_USED = {
         "clc.codec.search": "has the name of an argument's type, which another codec than this one heeds",
         "clc.retrieval": "lets the package of a baseline be imported",
     },
+    "reproduction": {"clc.codec.files": "says whether figures may be written beside, once they are measured"},
     "pack-strip": {
         "clc.codec.codecs": "finds the bundle of an archive, and the strip is packed with the shipped one",
         "clc.evaluation.baselines": "the strip is measured in formats of Pillow",
