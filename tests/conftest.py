@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,14 @@ def cost(image: Picture, codec: Codec, data: bytes) -> float:
 @pytest.fixture(scope="session")
 def shipped() -> Codec:
     return Codec.load()
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a bundle of a small untrained model with three entries; nobody writes into it."""
+    from tests.small_bundle import make_bundle
+
+    return make_bundle(tmp_path_factory.mktemp("small") / "bundle")
 
 
 @pytest.fixture(scope="session")
