@@ -133,6 +133,8 @@ def read_grid(path: str = "") -> Grid:
     except (yaml.YAMLError, UnicodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the grid {shown} is no YAML: {reason}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"the grid {shown} holds no keys; see flows/reproduction/{DEFAULT.name}")
     try:
         return Grid.model_validate(values)
     except ValidationError as error:

@@ -18,11 +18,14 @@ from clc.model.config import ModelConfig
 from clc.training.config import TrainingConfig
 from clc.training.data import PictureSet
 from clc.training.prepared import PreparedTraining, train_prepared
+from clc.training.run_folder import POSITION
 from flows.reproduction.dictionaries import Described
 from flows.reproduction.grid import ALL, Grid
+from flows.reproduction.runs import MODULES
 from flows.reproduction.tables import NONE, Measured
 from flows.reproduction.windows import provenance
 from flows.runtime.progress import counted
+from flows.runtime.resumable import begin
 
 ENCODER_ONLY = frozenset({"multi_query"})
 """Fields of `ModelConfig` that change no weights: such a row takes those of `ALL`."""
@@ -37,6 +40,7 @@ def measure_components(found: Described, grid: Grid, scratch: Path, state: Path)
     weights are taken, so that rows differ in what they are without, and in nothing else.
     """
     asked = grid.components
+    begin(state, MODULES, f"row-0/{POSITION}")
     items, photos = found.subject.photos(asked.photos)
     data = PictureSet(photos, [item.identity for item in items])
     windows = [found.windows[row] for row in found.rows(min(asked.entries, len(found.windows)), grid.seed)]

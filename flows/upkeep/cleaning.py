@@ -22,7 +22,12 @@ from storage.locks import in_use
 from storage.manifest import MANIFEST_NAME, read_manifest
 from storage.tables import read_table
 
-OF_A_RUN = (*STAGES, "measure-codec", "measure-baselines", "measure-overfitted", "pack-strip")
+OF_A_RUN = (
+    *STAGES,
+    *("measure-codec", "measure-baselines", "measure-overfitted", "pack-strip"),
+    *("describe-windows", "refuse-leaks"),
+    *(f"reproduction-{table}" for table in ("references", "dictionary", "components", "alignment", "perturbation")),
+)
 """The folders below `stages/`: each holds a folder a key."""
 
 _BLOB = "blob"
