@@ -2,10 +2,10 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from clc.errors import InputError
 from clc.limits import MAX_DICTIONARY_ENTRIES, MAX_REFERENCES
@@ -73,6 +73,19 @@ class Components(_Part):
         if ALL in value:
             raise ValueError(f"{ALL!r} is measured in any case")
         return value
+
+    @model_validator(mode="after")
+    def _has_models(self) -> Self:
+        try:
+            self.models()
+        except (InputError, TypeError) as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def models(self) -> dict[str, ModelConfig]:
+        """The model of each row, that with all components first. Raises `InputError` where there can be none."""
+        common = {**ModelConfig().to_json(), "references": self.references, **self.model}
+        return {name: ModelConfig.from_json({**common, **row}) for name, row in {ALL: {}, **self.rows}.items()}
 
 
 class Alignment(_Part):

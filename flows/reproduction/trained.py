@@ -46,13 +46,13 @@ def measure_components(found: Described, grid: Grid, scratch: Path, state: Path)
     windows = [found.windows[row] for row in found.rows(min(asked.entries, len(found.windows)), grid.seed)]
     shown = {item.blob: item.identity for item in found.subject.known}
     entries = PictureSet(list(found.read(windows)), [shown[window.blob] for window in windows])
-    common = {"references": asked.references, **asked.model}
     coders: list[Coder] = []
     figures: dict[str, dict[str, Any]] = {}
     weights: dict[str, torch.Tensor] = {}
-    with counted("training", len(asked.rows) + 1) as one_more:
-        for number, (name, switches) in enumerate({ALL: {}, **asked.rows}.items()):
-            model = ModelConfig.from_json({**ModelConfig().to_json(), **common, **switches})
+    models = asked.models()
+    with counted("training", len(models)) as one_more:
+        for number, (name, model) in enumerate(models.items()):
+            switches = asked.rows.get(name, {})
             is_trained = number == 0 or not switches.keys() <= ENCODER_ONLY
             figures[name] = {"trained": is_trained, "switches": switches}
             if is_trained:

@@ -40,6 +40,8 @@ def test_what_is_left_out_is_as_by_default_and_0_is_measured_in_any_case(tmp_pat
         ("dictionary: {entries: [5000]}", "dictionary.entries.0: .* less than or equal to 4096"),
         ("components: {rows: {a: {matchin: false}}}", "components.rows: .*a model has no matchin"),
         ("components: {rows: {all components: {}}}", "components.rows: .*is measured in any case"),
+        ("components: {rows: {a: {narrow: 0}}}", "components: .*every width"),
+        ("components: {model: {slices: 8}}", "components: "),
         ("perturbation: {probabilities: [1.5]}", "perturbation.probabilities.0"),
         ("qualities: [1, 2, 3]", "qualities: .* at least 4"),
         ("qualities: [1, 1, 2, 3]", "qualities: .*each quality once"),
