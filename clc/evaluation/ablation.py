@@ -18,6 +18,7 @@ from clc.codec.effort import DEFAULT_EFFORT, effort_of
 from clc.codec.encoding import Encoding
 from clc.codec.search.contest import Choice
 from clc.codec.search.selection import Search
+from clc.errors import InputError
 from clc.evaluation.bd_rate import BdRate
 from clc.evaluation.curves import CodecCurve, compare, picture_bd_rates
 from clc.evaluation.measure import FAILED, Row
@@ -141,6 +142,7 @@ def wrong_at_random(probability: float, count: int, entries: int, seed: Sequence
     """Take the `count` nearest, each replaced with a probability of 0..1 by any other one of the `entries`.
 
     What is drawn depends on picture and seed alone, and what is wrong at some probability is wrong at every higher one.
+    Choosing raises `InputError` where the dictionary has too few others.
     """
 
     def choose(image_HW3: Picture, ranked: Entries) -> Entries:
@@ -149,7 +151,7 @@ def wrong_at_random(probability: float, count: int, entries: int, seed: Sequence
         chances = rng.random(len(taken))
         others = np.setdiff1d(np.arange(entries), ranked)
         if len(others) < len(taken):
-            return taken
+            raise InputError(f"of {entries} entries {len(others)} are left to be wrong ones: take a larger dictionary")
         wrong = rng.choice(others, len(taken), replace=False)
         return tuple(
             int(other) if chance < probability else own

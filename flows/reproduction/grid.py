@@ -20,7 +20,7 @@ ALL = "all components"
 _MOST_BYTES = 2**20
 _SWITCHES = frozenset(one.name for one in fields(ModelConfig))
 
-Entries = Annotated[int, Field(ge=8, le=MAX_DICTIONARY_ENTRIES)]
+Entries = Annotated[int, Field(ge=1, le=MAX_DICTIONARY_ENTRIES)]
 References = Annotated[int, Field(ge=1, le=MAX_REFERENCES)]
 Quality = Annotated[float, Field(ge=0.0, le=MAX_QUALITY)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -35,7 +35,7 @@ class Windows(_Part):
     """Windows of 256 px that entries are chosen from: one every `stride_px`, at most `most`, evenly apart."""
 
     stride_px: Annotated[int, Field(ge=8, le=256)] = 32
-    most: Annotated[int, Field(ge=8)] = 6000
+    most: Whole = 6000
 
 
 class ReferenceNumbers(_Part):

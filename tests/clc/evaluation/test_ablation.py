@@ -8,6 +8,7 @@ import pytest
 
 from clc.bitstream.container import parse
 from clc.codec.codec import Codec
+from clc.errors import InputError
 from clc.evaluation.ablation import (
     AlignedCoder,
     LastEncoding,
@@ -67,8 +68,9 @@ def test_so_many_are_wrong_as_the_probability_says() -> None:
     assert 0.25 < np.mean(wrong) < 0.35
 
 
-def test_a_dictionary_without_others_has_no_wrong_entry() -> None:
-    assert wrong_at_random(1.0, 3, 3, (0,))(IMAGE, (0, 1, 2)) == (0, 1, 2)
+def test_a_dictionary_without_others_has_no_wrong_entry_and_says_so() -> None:
+    with pytest.raises(InputError, match="take a larger dictionary"):
+        wrong_at_random(1.0, 3, 3, (0,))(IMAGE, (0, 1, 2))
 
 
 def test_a_stream_names_the_entries_that_were_chosen_and_decodes(memory: LastEncoding) -> None:

@@ -36,12 +36,12 @@ dictionary: {entries: [8, 10, 4000], references: 2}
 components:
   steps: 2
   crops: 1
-  entries: 8
+  entries: 2
   photos: 4
   references: 2
   model: MODEL
   rows: {without CLM: {matching: false}, without multi-query: {multi_query: false}}
-alignment: {references: [1], key_pictures: 2, entries: 8, windows: {stride_px: 64, most: 12}}
+alignment: {references: [1], key_pictures: 2, entries: 2, windows: {stride_px: 64, most: 12}}
 perturbation: {probabilities: [0, 1], draws: 2, references: 2, entries: 8}
 """
 
