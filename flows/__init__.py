@@ -15,4 +15,5 @@ need(
     "sklearn",
     "sqlalchemy",
     "typer",
+    "yaml",
 )

@@ -61,6 +61,7 @@ SCRATCH = "scratch"
 MODULES = (
     *CODEC_MODULES,
     "clc.bundle.calibration",
+    "clc.bundle.entries",
     "clc.bundle.export",
     "clc.bundle.extend",
     "clc.codec.selftest",

@@ -221,7 +221,7 @@ def performance_reduction(unperturbed: CodecCurve, rate: BdRate) -> float | None
     """
     if rate.gain is None:
         return None
-    return -100.0 * rate.gain / _means(unperturbed)["psnr_db"]
+    return 0.0 - 100.0 * rate.gain / _means(unperturbed)["psnr_db"]  # no minus before a 0
 
 
 def gain_lost(unperturbed_percent: float | None, percent: float | None) -> tuple[float | None, str]:

@@ -1,5 +1,1 @@
 """The tables of the paper, measured with this codec: the flows `ablate` and `perturb`, and the grid that they run."""
-
-from storage.extras import need
-
-need("pipeline", "yaml")

@@ -159,7 +159,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
     return root, keys_of(root)
 
 
-OF_THE_ITEMS = ["extract-features, codec", "train-codec", "evaluate-codec"]
+OF_THE_ITEMS = ["extract-features, codec", "train-codec", "evaluate-codec", "reproduction"]
 OF_THE_CODEC = [*OF_THE_ITEMS, "measure-codec", "pack-strip"]
 
 
@@ -171,20 +171,23 @@ OF_THE_CODEC = [*OF_THE_ITEMS, "measure-codec", "pack-strip"]
         ("clc/archive/report.py", ["pack-strip"]),
         ("clc/pages/page.py", ["evaluate-codec", "pack-strip"]),
         ("clc/overfitted/fit.py", ["evaluate-codec", "measure-overfitted"]),
-        ("clc/evaluation/measure.py", ["evaluate-codec", "measure-baselines", "measure-codec", "measure-overfitted"]),
+        (
+            "clc/evaluation/measure.py",
+            ["evaluate-codec", "measure-baselines", "measure-codec", "measure-overfitted", "reproduction"],
+        ),
         ("clc/codec/cli/main.py", []),
         ("clc/bundle/description.py", []),
         ("clc/bundle/locate.py", []),
         ("clc/bundle/search.py", []),
         ("clc/bundle/service.py", []),
-        ("clc/bundle/export.py", ["train-codec"]),
-        ("clc/bundle/bundle.py", OF_THE_CODEC),
+        ("clc/bundle/export.py", ["train-codec", "reproduction"]),
+        ("clc/bundle/bundle.py", [*OF_THE_CODEC, "describe-windows"]),
         ("storage/regular.py", []),
         ("clc/codec/codec.py", OF_THE_CODEC),
-        ("clc/model/prior/slices.py", OF_THE_CODEC),
-        ("clc/training/trainer.py", ["train-codec"]),
-        ("clc/dictionary/representatives.py", ["build-dictionary"]),
-        ("flows/items.py", ["ingest-images", "extract-features", *OF_THE_ITEMS]),
+        ("clc/model/prior/slices.py", [*OF_THE_CODEC, "describe-windows"]),
+        ("clc/training/trainer.py", ["train-codec", "reproduction"]),
+        ("clc/dictionary/representatives.py", ["build-dictionary", "reproduction"]),
+        ("flows/items.py", ["ingest-images", "extract-features", "describe-windows", *OF_THE_ITEMS]),
         ("flows/runtime/tracking.py", []),
     ],
 )
