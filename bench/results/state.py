@@ -46,7 +46,9 @@ def common_of(records: Records) -> tuple[str, str]:
     found = {(record.version, record.bundle) for record in records.values()}
     if len(found) == 1:
         return found.pop()
-    named = {what: [name for name, one in records.items() if (one.version, one.bundle) == what] for what in found}
+    named = {
+        what: [name for name, one in records.items() if (one.version, one.bundle) == what] for what in sorted(found)
+    }
     fewest = min(named.items(), key=lambda item: len(item[1])) if named else (("", ""), ["nothing was measured"])
     raise InputError(
         f"figures of {len(found)} versions or bundles: {fewest[0][0]} with {fewest[0][1]} are {', '.join(fewest[1])}; "
