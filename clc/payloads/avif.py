@@ -22,6 +22,8 @@ from clc.payloads.av1 import TEMPORAL_DELIMITER, Sequence, checked_sequence, uni
 from clc.pictures.picture import Picture
 
 NAME = "AVIF"
+FASTEST = 10
+"""The speed of libavif's encoder that takes least time."""
 
 _ENCODER = "aom"
 _CHANNELS, _DEPTH = 3, 8
@@ -58,7 +60,7 @@ def avif_payload(image: Image.Image, quality: int, speed: int) -> bytes:
     """Return a picture of mode RGB as a payload, at libavif's quality (0 to 100) and speed (0, slow, to 10).
 
     The encoder spends bits for the least squared error, as the codec does; by itself libavif asks it for SSIM, and at
-    the same bytes has some tenths of a decibel less.
+    the same bytes has some tenths of a decibel less. What it makes of chroma: `clc.payloads.avif_chroma`.
 
     Raises `InputError` where Pillow's encoder fails, or writes what is no payload.
     """

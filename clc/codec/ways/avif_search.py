@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 from PIL import Image
@@ -16,6 +17,7 @@ from clc.bitstream.embedding import AV1_PROFILE, Embedding, Reason
 from clc.bitstream.stream import NO_BUNDLE, Stream
 from clc.codec.ways.suitability import psnr_of, squared_error_of
 from clc.payloads.avif import avif_payload
+from clc.payloads.avif_chroma import rounding_chroma
 from clc.payloads.exact import Payload
 from clc.payloads.pixels import decode_payload
 from clc.pictures.picture import Picture
@@ -69,7 +71,7 @@ class AvifSearch:
         completed: Callable[[Picture], Picture] = lambda decoded_HW3: decoded_HW3,
     ) -> None:
         self._image_HW3, self._speed, self._completed = image_HW3, speed, completed
-        self._image = Image.fromarray(image_HW3 if payload_HW3 is None else payload_HW3)
+        self._given_HW3 = image_HW3 if payload_HW3 is None else payload_HW3
         self._known: dict[tuple[int, int], Trial] = {}
 
     def cheapest(self, trade: float, start: int) -> Trial:
@@ -82,7 +84,8 @@ class AvifSearch:
     def cost(self, quality: int, trade: float) -> float:
         """Rate + `trade` * squared error, bits a pixel, of the fast trial at a quality."""
         tried = self.coded_fast(quality)
-        return 8 * len(tried.payload.data) / (self._image.width * self._image.height) + trade * tried.squared_error
+        height, width = self._given_HW3.shape[:2]
+        return 8 * len(tried.payload.data) / (width * height) + trade * tried.squared_error
 
     def coded_fast(self, quality: int) -> Trial:
         """The one at one of libavif's qualities, in a few per cent more bytes than coding slowly takes."""
@@ -116,6 +119,10 @@ class AvifSearch:
             if tried.psnr >= psnr:
                 return tried
         return found
+
+    @cached_property
+    def _image(self) -> Image.Image:
+        return rounding_chroma(self._given_HW3)
 
     def _trial(self, quality: int) -> Trial:
         return self._coded(quality, max(TRIAL_SPEED, self._speed))
