@@ -8,7 +8,9 @@ A stage names what it imports, room by room, so that a word changed elsewhere do
 CODEC_MODULES = (
     "clc.bitstream",
     "clc.bundle.bundle",
+    "clc.bundle.decoder_bundle",
     "clc.bundle.identity",
+    "clc.bundle.released",
     "clc.codec.beside",
     "clc.codec.buffers",
     "clc.codec.codec",

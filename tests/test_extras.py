@@ -240,7 +240,7 @@ def test_a_command_of_an_extra_that_is_missing_is_one_line(base: dict[str, str],
     assert done.returncode == 1
     assert done.stdout == ""
     installing = INSTALLING.format("pipeline")
-    assert done.stderr == f"error: this needs prefect and 10 more, which the extra pipeline brings: {installing}\n"
+    assert done.stderr == f"error: this needs prefect and 11 more, which the extra pipeline brings: {installing}\n"
 
 
 @pytest.mark.parametrize("module", ["clc.evaluation.curves", "clc.dictionary.vectors", "flows.service.promotion"])

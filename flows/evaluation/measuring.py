@@ -56,6 +56,8 @@ CODEC_ROW_MODULES = (*CODEC_MODULES, *_ROW_MODULES, "clc.evaluation.picture_plan
 OVERFITTED_ROW_MODULES = (
     *BASELINE_MODULES,
     "clc.bitstream",
+    "clc.bundle.identity",
+    "clc.bundle.released",
     "clc.codec.beside",
     "clc.codec.buffers",
     "clc.codec.effort",

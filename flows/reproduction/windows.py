@@ -27,9 +27,11 @@ ARRAYS, PLACES = "windows.safetensors", "windows.json"
 MODULES = (
     "clc.bitstream",
     "clc.bundle.bundle",
+    "clc.bundle.decoder_bundle",
     "clc.bundle.entries",
     "clc.bundle.extend",
     "clc.bundle.identity",
+    "clc.bundle.released",
     "clc.collection.patches",
     "clc.exact",
     "clc.limits",

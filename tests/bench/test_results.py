@@ -168,6 +168,8 @@ def test_ctrl_c_and_a_request_to_end_keep_what_was_done_and_leave_no_process(pla
         "one = measurement('slow', '5 --child')\n"
         "registry = replace(REGISTRY, measurements=(measurement('a', '3'), one))\n"
         "signal.signal(signal.SIGTERM, program._stop)\n"
+        # What runs the tests in the background may have it ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "sys.exit(program.main(['--only', 'a,slow'], registry, Places(root, root / 'docs/figures', root / 'out')))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
