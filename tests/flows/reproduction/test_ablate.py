@@ -111,6 +111,7 @@ def run(
     for module in (ablating, perturbing):
         monkeypatch.setattr(module, "ingest_images", lambda source: _ingest(workspace, source))
     model = {name: getattr(SMALL, name) for name in (*WIDTHS, "slices", "refresh_before")}
+    model |= {"narrow_blocks": 1, "wide_blocks": 1, "context_blocks": 0}
     (tmp_path / "grid.yaml").write_text(GRID.replace("MODEL", json.dumps(model)))
 
     def flow(table: str, **given: Any) -> dict[str, Any]:
