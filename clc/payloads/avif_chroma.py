@@ -8,14 +8,14 @@ bytes have 0.06 to 0.1 dB more at 35 to 37 dB, 0.2 at 40, and 0.7 to 0.8 at 46.
 
 from __future__ import annotations
 
-import io
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from clc.payloads.avif import FASTEST, avif_file, avif_payload
+from clc.payloads.avif import FASTEST, NAME, avif_file, avif_payload
+from clc.pictures.images import read_picture
 from clc.pictures.picture import Picture
 
 Levels = npt.NDArray[np.float32]
@@ -83,7 +83,7 @@ def rounds_chroma_down() -> bool:
     colours_HW3 = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     wanted = colours_HW3.reshape(-1, 3).astype(np.float32) @ _TO_PLANES
     payload = avif_payload(Image.fromarray(colours_HW3), 100, FASTEST)
-    with Image.open(io.BytesIO(avif_file(payload, *colours_HW3.shape[1::-1]))) as file:
-        red, _, blue = np.asarray(file.convert("RGB"), np.float32).reshape(-1, 3).T
+    planes_HW3 = read_picture(avif_file(payload, *colours_HW3.shape[1::-1]), NAME).image_HW3
+    red, _, blue = planes_HW3.reshape(-1, 3).astype(np.float32).T
     lost = (wanted[:, 1:] + 128 - np.stack([blue, red], 1)).mean()
     return bool(lost > _MOST_LOST)
