@@ -82,6 +82,7 @@ class Places:
 
 def ship(new: Path, release: str, places: Places) -> list[str]:
     """Do all four steps; returns lines about what was done. Raises `ClcError` before anything is changed."""
+    _finish_replacing(places.shipped)
     register = read_register(places.register)
     new_id, shipped_id = _id_in(new), _id_in(places.shipped)
     if new_id != shipped_id and register.find(shipped_id) is None:
@@ -153,13 +154,26 @@ def _keep_former(places: Places, shipped_id: str) -> str:
 
 def _replace(shipped: Path, new: Path) -> None:
     """Put a copy of a folder in the place of another, which is removed last."""
-    copied, former = shipped.with_name(".shipped.new"), shipped.with_name(".shipped.former")
+    copied, former = _beside(shipped)
     for left in (copied, former):
         shutil.rmtree(left, ignore_errors=True)
     shutil.copytree(new, copied)
     shipped.rename(former)
     copied.rename(shipped)
     shutil.rmtree(former)
+
+
+def _finish_replacing(shipped: Path) -> None:
+    """End what an interrupted run left: the former folder comes back where no other took its place, else it goes."""
+    _, former = _beside(shipped)
+    if shipped.exists():
+        shutil.rmtree(former, ignore_errors=True)
+    elif former.exists():
+        former.rename(shipped)
+
+
+def _beside(shipped: Path) -> tuple[Path, Path]:
+    return shipped.with_name(".shipped.new"), shipped.with_name(".shipped.former")
 
 
 def _by_hand(places: Places, shipped_id: str) -> list[str]:

@@ -74,14 +74,15 @@ def with_entries(
     """Writes into `out` the model of the bundle in `bundle` with another dictionary; returns the new bundle's id.
 
     Weights and tables stay byte for byte; the former entries and key pictures go. `references` is the M of the new
-    bundle, 1 to 5. Raises `InputError` for more than 4,096 entries or none, not as many provenances, and an `out` that
-    is not empty.
+    bundle, 1 to 5. Raises `InputError` for more than 4,096 entries or none, not as many provenances, an `out` that is
+    not empty, and a bundle that only decodes.
     """
     count = len(described)
     if not 1 <= count <= MAX_DICTIONARY_ENTRIES or count != len(provenance):
         raise InputError(f"{count} entries: a bundle takes 1 to {MAX_DICTIONARY_ENTRIES}, each with its provenance")
     refuse_filled(out)
     base = Bundle.load(bundle)
+    base.refuse_unless_whole()
     config = replace(base.config, references=references)
     parts: dict[str, Arrays] = {name: read_arrays(bundle / file_of(name)) for name in PARTS}
     parts["dictionary"] = described.arrays()

@@ -57,6 +57,27 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize("name", [".shipped.former", "shipped"])
+def test_a_run_that_ended_between_two_renamings_is_started_again(
+    new: Path, places: Places, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        found = rename(self, target)
+        if target.name == name:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ship(new, NEXT, places)
+    monkeypatch.setattr(Path, "rename", rename)
+    ship(new, NEXT, places)
+    assert everything(places.shipped) == everything(new)
+    assert [path.name for path in places.assets.iterdir() if path.name.startswith(".")] == []
+
+
 def test_one_command_ships_a_model_and_keeps_the_former_one(tiny: TinyRelease, new: Path, places: Places) -> None:
     lines = ship(new, NEXT, places)
     assert everything(places.shipped) == everything(new)
