@@ -177,7 +177,7 @@ def _scale(subject: Subject, found: Described, config: Mapping[str, Any]) -> dic
         "machine": f"{os.cpu_count()} cores of {platform.machine()}, {platform.system()}",
         "date": datetime.now(UTC).date().isoformat(),
         "bundle": subject.bundle_id,
-        "dictionary": Path(subject.origin).name,
+        "dictionary": named(subject.origin),
         "photos": len(subject.known),
         "windows": len(found.windows),
         "evaluation": Path(subject.evaluation).name,
@@ -185,6 +185,12 @@ def _scale(subject: Subject, found: Described, config: Mapping[str, Any]) -> dic
         "left_out": subject.left_out,
         **{name: value for name, value in config.items() if name != "versions"},
     }
+
+
+def named(origin: str) -> str:
+    """The name of a folder, file or set; of a pattern the folder that it searches, "train" of "data/train/*/**/*"."""
+    plain = [part for part in Path(origin).parts if not set(part) & set("*?[")]
+    return plain[-1] if plain else origin
 
 
 def _commit() -> str:
