@@ -74,18 +74,25 @@ def main(arguments: list[str] | None = None) -> int:
         threading.Thread(target=_end_with_the_other_side, name="stdin", daemon=True).start()
         _tell(rank, BEGUN, os.getpid())
         try:
-            _work(Path(state), rank)
+            return _outcome(Path(state), rank)
+        # Also while a failure is told: where one process dies, the others fail, and are asked to end a moment later.
         except KeyboardInterrupt as error:
             _tell(rank, STOPPED)
             return status_of(error)
-        # The boundary of the program: whatever is raised is said; what nobody planned leaves its traceback on stderr.
-        except Exception as error:
-            is_planned = isinstance(error, ClcError)
-            if not is_planned:
-                traceback.print_exc()
-            _tell(rank, FAILURE, [is_planned, reason_of(error)])
-            return FAILED
-        _tell(rank, ENDED)
+
+
+def _outcome(state: Path, rank: int) -> int:
+    """Trains, and says how it ended; returns the exit status."""
+    try:
+        _work(state, rank)
+    # The boundary of the program: whatever is raised is said; what nobody planned leaves its traceback on stderr.
+    except Exception as error:
+        is_planned = isinstance(error, ClcError)
+        _tell(rank, FAILURE, [is_planned, reason_of(error)])
+        if not is_planned:
+            traceback.print_exc()
+        return FAILED
+    _tell(rank, ENDED)
     return DONE
 
 

@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 import torch
 
+from clc.console import Terminated
 from clc.errors import InputError
 from clc.model.model import Model
+from clc.training import worker as of_worker
 from clc.training.checkpoint import lines_so_far
 from clc.training.config import TrainingConfig
 from clc.training.data import PictureSet
 from clc.training.pairs import Pair
 from clc.training.prepared import PreparedTraining, read_result, train_prepared
 from clc.training.run_folder import POSITION, STATE
-from clc.training.worker import BEGUN, FAILURE, LINE, NOTE, PREPARED, parse
+from clc.training.worker import BEGUN, FAILURE, LINE, NOTE, PREPARED, STOPPED, parse
 from storage.atomic import temporary_beside
 from storage.errors import AlreadyExists
 from tests.conftest import SMALL
@@ -153,3 +155,24 @@ def test_what_a_process_refuses_is_said(tmp_path: Path) -> None:
     assert is_planned
     assert "is no training configuration" in text
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("moment", "words"),
+    [("reason_of", [BEGUN, STOPPED]), ("traceback.print_exc", [BEGUN, FAILURE, STOPPED])],
+)
+def test_a_process_that_is_asked_to_end_while_it_fails_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], moment: str, words: list[str]
+) -> None:
+    def lost(*_: object) -> None:
+        raise RuntimeError("connection closed by peer")
+
+    def asked_to_end(*_: object) -> str:
+        raise Terminated
+
+    monkeypatch.setattr(of_worker, "_end_with_the_other_side", lambda: None)
+    monkeypatch.setattr(of_worker, "_work", lost)
+    monkeypatch.setattr(f"clc.training.worker.{moment}", asked_to_end)
+    assert of_worker.main([str(tmp_path)]) == Terminated().status
+    said = [parse(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one.what for one in said if one] == words
