@@ -32,7 +32,7 @@ from flows.codec_modules import CODEC_MODULES
 from flows.evaluation.measuring import Measuring, measure_baselines, measure_codec, measure_overfitted
 from flows.evaluation.picture_sets import read_picture_set
 from flows.evaluation.report import published_rates, report_page, tracked_pictures
-from flows.evaluation_page import show_evaluation
+from flows.evaluation_page import bd_rate_table, show_evaluation
 from flows.evaluation_subject import find_bundle, make_subject
 from flows.leakage import refuse_leaks
 from flows.runtime.failing import saying_why
@@ -257,6 +257,7 @@ def _log(measuring: Measuring, result: StageResult) -> None:
     rows = rows_from_table(read_table(result.directory / "rows.parquet"))
     files = [result.directory / name for name in ("rd.png", "report.html", "rows.parquet")]
     params: Mapping[str, str] = {"stage_key": result.key, "ingest": result.manifest.inputs["ingest"]}
+    note = bd_rate_table(result.manifest.summary)
     collection = Path(subject.dataset).name
     for comparison in (compare(rows, NATURAL), compare(rows, PAIR)):
         if comparison.curves:
@@ -266,5 +267,5 @@ def _log(measuring: Measuring, result: StageResult) -> None:
             data = Data(name, digest_json(blobs)[:32], subject.dataset, len(blobs))
             log_evaluation(
                 Server.of(measuring.workspace),
-                Evaluation(subject.bundle_id, result.key, data, TEST, comparison, params, files, shown),
+                Evaluation(subject.bundle_id, result.key, data, TEST, comparison, params, files, shown, note),
             )

@@ -2,11 +2,14 @@
 
 import json
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from clc.bundle.identity import ID_DIGITS
 from clc.evaluation.measure import FAILED, rows_from_table
 from clc.evaluation.scales import PSNR, SCALES
 from flows.runtime.artifacts import publish_png, publish_table, publish_text
+from flows.runtime.mlflow_session import PAGES
 from flows.runtime.stage import StageResult
 from flows.runtime.workspace import Workspace
 from storage.regular import read_regular
@@ -25,12 +28,7 @@ def show_evaluation(workspace: Workspace, result: StageResult) -> None:
         {name: _figure(value) for name, value in one.items() if name != "references"}
         for one in summary.get("table", ())
     ]
-    rates = "".join(
-        f"\n- BD-rate at equal {SCALES[one.get('measure', PSNR.key)].label} against {one['anchor']}: "
-        + (f"{one['percent']:+.1f} %" if one["percent"] is not None else f"none, {one['reason']}")
-        for one in (*summary.get("bd_rates", ()), *summary.get("published_bd_rates", ()))
-    )
-    publish_table(RESULTS, table, f"{title}: means over the pictures.\n{rates}")
+    publish_table(RESULTS, table, f"{title}: means over the pictures, and\n\n{bd_rate_table(summary)}")
     plot = result.directory / "rd.png"
     if plot.is_file():
         publish_png(PLOT, plot.read_bytes(), f"{title}: rate and PSNR.")
@@ -50,6 +48,37 @@ def show_evaluation(workspace: Workspace, result: StageResult) -> None:
     publish_text(LINKS, _links(workspace, result), title)
 
 
+def bd_rate_table(summary: Mapping[str, Any]) -> str:
+    """Return the BD-rates of a summary as a table in Markdown: a row a codec, a column a measure.
+
+    Where there is none its cell says so, and a sentence below the table why.
+    """
+    rates = [*summary.get("bd_rates", ()), *summary.get("published_bd_rates", ())]
+    by_cell = {(one["anchor"], one.get("measure", PSNR.key)): one for one in rates}
+    anchors = list(dict.fromkeys(anchor for anchor, _ in by_cell))
+    measures = [measure for measure in SCALES if any(measure == own for _, own in by_cell)]
+    if not anchors:
+        return "No BD-rates: nothing else was measured."
+    lines = ["| BD-rate against | " + " | ".join(f"at equal {SCALES[one].label}" for one in measures) + " |"]
+    lines.append("|---|" + "---:|" * len(measures))
+    lines += [
+        f"| {anchor} | " + " | ".join(_cell(by_cell.get((anchor, one))) for one in measures) + " |"
+        for anchor in anchors
+    ]
+    reasons = [
+        f"\n- None against {anchor} at equal {SCALES[measure].label}: {one['reason']}."
+        for (anchor, measure), one in by_cell.items()
+        if one["percent"] is None
+    ]
+    return "\n".join(lines) + "\n" + "".join(reasons)
+
+
+def _cell(rate: Mapping[str, Any] | None) -> str:
+    if rate is None:
+        return ""
+    return "none" if rate["percent"] is None else f"{rate['percent']:+.1f} %"
+
+
 def _links(workspace: Workspace, result: StageResult) -> str:
     report = (result.directory / "report.html").as_uri()
     lines = [
@@ -57,7 +86,7 @@ def _links(workspace: Workspace, result: StageResult) -> str:
         f"- rows: `{result.directory}/rows.parquet`",
     ]
     address = _mlflow_address(workspace)
-    lines.append(f"- [MLflow]({address})" if address else "- MLflow: `make serve` shows it")
+    lines.append(f"- [MLflow]({address}/#/experiments?{PAGES})" if address else "- MLflow: `make serve` shows it")
     return "\n".join(lines)
 
 

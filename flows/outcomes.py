@@ -3,19 +3,13 @@
 `flows.ingest` has pictures examined; what it knows of each is a `Decoded`, of which `ledger_row` makes a row.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from prefect import get_client
-from prefect.client.schemas.actions import ArtifactCreate
-from prefect.runtime import flow_run
-
 from clc.collection.examination import Examined
-from flows.intake.ledger import FAILED, OK, LedgerRow, report
+from flows.intake.ledger import FAILED, OK, LedgerRow, in_short, report
+from flows.runtime.artifacts import publish_text
 from flows.sources import SourcePicture
-
-logger = logging.getLogger(__name__)
 
 SAME = "same_picture"
 NOT_SEARCHED = "not_searched"
@@ -73,21 +67,7 @@ def ledger_row(one: Decoded, files: Mapping[str, str]) -> LedgerRow:
 
 def publish(label: str, rows: Sequence[LedgerRow]) -> None:
     """Show the table of reasons and hosts on Prefect's pages; without a server that answers there is a warning."""
-    if flow_run.id is None:
-        return  # called without Prefect
-    tables = ArtifactCreate(
-        key=ARTIFACT,
-        type="markdown",
-        description="What became of every picture",
-        data=report(label, rows),
-        flow_run_id=flow_run.id,
-    )
-    try:
-        # `create_markdown_artifact` would leave a connection open.
-        with get_client(sync_client=True) as client:
-            client.create_artifact(tables)
-    except Exception as error:  # a page that cannot be shown must not cost an ingest
-        logger.warning("artifact_failed error=%r", error)
+    publish_text(ARTIFACT, report(label, rows), in_short(label, rows))
 
 
 def _size(picture: SourcePicture) -> int | None:

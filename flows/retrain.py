@@ -138,7 +138,7 @@ def retrain(
         mirror(workspace)
     except ClcError as error:  # a verdict of another bundle that is damaged must not cost this run
         logger.warning("registry_not_told reason=%r", str(error))
-    publish_text("verdict", f"{verdict.sentence}\n\nBundle `{verdict.bundle_id}`, `{bundle}`.", "Whether it serves")
+    publish_text("verdict", f"Bundle `{verdict.bundle_id}`, `{bundle}`.", verdict.sentence)
     logger.info("retrain_finished promoted=%s reason=%r", verdict.is_promoted, verdict.sentence)
     return keys["train-codec"]
 

@@ -92,16 +92,18 @@ def hosts(rows: Sequence[LedgerRow]) -> dict[str, dict[str, int]]:
     return dict(sorted(found.items(), key=lambda one: (-one[1][FAILED], -one[1][OK], one[0])))
 
 
+def in_short(label: str, rows: Sequence[LedgerRow]) -> str:
+    """Return in one line of Markdown how many pictures of a source can be used."""
+    return f"{sum(row.status == OK for row in rows)} of {len(rows)} pictures of {_cell(label)} can be used"
+
+
 def report(label: str, rows: Sequence[LedgerRow]) -> str:
-    """Return reasons and hosts as two tables in Markdown."""
-    good = sum(row.status == OK for row in rows)
-    lines = [
-        f"**{good} of {len(rows)} pictures of {_cell(label)} can be used**",
-        "",
-        "| reason | pictures |",
-        "|---|---:|",
-    ]
-    lines += [f"| {_cell(reason)} | {count} |" for reason, count in reasons(rows).items()]
+    """Return how many can be used, and reasons and hosts as tables in Markdown, where there are any."""
+    lines = [f"**{in_short(label, rows)}**"]
+    by_reason = reasons(rows)
+    if by_reason:
+        lines += ["", "| reason | pictures |", "|---|---:|"]
+        lines += [f"| {_cell(reason)} | {count} |" for reason, count in by_reason.items()]
     by_host = hosts(rows)
     if by_host:
         lines += ["", "| host | came | failed |", "|---|---:|---:|"]

@@ -31,6 +31,7 @@ def publish_table(
     """Show a table under a key (lower case letters, digits and dashes) on the page of the run; whether it is there.
 
     `description` is Markdown. Of more than `MOST_ROWS` rows the first are shown, and it says how many there are.
+    A column without a name is one that Prefect does not show.
     Without `flow_run_id` the run is the one that is at work.
     """
     if len(rows) > MOST_ROWS:
@@ -45,16 +46,20 @@ def publish_text(key: str, markdown: str, description: str) -> bool:
 
 
 def publish_png(key: str, png: bytes, description: str) -> bool:
-    """Show a PNG under a key on the page of the run that is at work; whether it is there."""
-    data = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    return _publish(key, "image", data, description) is not None
+    """Show a PNG under a key on the page of the run that is at work; whether it is there.
+
+    As a text that holds the picture: below an artifact of the kind "image" Prefect writes the address out, which here
+    is the whole file.
+    """
+    data = f"![{key}](data:image/png;base64,{base64.b64encode(png).decode()})"
+    return publish_text(key, data, description)
 
 
 def publish_summary(stage: str, stage_key: str, directory: str, summary: Mapping[str, Any], *, is_reused: bool) -> bool:
     """Show what a stage came to as a table under the stage's name: a row a figure; lists and objects are left out."""
     figures = {"key": stage_key, "folder": directory, "made": "before, and used again" if is_reused else "by this run"}
     figures |= {name: value for name, value in summary.items() if isinstance(value, str | int | float)}
-    rows = [{"": name.replace("_", " "), "value": str(value)} for name, value in figures.items()]
+    rows = [{"what": name.replace("_", " "), "value": str(value)} for name, value in figures.items()]
     return publish_table(stage, rows, f"What `{stage}` came to.")
 
 

@@ -31,6 +31,11 @@ logger = logging.getLogger(__name__)
 
 PROCESS = "clc.process"
 """Tag of a run: the process that writes it."""
+NOTE = "mlflow.note.content"
+"""Tag of a run or an experiment: what its page says of it, in Markdown."""
+PAGES = "workflowType=machine_learning"
+"""Query of an address of MLflow's pages: without it they show what language models are watched by, and no runs."""
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
 _BATCH = 900  # MLflow takes 1000 metrics a request
 _MOST_PARAM, _MOST_TAG = 500, 5000
 _REFUSED = re.compile(r"[^\w\-. /]+")
@@ -132,7 +137,7 @@ class Session:
             self._experiment_id = str(known.experiment_id)
             return
         location = (self._server.artifacts / self._experiment).as_uri()
-        self._experiment_id = str(self._client.create_experiment(self._experiment, artifact_location=location))
+        self._experiment_id = str(self._client.create_experiment(self._experiment, location, _KIND))
 
     def start(
         self, name: str, params: Mapping[str, str], tags: Mapping[str, str] | None = None, *, goes_on: bool = False
@@ -198,7 +203,7 @@ class Session:
     def link(self, run_id: str, text: str) -> str:
         """Return a link in Markdown to a run, as MLflow's pages have it."""
         experiment_id = self._client.get_run(run_id).info.experiment_id
-        return f"[{text}](#/experiments/{experiment_id}/runs/{run_id})"
+        return f"[{text}](#/experiments/{experiment_id}/runs/{run_id}?{PAGES})"
 
     def finish(self, run_id: str, files: Sequence[Path] = (), status: str = "FINISHED") -> None:
         """Stores files with a run and ends it."""

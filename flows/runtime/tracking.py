@@ -13,7 +13,7 @@ from typing import Any
 
 from clc.evaluation.curves import CodecCurve, Comparison, OperatingPoint
 from clc.pictures.picture import Picture
-from flows.runtime.mlflow_session import Data, Server, Session, name_of_metric, numbers, tolerant
+from flows.runtime.mlflow_session import NOTE, Data, Server, Session, name_of_metric, numbers, tolerant
 
 TRAINING, EVALUATION = "train-codec", "evaluate-codec"
 """Experiments."""
@@ -22,7 +22,6 @@ RD_CURVE = "rd_psnr_db_at_millibpp"
 BUNDLE, STAGE_KEY = "clc.bundle_id", "clc.stage_key"
 TRAINING_RUN, EVALUATION_RUN = "clc.training_run", "clc.evaluation_run"
 """Tags of runs: the bundle that one made or measured, the key of its stage, and the run that belongs to it."""
-_NOTE = "mlflow.note.content"
 
 _FIGURES = tuple(one.name for one in fields(OperatingPoint) if one.name != "quality")
 
@@ -33,7 +32,7 @@ class Evaluation:
 
     `test` names the codec of the bundle among the curves, `params` are shown beside the run. `pictures` makes
     what is shown, uint8 (H, W, 3), each with the name of its series and its step: MLflow lays those of several runs
-    side by side.
+    side by side. `note`, Markdown, is the first that a reader of the run's page sees.
     """
 
     bundle_id: str
@@ -44,6 +43,7 @@ class Evaluation:
     params: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[Path] = field(default_factory=tuple)
     pictures: Callable[[], Sequence[tuple[str, int, Picture]]] = tuple
+    note: str = ""
 
 
 def log_evaluation(server: Server, evaluation: Evaluation) -> bool:
@@ -63,10 +63,11 @@ def log_evaluation(server: Server, evaluation: Evaluation) -> bool:
 
 
 def _write_evaluation(session: Session, evaluation: Evaluation, params: Mapping[str, str]) -> None:
-    tags = {BUNDLE: evaluation.bundle_id, STAGE_KEY: evaluation.stage_key}
+    tags = {BUNDLE: evaluation.bundle_id, STAGE_KEY: evaluation.stage_key, NOTE: evaluation.note}
     training = session.find(TRAINING, BUNDLE, evaluation.bundle_id)
     if training is not None:
-        tags |= {TRAINING_RUN: training, _NOTE: f"Bundle of {session.link(training, 'this training')}."}
+        origin = f"Bundle of {session.link(training, 'this training')}."
+        tags |= {TRAINING_RUN: training, NOTE: f"{origin}\n\n{evaluation.note}".strip()}
     run_id = session.start(f"{evaluation.bundle_id} on {evaluation.data.name}", params, tags)
     session.data(run_id, evaluation.data, "evaluation")
     points = [point for curve in evaluation.comparison.curves for point in _series(curve)]
@@ -75,7 +76,7 @@ def _write_evaluation(session: Session, evaluation: Evaluation, params: Mapping[
         session.picture(run_id, name_of_metric(name), picture, step)
     if training is not None:
         note = f"Its bundle was measured in {session.link(run_id, 'this evaluation')}."
-        session.tag(training, {EVALUATION_RUN: run_id, _NOTE: note})
+        session.tag(training, {EVALUATION_RUN: run_id, NOTE: note})
     session.finish(run_id, evaluation.files)
 
 

@@ -1,5 +1,6 @@
 """What a run shows on Prefect's pages stands under keys, in each run again, and never costs a result."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,16 +59,19 @@ def test_every_stage_and_evaluation_shows_what_it_came_to_in_each_run(
     shows()
     stages = of_key("evaluate-codec")
     assert ["by this run" in one.data for one in stages] == [True, False]
+    assert all(list(row) == ["what", "value"] for one in stages for row in json.loads(one.data))
     rows, description = published(RESULTS)
     assert rows == [{"codec": "clc", "quality": 1.0, "bpp": 0.1235}]
-    assert "BD-rate at equal PSNR of RGB against jpeg: -40.0 %" in description
-    assert "BD-rate at equal PSNR of RGB against webp: none, few" in description
+    assert "| BD-rate against | at equal PSNR of RGB |" in description
+    assert "| jpeg | -40.0 % |" in description
+    assert "| webp | none |" in description
+    assert "None against webp at equal PSNR of RGB: few." in description
     failures, _ = published(FAILURES)
     assert [(one["codec"], one["reason"]) for one in failures] == [
         ("jxl", "imagecodecs is not installed"),
         ("webp", "too wide"),
     ]
-    assert of_key(PLOT)[0].data == "data:image/png;base64,cG5n"
+    assert of_key(PLOT)[0].data == "![evaluation-plot](data:image/png;base64,cG5n)"
     assert "report.html" in of_key(LINKS)[0].data
     assert len({one.flow_run_id for one in of_key(LINKS)}) == 2
 

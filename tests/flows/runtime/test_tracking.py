@@ -15,7 +15,7 @@ import pytest
 from clc.evaluation.curves import compare
 from clc.evaluation.measure import Row
 from flows.runtime.live_tracking import Follower, followed
-from flows.runtime.mlflow_session import PROCESS, Data, Server, Session, tolerant
+from flows.runtime.mlflow_session import PAGES, PROCESS, Data, Server, Session, tolerant
 from flows.runtime.tracking import (
     BUNDLE,
     EVALUATION_RUN,
@@ -134,12 +134,13 @@ def test_a_training_and_the_evaluation_of_its_bundle_link_to_one_another(server,
     run = TrainingRun(server, "survey from shipped", {}, data=evaluation.data)
     assert run.send([{"loss": 1.0}], status="FINISHED")
     assert run.made("ab" * 8)
-    assert log_evaluation(server, replace(evaluation, bundle_id="ab" * 8))
+    assert log_evaluation(server, replace(evaluation, bundle_id="ab" * 8, note="what it came to"))
     (measured,) = [one for one in runs_of(client, "evaluate-codec") if one.data.tags[BUNDLE] == "ab" * 8]
     (trained,) = [one for one in runs_of(client, "train-codec") if one.data.tags.get(BUNDLE) == "ab" * 8]
     assert measured.data.tags[TRAINING_RUN] == trained.info.run_id
     assert trained.data.tags[EVALUATION_RUN] == measured.info.run_id
-    assert f"/runs/{trained.info.run_id})" in measured.data.tags["mlflow.note.content"]
+    assert f"/runs/{trained.info.run_id}?{PAGES})" in measured.data.tags["mlflow.note.content"]
+    assert measured.data.tags["mlflow.note.content"].endswith("what it came to")
     assert trained.inputs.dataset_inputs[0].tags[0].value == "training"
 
 
