@@ -28,7 +28,9 @@ def show_evaluation(workspace: Workspace, result: StageResult) -> None:
         {name: _figure(value) for name, value in one.items() if name != "references"}
         for one in summary.get("table", ())
     ]
-    publish_table(RESULTS, table, f"{title}: means over the pictures, and\n\n{bd_rate_table(summary)}")
+    publish_table(
+        RESULTS, table, f"{title}. Negative figures save; means over the pictures below.\n\n{bd_rate_table(summary)}"
+    )
     plot = result.directory / "rd.png"
     if plot.is_file():
         publish_png(PLOT, plot.read_bytes(), f"{title}: rate and PSNR.")
@@ -61,10 +63,8 @@ def bd_rate_table(summary: Mapping[str, Any]) -> str:
         return "No BD-rates: nothing else was measured."
     lines = ["| BD-rate against | " + " | ".join(f"at equal {SCALES[one].label}" for one in measures) + " |"]
     lines.append("|---|" + "---:|" * len(measures))
-    lines += [
-        f"| {anchor} | " + " | ".join(_cell(by_cell.get((anchor, one))) for one in measures) + " |"
-        for anchor in anchors
-    ]
+    rows = [[anchor, *(_cell(by_cell.get((anchor, one))) for one in measures)] for anchor in anchors]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
     reasons = [
         f"\n- None against {anchor} at equal {SCALES[measure].label}: {one['reason']}."
         for (anchor, measure), one in by_cell.items()
