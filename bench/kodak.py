@@ -28,7 +28,7 @@ from clc.evaluation.bd_rate import BdRate
 from clc.evaluation.coders import TEST, CodecUnderTest, Coder, find_baselines
 from clc.evaluation.curves import Comparison, compare
 from clc.evaluation.measure import FAILED, PictureUnderTest, Row, evaluate, rows_from_table, rows_to_table
-from clc.evaluation.perceptual import find_perceptual
+from clc.evaluation.perceptual import FAST, PerceptualMeasures, find_perceptual, measures_named
 from clc.evaluation.plot import LIGHT, draw_rd
 from clc.evaluation.published import Published, rates_against, shown_curves
 from clc.evaluation.report.facts import machine_facts
@@ -56,9 +56,9 @@ def command(
     effort: Annotated[int, typer.Option(help="How long the encoder may search.", min=0, max=9)] = DEFAULT_EFFORT,
     anchors: Annotated[Path | None, typer.Option(help="File of published curves.")] = None,
     dataset: Annotated[str, typer.Option(help="Data set of that file that the pictures are.")] = "kodak",
-    perceptual: Annotated[
-        bool, typer.Option("--perceptual", help="SSIMULACRA2 and shift-tolerant LPIPS, too: seconds a file.")
-    ] = False,
+    measures: Annotated[
+        str, typer.Option(help="fast, or also ssimulacra2, st_lpips, by commas, or all: seconds a file.")
+    ] = FAST,
     processes: Annotated[int, typer.Option(help="Copies of this program to share the pictures.", min=1)] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for results, plot and report.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
@@ -69,26 +69,21 @@ def command(
     console = Console()
     try:
         coders = _coders(bundle, qualities, baselines, effort)
+        perceptual = find_perceptual(measures_named(measures))
         paths = _picture_paths(pictures)
         if rows_file is not None:
             index, count = (int(number) for number in shard.split("/"))
-            write_table(rows_file, rows_to_table(_measure(coders, paths[index::count], console, perceptual=perceptual)))
+            write_table(rows_file, rows_to_table(_measure(coders, paths[index::count], console, perceptual)))
             return
         if out is not None:
             refuse_existing((out / name for name in RESULTS), overwrite=overwrite)
         published = shown_curves(dataset, anchors) if anchors else {}
-        rows = (
-            _measure(coders, paths, console, perceptual=perceptual)
-            if processes == 1
-            else _measure_in_processes(processes)
-        )
+        rows = _measure(coders, paths, console, perceptual) if processes == 1 else _measure_in_processes(processes)
         comparison = compare(rows)
         against = {one.codec: rates_against(published, one) for one in comparison.curves}
         _print_tables(console, comparison, against, rows)
         if out is not None:
-            written = Results(
-                rows, comparison, against, published, coders, paths, find_perceptual(wanted=perceptual).missing
-            )
+            written = Results(rows, comparison, against, published, coders, paths, perceptual.missing)
             _write(out, written, replace=overwrite)
             console.print(f"written to {out.absolute()}", highlight=False, soft_wrap=True)
     except ClcError as error:
@@ -118,11 +113,13 @@ def _picture_paths(folder: Path) -> list[Path]:
     return paths
 
 
-def _measure(coders: Sequence[Coder], paths: Sequence[Path], console: Console, *, perceptual: bool) -> list[Row]:
+def _measure(
+    coders: Sequence[Coder], paths: Sequence[Path], console: Console, perceptual: PerceptualMeasures
+) -> list[Row]:
     return evaluate(
         coders,
         [_picture(path) for path in paths],
-        perceptual=find_perceptual(wanted=perceptual).available,
+        perceptual=perceptual.available,
         on_picture=lambda picture: console.print(f"measured {picture.name}", highlight=False),
     )
 

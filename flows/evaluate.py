@@ -22,7 +22,7 @@ from clc.evaluation.coders import QUICK, TEST, BaselineSet, find_baselines
 from clc.evaluation.curves import compare
 from clc.evaluation.measure import FAILED, NATURAL, PAIR, rows_from_table, rows_to_table
 from clc.evaluation.overfitted import OverfittedCoder
-from clc.evaluation.perceptual import find_perceptual
+from clc.evaluation.perceptual import FAST, PERCEPTUAL, find_perceptual, measures_named
 from clc.evaluation.plot import LIGHT, draw_rd
 from clc.evaluation.published import PUBLISHED, Published, shown_curves
 from clc.evaluation.report.report import SCRIPTS, TEMPLATE
@@ -67,8 +67,6 @@ MODULES = (
 )
 """The source text that decides what this stage makes."""
 QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
-MEASURES = ("fast", "all")
-"""What `measures` may be: PSNR, SSIM and MS-SSIM, or SSIMULACRA2 and shift-tolerant LPIPS, too."""
 
 
 @flow(name="evaluate-codec")
@@ -80,7 +78,7 @@ def evaluate_codec(
     most_pictures: Count = 64,
     baselines: tuple[str, ...] = QUICK,
     pictures: str = "",
-    measures: str = "fast",
+    measures: str = FAST,
     overfitted_autoencoder: str = "",
     workers: Count = 1,
     dask_scheduler: str | None = None,
@@ -99,8 +97,8 @@ def evaluate_codec(
             that this machine lacks is reported with the reason.
         pictures: Evaluate these instead of the ingest's: a folder, or the name of a set in a folder of `CLC_SETS`
             ("kodak"). Pictures that the dictionary or the training has seen are refused all the same.
-        measures: "fast" (PSNR, SSIM, MS-SSIM), or "all": SSIMULACRA2 and shift-tolerant LPIPS, too, which take seconds
-            a file.
+        measures: "fast" (PSNR, SSIM, MS-SSIM), or these and "ssimulacra2", "st_lpips" (shift-tolerant LPIPS), with a
+            comma between them, or "all". The first takes more than a second a file, the other twice as long.
         overfitted_autoencoder: Folder of a pretrained autoencoder: overfitted streams are measured, too, at four
             qualities. A fit takes about 20 s of a core for 768x512 px, each picture is fitted four times, and the
             three pictures that the report shows some times more.
@@ -125,7 +123,7 @@ def evaluate_codec(
     measuring = Measuring(
         workspace=workspace,
         subject=subject,
-        perceptual=find_perceptual(wanted=measures == "all"),
+        perceptual=find_perceptual(measures_named(measures)),
         overfitted=overfitted,
         workers=workers,
         scheduler=dask_scheduler,
@@ -189,8 +187,7 @@ def _overfitted(autoencoder: str) -> OverfittedCoder | None:
 def _check(most_pictures: int, measures: str, workers: int) -> None:
     if most_pictures < 1:
         raise InputError(f"most_pictures is {most_pictures}; at least one picture is needed")
-    if measures not in MEASURES:
-        raise InputError(f"measures is {measures!r}; choose from {', '.join(MEASURES)}")
+    measures_named(measures)
     if workers < 1:
         raise InputError(f"workers is {workers}; at least one is needed")
 
@@ -204,7 +201,7 @@ def _command(measuring: Measuring, ingest: str, most_pictures: int, baselines: S
         "qualities": list(subject.qualities),
         "most_pictures": most_pictures,
         "baselines": json.dumps(list(baselines)),
-        "measures": "all" if measuring.perceptual.available else "fast",
+        "measures": ",".join(key for key in PERCEPTUAL if key in measuring.perceptual.available) or FAST,
         "workers": measuring.workers,
     }
     if pictures:

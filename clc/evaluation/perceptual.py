@@ -8,7 +8,7 @@ to. A measure that is not to be had comes back with its reason.
 import contextlib
 import io
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clc.errors import MissingExtra
+from clc.errors import InputError, MissingExtra
 from clc.evaluation.scales import SSIMULACRA2, ST_LPIPS
 from clc.pictures.picture import Picture
 from clc.retrieval.torchvision_compat import declare_missing_operators
@@ -28,6 +28,10 @@ Measure = Callable[[Picture, Picture], float]
 SMALLEST_SIDE_PX = 32
 """AlexNet, behind LPIPS, ends in a map of no pixels for less; SSIMULACRA2 has one scale of its six at 8."""
 
+PERCEPTUAL = (SSIMULACRA2.key, ST_LPIPS.key)
+"""Keys of the measures of this module."""
+FAST, ALL = "fast", "all"
+"""Words for none and for both of them."""
 NOT_ASKED = "it was not asked for, for it takes seconds a picture"
 
 
@@ -39,13 +43,22 @@ class PerceptualMeasures:
     missing: Mapping[str, str]
 
 
-def find_perceptual(*, wanted: bool = True) -> PerceptualMeasures:
-    """Return both measures, or the reason why one is not to be had; none of them where they are not `wanted`."""
-    if not wanted:
-        return PerceptualMeasures({}, {SSIMULACRA2.key: NOT_ASKED, ST_LPIPS.key: NOT_ASKED})
+def measures_named(text: str) -> tuple[str, ...]:
+    """Return the keys that "fast", "all", or keys with commas between them name. Raises `InputError`."""
+    names = {FAST: (), ALL: PERCEPTUAL}.get(text, tuple(text.split(",")))
+    if not set(names) <= set(PERCEPTUAL):
+        raise InputError(f"measures is {text!r}; choose {FAST}, {ALL}, or of {', '.join(PERCEPTUAL)}")
+    return tuple(key for key in PERCEPTUAL if key in names)
+
+
+def find_perceptual(wanted: Collection[str] = PERCEPTUAL) -> PerceptualMeasures:
+    """Return the measures whose keys are `wanted`, and the reason for each one that is not, or is not to be had."""
     available: dict[str, Measure] = {}
     missing: dict[str, str] = {}
     for key, make in ((SSIMULACRA2.key, _ssimulacra2), (ST_LPIPS.key, _st_lpips)):
+        if key not in wanted:
+            missing[key] = NOT_ASKED
+            continue
         try:
             available[key] = make()
         except MissingExtra as error:

@@ -46,7 +46,7 @@ def measure_plan(plan: PicturePlan) -> list[Row]:
     codec = _loaded(plan.bundle)
     if codec.bundle.bundle_id != plan.bundle_id:
         raise InputError(f"a worker has bundle {codec.bundle.bundle_id} in place of {plan.bundle_id}; share the folder")
-    found = find_perceptual(wanted=bool(plan.perceptual))
+    found = find_perceptual(plan.perceptual)
     lacking = [key for key in plan.perceptual if key not in found.available]
     if lacking:
         raise InputError(f"a worker cannot measure {lacking[0]}: {found.missing[lacking[0]]}")

@@ -354,7 +354,7 @@ def test_a_codec_that_fails_on_everything_ends_the_flow(workspace, codec, monkey
         ({"ingest": "0123456789abcdef"}, "no finished ingest-images 0123456789abcdef"),
         ({"most_pictures": 0}, "most_pictures"),
         ({"workers": 0}, "workers is 0"),
-        ({"measures": "some"}, "measures is 'some'; choose from fast, all"),
+        ({"measures": "some"}, "measures is 'some'; choose fast, all"),
         ({"pictures": "no/such/folder"}, "no folder of pictures at .*; name one, or a set \\(kodak, clic, tecnick\\)"),
     ],
 )

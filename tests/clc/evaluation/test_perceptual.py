@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from clc.evaluation.perceptual import NOT_ASKED, find_perceptual
+from clc.errors import InputError
+from clc.evaluation.perceptual import NOT_ASKED, find_perceptual, measures_named
 
 has_extra = importlib.util.find_spec("ssimulacra2") and importlib.util.find_spec("stlpips_pytorch")
 
@@ -29,8 +30,18 @@ def test_what_stood_in_for_packages_that_are_never_used_is_gone_afterwards() -> 
     assert {name: sys.modules.get(name) for name in before} == before
 
 
+def test_measures_are_named_by_a_word_or_by_their_keys() -> None:
+    assert measures_named("fast") == ()
+    assert measures_named("all") == measures_named("st_lpips,ssimulacra2") == ("ssimulacra2", "st_lpips")
+    assert measures_named("ssimulacra2") == ("ssimulacra2",)
+    for text in ("", "ssimulacra2,", "lpips", "fast,st_lpips"):
+        with pytest.raises(InputError, match="choose fast, all, or of ssimulacra2, st_lpips"):
+            measures_named(text)
+
+
 def test_what_was_not_asked_for_and_what_is_not_installed_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(find_perceptual(wanted=False).missing.values()) == {NOT_ASKED}
+    assert set(find_perceptual(()).missing.values()) == {NOT_ASKED}
+    assert find_perceptual(["ssimulacra2"]).missing["st_lpips"] == NOT_ASKED
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     found = find_perceptual()
     assert found.available == {}
