@@ -44,9 +44,8 @@ def show_evaluation(workspace: Workspace, result: StageResult) -> None:
         {"picture": "all", "codec": name, "quality": "all", "reason": reason}
         for name, reason in summary.get("missing_baselines", {}).items()
     ]
-    publish_table(
-        FAILURES, [*missing, *failures], f"{title}: {len(failures)} files failed, {len(missing)} codecs lack."
-    )
+    description = f"{title}: {len(failures)} files failed, {len(missing)} codecs could not be had."
+    publish_table(FAILURES, [*missing, *failures], description)
     publish_text(LINKS, _links(workspace, result), title)
 
 
