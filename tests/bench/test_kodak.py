@@ -52,6 +52,8 @@ def test_a_folder_is_measured_and_held_against_published_curves(run, pictures, t
     assert kept["pictures"] == 2
     assert [point["quality"] for point in kept["points"]] == [10, 40, 70, 95]
     assert kept["bd_rates"]["jpeg"]["percent"] == summary["bd_rate_vs_jpeg_percent"]
+    assert set(kept["measures"]) == {"psnr_db", "psnr_ycbcr_db", "ms_ssim", "ssim"}
+    assert kept["measures"]["psnr_db"]["webp"] == kept["bd_rates"]["webp"]["percent"]
     assert kept["bd_rates"]["vtm-9.1"]["low"] < kept["bd_rates"]["vtm-9.1"]["high"]
     assert {rate["test"] for rate in summary["published_bd_rates"]} == {"clc", "jpeg", "webp"}
     assert {rate["anchor"] for rate in summary["published_bd_rates"]} == {"vtm-9.1, published"}

@@ -8,6 +8,7 @@ from typing import Any
 from bench.results.measurement import Block, Exempt, Measurement, Phrase
 from bench.results.record import Records
 from bench.results.tables.texts import bold, commands, percent, table
+from clc.evaluation.scales import SCALES
 
 KODAK = "kodak"
 ROWS = {
@@ -21,12 +22,13 @@ ROWS = {
 }
 """Anchors of the table, by the names that bench/kodak.py gives them."""
 LIVE = ("jpeg", "webp", "avif")
+MEASURES = tuple(one.key for one in SCALES.values())
 
 
 def values_of(found: Any) -> dict[str, Any]:
-    """BD-rates of PSNR by anchor, and the mean points of our own curve, of what bench/kodak.py writes.
+    """BD-rates of PSNR by anchor, those of every measure, and our own mean points, of what bench/kodak.py writes.
 
-    Raises ValueError where a measurement failed or an anchor has no BD-rate.
+    Raises ValueError where a measurement failed or an anchor has no BD-rate at equal PSNR.
     """
     live = {rate["anchor"]: rate for rate in found["bd_rates"] if rate["measure"] == "psnr_db"}
     published = {
@@ -40,6 +42,10 @@ def values_of(found: Any) -> dict[str, Any]:
         raise ValueError(
             f"{found['failed_rows']} measurements failed, no BD-rate against {', '.join(without) or 'none'}"
         )
+    measures = {
+        measure: {rate["anchor"]: rate["percent"] for rate in found["bd_rates"] if rate["measure"] == measure}
+        for measure in MEASURES
+    }
     points = [
         {key: point[key] for key in ("quality", "bpp", "psnr_db", "ms_ssim")}
         for point in found["table"]
@@ -48,6 +54,7 @@ def values_of(found: Any) -> dict[str, Any]:
     return {
         "pictures": found["pictures"]["natural"],
         "bd_rates": {name: {key: rate[key] for key in ("percent", "low", "high")} for name, rate in rates.items()},
+        "measures": {measure: rates for measure, rates in measures.items() if rates},
         "points": sorted(points, key=lambda point: point["quality"]),
     }
 
@@ -55,9 +62,9 @@ def values_of(found: Any) -> dict[str, Any]:
 MEASUREMENTS = (
     Measurement(
         KODAK,
-        "python bench/kodak.py --anchors clc/evaluation/published.json --processes 2",
+        "python bench/kodak.py --anchors clc/evaluation/published.json --measures ssimulacra2 --processes 2",
         values_of,
-        minutes=45,
+        minutes=60,
         needs=("../shared/data/kodak", "clc/evaluation/published.json"),
         option="--out",
         result="results.json",
@@ -89,8 +96,19 @@ def _rates(records: Records) -> str:
         shown = percent(rate["percent"])
         rows.append((title, bold(shown) if name in LIVE else shown, f"{rate['low']:.1f} to {rate['high']:.1f}"))
     heading = ("bytes of clc against", "BD-rate", "PSNR range, dB")
-    parts = (table(heading, rows), "![Rate and distortion on the Kodak pictures](rd-kodak.png)", _points(records))
+    plot = "![Rate and distortion on the Kodak pictures](rd-kodak.png)"
+    parts = (table(heading, rows), plot, _points(records), _measures(records))
     return "\n\n".join([*parts, commands(MEASUREMENTS)])
+
+
+def _measures(records: Records) -> str:
+    found = records[KODAK].values["measures"]
+    rows = [
+        (SCALES[measure].label, *(percent(found[measure].get(name)) for name in LIVE))
+        for measure in MEASURES
+        if measure in found
+    ]
+    return table(("BD-rate at equal", *(ROWS[name] for name in LIVE)), rows)
 
 
 def _points(records: Records) -> str:
