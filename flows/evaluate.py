@@ -254,13 +254,14 @@ def _log(measuring: Measuring, result: StageResult) -> None:
     rows = rows_from_table(read_table(result.directory / "rows.parquet"))
     files = [result.directory / name for name in ("rd.png", "report.html", "rows.parquet")]
     params: Mapping[str, str] = {"stage_key": result.key, "ingest": result.manifest.inputs["ingest"]}
-    note = bd_rate_table(result.manifest.summary)
     collection = Path(subject.dataset).name
     for comparison in (compare(rows, NATURAL), compare(rows, PAIR)):
         if comparison.curves:
             blobs = [item.blob for item in subject.items if item.row == comparison.row]
             name = collection if comparison.row == NATURAL else f"{collection}, {comparison.row}"
             shown = partial(tracked_pictures, measuring) if comparison.row == NATURAL else tuple
+            summary = result.manifest.summary
+            note = bd_rate_table(summary if comparison.row == NATURAL else summary["pair"])
             data = Data(name, digest_json(blobs)[:32], subject.dataset, len(blobs))
             log_evaluation(
                 Server.of(measuring.workspace),

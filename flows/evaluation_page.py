@@ -9,7 +9,7 @@ from clc.bundle.identity import ID_DIGITS
 from clc.evaluation.measure import FAILED, rows_from_table
 from clc.evaluation.scales import PSNR, SCALES
 from flows.runtime.artifacts import publish_png, publish_table, publish_text
-from flows.runtime.mlflow_session import PAGES
+from flows.runtime.mlflow_session import experiments_page
 from flows.runtime.stage import StageResult
 from flows.runtime.workspace import Workspace
 from storage.regular import read_regular
@@ -85,7 +85,7 @@ def _links(workspace: Workspace, result: StageResult) -> str:
         f"- rows: `{result.directory}/rows.parquet`",
     ]
     address = _mlflow_address(workspace)
-    lines.append(f"- [MLflow]({address}/#/experiments?{PAGES})" if address else "- MLflow: `make serve` shows it")
+    lines.append(f"- [MLflow]({experiments_page(address)})" if address else "- MLflow: `make serve` shows it")
     return "\n".join(lines)
 
 

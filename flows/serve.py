@@ -20,7 +20,7 @@ from rich.console import Console
 from clc.bundle.service import CURRENT
 from clc.errors import InputError
 from flows.runtime.command import run_command
-from flows.runtime.mlflow_session import PAGES, Server, tolerant
+from flows.runtime.mlflow_session import Server, experiments_page, tolerant
 from flows.runtime.prefect_server import (
     API_VARIABLE,
     LOOPBACK,
@@ -82,7 +82,7 @@ def serve(
 
 
 def _say_what_is_up(console: Console, workspace: Workspace, prefect: str, mlflow: str) -> None:
-    pages = f"{mlflow}/#/experiments?{PAGES}"
+    pages = experiments_page(mlflow)
     console.print(f"Prefect  {prefect}\nMLflow   {pages}\nstate    {workspace.root}\n", highlight=False, soft_wrap=True)
     console.print("In another terminal, run a stage or the whole pipeline:", highlight=False)
     prefix = f"PREFECT_API_URL={prefect}/api {sys.executable} -m prefect"

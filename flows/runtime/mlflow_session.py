@@ -245,6 +245,11 @@ def tolerant(server: Server, experiment: str) -> Iterator[Session]:
         session.fail()
 
 
+def experiments_page(address: str) -> str:
+    """Return where the experiments are, on the pages of an MLflow at `address`."""
+    return f"{address}/#/experiments?{PAGES}"
+
+
 def name_of_metric(text: str) -> str:
     """Return a text with nothing in it that MLflow refuses in the name of a metric."""
     return _REFUSED.sub("", text)

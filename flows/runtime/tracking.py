@@ -63,11 +63,14 @@ def log_evaluation(server: Server, evaluation: Evaluation) -> bool:
 
 
 def _write_evaluation(session: Session, evaluation: Evaluation, params: Mapping[str, str]) -> None:
-    tags = {BUNDLE: evaluation.bundle_id, STAGE_KEY: evaluation.stage_key, NOTE: evaluation.note}
+    tags = {BUNDLE: evaluation.bundle_id, STAGE_KEY: evaluation.stage_key}
+    notes = [evaluation.note] if evaluation.note else []
     training = session.find(TRAINING, BUNDLE, evaluation.bundle_id)
     if training is not None:
-        origin = f"Bundle of {session.link(training, 'this training')}."
-        tags |= {TRAINING_RUN: training, NOTE: f"{origin}\n\n{evaluation.note}".strip()}
+        tags[TRAINING_RUN] = training
+        notes.insert(0, f"Bundle of {session.link(training, 'this training')}.")
+    if notes:
+        tags[NOTE] = "\n\n".join(notes)
     run_id = session.start(f"{evaluation.bundle_id} on {evaluation.data.name}", params, tags)
     session.data(run_id, evaluation.data, "evaluation")
     points = [point for curve in evaluation.comparison.curves for point in _series(curve)]

@@ -147,6 +147,8 @@ def test_the_second_evaluation_of_the_same_is_used_again_and_told_again_as_the_s
     key = ingest(workspace, PARTS)
     first = evaluate_codec.fn(ingest=key, bundle="shipped")
     assert [one.comparison.row for one in codec] == ["natural", "pair"]
+    # Each run's page has the BD-rates of its own pictures.
+    assert ["| clc, no references |" in one.note for one in codec] == [False, True]
     assert evaluate_codec.fn(ingest="latest", bundle="shipped") == first
     assert [(one.stage_key, one.data) for one in codec[2:]] == [(one.stage_key, one.data) for one in codec[:2]]
 

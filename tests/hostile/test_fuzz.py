@@ -16,7 +16,7 @@ from tests.hostile.fuzz import CLAIM_PX, fuzz
 from tests.hostile.mutations import KINDS, REPAIRS, claiming, join, mutant, prefixes, split
 from tests.hostile.seeds import SEEDS, Seeds, make_seeds
 
-MUTATIONS = 600
+MUTATIONS = 1_000
 CLAIM_MS = 10.0
 SLOW_MACHINE = 10.0
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.conftest import Picture
 
-KILLS = int(os.environ.get("CLC_TEST_KILLS", "5"))
+KILLS = int(os.environ.get("CLC_TEST_KILLS", "8"))
 WORKER = Path(__file__).with_name("kill_worker.py")
 ROOT = Path(__file__).parents[3]
 
