@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, action="append", required=True, help="folder of pictures (repeatable)")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, state and log")
     parser.add_argument("--config", type=Path, help="JSON of a TrainingConfig, which options go before")
-    parser.add_argument("--minutes", type=float, help="time budget, 60 without a --config")
+    parser.add_argument("--minutes", type=float, help="time budget; 60")
     parser.add_argument("--steps", type=int, help="budget in steps, if reached before the minutes")
     parser.add_argument("--entries", type=int, default=384, help="random dictionary patches to train with")
     parser.add_argument(
@@ -139,7 +139,7 @@ def _config(options: argparse.Namespace) -> TrainingConfig:
     elif options.resume and kept.is_file():
         config = read_config(kept)
     else:
-        config = adaptation(60.0) if options.start else TrainingConfig(minutes=60.0)
+        config = adaptation(60.0) if options.start else TrainingConfig()
     given: dict[str, Any] = {name: getattr(options, name) for name in NAMED if getattr(options, name) is not None}
     if given.get("objective") == MS_SSIM and config.crops == CROPS:
         given["crops"] = CROPS_MS_SSIM

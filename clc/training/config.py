@@ -46,7 +46,7 @@ class TrainingConfig:
     (`clc.training.acceleration`). Raises `InputError` for values that no run can have.
     """
 
-    minutes: float = 2.0
+    minutes: float = 60.0
     steps: int | None = None
     learning_rate: float = 1e-3
     linear_rate_factor: float = 0.1

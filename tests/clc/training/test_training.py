@@ -336,6 +336,7 @@ def test_a_configuration_is_read_from_json_and_the_command_line_goes_before_it(t
     path.write_text(json.dumps({"steps": 7, "crops": [[0.0, 64]], "bf16": True, "model": SMALL.to_json()}))
     config = read_config(path)
     assert config == TrainingConfig(steps=7, crops=((0.0, 64),), bf16=True, model=SMALL)
+    assert config.minutes == 60.0  # as without a file, and as the documentation says
     path.write_text(json.dumps({"stepps": 7}))
     with pytest.raises(InputError, match="no field stepps"):
         read_config(path)
