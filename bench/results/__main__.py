@@ -4,6 +4,7 @@
     make results ARGS="--list"                              # what there is, of which version, and what it takes
     make results ARGS="--only kodak,range-kodak --budget-minutes 60"
     make results ARGS="--render"                            # the pages alone, from docs/figures
+    make results ARGS="--release"                           # figures of unchanged code become those of a new release
     make results ARGS="--check"                             # exit status 1 where a page quotes something else
 
 Each measurement is a command (`bench/results/tables`), run as a user would; what it came to lies in
@@ -25,6 +26,7 @@ from rich.table import Table
 from bench.results.machine import Code, code_of
 from bench.results.measurement import Measurement, Registry
 from bench.results.record import Records, read_records
+from bench.results.release import take_over
 from bench.results.run import Places, measure_all
 from bench.results.state import (
     MEASURED,
@@ -56,6 +58,8 @@ def main(arguments: Sequence[str] | None = None, registry: Registry = REGISTRY, 
         if options.render:
             _render(registry, places)
             return 0
+        if options.release:
+            return _release(registry, records, code, places)
         return _measure(options, registry, code, places)
     except ClcError as error:
         complain(f"error: {error}")
@@ -73,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--list", action="store_true", help="show what was measured, of which version, and what it takes")
     what.add_argument("--render", action="store_true", help="write tables and sentences of the pages from docs/figures")
     what.add_argument("--check", action="store_true", help="say what keeps the figures from being those of a release")
+    what.add_argument(
+        "--release", action="store_true", help="have figures name a new release, where the code is as it was measured"
+    )
     parser.add_argument("--only", metavar="NAME,NAME", help="these alone, in this order; without it, cheapest first")
     parser.add_argument("--budget-minutes", type=_minutes, metavar="N", help="begin nothing, and end, after so long")
     parser.add_argument("--again", action="store_true", help="measure also what is there already")
@@ -120,6 +127,16 @@ def _measure(options: argparse.Namespace, registry: Registry, code: Code, places
     if found.done:
         _render(registry, places)
     return 1 if found.failed else 0
+
+
+def _release(registry: Registry, records: Records, code: Code, places: Places) -> int:
+    refused = take_over(places.root, registry, records, code, places.figures)
+    for name, why in refused.items():
+        complain(f"docs/figures/{name}.json: {why}")
+    _tell(f"{len(registry.measurements) - len(refused)} of {len(registry.measurements)} are of {code.version}")
+    if not refused:
+        _render(registry, places)
+    return 1 if refused else 0
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:

@@ -34,6 +34,13 @@ class Measurement:
     is_timed: bool = False
     pictures: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Files and folders of the repository on which its figures depend: the codec, and the program that measures."""
+        words = self.words("python", Path("out"))[1]
+        program = f"{words[2].replace('.', '/')}.py" if words[1] == "-m" else words[1]
+        return "clc", "storage", program
+
     def words(self, python: str, out: Path) -> tuple[dict[str, str], list[str]]:
         """Return the variables of the command, and its words, with `python` in its place and its output at `out`."""
         words = shlex.split(self.command.replace("\\\n", " "))

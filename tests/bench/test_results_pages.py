@@ -1,13 +1,16 @@
 """`make results` writes figures into the blocks and sentences of pages, and finds those that have no source."""
 
+import subprocess
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bench.results.__main__ import main
 from bench.results.measurement import Block, Exempt
 from bench.results.run import Places
-from tests.measured import REGISTRY, record_of
+from clc.version import version
+from tests.measured import REGISTRY, calls, record_of
 
 
 def test_a_check_says_what_keeps_figures_from_a_release(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,3 +75,57 @@ def test_a_block_that_stands_nowhere_is_seen(places: Places, capsys: pytest.Capt
     lost = replace(REGISTRY, blocks=(*REGISTRY.blocks, Block("lost", (), lambda records: "")))
     assert main(["--check"], lost, places) == 1
     assert "the block lost stands in no page" in capsys.readouterr().err
+
+
+def test_figures_of_unchanged_code_become_those_of_a_release(
+    places: Places, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([], REGISTRY, places)
+    for name in ("a", "b"):
+        replace(record_of(places, name), version="0.0.1", after_release=True).write(places.figures)
+    (places.root / "README.md").write_text("# Changed since\n\n" + (places.root / "README.md").read_text())
+    assert main(["--release"], REGISTRY, places) == 0
+    assert {record_of(places, name).version for name in ("a", "b")} == {version()}
+    assert main(["--check"], REGISTRY, places) == 0
+    assert calls(places) == ["4", "3"]  # nothing was measured again
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"transcribed": True}, "transcribed"),
+        ({"is_clean": False}, "of a changed tree"),
+        ({"bundle": "0" * 16}, "of bundle 0000"),
+        ({"command": "python program.py 5"}, "by another command"),
+        ({"commit": "0" * 7}, "of commit 0000000, which this clone does not have"),
+    ],
+)
+def test_other_figures_do_not_become_those_of_a_release(
+    places: Places, other: dict[str, Any], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([], REGISTRY, places)
+    was = replace(record_of(places), version="0.0.1", **other)
+    was.write(places.figures)
+    assert main(["--release"], REGISTRY, places) == 1
+    assert f"docs/figures/a.json: {why}" in " ".join(capsys.readouterr().err.split())
+    assert record_of(places) == was
+
+
+@pytest.mark.parametrize("path", ["program.py", "clc/codec.py", "storage/atomic.py"])
+def test_changed_code_makes_no_release_of_what_was_measured_before(
+    places: Places, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([], REGISTRY, places)
+    changed = places.root / path
+    changed.parent.mkdir(exist_ok=True)
+    changed.write_text("changed = 1\n")
+    subprocess.run(["git", "add", path], cwd=places.root, check=True)
+    assert main(["--release"], REGISTRY, places) == 1
+    assert f"a.json: {path} changed since {record_of(places).commit}" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_release_that_has_no_heading_yet_takes_no_figures(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
+    main([], REGISTRY, places)
+    (places.root / "CHANGELOG.md").write_text("# Changelog\n\n## Unreleased\n\n## 1.0.0\n")
+    assert main(["--release"], REGISTRY, places) == 1
+    assert "CHANGELOG.md says Unreleased" in capsys.readouterr().err

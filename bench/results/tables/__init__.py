@@ -1,7 +1,7 @@
 """All measurements, blocks and sentences: a module for each part of the pages."""
 
 from bench.results.measurement import Exempt, Registry
-from bench.results.tables import adaptation, compound, disk, front, graphics, kodak, speed, whole_range
+from bench.results.tables import adaptation, archives, compound, disk, front, graphics, kodak, speed, whole_range
 
 REGISTRY = Registry(
     measurements=(
@@ -10,6 +10,7 @@ REGISTRY = Registry(
         *compound.MEASUREMENTS,
         *speed.MEASUREMENTS,
         *adaptation.MEASUREMENTS,
+        *archives.MEASUREMENTS,
         *graphics.MEASUREMENTS,
         *disk.MEASUREMENTS,
     ),
@@ -20,6 +21,7 @@ REGISTRY = Registry(
         *compound.BLOCKS,
         *speed.BLOCKS,
         *adaptation.BLOCKS,
+        *archives.BLOCKS,
         *disk.BLOCKS,
     ),
     phrases=(
