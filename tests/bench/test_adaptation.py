@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from bench.results.tables.adaptation import values_of
 from clc.pictures.images import png_bytes
+from clc.training import validation
 from clc.training.config import TrainingConfig
 from tests.conftest import Picture
 
@@ -20,7 +21,7 @@ BENCH = Path(__file__).parents[2] / "bench"
 
 @pytest.fixture
 def adaptation(monkeypatch: pytest.MonkeyPatch):
-    """The program, with a small dictionary, and steps of small crops."""
+    """The program, with a small dictionary, and steps and validations of small crops."""
     monkeypatch.syspath_prepend(str(BENCH))
     module = importlib.import_module("adaptation")
     planned = module.adaptation
@@ -30,6 +31,7 @@ def adaptation(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(module, "adaptation", small)
     monkeypatch.setattr(module, "ENTRIES", 4)
+    monkeypatch.setattr(validation, "SIDE_PX", 64)
     return module
 
 
