@@ -21,7 +21,8 @@ class Measurement:
     it is long. `option` is the one that names its output, a file, or the folder in which `result` lies; it is added
     where the command itself lacks it. `values` makes of what that JSON holds what is kept. `minutes` of a processor are
     an estimate, `needs` the files and folders without which it cannot run. `is_timed` where seconds are what counts,
-    so that other work spoils them. `pictures` are files of the folder that stand in a page, by their path there.
+    so that other work spoils them. `pictures` are files of the folder that stand in a page, by their path there;
+    `measures` are paths in the repository, beside the codec and the program, that its figures are of.
     """
 
     name: str
@@ -33,13 +34,14 @@ class Measurement:
     result: str = ""
     is_timed: bool = False
     pictures: Mapping[str, str] = field(default_factory=dict)
+    measures: tuple[str, ...] = ()
 
     @property
     def code(self) -> tuple[str, ...]:
-        """Files and folders of the repository on which its figures depend: the codec, and the program that measures."""
+        """Paths in the repository on which its figures depend: the codec, the program, and what else that measures."""
         words = self.words("python", Path("out"))[1]
         program = f"{words[2].replace('.', '/')}.py" if words[1] == "-m" else words[1]
-        return "clc", "storage", program
+        return "clc", "storage", program, *self.measures
 
     def words(self, python: str, out: Path) -> tuple[dict[str, str], list[str]]:
         """Return the variables of the command, and its words, with `python` in its place and its output at `out`."""

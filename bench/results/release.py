@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.results.machine import Code
 from bench.results.measurement import Measurement, Registry
 from bench.results.record import Record, Records
-from bench.results.state import MISSING, TRANSCRIBED
+from bench.results.state import MEASURED, MISSING, TRANSCRIBED, state_of
 from clc.errors import InputError
 
 
@@ -34,6 +34,8 @@ def take_over(root: Path, registry: Registry, records: Records, code: Code, fold
         record = records.get(one.name)
         if record is None:
             refused[one.name] = MISSING
+        elif state_of(one, record, code) == MEASURED:
+            continue
         elif why := why_not(root, one, record, code):
             refused[one.name] = why
         else:

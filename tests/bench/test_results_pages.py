@@ -104,7 +104,7 @@ def test_other_figures_do_not_become_those_of_a_release(
     places: Places, other: dict[str, Any], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main([], REGISTRY, places)
-    was = replace(record_of(places), version="0.0.1", **other)
+    was = replace(record_of(places), **{"version": "0.0.1", **other})
     was.write(places.figures)
     assert main(["--release"], REGISTRY, places) == 1
     assert f"docs/figures/a.json: {why}" in " ".join(capsys.readouterr().err.split())
@@ -116,6 +116,7 @@ def test_changed_code_makes_no_release_of_what_was_measured_before(
     places: Places, path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main([], REGISTRY, places)
+    replace(record_of(places), version="0.0.1").write(places.figures)
     changed = places.root / path
     changed.parent.mkdir(exist_ok=True)
     changed.write_text("changed = 1\n")

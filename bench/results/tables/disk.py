@@ -66,9 +66,18 @@ def ingest_values(found: Any) -> dict[str, Any]:
 
 
 MEASUREMENTS = (
-    Measurement(DISK, "python bench/environments.py", values_of, minutes=8, is_timed=True),
-    Measurement(CUDA, "python3.12 bench/environments.py --only base", cuda_values, minutes=8),
-    Measurement(INGEST, "python bench/pipeline.py --pictures 2000", ingest_values, minutes=3),
+    Measurement(
+        DISK,
+        "python bench/environments.py",
+        values_of,
+        minutes=8,
+        is_timed=True,
+        measures=("pyproject.toml", "constraints.txt"),
+    ),
+    Measurement(
+        CUDA, "python3.12 bench/environments.py --only base", cuda_values, minutes=8, measures=("constraints.txt",)
+    ),
+    Measurement(INGEST, "python bench/pipeline.py --pictures 2000", ingest_values, minutes=3, measures=("flows",)),
 )
 
 

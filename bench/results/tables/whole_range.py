@@ -21,10 +21,15 @@ SETS = {
     "range-kodak": "`kodak`, {} photographs",
     "range-printed-form": "`printed-form`, {} scans",
     "range-receipts": "`receipts`, {} photographs of receipts",
+    "range-application-screens": "`application-screens`, {} screens",
+    "range-phone-screens": "`phone-screens`, {} screens",
+    "range-board-inspection": "`board-inspection`, {} binary pictures",
     "range-small": "{} small PNG files of every kind",
 }
 SMALL = "range-small"
 KODAK = "range-kodak"
+TONES = (KODAK, "range-printed-form", "range-receipts")
+"""Sets of photographs and scans: no graphics."""
 COLLECTIONS = "../shared/data/collections"
 
 
@@ -58,6 +63,9 @@ MEASUREMENTS = (
     _measured(KODAK, "kodak=../shared/data/kodak", "--qualities 100 --psnr 38 40 42 44 46 --range 38-46", 31),
     _measured("range-printed-form", f"printed-form={COLLECTIONS}/printed-form", UPPER, 13),
     _measured("range-receipts", f"receipts={COLLECTIONS}/receipts", UPPER, 13),
+    _measured("range-application-screens", f"application-screens={COLLECTIONS}/application-screens", UPPER, 30),
+    _measured("range-phone-screens", f"phone-screens={COLLECTIONS}/phone-screens", UPPER, 20),
+    _measured("range-board-inspection", f"board-inspection={COLLECTIONS}/board-inspection", UPPER, 10),
     Measurement(SMALL, "python bench/range.py --small --psnr 35 38 42 46 50 --range 35-50", summary_of, minutes=15),
     _measured(
         "range-kodim01",
@@ -116,20 +124,20 @@ def _sets(records: Records) -> str:
                 bold(percent(found[AVIF])),
                 percent(found[BETTER]),
                 percent(found[JPEG_XL]),
-                f"{values['quality 100']['lowest dB']:.1f} dB",
+                _decibels(values["quality 100"]["lowest dB"]),
                 "; ".join(thousands(n_bytes) for n_bytes in whole if n_bytes),
             )
         )
     kodak = {setting: one for setting, one in records[KODAK].values.items() if setting.endswith(" dB")}
     levels = listed([setting.removesuffix(" dB") for setting in kodak])
     rates = listed([signed(one[AVIF]) for one in kodak.values()])
-    ahead = sorted(ahead_without_loss(records, name) for name in SETS if name != SMALL)
+    ahead = sorted(ahead_without_loss(records, name) for name in TONES)
     exact = [records[name].values for name in SETS]
     n_exact, n_pictures = (sum(values[key] for values in exact) for key in ("bit-exact", "pictures"))
     prose = (
         f"Of what was asked for without loss {n_exact} of {n_pictures} came back bit by bit. On Kodak, at {levels} dB: "
-        f"{rates} % against AVIF. Above 50 dB and without loss JPEG XL is ahead: it takes {ahead[0]:.0f} to "
-        f"{ahead[-1]:.0f} % less without loss."
+        f"{rates} % against AVIF. Without loss JPEG XL takes {ahead[0]:.0f} to {ahead[-1]:.0f} % less on photographs "
+        "and scans."
     )
     small = {key: one["lowest dB"] for key, one in records[SMALL].values.items() if key.startswith("quality ")}
     lowest = listed([f"{psnr:.1f} dB at {setting}" for setting, psnr in small.items()])
@@ -137,6 +145,11 @@ def _sets(records: Records) -> str:
     told = after_release(records, tuple(SETS))
     parts = (table(heading, rows), f"{prose} {further}", told, commands(_BY_NAME[name] for name in SETS))
     return "\n\n".join(part for part in parts if part)
+
+
+def _decibels(value: float | None) -> str:
+    """A PSNR; None stands for one without bounds."""
+    return "exact" if value is None else f"{value:.1f} dB"
 
 
 def _single(records: Records) -> str:
