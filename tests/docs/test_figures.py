@@ -1,6 +1,8 @@
 """Every figure that README, results and encoding quote has a measurement behind it, and all are of one version."""
 
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +41,17 @@ def test_rendering_changes_no_page() -> None:
 @pytest.mark.parametrize("path", sorted(FIGURES.glob("*.json")), ids=lambda path: path.stem)
 def test_a_file_of_figures_says_of_which_version_and_commit_when_and_on_what_machine(path: Path) -> None:
     assert read_figures(path)["version"]
+
+
+def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("path", sorted(FIGURES.glob("*.json")), ids=lambda path: path.stem)
+def test_the_commit_that_a_figure_was_measured_at_is_one_of_the_history(path: Path) -> None:
+    if shutil.which("git") is None or git("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
+        pytest.skip("needs git and the whole history")
+    assert git("merge-base", "--is-ancestor", read_figures(path)["commit"], "HEAD").returncode == 0
 
 
 def test_all_figures_are_of_one_version_with_its_bundle_which_readme_and_results_name() -> None:
