@@ -78,7 +78,7 @@ def test_the_programs_that_are_called_exist() -> None:
         assert (ROOT / (named[2] or f"{named[1].replace('.', '/')}.py")).is_file()
 
 
-@pytest.mark.parametrize("name", ["kodak", "speed", "adaptation-copr", "archive-copr"])
+@pytest.mark.parametrize("name", ["kodak", "speed", "adaptation-copr"])
 def test_readme_quotes_the_commands_that_were_measured(name: str) -> None:
     said = " ".join(page("README.md").replace("\\\n", " ").split())
     assert " ".join(REGISTRY.by_name[name].command.replace("\\\n", " ").split()) in said

@@ -41,8 +41,6 @@ SETS = (
     Collection(f"{COLLECTIONS}/board-inspection", "circuit boards, black and white", 5),
 )
 
-STRIP = SETS[0].measurement
-
 
 def values_of(found: Any) -> dict[str, Any]:
     """BD-rates of a set's archives, their points, and how many streams one picture needs."""
