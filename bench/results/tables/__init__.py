@@ -30,6 +30,7 @@ REGISTRY = Registry(
         *whole_range.PHRASES,
         *speed.PHRASES,
         *adaptation.PHRASES,
+        *archives.PHRASES,
         *graphics.PHRASES,
         *disk.PHRASES,
     ),

@@ -21,9 +21,6 @@ SETS = {
     "range-kodak": "`kodak`, {} photographs",
     "range-printed-form": "`printed-form`, {} scans",
     "range-receipts": "`receipts`, {} photographs of receipts",
-    "range-application-screens": "`application-screens`, {} screens",
-    "range-phone-screens": "`phone-screens`, {} screens",
-    "range-board-inspection": "`board-inspection`, {} binary pictures",
     "range-small": "{} small PNG files of every kind",
 }
 SMALL = "range-small"
@@ -63,9 +60,6 @@ MEASUREMENTS = (
     _measured(KODAK, "kodak=../shared/data/kodak", "--qualities 100 --psnr 38 40 42 44 46 --range 38-46", 31),
     _measured("range-printed-form", f"printed-form={COLLECTIONS}/printed-form", UPPER, 13),
     _measured("range-receipts", f"receipts={COLLECTIONS}/receipts", UPPER, 13),
-    _measured("range-application-screens", f"application-screens={COLLECTIONS}/application-screens", UPPER, 30),
-    _measured("range-phone-screens", f"phone-screens={COLLECTIONS}/phone-screens", UPPER, 20),
-    _measured("range-board-inspection", f"board-inspection={COLLECTIONS}/board-inspection", UPPER, 10),
     Measurement(SMALL, "python bench/range.py --small --psnr 35 38 42 46 50 --range 35-50", summary_of, minutes=15),
     _measured(
         "range-kodim01",
