@@ -41,6 +41,8 @@ SETS = (
     Collection(f"{COLLECTIONS}/board-inspection", "circuit boards, black and white", 5),
 )
 
+ROAD = "archive-road-camera"
+
 
 def values_of(found: Any) -> dict[str, Any]:
     """BD-rates of a set's archives, their points, and how many streams one picture needs."""
