@@ -9,8 +9,6 @@ from bench.results.record import Records
 from bench.results.tables.texts import bold, commands, percent, table
 from bench.results.tables.whole_range import COLLECTIONS
 
-CORRELATED = "../shared/data/correlated"
-
 
 class Collection(NamedTuple):
     """A set to measure: its folder, what it shows, and about how many minutes of a processor it takes."""
@@ -26,18 +24,13 @@ class Collection(NamedTuple):
 
 
 SETS = (
-    Collection(f"{CORRELATED}/copr", "a strip of drone pictures", 45),
     Collection(f"{COLLECTIONS}/road-camera", "a road camera that stands still", 4),
     Collection(f"{COLLECTIONS}/burst", "a burst of one camera", 6),
     Collection(f"{COLLECTIONS}/time-lapse", "a time lapse by fluorescence", 4),
-    Collection(f"{COLLECTIONS}/application-screens", "screens of one application", 30),
-    Collection(f"{COLLECTIONS}/receipts", "receipts of one shop, photographed", 6),
+    Collection(f"{COLLECTIONS}/receipts", "receipts of one shop, scanned", 6),
     Collection(f"{COLLECTIONS}/printed-form", "a printed form, filled in by hand", 8),
     Collection(f"{COLLECTIONS}/satellite-places", "satellite pictures of several places", 3),
     Collection(f"{COLLECTIONS}/satellite", "satellite pictures of one place", 3),
-    Collection(f"{COLLECTIONS}/drone-fields", "drone pictures of fields", 10),
-    Collection(f"{COLLECTIONS}/forest-camera", "a forest camera through a year", 10),
-    Collection(f"{COLLECTIONS}/turntable", "a thing on a turntable", 10),
     Collection(f"{COLLECTIONS}/board-inspection", "circuit boards, black and white", 5),
 )
 

@@ -20,7 +20,7 @@ WAYS = {
 SETS = {
     "range-kodak": "`kodak`, {} photographs",
     "range-printed-form": "`printed-form`, {} scans",
-    "range-receipts": "`receipts`, {} photographs of receipts",
+    "range-receipts": "`receipts`, {} scans of receipts",
     "range-small": "{} small PNG files of every kind",
 }
 SMALL = "range-small"
