@@ -11,6 +11,8 @@ from typing import Any
 from bench.results.record import Record, Records
 
 Values = Mapping[str, Any]
+_MEASURING = ("clc", "storage", ":(glob)bench/*.py", "bench/rendered", "bench/referenced")
+"""Git's patterns of the codec and of the programs that measure, which call one another; not of those of the pages."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ class Measurement:
 
     @property
     def code(self) -> tuple[str, ...]:
-        """Paths in the repository on which its figures depend: the codec, the program, and what else that measures."""
+        """Where git finds what its figures depend on: codec, the programs that measure, their rooms, and `measures`."""
         words = self.words("python", Path("out"))[1]
         program = f"{words[2].replace('.', '/')}.py" if words[1] == "-m" else words[1]
-        return "clc", "storage", program, *self.measures
+        return *_MEASURING, program, *self.measures
 
     def words(self, python: str, out: Path) -> tuple[dict[str, str], list[str]]:
         """Return the variables of the command, and its words, with `python` in its place and its output at `out`."""

@@ -111,14 +111,16 @@ def test_other_figures_do_not_become_those_of_a_release(
     assert record_of(places) == was
 
 
-@pytest.mark.parametrize("path", ["program.py", "clc/codec.py", "storage/atomic.py"])
+@pytest.mark.parametrize(
+    "path", ["program.py", "clc/codec.py", "storage/atomic.py", "bench/other.py", "bench/rendered/a.py"]
+)
 def test_changed_code_makes_no_release_of_what_was_measured_before(
     places: Places, path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main([], REGISTRY, places)
     replace(record_of(places), version="0.0.1").write(places.figures)
     changed = places.root / path
-    changed.parent.mkdir(exist_ok=True)
+    changed.parent.mkdir(parents=True, exist_ok=True)
     changed.write_text("changed = 1\n")
     subprocess.run(["git", "add", path], cwd=places.root, check=True)
     assert main(["--release"], REGISTRY, places) == 1

@@ -19,7 +19,6 @@ from clc.evaluation.measure import rows_from_table
 from clc.evaluation.picture_plan import PicturePlan, measure_plan
 from clc.pictures.images import png_bytes
 from flows.evaluate import evaluate_codec
-from flows.evaluation_subject import Subject
 from flows.items import Item, write_items
 from flows.leakage import refuse_leaks
 from flows.runtime.stage import resolve, run_stage
@@ -377,26 +376,3 @@ def test_no_more_pictures_are_measured_than_asked_for(workspace) -> None:
     key = evaluate_codec.fn(ingest=ingest(workspace, PARTS), bundle="shipped", most_pictures=1)
     summary = resolve(workspace, "evaluate-codec", key).manifest.summary
     assert (summary["pictures"], summary["left_over"]) == ({"natural": 1, "pair": 1}, 1)
-
-
-def test_a_twin_saves_bytes_in_real_streams(workspace, shipped, photo, tmp_path) -> None:
-    left, right = (np.ascontiguousarray(photo[:192, start : start + 224]) for start in (0, 24))
-    items = [
-        Item(
-            item_id=part,
-            name=part,
-            photo=part,
-            part=part,
-            row="pair",
-            blob=workspace.blobs.put(png_bytes(picture)),
-            width=224,
-            height=192,
-            source="a test",
-            licence="CC0",
-        )
-        for part, picture in (("dictionary", left), ("evaluation", right))
-    ]
-    subject = Subject(codec=shipped, qualities=(40.0,), dataset="-", items=(items[1],), known=(items[0],), left_over=0)
-    beside, alone = subject.pair_coders(workspace.blobs, tmp_path / "bundle")
-    assert len(beside.encode(right, 40.0)) < 0.8 * len(alone.encode(right, 40.0))
-    assert beside.decode(beside.encode(right, 40.0)).shape == right.shape
