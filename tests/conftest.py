@@ -52,6 +52,13 @@ def cost(image: Picture, codec: Codec, data: bytes) -> float:
     return stream_info(data).bpp + rate_distortion_lambda(quality) * error
 
 
+@pytest.fixture(autouse=True)
+def _denormals() -> Iterator[None]:
+    """Have each test begin with denormals, whichever program an earlier one ran in this process."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def shipped() -> Codec:
     return Codec.load()

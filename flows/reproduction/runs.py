@@ -9,11 +9,14 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from clc.codec.files import refuse_existing
 from clc.errors import InputError
@@ -87,7 +90,6 @@ class Table:
 
 def run_table(workspace: Workspace, subject: Subject, grid: Grid, table: Table, out: str, *, overwrite: bool) -> str:
     """Measure a table of a subject unless that is kept; show it, tell it, and write it. Returns the stage's key."""
-    flush_denormals()
     keep_freed_memory()
     stage = f"{EXPERIMENT}-{table.name}"
     inputs = subject.inputs
@@ -116,12 +118,23 @@ def run_table(workspace: Workspace, subject: Subject, grid: Grid, table: Table, 
         write_bytes(folder / FIGURES, json.dumps(told, indent=1, allow_nan=False).encode())
         return {"variants": len(measured.figures), **measured.notes}
 
-    result = run_stage(workspace, stage, inputs=inputs, config=config, modules=MODULES, body=body)
+    with _flushed_denormals():
+        result = run_stage(workspace, stage, inputs=inputs, config=config, modules=MODULES, body=body)
     show(workspace, result, table)
     if out:
         data = (result.directory / FIGURES).read_bytes()
         write_bytes(figures_file(out, table), data + b"\n", replace=overwrite)
     return result.key
+
+
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """Flush denormals while this lasts, and not after it: the thread goes on with work that may need them."""
+    flush_denormals()
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _refuse_leaks(workspace: Workspace, subject: Subject) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from clc.codec import Codec
 from clc.evaluation.metrics import psnr_db
-from clc.machine import has_bfloat16, keep_freed_memory
+from clc.machine import flush_denormals, has_bfloat16, keep_freed_memory
 from tests.conftest import Picture
 
 CPU = torch.device("cpu")
@@ -52,6 +52,13 @@ def test_freed_memory_is_held_for_the_next_tensors() -> None:
 def test_without_mallopt_nothing_is_set_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert not keep_freed_memory()
+
+
+@pytest.mark.parametrize("turn", ["first", "second"])
+def test_denormals_that_one_test_flushes_are_there_in_the_next(turn: str) -> None:
+    assert torch.tensor(1e-40).add(0).item() > 0, turn
+    flush_denormals()
+    assert torch.tensor(1e-40).add(0).item() == 0
 
 
 def test_bfloat16_is_what_torch_says_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

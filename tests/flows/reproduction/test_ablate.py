@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from clc.errors import ClcError, InputError
@@ -18,6 +19,7 @@ from flows.leakage import Leak
 from flows.reproduction import ablate as ablating
 from flows.reproduction import perturb as perturbing
 from flows.reproduction import runs
+from flows.reproduction.dictionaries import described
 from flows.reproduction.grid import ALL
 from flows.reproduction.windows import evenly
 from flows.runtime.stage import resolve, run_stage
@@ -193,6 +195,19 @@ def test_aligned_pictures_may_resemble_what_is_known_and_others_not(run: Run, co
     assert found["notes"]["key_pictures"] == 2
     with pytest.raises(Leak):
         run("references", evaluation=known)
+
+
+def test_denormals_are_flushed_while_a_table_is_measured_and_not_after_it(run: Run) -> None:
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "described", lambda *given: found.append(_has_denormals()) or described(*given))
+        run("references")
+    assert found == [False]
+    assert _has_denormals()
+
+
+def _has_denormals() -> bool:
+    return torch.tensor(1e-40).add(0).item() > 0
 
 
 def test_figures_are_written_beside_and_never_replaced_unasked(run: Run, tmp_path: Path) -> None:
