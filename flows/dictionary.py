@@ -29,6 +29,7 @@ from clc.errors import InputError
 from clc.retrieval import pca as reduction
 from clc.retrieval.pca import Reduction
 from flows.runtime.failing import saying_why
+from flows.runtime.names import run_name
 from flows.runtime.parameters import Candidates, Count, ManyEntries, Some
 from flows.runtime.stage import StageResult, finished_keys, resolve, run_stage, stage_key
 from flows.runtime.workspace import Workspace
@@ -116,7 +117,7 @@ class Former:
         )
 
 
-@flow(name="build-dictionary")
+@flow(name="build-dictionary", flow_run_name=run_name("build-dictionary of {entries} entries"))
 @saying_why
 def build_dictionary(
     features: str = "latest",

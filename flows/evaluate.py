@@ -37,6 +37,7 @@ from flows.evaluation_subject import find_bundle, make_subject
 from flows.leakage import refuse_leaks
 from flows.runtime.failing import saying_why
 from flows.runtime.mlflow_session import Data, Server
+from flows.runtime.names import run_name
 from flows.runtime.parameters import Count
 from flows.runtime.stage import StageResult, finished_keys, resolve, run_stage
 from flows.runtime.tracking import Evaluation, log_evaluation
@@ -69,7 +70,7 @@ MODULES = (
 QUALITIES = (0.0, 25.0, 50.0, 75.0, 100.0)
 
 
-@flow(name="evaluate-codec")
+@flow(name="evaluate-codec", flow_run_name=run_name("evaluate-codec of {bundle} on {pictures}", pictures="the ingest"))
 @saying_why
 def evaluate_codec(
     ingest: str = "latest",

@@ -23,6 +23,7 @@ from flows.codec_modules import CODEC_MODULES
 from flows.items import read_items
 from flows.runtime.dask_cluster import dask_client, in_order
 from flows.runtime.failing import saying_why
+from flows.runtime.names import run_name
 from flows.runtime.parameters import Count
 from flows.runtime.progress import counted
 from flows.runtime.stage import resolve, run_stage, stage_key
@@ -62,7 +63,7 @@ STAGE = "extract-features"
 _FAILURES = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("item_id", "reason")])
 
 
-@flow(name="extract-features")
+@flow(name="extract-features", flow_run_name=run_name("extract-features of {part} by {backbone}"))
 @saying_why
 def extract_features(
     ingest: str = "latest",

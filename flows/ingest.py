@@ -33,6 +33,7 @@ from flows.items import Item, RefusedPicture, read_items, write_items
 from flows.outcomes import NOT_SEARCHED, SAME, Decoded, ledger_row, publish
 from flows.parts import with_parts
 from flows.runtime.failing import saying_why
+from flows.runtime.names import run_name
 from flows.runtime.parameters import Count, Part, PatchSide, Share
 from flows.runtime.stage import run_stage
 from flows.runtime.workspace import Workspace
@@ -76,7 +77,7 @@ class Plan:
     shares: Mapping[str, float]
 
 
-@flow(name="ingest-images")
+@flow(name="ingest-images", flow_run_name=run_name("ingest-images of {source}"))
 @saying_why
 def ingest_images(
     source: str = "builtin",

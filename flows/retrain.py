@@ -22,6 +22,7 @@ from flows.runtime import options
 from flows.runtime.artifacts import publish_text
 from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.failing import saying_why
+from flows.runtime.names import run_name
 from flows.runtime.overtaken import overtaken
 from flows.runtime.parameters import Above0, Candidates, Count, Device, Entries, PatchSide, Share, Some
 from flows.runtime.prefect_server import api_from_environment, saying_when_gone, wait_until_healthy
@@ -64,7 +65,7 @@ class Recipe:
     dask_scheduler: str | None
 
 
-@flow(name="retrain", on_failure=[failed], on_crashed=[failed])
+@flow(name="retrain", flow_run_name=run_name("retrain of {source}"), on_failure=[failed], on_crashed=[failed])
 @saying_why
 def retrain(
     source: str = "builtin",

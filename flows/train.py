@@ -44,6 +44,7 @@ from flows.items import Item, photo_identity, read_items
 from flows.runtime.failing import saying_why
 from flows.runtime.live_tracking import followed
 from flows.runtime.mlflow_session import Data, Server
+from flows.runtime.names import collection_name, run_name
 from flows.runtime.parameters import Above0, Count, Device, Some
 from flows.runtime.progress import training_progress
 from flows.runtime.resumable import begin, discard
@@ -79,7 +80,7 @@ PROVENANCE = ("name", "photo", "source", "licence")
 """What a bundle says of each entry."""
 
 
-@flow(name="train-codec")
+@flow(name="train-codec", flow_run_name=run_name("train-codec from {start}"))
 @saying_why
 def train_codec(
     ingest: str = "latest",
@@ -157,7 +158,7 @@ def train_codec(
 def _run(workspace: Workspace, ingest: StageResult, start: str, identity: Mapping[str, Any], key: str) -> TrainingRun:
     """The run that MLflow shows: named by the collection and by what training goes on from."""
     source = str(ingest.manifest.summary.get("source", ingest.key))
-    collection = Path(source).name
+    collection = collection_name(source)
     blobs = [item.blob for item in read_items(ingest.directory, "training")]
     data = Data(collection, digest_json(blobs)[:32], source, len(blobs))
     params = {**identity["config"], **identity["inputs"], "start": start}

@@ -31,6 +31,7 @@ from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.dask_cluster import count_workers, dask_client
 from flows.runtime.failing import saying_why
 from flows.runtime.mlflow_session import Server
+from flows.runtime.names import run_name
 from flows.runtime.parameters import Count, Decibels, Effort, Error, Levels, Mode, Quality, Some
 from flows.runtime.progress import stepwise
 from flows.runtime.tracking import log_totals
@@ -43,7 +44,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_QUALITY = 50.0
 
 
-@flow(name="pack-archive")
+@flow(name="pack-archive", flow_run_name=run_name("pack-archive of {folder}"))
 @saying_why
 def pack_archive(
     folder: str,

@@ -24,6 +24,7 @@ from flows.runtime.artifacts import publish_table
 from flows.runtime.command import log_to_terminal, run_command
 from flows.runtime.dask_cluster import dask_client, in_order
 from flows.runtime.failing import saying_why
+from flows.runtime.names import run_name
 from flows.runtime.parameters import Count
 from flows.runtime.progress import stepwise
 from storage.names import shown_name
@@ -59,7 +60,7 @@ class Found:
         ]
 
 
-@flow(name="verify-archive")
+@flow(name="verify-archive", flow_run_name=run_name("verify-archive of {archive}"))
 @saying_why
 def verify_archive(
     archive: str,

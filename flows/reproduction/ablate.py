@@ -14,6 +14,7 @@ from flows.reproduction.subject import make_subject
 from flows.reproduction.tables import measure_alignment, measure_dictionary, measure_references
 from flows.reproduction.trained import measure_components
 from flows.runtime.failing import saying_why
+from flows.runtime.names import run_name
 from flows.runtime.parameters import Count
 from flows.runtime.workspace import Workspace
 
@@ -46,7 +47,7 @@ INFERENCE = ("references", "dictionary")
 """Tables that take minutes and need no overlapping pictures."""
 
 
-@flow(name="ablate")
+@flow(name="ablate", flow_run_name=run_name("ablate of {source}"))
 @saying_why
 def ablate(
     source: str = "builtin",

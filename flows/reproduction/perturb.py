@@ -12,6 +12,7 @@ from flows.reproduction.runs import Table, check_out, run_table
 from flows.reproduction.subject import make_subject
 from flows.reproduction.tables import measure_perturbation
 from flows.runtime.failing import saying_why
+from flows.runtime.names import run_name
 from flows.runtime.parameters import Count
 from flows.runtime.workspace import Workspace
 
@@ -23,7 +24,7 @@ PERTURBATION = Table(
 )
 
 
-@flow(name="perturb")
+@flow(name="perturb", flow_run_name=run_name("perturb of {source}"))
 @saying_why
 def perturb(
     source: str = "builtin",

@@ -31,6 +31,7 @@ from flows.reproduction.subject import Subject
 from flows.reproduction.tables import Measured
 from flows.runtime.artifacts import publish_table
 from flows.runtime.mlflow_session import Server
+from flows.runtime.names import collection_name
 from flows.runtime.stage import StageResult, run_stage, stage_key
 from flows.runtime.tracking import log_totals
 from flows.runtime.workspace import Workspace
@@ -190,7 +191,7 @@ def _scale(subject: Subject, found: Described, config: Mapping[str, Any]) -> dic
         "machine": f"{os.cpu_count()} cores of {platform.machine()}, {platform.system()}",
         "date": datetime.now(UTC).date().isoformat(),
         "bundle": subject.bundle_id,
-        "dictionary": named(subject.origin),
+        "dictionary": collection_name(subject.origin),
         "photos": len(subject.known),
         "windows": len(found.windows),
         "evaluation": Path(subject.evaluation).name,
@@ -198,12 +199,6 @@ def _scale(subject: Subject, found: Described, config: Mapping[str, Any]) -> dic
         "left_out": subject.left_out,
         **{name: value for name, value in config.items() if name != "versions"},
     }
-
-
-def named(origin: str) -> str:
-    """The name of a folder, file or set; of a pattern the folder that it searches, "train" of "data/train/*/**/*"."""
-    plain = [part for part in Path(origin).parts if not set(part) & set("*?[")]
-    return plain[-1] if plain else origin
 
 
 def _commit() -> str:

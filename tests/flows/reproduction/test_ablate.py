@@ -252,11 +252,3 @@ def test_an_unknown_table_is_refused_with_those_that_there_are(tables: tuple[str
 def test_what_is_evenly_chosen_keeps_its_order_and_reaches_over_all() -> None:
     assert evenly(range(10), 4) == [0, 2, 5, 7]
     assert evenly(range(3), 4) == [0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("origin", "name"),
-    [("builtin", "builtin"), ("a/train", "train"), ("a/train/[bcg]*/**/*", "train"), ("a/b.zip", "b.zip"), ("*", "*")],
-)
-def test_figures_name_what_the_dictionary_was_made_of(origin: str, name: str) -> None:
-    assert runs.named(origin) == name
