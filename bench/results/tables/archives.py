@@ -26,16 +26,11 @@ class Collection(NamedTuple):
 SETS = (
     Collection(f"{COLLECTIONS}/road-camera", "a road camera that stands still", 4),
     Collection(f"{COLLECTIONS}/burst", "a burst of one camera", 6),
-    Collection(f"{COLLECTIONS}/forest-camera", "a camera over a forest, through a year", 30),
-    Collection(f"{COLLECTIONS}/drone-fields", "fields from a drone, near infrared", 30),
-    Collection(f"{COLLECTIONS}/turntable", "a chest of drawers, turned", 30),
     Collection(f"{COLLECTIONS}/time-lapse", "a time lapse by fluorescence", 4),
     Collection(f"{COLLECTIONS}/receipts", "receipts of one shop, scanned", 6),
     Collection(f"{COLLECTIONS}/printed-form", "a printed form, filled in by hand", 8),
     Collection(f"{COLLECTIONS}/satellite-places", "satellite pictures of several places", 3),
     Collection(f"{COLLECTIONS}/satellite", "satellite pictures of one place", 3),
-    Collection(f"{COLLECTIONS}/phone-screens", "screens of a phone", 40),
-    Collection(f"{COLLECTIONS}/application-screens", "screens of one application", 60),
     Collection(f"{COLLECTIONS}/board-inspection", "circuit boards, black and white", 5),
 )
 
