@@ -78,6 +78,10 @@ def _keys(records: Records) -> dict[str, str]:
     return {"keys": signed(rate_of(records, COPR, KEYS))}
 
 
+def _statue(records: Records) -> dict[str, str]:
+    return {"statue": signed(rate_of(records, BUDDHA, KEYS))}
+
+
 def _losses(records: Records) -> dict[str, str]:
     return {
         "more": f"{rates_of(records)['vtm-9.1']['percent']:.0f}",
@@ -97,6 +101,7 @@ PHRASES = (
     ),
     Phrase("docs/model-card.md", "with {version} and this model ({bundle}). BD-rates", (KODAK,), _version),
     Phrase("docs/model-card.md", "(the first six coded pictures of copr: {keys} %)", (COPR,), _keys),
+    Phrase("docs/model-card.md", "parallax is strong (buddha: {statue} %)", (BUDDHA,), _statue),
     Phrase("docs/model-card.md", "Quality 100 ends at about {top} dB on Kodak", (KODAK, SPEED), _losses),
     Phrase(
         "README.md",
